@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test lint check-generated mock contract build clean lock unit spec-lint wheel-test
+.PHONY: help client demo test lint check-generated mock contract build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -17,7 +17,7 @@ $(READY): requirements.lock
 	@echo "setting up $(VENV) from requirements.lock (once; about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(PY) -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/generated" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
 	@touch $@
 
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
@@ -25,3 +25,32 @@ client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed
 
 check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
 	@$(PY) codegen/generate.py --check
+
+demo: $(READY) ## start the mock, call both operations, show a refused call, stop
+	@$(PY) -m huaweicloud_retry.demo
+
+mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
+	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
+
+lint: $(READY) ## ruff, mypy --strict, pyright
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@$(PY) -m basedpyright
+
+contract: $(READY) ## property-test the contract against the mock
+	@$(PY) -m pytest tests/contract
+
+build: $(READY) ## the wheel and the source archive, under dist/
+	@rm -rf dist && $(PY) -m hatchling build
+
+test: lint check-generated ## everything: lint, generated tree current, all tests, the built wheel in a clean environment
+	@$(PY) -m pytest
+
+lock: $(READY) ## pin the newest versions that pyproject.toml allows in requirements.lock
+	@$(PY) -m pip install --quiet uv==0.13.9
+	@$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock $(LOCK_ARGS)
+
+clean: ## remove the environment and everything built
+	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis

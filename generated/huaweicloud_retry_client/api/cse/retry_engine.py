@@ -1,0 +1,288 @@
+"""Retry an exclusive ServiceComb engine job."""
+
+from typing import Any
+
+import httpx
+
+from ...client import Client, path_segment
+from ...models.engine_action_request import EngineActionRequest
+from ...models.engine_action_response import EngineActionResponse
+from ...types import UNSET, Response, Unset, check_type, load_json
+
+
+def _get_kwargs(
+    project_id: str,
+    engine_id: str,
+    *,
+    body: EngineActionRequest,
+    x_enterprise_project_id: str | Unset = UNSET,
+) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    if not isinstance(x_enterprise_project_id, Unset):
+        headers["X-Enterprise-Project-ID"] = x_enterprise_project_id
+
+    headers["Accept"] = "application/json"
+
+    _kwargs: dict[str, Any] = {
+        "method": "PUT",
+        "path": "/v2/{project_id}/enginemgr/engines/{engine_id}/actions".format(
+            project_id=path_segment("project_id", project_id),
+            engine_id=path_segment("engine_id", engine_id),
+        ),
+        "headers": headers,
+    }
+    _kwargs["json"] = body.to_dict()
+
+    headers["Content-Type"] = "application/json;charset=UTF-8"
+
+    return _kwargs
+
+
+def _parse(status_code: int, content: bytes) -> EngineActionResponse:
+    if status_code == 200:
+        data: Any = load_json(content)
+        check_type(data, dict)
+        response_200 = EngineActionResponse.from_dict(data)
+
+        check_type(response_200, EngineActionResponse)
+        return response_200
+    raise ValueError(f"{status_code} is not a status of this operation")
+
+
+def sync_detailed(
+    project_id: str,
+    engine_id: str,
+    *,
+    client: Client,
+    body: EngineActionRequest,
+    x_enterprise_project_id: str | Unset = UNSET,
+    timeout: float | httpx.Timeout | None = None,
+) -> Response[EngineActionResponse]:
+    """Retry an exclusive ServiceComb engine job.
+
+    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
+    The one documented hint that a retry is possible is `Retry` among the engine's
+    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
+
+    IAM action: cse:engine:update (access level write, resource type engine). An account has the
+    permissions to call all APIs; an IAM user must have this one assigned.
+
+    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
+
+    Args:
+        project_id (str): Project ID.
+        engine_id (str): Engine ID.
+        client (Client): Where to send the request, and with which credentials.
+        body (EngineActionRequest): The action on an engine.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+
+    Returns:
+        The answer, whatever its status:
+        200: OK.
+        400: Bad Request.
+        401: Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
+        403: Access refused; the gateway's answer.
+        404: The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
+        405: Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
+        413: The body is over 12 MB; the gateway's answer (0201).
+        414: The URI is over 32 KB; the gateway's answer (0201).
+        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        500: Internal Server Error.
+        502: The gateway had no usable answer from the service (0201, 0202, 0610).
+        503: The gateway could not check the credentials because IAM is unavailable (0613).
+        504: The service did not answer the gateway in time (0201, 0203).
+
+    Raises:
+        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        ValueError: An argument cannot be sent. Nothing was.
+    """
+
+    kwargs = _get_kwargs(
+        project_id=project_id,
+        engine_id=engine_id,
+        body=body,
+        x_enterprise_project_id=x_enterprise_project_id,
+    )
+    return client.call(kwargs, _parse, timeout)
+
+
+def sync(
+    project_id: str,
+    engine_id: str,
+    *,
+    client: Client,
+    body: EngineActionRequest,
+    x_enterprise_project_id: str | Unset = UNSET,
+    timeout: float | httpx.Timeout | None = None,
+) -> EngineActionResponse:
+    """Retry an exclusive ServiceComb engine job.
+
+    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
+    The one documented hint that a retry is possible is `Retry` among the engine's
+    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
+
+    IAM action: cse:engine:update (access level write, resource type engine). An account has the
+    permissions to call all APIs; an IAM user must have this one assigned.
+
+    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
+
+    Args:
+        project_id (str): Project ID.
+        engine_id (str): Engine ID.
+        client (Client): Where to send the request, and with which credentials.
+        body (EngineActionRequest): The action on an engine.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+
+    Returns:
+        200: OK.
+
+    Raises:
+        BadRequestError: 400. Bad Request.
+        AuthenticationError: 401. Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
+        PermissionDeniedError: 403. Access refused; the gateway's answer.
+        NotFoundError: 404. The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
+        MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
+        APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        InternalServerError: 500. Internal Server Error.
+        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
+        InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
+        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
+        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
+        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        ValueError: An argument cannot be sent. Nothing was.
+    """
+
+    return sync_detailed(
+        project_id=project_id,
+        engine_id=engine_id,
+        client=client,
+        body=body,
+        x_enterprise_project_id=x_enterprise_project_id,
+        timeout=timeout,
+    ).result()
+
+
+async def asyncio_detailed(
+    project_id: str,
+    engine_id: str,
+    *,
+    client: Client,
+    body: EngineActionRequest,
+    x_enterprise_project_id: str | Unset = UNSET,
+    timeout: float | httpx.Timeout | None = None,
+) -> Response[EngineActionResponse]:
+    """Retry an exclusive ServiceComb engine job.
+
+    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
+    The one documented hint that a retry is possible is `Retry` among the engine's
+    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
+
+    IAM action: cse:engine:update (access level write, resource type engine). An account has the
+    permissions to call all APIs; an IAM user must have this one assigned.
+
+    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
+
+    Args:
+        project_id (str): Project ID.
+        engine_id (str): Engine ID.
+        client (Client): Where to send the request, and with which credentials.
+        body (EngineActionRequest): The action on an engine.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+
+    Returns:
+        The answer, whatever its status:
+        200: OK.
+        400: Bad Request.
+        401: Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
+        403: Access refused; the gateway's answer.
+        404: The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
+        405: Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
+        413: The body is over 12 MB; the gateway's answer (0201).
+        414: The URI is over 32 KB; the gateway's answer (0201).
+        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        500: Internal Server Error.
+        502: The gateway had no usable answer from the service (0201, 0202, 0610).
+        503: The gateway could not check the credentials because IAM is unavailable (0613).
+        504: The service did not answer the gateway in time (0201, 0203).
+
+    Raises:
+        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        ValueError: An argument cannot be sent. Nothing was.
+    """
+
+    kwargs = _get_kwargs(
+        project_id=project_id,
+        engine_id=engine_id,
+        body=body,
+        x_enterprise_project_id=x_enterprise_project_id,
+    )
+    return await client.acall(kwargs, _parse, timeout)
+
+
+async def asyncio(
+    project_id: str,
+    engine_id: str,
+    *,
+    client: Client,
+    body: EngineActionRequest,
+    x_enterprise_project_id: str | Unset = UNSET,
+    timeout: float | httpx.Timeout | None = None,
+) -> EngineActionResponse:
+    """Retry an exclusive ServiceComb engine job.
+
+    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
+    The one documented hint that a retry is possible is `Retry` among the engine's
+    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
+
+    IAM action: cse:engine:update (access level write, resource type engine). An account has the
+    permissions to call all APIs; an IAM user must have this one assigned.
+
+    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
+
+    Args:
+        project_id (str): Project ID.
+        engine_id (str): Engine ID.
+        client (Client): Where to send the request, and with which credentials.
+        body (EngineActionRequest): The action on an engine.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+
+    Returns:
+        200: OK.
+
+    Raises:
+        BadRequestError: 400. Bad Request.
+        AuthenticationError: 401. Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
+        PermissionDeniedError: 403. Access refused; the gateway's answer.
+        NotFoundError: 404. The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
+        MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
+        APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        InternalServerError: 500. Internal Server Error.
+        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
+        InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
+        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
+        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
+        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        ValueError: An argument cannot be sent. Nothing was.
+    """
+
+    response = await asyncio_detailed(
+        project_id=project_id,
+        engine_id=engine_id,
+        client=client,
+        body=body,
+        x_enterprise_project_id=x_enterprise_project_id,
+        timeout=timeout,
+    )
+    return response.result()

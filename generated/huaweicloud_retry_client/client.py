@@ -1,0 +1,311 @@
+"""The client that the operations are called with."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final, NoReturn, Self, TypeVar
+from urllib.parse import quote, unquote
+
+import httpx
+
+from .errors import APIConnectionError, APITimeoutError
+from .types import Response
+
+T = TypeVar("T")
+
+# Seconds. The gateway gives a service 30 s to answer, so a minute without a byte means that no answer will come.
+DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+# Answers have about a hundred bytes. A gateway's page may have more; a hundred megabytes are somebody's mistake.
+MAX_BODY_BYTES: Final = 1 << 20
+USER_AGENT: Final = "huaweicloud-retry/0.1.0"
+
+# By these a request was surely not sent: there was no connection to send it on. Any other failure may have come after
+# the last byte of the request; httpx.LocalProtocolError too, with a transport that speaks HTTP/2.
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?|")
+
+
+def path_segment(name: str, value: object) -> str:
+    """Quote a value so that it arrives as one segment of the path.
+
+    Raises:
+        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments, and the
+            request would go to another path. Or it is not text that UTF-8 can encode.
+    """
+    text = str(value)
+    decoded, encoded = unquote(text), text
+    while decoded != encoded:
+        decoded, encoded = unquote(decoded), decoded
+    if decoded in ("", ".", ".."):
+        raise ValueError(f"{name} is {text!r}, which cannot be a segment of the path")
+    return quote(text, safe="")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER_VALUE.fullmatch(value):  # the value is not shown: it may be a token
+            raise ValueError(
+                f"the value of header {name} may hold printable ASCII only, no CR, LF or NUL, and no blanks at its ends"
+            )
+
+
+class Client:
+    """A connection to one service, for both worlds: `with` and `async with`, any number of threads or tasks.
+
+    Opens one httpx client (and so one pool of connections) at the first call of each world, and closes what it opened.
+    An asynchronous pool belongs to the event loop that first used it. No cookie is kept, no redirect followed.
+
+    Args:
+        base_url: Such as https://cse.cn-north-4.myhuaweicloud.com; may have a path.
+        auth: Any httpx.Auth; it adds the token or the signature to each request.
+        timeout: Seconds for each of connect, read, write and pool, or an httpx.Timeout; 60, and 10 to connect, by default.
+        headers: Sent with each request; those that the contract names for an operation take precedence.
+        transport: Any httpx transport, such as httpx.MockTransport; used by the worlds that it supports.
+        verify: An ssl.SSLContext for a CA or client certificate of your own. False accepts any certificate.
+        http_client: An httpx.Client of yours in place of the one opened here, for all else that httpx can do.
+            Its timeout and auth hold unless given here; it is not closed.
+        async_http_client: The same for the asynchronous world.
+
+    Raises:
+        ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment;
+            a header's value cannot be sent; transport or verify come with a client that has its own.
+    """
+
+    __slots__ = (
+        "_async_http", "_auth", "_base_url", "_closed", "_headers", "_http", "_lock", "_own_async_http", "_own_http",
+        "_timeout", "_transport", "_verify",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: httpx.Auth | None = None,
+        timeout: float | httpx.Timeout | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        verify: ssl.SSLContext | bool = True,
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        _check_base_url(base_url)
+        _check_headers(headers or {})
+        if (http_client or async_http_client) and (transport is not None or verify is not True):
+            raise ValueError("transport and verify are settings of the httpx client, and one was given: set them there")
+        self._base_url = base_url.rstrip("/")
+        self._auth = auth
+        self._timeout = timeout
+        self._headers = httpx.Headers({"User-Agent": USER_AGENT})
+        self._headers.update(headers)
+        self._transport = transport
+        self._verify = verify
+        self._http = http_client
+        self._async_http = async_http_client
+        self._own_http = http_client is None
+        self._own_async_http = async_http_client is None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        auth = f", auth={type(self._auth).__name__}" if self._auth else ""
+        return f"Client({self._base_url!r}{auth})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def close(self) -> None:
+        """Close the synchronous side. The client cannot be used afterwards."""
+        self._closed = True
+        if self._http is not None and self._own_http:
+            self._http.close()
+
+    async def aclose(self) -> None:
+        """Close both sides. The client cannot be used afterwards."""
+        self.close()
+        if self._async_http is not None and self._own_async_http:
+            await self._async_http.aclose()
+
+    def call(
+        self,
+        kwargs: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,
+    ) -> Response[T]:
+        """Send a request; what an operation module's `sync_detailed` does with its arguments.
+
+        Raises:
+            APIConnectionError: No answer came.
+        """
+        http = self._opened()
+        request = self._request(http, timeout, **kwargs)
+        try:
+            answer = http.send(
+                request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
+            )
+        except httpx.RequestError as error:
+            _raise_connection_error(request, error)
+        body = _Body()
+        try:
+            for chunk in answer.iter_bytes():
+                if body.is_full_with(chunk):
+                    break
+        except httpx.RequestError as error:
+            body.problem = f"its body cannot be read: {error}"
+        finally:
+            answer.close()
+        return _response(answer, body, parse)
+
+    async def acall(
+        self,
+        kwargs: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,
+    ) -> Response[T]:
+        """Send a request; what an operation module's `asyncio_detailed` does with its arguments.
+
+        Raises:
+            APIConnectionError: No answer came.
+        """
+        http = self._async_opened()
+        request = self._request(http, timeout, **kwargs)
+        try:
+            answer = await http.send(
+                request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
+            )
+        except httpx.RequestError as error:
+            _raise_connection_error(request, error)
+        body = _Body()
+        try:
+            async for chunk in answer.aiter_bytes():
+                if body.is_full_with(chunk):
+                    break
+        except httpx.RequestError as error:
+            body.problem = f"its body cannot be read: {error}"
+        finally:
+            await answer.aclose()
+        return _response(answer, body, parse)
+
+    def _opened(self) -> httpx.Client:
+        with self._lock:
+            self._check_open()
+            if self._http is None:
+                if not isinstance(self._transport, httpx.BaseTransport | None):
+                    raise TypeError(
+                        "the transport given is asynchronous only: call asyncio(), or give one that serves both"
+                    )
+                self._http = httpx.Client(
+                    transport=self._transport, verify=self._verify, timeout=DEFAULT_TIMEOUT, cookies=_no_cookies()
+                )
+            return self._http
+
+    def _async_opened(self) -> httpx.AsyncClient:
+        with self._lock:
+            self._check_open()
+            if self._async_http is None:
+                if not isinstance(self._transport, httpx.AsyncBaseTransport | None):
+                    raise TypeError(
+                        "the transport given is synchronous only: call sync(), or give one that serves both"
+                    )
+                self._async_http = httpx.AsyncClient(
+                    transport=self._transport, verify=self._verify, timeout=DEFAULT_TIMEOUT, cookies=_no_cookies()
+                )
+            return self._async_http
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this Client is closed; make a new one")
+
+    def _request(
+        self,
+        http: httpx.Client | httpx.AsyncClient,
+        timeout: float | httpx.Timeout | None,
+        *,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        **content: Any,
+    ) -> httpx.Request:
+        _check_headers(headers)
+        merged = self._headers.copy()
+        merged.update(headers)
+        if timeout is None:
+            timeout = self._timeout
+        return http.build_request(
+            method,
+            self._base_url + path,
+            headers=merged,
+            timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
+            **content,
+        )
+
+
+class _Body:
+    """What was read of a body, and why not all of it."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.problem: str | None = None
+
+    def is_full_with(self, chunk: bytes) -> bool:
+        self.content += chunk
+        if len(self.content) <= MAX_BODY_BYTES:
+            return False
+        del self.content[MAX_BODY_BYTES:]
+        self.problem = f"its body has more than {MAX_BODY_BYTES} bytes"
+        return True
+
+
+def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes], T]) -> Response[T]:
+    content, problem, parsed = bytes(body.content), body.problem, None
+    if 200 <= answer.status_code < 300 and problem is None:
+        try:
+            parsed = parse(answer.status_code, content)
+        except KeyError as error:
+            problem = f"{error} is missing"
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            problem = str(error)
+    return Response(
+        status_code=answer.status_code, headers=answer.headers, content=content, parsed=parsed, problem=problem
+    )
+
+
+def _raise_connection_error(request: httpx.Request, error: httpx.RequestError) -> NoReturn:
+    outcome_unknown = not isinstance(error, _NOT_SENT)
+    what = "the service may have acted" if outcome_unknown else "nothing was sent"
+    error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
+    reason = ": ".join(filter(None, (type(error).__name__, str(error))))
+    raise error_class(f"{request.method} {request.url}: {reason}; {what}", outcome_unknown) from error
+
+
+def _check_base_url(base_url: str) -> None:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url is not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("base_url must be absolute, such as https://cse.cn-north-4.myhuaweicloud.com")
+    if url.userinfo or url.query or url.fragment:  # not shown: it may be a password
+        raise ValueError("base_url may not hold a user, password, query or fragment; give credentials with auth=")
+
+
+def _no_cookies() -> CookieJar:
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))

@@ -1,0 +1,92 @@
+"""Who may know whom (README, "Layout"), and what the repository promises about itself."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "huaweicloud_retry"
+CLIENT = ROOT / "generated" / "huaweicloud_retry_client"
+TEMPLATES = sorted((ROOT / "codegen" / "templates").glob("*.jinja"))
+
+
+def imported(file: Path, package_root: Path) -> set[str]:
+    """Names of the modules that a file imports, relative ones made absolute, whether at the top or within a function."""
+    package = (package_root.name, *file.relative_to(package_root).parent.parts)
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def knows(file: Path, package_root: Path, *prefixes: str) -> set[str]:
+    return {n for n in imported(file, package_root) for p in prefixes if n == p or n.startswith(p + ".")}
+
+
+def test_the_generated_client_knows_only_attrs_and_httpx() -> None:
+    allowed = {*sys.stdlib_module_names, "attrs", "httpx", "huaweicloud_retry_client"}
+    for file in CLIENT.rglob("*.py"):
+        assert {name.partition(".")[0] for name in imported(file, CLIENT)} <= allowed, file
+
+
+def test_the_contract_knows_no_http_framework() -> None:
+    assert not knows(SRC / "contract.py", SRC, "starlette", "uvicorn", "httpx", "huaweicloud_retry.mock")
+
+
+def test_auth_knows_nothing_of_operations_or_of_the_mock() -> None:
+    assert not knows(SRC / "auth.py", SRC, "huaweicloud_retry_client", "huaweicloud_retry.mock", "yaml")
+
+
+def test_nobody_imports_the_demo() -> None:
+    for file in SRC.rglob("*.py"):
+        assert not knows(file, SRC, "huaweicloud_retry.demo"), file
+
+
+def test_importing_the_package_loads_none_of_the_mocks_libraries() -> None:
+    code = "import huaweicloud_retry, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"yaml", "jsonschema_rs", "starlette", "uvicorn"} & set(loaded)
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_says_what_it_replaces_why_and_until_when(template: Path) -> None:
+    head = re.sub(r"\s+", " ", template.read_text(encoding="utf-8").partition("-#}")[0])
+    pinned = re.search(r"openapi-python-client==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pinned
+    assert f"Upstream: openapi-python-client {pinned[1]}, {template.name}." in head
+    assert "Written anew because" in head
+    assert "Delete when:" in head
+
+
+def test_the_lock_pins_with_hashes_and_names_no_index() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|file:|--index|--find-links", lock)
+    requirements = re.findall(r"^(\S+?)==\S+(?: ;[^\\]*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", lock, re.M)
+    assert len(requirements) == len(re.findall(r"^[a-z]", lock, re.M))
+
+
+def test_the_lock_has_the_exact_pins_of_pyproject() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    exact = [r for g in pyproject["dependency-groups"].values() for r in g if isinstance(r, str) and "==" in r]
+    assert len(exact) >= 6
+    for requirement in exact:
+        assert re.search(rf"^{re.escape(requirement)}( |$)", lock, re.M), f"{requirement}: run `make lock`"
+
+
+def test_every_make_target_is_listed_by_make_help() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    listed = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert set(phony.split()) == set(re.findall(r"^  make (\S+)", listed, re.M))
+    assert set(re.findall(r"^([a-z-]+):", makefile, re.M)) == set(phony.split())

@@ -1,0 +1,88 @@
+"""The README is true: its Python runs, its links lead somewhere, its tables say what the code does."""
+
+import asyncio
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import huaweicloud_retry_client
+import pytest
+from huaweicloud_retry import TokenAuth
+from huaweicloud_retry.mock import running
+from huaweicloud_retry_client import APIStatusError, Client, Response
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+RECORD = "0000000059071dbc01591661d3990020"
+
+
+def run(index: int) -> tuple[dict[str, Any], str]:
+    """Run one block of the README as it stands; returns its names and what it printed."""
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(BLOCKS[index], f"README.md, Python block {index + 1}", "exec"), names)
+    return names, printed.getvalue()
+
+
+def test_the_first_block_retries_an_engine() -> None:
+    assert run(0)[1] == "engine cse-gve7lg: job 18638 runs again\n"
+
+
+def test_the_block_on_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUAWEICLOUD_TOKEN", "mock-token")
+    with running() as url:
+        assert run(1)[0]["retry_record"](url, "demo-project", RECORD) == "0000000059071dbc01591661d3990019"
+
+
+def test_the_block_on_many_engines_at_once() -> None:
+    with running() as url:
+        outcome = asyncio.run(run(2)[0]["retry_engines"](url, "mock-token", "demo-project", [ENGINE, "nowhere"]))
+    assert outcome[ENGINE] == "job 18638"
+    assert outcome["nowhere"].startswith("400 SVCSTG.00501116: ")
+
+
+def test_the_block_on_errors() -> None:
+    explain = run(3)[0]["retry_or_explain"]
+    with running() as url, Client(url, auth=TokenAuth("mock-token")) as client:
+        assert explain(client, "demo-project", ENGINE) == "accepted: job 18638"
+        assert explain(client, "demo-project", ENGINE).startswith("refused: 400 SVCSTG.00501149: ")
+    with Client(url, auth=TokenAuth("mock-token")) as client:
+        assert explain(client, "demo-project", ENGINE).startswith("not sent: ")
+
+
+def test_no_block_is_left_out() -> None:
+    assert len(BLOCKS) == 4
+
+
+def test_the_error_table_names_every_error_with_its_outcome() -> None:
+    table = dict(re.findall(r"^\| `(\w+Error)` \| .*? \| (.*?) \|$", README, re.M))
+    assert set(table) == {n for n in huaweicloud_retry_client.__all__ if n.endswith("Error")} - {"APIError"}
+    for status in (400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504, 505, 302, 499, 413):
+        error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=b""))
+        says = table[type(error).__name__]
+        if type(error) is APIStatusError:
+            assert (says, error.outcome_unknown) == ("False for 4xx but 499, else True", status in (302, 499))
+        elif status >= 500:
+            assert (says, error.outcome_unknown) == ("True; False for 501, 503, 505", status not in (501, 503, 505))
+        else:
+            assert (says, error.outcome_unknown) == ("False", False)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)(.*?)\)", README))))
+def test_links_within_the_repository_lead_somewhere(target: str) -> None:
+    path, _, anchor = target.partition("#")
+    assert (ROOT / path).exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", README, re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)`", README))))
+def test_make_targets_named_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
