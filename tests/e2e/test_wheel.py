@@ -1,0 +1,119 @@
+"""The built wheel, installed in a clean environment outside the checkout, as a user gets it."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+# Runs in the clean environment: imports every module that the base install can carry, and makes one call on a real socket.
+USER = """
+import http.server, importlib, json, pkgutil, threading
+import huaweicloud_retry, huaweicloud_retry_client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.models import EngineActionRequest
+
+names = [m.name for p in (huaweicloud_retry, huaweicloud_retry_client) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+needs_extra = ("huaweicloud_retry.mock", "huaweicloud_retry.contract", "huaweicloud_retry.demo")
+names = [name for name in names if not name.startswith(needs_extra)]
+for name in names:
+    importlib.import_module(name)
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_PUT(self):
+        body = json.dumps({"id": self.path.split("/")[5], "name": "n", "jobId": 7}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+
+with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    auth = huaweicloud_retry.TokenAuth("t")
+    with huaweicloud_retry_client.Client(f"http://127.0.0.1:{server.server_port}", auth=auth) as client:
+        job = retry_engine.sync("p", "e", client=client, body=EngineActionRequest())
+    server.shutdown()
+print(len(names), huaweicloud_retry.__file__, job.id, job.job_id, huaweicloud_retry_client.__version__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+class CleanEnvironment:
+    """A virtual environment of its own, with the versions of requirements.lock and nothing of the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+        self.pins = folder / "pins.txt"  # a wheel of ours has no hash in the lock, so pins without hashes
+        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+", lock, re.M)), encoding="utf-8")
+
+    def python(self, *arguments: str | Path) -> str:
+        command = [self.folder / "venv/bin/python", *arguments]
+        ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def install(self, requirement: str) -> None:
+        self.python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", self.pins, requirement)
+
+    def packages(self) -> set[str]:
+        return set(re.findall(r"^(\S+)==", self.python("-m", "pip", "list", "--format=freeze"), re.M))
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+    return CleanEnvironment(tmp_path_factory.mktemp("user"))
+
+
+def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {
+        "huaweicloud_retry/py.typed",
+        "huaweicloud_retry_client/py.typed",
+        "huaweicloud_retry/openapi.yaml",
+    } <= set(names)
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"huaweicloud_retry", "huaweicloud_retry_client"}
+
+
+def test_its_version_is_the_specs(wheel: Path) -> None:
+    spec = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    assert wheel.name == f"huaweicloud_retry-{spec['info']['version']}-py3-none-any.whl"
+
+
+def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
+    wheel: Path, environment: CleanEnvironment
+) -> None:
+    before = environment.packages()
+    environment.install(str(wheel))
+    assert environment.packages() - before == {
+        "huaweicloud-retry",
+        "attrs",
+        "httpx",
+        *("anyio", "certifi", "h11", "httpcore", "idna", "typing_extensions"),
+    }
+    count, origin, engine, job, version = environment.python("-W", "error", "-c", USER).split()
+    assert int(count) >= 14
+    assert Path(origin).is_relative_to(environment.folder)
+    assert (engine, job) == ("e", "7")
+    assert version in wheel.name
+
+
+def test_with_the_mock_extra_the_demo_runs(wheel: Path, environment: CleanEnvironment) -> None:
+    environment.install(f"{wheel}[mock]")
+    assert "18638" in environment.python("-W", "error", "-m", "huaweicloud_retry.demo")
