@@ -60,19 +60,21 @@ class CleanEnvironment:
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
         lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
         self.pins = folder / "pins.txt"  # a wheel of ours has no hash in the lock, so pins without hashes
-        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+", lock, re.M)), encoding="utf-8")
+        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+", lock, re.MULTILINE)), encoding="utf-8")
 
     def python(self, *arguments: str | Path) -> str:
         command = [self.folder / "venv/bin/python", *arguments]
-        ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        ran = subprocess.run(command, check=False, cwd=self.folder, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
     def install(self, requirement: str) -> None:
-        self.python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", self.pins, requirement)
+        self.python(
+            "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", self.pins, requirement
+        )
 
     def packages(self) -> set[str]:
-        return set(re.findall(r"^(\S+)==", self.python("-m", "pip", "list", "--format=freeze"), re.M))
+        return set(re.findall(r"^(\S+)==", self.python("-m", "pip", "list", "--format=freeze"), re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,10 @@ def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(whe
         "huaweicloud_retry/openapi.yaml",
     } <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"huaweicloud_retry", "huaweicloud_retry_client"}
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
+        "huaweicloud_retry",
+        "huaweicloud_retry_client",
+    }
 
 
 def test_its_version_is_the_specs(wheel: Path) -> None:

@@ -71,8 +71,10 @@ def test_a_template_says_what_it_replaces_why_and_until_when(template: Path) -> 
 def test_the_lock_pins_with_hashes_and_names_no_index() -> None:
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert not re.search(r"https?:|file:|--index|--find-links", lock)
-    requirements = re.findall(r"^(\S+?)==\S+(?: ;[^\\]*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", lock, re.M)
-    assert len(requirements) == len(re.findall(r"^[a-z]", lock, re.M))
+    requirements = re.findall(
+        r"^(\S+?)==\S+(?: ;[^\\]*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", lock, re.MULTILINE
+    )
+    assert len(requirements) == len(re.findall(r"^[a-z]", lock, re.MULTILINE))
 
 
 def test_the_lock_has_the_exact_pins_of_pyproject() -> None:
@@ -81,12 +83,12 @@ def test_the_lock_has_the_exact_pins_of_pyproject() -> None:
     exact = [r for g in pyproject["dependency-groups"].values() for r in g if isinstance(r, str) and "==" in r]
     assert len(exact) >= 6
     for requirement in exact:
-        assert re.search(rf"^{re.escape(requirement)}( |$)", lock, re.M), f"{requirement}: run `make lock`"
+        assert re.search(rf"^{re.escape(requirement)}( |$)", lock, re.MULTILINE), f"{requirement}: run `make lock`"
 
 
 def test_every_make_target_is_listed_by_make_help() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     listed = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert set(phony.split()) == set(re.findall(r"^  make (\S+)", listed, re.M))
-    assert set(re.findall(r"^([a-z-]+):", makefile, re.M)) == set(phony.split())
+    assert set(phony.split()) == set(re.findall(r"^  make (\S+)", listed, re.MULTILINE))
+    assert set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) == set(phony.split())

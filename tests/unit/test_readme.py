@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import huaweicloud_retry_client
 import pytest
+from huaweicloud_retry_client import APIStatusError, Client, Response
+
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.mock import running
-from huaweicloud_retry_client import APIStatusError, Client, Response
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 RECORD = "0000000059071dbc01591661d3990020"
 
@@ -61,7 +62,7 @@ def test_no_block_is_left_out() -> None:
 
 
 def test_the_error_table_names_every_error_with_its_outcome() -> None:
-    table = dict(re.findall(r"^\| `(\w+Error)` \| .*? \| (.*?) \|$", README, re.M))
+    table = dict(re.findall(r"^\| `(\w+Error)` \| .*? \| (.*?) \|$", README, re.MULTILINE))
     assert set(table) == {n for n in huaweicloud_retry_client.__all__ if n.endswith("Error")} - {"APIError"}
     for status in (400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504, 505, 302, 499, 413):
         error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=b""))
@@ -79,10 +80,10 @@ def test_links_within_the_repository_lead_somewhere(target: str) -> None:
     path, _, anchor = target.partition("#")
     assert (ROOT / path).exists()
     if anchor:
-        headings = re.findall(r"^#+ (.*)$", README, re.M)
+        headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
         assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)`", README))))
 def test_make_targets_named_exist(target: str) -> None:
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

@@ -12,6 +12,7 @@ from typing import Any
 import huaweicloud_retry_client
 import pytest
 import yaml
+from jsonschema_rs import validator_for
 from openapi_spec_validator import validate
 from ruamel.yaml import YAML
 
@@ -193,9 +194,7 @@ def test_engine_errors(status: str, meaning: str) -> None:
     ids=["script", "engine"],
 )
 def test_gateway_statuses_are_marked_as_such(responses: dict[str, Any], statuses: set[str]) -> None:
-    by_gateway = {
-        status for status, response in responses.items() if resolved(response)["x-source"] == "gateway-docs"
-    }
+    by_gateway = {status for status, response in responses.items() if resolved(response)["x-source"] == "gateway-docs"}
     assert by_gateway == statuses
     for status in statuses:
         schema = body_schema(resolved(responses[status]), "application/json")
@@ -209,7 +208,11 @@ def test_no_default_response_would_make_every_status_documented() -> None:
 def test_iam_actions() -> None:
     assert SCRIPT["post"]["x-iam-action"]["action"] == "workspace:scripts:retry"
     action = ENGINE["put"]["x-iam-action"]
-    assert (action["action"], action["access-level"], action["resource-type"]) == ("cse:engine:update", "write", "engine")
+    assert (action["action"], action["access-level"], action["resource-type"]) == (
+        "cse:engine:update",
+        "write",
+        "engine",
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,8 +237,6 @@ def test_objects_stay_open_to_unknown_fields() -> None:
 
 
 def test_every_example_keeps_its_schema() -> None:
-    from jsonschema_rs import validator_for
-
     checked = 0
     for media in (node for node in walk(SPEC) if "examples" in node and "schema" in node):
         schema = {**resolved(media["schema"]), "components": SPEC["components"]}

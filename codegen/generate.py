@@ -1,0 +1,543 @@
+"""Makes generated/huaweicloud_retry_client from openapi.yaml: `make`, or `python codegen/generate.py [--check]`.
+
+Validate the spec, generate aside, check what came out, format it, swap it into place. Whatever goes wrong before the
+swap leaves generated/ byte for byte as it was and, where the spec is at fault, names the line that has to change.
+
+Exit codes: 0 done, or nothing to do; 1 --check found a difference; 2 refused (spec, config, tools, disk); 130 Ctrl-C.
+"""
+# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay a second for them
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from openapi_python_client.config import Config
+    from openapi_python_client.parser.errors import GeneratorError
+
+Place = tuple[Any, ...]  # keys and indexes from the root of a YAML file
+Tree = dict[str, bytes]  # relative POSIX path -> content
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEC, CONFIG, TEMPLATES, LOCK = "openapi.yaml", "codegen/config.yaml", "codegen/templates", "requirements.lock"
+PACKAGE = "generated/huaweicloud_retry_client"
+STAMP = ROOT / ".codegen" / "stamp"
+TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
+METHODS = "get", "put", "post", "delete", "options", "head", "patch", "trace"
+RUFF = "--isolated", "--no-cache", "--quiet", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
+REASON_LENGTH, DIFF_LENGTH = 300, 100
+
+# For an interpreter of its own, where nothing but the package itself can make an import work, or warn.
+IMPORT_EACH = """
+import importlib, json, sys, traceback, warnings
+import attrs, httpx
+root, failures = sys.argv[1], []
+sys.path.insert(0, root)
+warnings.simplefilter("error")
+for name in sys.argv[2:]:
+    try:
+        module = importlib.import_module(name)
+        if ".api." in name and not hasattr(module, "__path__"):
+            for function in sorted({"sync", "sync_detailed", "asyncio", "asyncio_detailed"} - set(vars(module))):
+                failures.append((module.__file__, 1, f"it has no {function}"))
+    except Exception as error:
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(root)]
+        failures.append((frames[-1].filename, frames[-1].lineno, f"{type(error).__name__}: {error}"))
+print(json.dumps(failures))
+"""
+
+
+class Refused(Exception):  # noqa: N818 - no fault of this program
+    """What a person has to mend before there can be a client: one line a problem."""
+
+
+class Document:
+    """A YAML file that knows the line of everything in it."""
+
+    def __init__(self, name: str) -> None:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+        self.name, text = name, ""
+        try:
+            self.data = (ROOT / name).read_bytes()
+            text = self.data.decode("utf-8")
+            reader: Any = YAML()
+            self.root: Any = reader.load(text)
+        except FileNotFoundError:
+            raise Refused(f"{name}:1: no such file; `git checkout {name}` brings the last one back") from None
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise Refused(f"{name}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
+        except MarkedYAMLError as error:
+            slip: Any = error  # its parts have no types
+            reason = str(slip.problem).partition(" with value ")[0]  # which for a key found twice may be long
+            start, mark = slip.context_mark, slip.problem_mark or slip.context_mark
+            began = f"{slip.context} from line {start.line + 1}: " if start else ""
+            raise Refused(f"{name}:{mark.line + 1}: {began}{short(reason)}") from None
+        except YAMLError as error:  # of a control character, which has a position in place of a mark
+            line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+            raise Refused(f"{name}:{line}: {short(error)}") from None
+        if not isinstance(self.root, dict):
+            raise Refused(f"{name}:1: {'empty' if self.root is None else 'not a mapping of keys to values'}")
+
+    def walk(self, place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+        """A thing and everything in it."""
+        yield place, value
+        for key in keys_of(value):
+            yield from self.walk((*place, key), value[key])
+
+    def find(self, place: Place) -> tuple[Place, Any, int]:
+        """Place, value and line of the last thing on the way to `place`.
+
+        Validators and the generator look through references, and put steps of their own into their paths; a step that
+        the file does not have is left out.
+        """
+        real: Place = ()
+        value, line = self.root, 1
+        for key in place:
+            if key not in keys_of(value) and "$ref" in keys_of(value) and (target := self.target(value["$ref"])):
+                real, value, line = self.find(target)
+            if key in keys_of(value):
+                line = value.lc.data.get(key, [line - 1])[0] + 1  # what a merge brought (<<) has no line of its own
+                real, value = (*real, key), value[key]
+        return real, value, line
+
+    def target(self, reference: object) -> Place | None:
+        """Where a `$ref` points to, if that is in this file."""
+        from urllib.parse import unquote
+
+        place, value = list[Any](), self.root
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            return None
+        for step in reference[2:].split("/"):
+            index = step.isdecimal() and isinstance(keys_of(value), range)
+            place.append(int(step) if index else unquote(step).replace("~1", "/").replace("~0", "~"))
+            if place[-1] not in keys_of(value):
+                return None
+            value = value[place[-1]]
+        return tuple(place)
+
+    def at(self, place: Place, reason: object) -> str:
+        """A problem as it is shown: file, line, reason, JSON pointer."""
+        real, _, line = self.find(place)
+        pointer = "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in real)
+        return f"{self.name}:{line}: {short(reason)}" + (f" (at #{pointer})" if pointer else "")
+
+
+class Operation(NamedTuple):
+    """An operation of the spec, and the files that must come of it."""
+
+    title: str
+    place: Place
+    name: str
+    files: list[str]
+
+
+def keys_of(value: Any) -> Collection[Any]:
+    """What leads further into a value."""
+    if isinstance(value, dict):
+        return cast("dict[object, Any]", value)
+    return range(len(cast("list[object]", value))) if isinstance(value, list) else ()
+
+
+def short(text: object) -> str:
+    """One line, and no screenful: validators like to quote whole schemas."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= REASON_LENGTH else line[:REASON_LENGTH] + "..."
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """All problems of one stage at once, in the order of the file; the next stage would only trip over them."""
+    if lines := sorted(dict.fromkeys(problems), key=lambda problem: int(problem.split(":")[1])):
+        raise Refused(*lines)
+
+
+def tool_problems() -> Iterator[str]:
+    """Other versions make other bytes, and a diff under generated/ that no spec change explains."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    lock = (ROOT / LOCK).read_text("utf-8")
+    for tool in TOOLS:
+        pin = re.search(rf"^{tool}==(\S+)|\Z", lock, re.MULTILINE)
+        line = lock.count("\n", 0, pin.start() if pin else 0) + 1
+        wanted, installed = pin and pin[1], None
+        with contextlib.suppress(PackageNotFoundError):
+            installed = version(tool)
+        if installed is None or installed != wanted:
+            yield f"{LOCK}:{line}: {tool} {wanted} is needed, {installed} is installed; run this by `make`"
+
+
+def read_config() -> Config:
+    """The generator's settings. A key that it does not know it ignores, so a misspelt one would go unseen."""
+    from openapi_python_client.config import Config, ConfigFile, MetaType
+    from pydantic import ValidationError
+
+    config = Document(CONFIG)
+    unknown = config.root.keys() - ConfigFile.model_fields
+    refuse(config.at((key,), f"openapi-python-client has no setting {key}") for key in unknown)
+    try:
+        file = ConfigFile(**config.root)
+    except ValidationError as error:
+        raise Refused(*(config.at(each["loc"], each["msg"]) for each in error.errors())) from None
+    return Config.from_sources(file, MetaType.NONE, ROOT / SPEC, "utf-8", overwrite=False, output_path=None)
+
+
+def yaml_problems(spec: Document) -> Iterator[str]:
+    """What JSON does not have, and references: on these the validator fails without a place, or asks the network."""
+    for place, value in spec.walk((), spec.root):
+        for key, item in cast("dict[object, Any]", value).items() if isinstance(value, dict) else ():
+            if not isinstance(key, str):
+                yield spec.at((*place, key), f"the key {key} is not text; put it in quotes: '{key}'")
+            elif key == "$ref" and isinstance(item, str) and spec.target(item) is None:
+                where = "points to nothing" if item.startswith("#") else "leaves this file; copy its target here"
+                yield spec.at((*place, key), f"$ref {item} {where}")
+        if not isinstance(value, dict | list | str | int | float | None):
+            yield spec.at(place, f"JSON has no {type(value).__name__}; put it in quotes")
+
+
+def openapi_problems(spec: Document) -> Iterator[str]:
+    """OpenAPI's own rules, then the generator's reading of them; each with every error it finds."""
+    os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = "jsonschema"  # the one whose errors give causes
+    from openapi_python_client.schema import OpenAPI
+    from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
+    from openapi_spec_validator.validation.exceptions import DuplicateOperationIDError
+    from pydantic import ValidationError
+
+    version = str(spec.root.get("openapi"))
+    if not re.fullmatch(r"3\.[01]\.\d+", version):
+        raise Refused(spec.at(("openapi",), f"openapi must be the version of OpenAPI, 3.0.x or 3.1.x; it is {version}"))
+    stock: Any = OpenAPIV30SpecValidator if version.startswith("3.0") else OpenAPIV31SpecValidator
+    rules = {keyword: placed(keyword, rule) for keyword, rule in stock.keyword_validators.items()}
+    validator = type("PlacedValidator", (stock,), {"keyword_validators": rules})(spec.root)
+    found: dict[Place, str] = {}
+    errors = list(validator.schema_validator.iter_errors(spec.root))
+    for whole in errors or validator.root_validator(validator.schema_path):  # these rules take the shape for granted
+        error = whole
+        while error.context:  # of "fits none of these", the one that comes furthest is the one that was meant
+            error = max(error.context, key=lambda cause: len(cause.absolute_path))
+        place = (*getattr(whole, "place", ()), *error.absolute_path)
+        if error.validator in ("additionalProperties", "unevaluatedProperties"):  # said of the whole, meant of a key
+            place = next(((*place, key) for key in spec.find(place)[1] if f"'{key}'" in error.message), place)
+        if not isinstance(error, DuplicateOperationIDError):  # naming_problems() tells where the other one is
+            found.setdefault(spec.find(place)[0], error.message)
+    if not found:
+        try:
+            OpenAPI.model_validate(spec.root)
+        except ValidationError as failure:
+            for each in failure.errors():
+                if "Reference" not in each["loc"]:  # of "a schema or a reference": that it is none is not the trouble
+                    found.setdefault(spec.find(each["loc"])[0], f"{each['loc'][-1]}: {each['msg']}")
+    return (spec.at(place, message) for place, message in found.items())
+
+
+def placed(keyword: str, rule: Any) -> Any:
+    """The validator's rules beyond JSON Schema give their errors no place, but the path they are called with is one."""
+    from jsonschema_path import SchemaPath
+
+    def register(registry: Any) -> Any:
+        check = rule(registry)
+
+        def checked(*args: Any, **options: Any) -> Iterator[Any]:
+            path = next(each.parts for each in args if isinstance(each, SchemaPath))
+            for error in check(*args, **options):
+                if not hasattr(error, "place"):  # or a rule further in has set it
+                    error.place = (*path, "default") if keyword == "default" else path
+                yield error
+
+        return checked
+
+    return register
+
+
+def read_operations(spec: Document, config: Config) -> list[Operation]:
+    """The operations of the spec, named as the generator names them."""
+    from openapi_python_client.strings import PythonIdentifier
+
+    operations: list[Operation] = []
+    for path in spec.root["paths"]:
+        for method in METHODS:
+            place, operation, _ = spec.find(("paths", path, method))
+            if place[-1] == method:
+                tags = (operation.get("tags") or ["default"])[: None if config.generate_all_tags else 1]
+                name = operation.get("operationId") or ""
+                module = PythonIdentifier(name, config.field_prefix)
+                files = [f"api/{PythonIdentifier(tag, 'tag')}/{module}.py" for tag in tags]
+                operations.append(Operation(f"{method.upper()} {path}", place, name, files))
+    return operations
+
+
+def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str]:
+    """Without a name, or with one that another has too, modules would get names by chance, or replace each other."""
+    owners: dict[str, str] = {}
+    for operation in operations:
+        names = [f"operationId {operation.name}", *operation.files]
+        taken = next((name for name in names if name in owners), None)
+        if not operation.name:
+            yield spec.at(operation.place, f"{operation.title} has no operationId, which names its module")
+        elif taken:
+            reason = f"{taken} is that of {owners[taken]} already; rename one of the two"
+            yield spec.at((*operation.place, "operationId"), reason)
+        owners.update(dict.fromkeys(names, f"{operation.title} (line {spec.find(operation.place)[2]})"))
+
+
+def generate(spec: Document, config: Config, scratch: Path) -> tuple[Path, Sequence[GeneratorError]]:
+    """The generator's output, and what it complained of."""
+    from openapi_python_client import generate as run_generator
+
+    config.document_source, config.output_path = scratch / SPEC, scratch / Path(PACKAGE).name
+    config.document_source.write_bytes(spec.data)  # the very bytes validated, should an editor save the file meanwhile
+    with contextlib.redirect_stdout(io.StringIO()):
+        errors = run_generator(config=config, custom_template_path=ROOT / TEMPLATES)
+    return config.output_path, errors
+
+
+def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iterator[str]:
+    """What the generator cannot make it warns of, leaves out, and goes on. A client that lacks something is no good."""
+    from openapi_python_client.parser.errors import ParseError
+
+    for error in errors:
+        text = re.sub(r"<\S+ object at \S+> ?", "", f"{error.header} {error.detail or ''}")
+        place: Place = ()
+        if operation := re.search(r"parsing (\w+) (\S+) within", text):
+            place = ("paths", operation[2], operation[1].lower())
+        elif component := re.search(r"/components/\w+/[^\s:]+", text):
+            place = tuple(component[0][1:].split("/"))
+        if isinstance(error, ParseError) and error.data:  # the part of the spec that it could not read
+            data = error.data.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            parts = spec.walk(*spec.find(place)[:2])
+            place = next((each for each, value in parts if value == data), place)
+        yield spec.at(place, f"the generator cannot make this: {text}")
+
+
+def finish(package: Path) -> None:
+    """Two touches that need no template. Positional fields would change their meaning when the spec reorders them."""
+    (package / "py.typed").touch()
+    for module in package.glob("models/*.py"):
+        text = module.read_text("utf-8")
+        found = text.count("def to_dict("), text.count("@_attrs_define\n")
+        if found not in ((0, 0), (1, 1)):
+            reason = f"models and @_attrs_define in models/{module.name}: {found}, not (1, 1); adapt finish()"
+            raise Refused(f"codegen/generate.py:1: {reason}")
+        module.write_text(text.replace("@_attrs_define\n", "@_attrs_define(kw_only=True)\n"), "utf-8", newline="\n")
+
+
+def run(*arguments: str, cwd: Path) -> tuple[int, str]:
+    """A Python child that neither the user's settings nor the working directory reach."""
+    import subprocess
+
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "RUFF_"))}
+    command = [sys.executable, "-I", "-B", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def module_problems(spec: Document, operations: list[Operation], package: Path) -> Iterator[str]:
+    """Every operation came out, nothing else did, and it is Python. Formatting would hide a slip in that."""
+    import warnings
+
+    made = read_tree(package)
+    wanted = {file: operation for operation in operations for file in operation.files}
+    known = {"__init__.py", "client.py", "errors.py", "types.py", "py.typed", "api/__init__.py", *wanted}
+    known.update(f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted)
+    for file in wanted.keys() - made:
+        yield spec.at(wanted[file].place, f"the generator left out {wanted[file].title}: no {file}")
+    for file in made.keys() - known:
+        if not file.startswith("models/"):
+            yield spec.at((), f"the generator made {file}, which no operation asks for")
+    for file, data in made.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                compile(data, file, "exec", dont_inherit=True)
+            except SyntaxError as error:
+                yield blame(spec, operations, file, error.lineno, error.msg)
+
+
+def format_code(package: Path) -> None:
+    """One look, whatever the templates indent. Ruff's --fix-only would hide that a full disk cut a file short."""
+    for arguments in (["check", "--select=E,F,I", "--fix", "--output-format=concise"], ["format"]):
+        status, output = run("-m", "ruff", *arguments, *RUFF, ".", cwd=package)
+        if "E902" in output or (status and arguments == ["format"]):
+            raise Refused(f"ruff {arguments[0]} failed ({status}): {short(output)}")
+
+
+def import_problems(spec: Document, operations: list[Operation], package: Path) -> Iterator[str]:
+    """The very bytes that are to be swapped in: each module imports without a warning and has what it must have."""
+    import json
+
+    files = [Path(package.name, file).with_suffix("") for file in read_tree(package) if file.endswith(".py")]
+    names = [".".join(each.parent.parts if each.name == "__init__" else each.parts) for each in files]
+    status, output = run("-c", IMPORT_EACH, str(package.parent), *names, cwd=package)
+    if status:
+        raise Refused(f"the import check failed ({status}): {short(output)}")
+    for failure in json.loads(output.replace(f"{package}/", "")):
+        yield blame(spec, operations, *failure)
+
+
+def blame(spec: Document, operations: list[Operation], file: str, line: int | None, reason: str) -> str:
+    """A fault of generated code, told as one of the part of the spec that it was made from, as far as that is known."""
+    origins = [(operation.title, operation.place) for operation in operations if file in operation.files]
+    schemas = keys_of(spec.find(("components", "schemas"))[1])
+    origins += [(name, ("components", "schemas", name)) for name in schemas if f"'{name}'" in reason]
+    title, place = [*origins, ("the spec", ())][0]
+    return spec.at(place, f"{title} makes code that does not work: {file}:{line}: {reason}")
+
+
+def make_client(scratch: Path) -> tuple[list[Operation], Path, Tree]:
+    """All the way from the spec to a checked and formatted package in the scratch folder."""
+    refuse(tool_problems())
+    spec = Document(SPEC)
+    refuse(yaml_problems(spec))
+    config = read_config()
+    refuse(openapi_problems(spec))
+    operations = read_operations(spec, config)
+    refuse(naming_problems(spec, operations))
+    package, errors = generate(spec, config, scratch)
+    refuse(generator_problems(spec, errors))
+    finish(package)
+    refuse(module_problems(spec, operations, package))
+    format_code(package)
+    refuse(import_problems(spec, operations, package))
+    return operations, package, read_tree(package)
+
+
+def read_tree(folder: Path) -> Tree:
+    """Every file below a folder; caches are no part of it."""
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {name.as_posix(): file.read_bytes() for name, file in files.items() if "__pycache__" not in name.parts}
+
+
+def read_inputs() -> Tree:
+    """Everything that shapes the output."""
+    names = [name for name in (SPEC, CONFIG, LOCK, "codegen/generate.py") if (ROOT / name).is_file()]
+    return {name: (ROOT / name).read_bytes() for name in names} | read_tree(ROOT / TEMPLATES)
+
+
+def digest(tree: Tree) -> str:
+    """Tells trees apart by names and bytes."""
+    parts = (f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data for name, data in tree.items())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def compare(old: Tree, new: Tree) -> dict[str, str]:
+    """The files that differ, each with + (new), ~ (changed) or - (gone)."""
+    differing = sorted(name for name in old | new if old.get(name) != new.get(name))
+    return {name: "+" if name not in old else "~" if name in new else "-" for name in differing}
+
+
+def recover() -> None:
+    """Clean up after a run that was killed; between its two renames the client is in its scratch folder only."""
+    import shutil
+
+    for scratch in ROOT.glob(".generated-*"):
+        if (scratch / "before").is_dir() and not (ROOT / PACKAGE).exists():
+            (scratch / "before").rename(ROOT / PACKAGE)
+        shutil.rmtree(scratch)
+
+
+def swap(new: Path, before: Path) -> None:
+    """Two renames. Ctrl-C has no effect from here on: what is left takes a moment, and must not be done by halves."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    old = ROOT / PACKAGE
+    old.parent.mkdir(exist_ok=True)
+    if old.exists():
+        old.rename(before)
+    try:
+        new.rename(old)
+    except OSError:
+        if before.exists():
+            before.rename(old)
+        raise
+
+
+def regenerate() -> list[str]:
+    """What `make` does; the lines that tell what happened."""
+    from tempfile import TemporaryDirectory
+
+    recover()
+    inputs, old = digest(read_inputs()), read_tree(ROOT / PACKAGE)
+    if STAMP.is_file() and STAMP.read_text("ascii") == f"{inputs} {digest(old)}":
+        return [f"nothing to do: {PACKAGE} is what {SPEC} makes"]
+    # Inside the project, so on the file system of generated/: a rename is all it takes to move a tree there.
+    with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
+        operations, package, new = make_client(Path(folder))
+        changes = compare(old, new)
+        STAMP.parent.mkdir(exist_ok=True)
+        stamp = Path(folder, "stamp")
+        stamp.write_text(f"{inputs} {digest(new)}", "ascii")
+        if changes:
+            swap(package, Path(folder, "before"))
+        stamp.replace(STAMP)
+    return [
+        *(f"  {mark} {name}" for name, mark in changes.items()),
+        *(f"  {operation.title} -> {file}" for operation in operations for file in operation.files),
+        f"{PACKAGE}: {len(new)} files, {len(changes) or 'none'} changed",
+    ]
+
+
+def check() -> list[str]:
+    """What `make check-generated` does: the same, but for the swap; the lines that tell what differs."""
+    import difflib
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
+        new = make_client(Path(folder))[2]
+    old = read_tree(ROOT / PACKAGE)
+    changes = compare(old, new)
+    diff: list[str] = []
+    for name in changes:
+        before, after = (tree.get(name, b"").decode(errors="replace").splitlines() for tree in (old, new))
+        diff += difflib.unified_diff(before, after, f"{PACKAGE}/{name}", f"{name} as {SPEC} makes it", lineterm="")
+    if len(diff) > DIFF_LENGTH:
+        diff[DIFF_LENGTH:] = [f"... and {len(diff) - DIFF_LENGTH} lines more"]
+    words = {"+": "missing", "~": "changed", "-": "not made from the spec"}
+    return [*diff, *(f"{PACKAGE}/{name}: {words[mark]}" for name, mark in changes.items())]
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
+    checking = parser.parse_args().check
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # descriptions may have characters that the terminal does not
+            stream.reconfigure(errors="backslashreplace")
+    code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
+    lock = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would clean up after each other
+        if not checking:
+            lines = regenerate()
+        elif differences := check():
+            code, lines = 1, [*differences, f"{PACKAGE} is not what {SPEC} makes; mend it by: make"]
+    except Refused as refusal:
+        code, lines = 2, [*refusal.args, "refused; generated/ is as it was"]
+    except RecursionError:
+        code, lines = 2, [f"{SPEC}:1: something contains itself, by $ref or alias", "refused; generated/ is as it was"]
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is as it was"]
+    except KeyboardInterrupt:
+        code, lines = 130, ["interrupted; generated/ is as it was"]
+    finally:
+        os.close(lock)
+    print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
