@@ -35,7 +35,7 @@ PACKAGE = "generated/huaweicloud_retry_client"
 STAMP = ROOT / ".codegen" / "stamp"
 TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
 METHODS = "get", "put", "post", "delete", "options", "head", "patch", "trace"
-RUFF = "--isolated", "--no-cache", "--quiet", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
+RUFF = "--isolated", "--no-cache", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
 REASON_LENGTH, DIFF_LENGTH = 300, 100
 
 # For an interpreter of its own, where nothing but the package itself can make an import work, or warn.
@@ -179,12 +179,11 @@ def tool_problems() -> Iterator[str]:
             yield f"{LOCK}:{line}: {tool} {wanted} is needed, {installed} is installed; run this by `make`"
 
 
-def read_config() -> Config:
+def read_config(config: Document) -> Config:
     """The generator's settings. A key that it does not know it ignores, so a misspelt one would go unseen."""
     from openapi_python_client.config import Config, ConfigFile, MetaType
     from pydantic import ValidationError
 
-    config = Document(CONFIG)
     unknown = config.root.keys() - ConfigFile.model_fields
     refuse(config.at((key,), f"openapi-python-client has no setting {key}") for key in unknown)
     try:
@@ -237,8 +236,8 @@ def openapi_problems(spec: Document) -> Iterator[str]:
             OpenAPI.model_validate(spec.root)
         except ValidationError as failure:
             for each in failure.errors():
-                if "Reference" not in each["loc"]:  # of "a schema or a reference": that it is none is not the trouble
-                    found.setdefault(spec.find(each["loc"])[0], f"{each['loc'][-1]}: {each['msg']}")
+                absent = f"{each['loc'][-1]}: " if each["type"] == "missing" else ""
+                found.setdefault(spec.find(each["loc"])[0], f"{absent}{each['msg']}")
     return (spec.at(place, message) for place, message in found.items())
 
 
@@ -289,7 +288,8 @@ def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str
         elif taken:
             reason = f"{taken} is that of {owners[taken]} already; rename one of the two"
             yield spec.at((*operation.place, "operationId"), reason)
-        owners.update(dict.fromkeys(names, f"{operation.title} (line {spec.find(operation.place)[2]})"))
+        for name in names:
+            owners.setdefault(name, f"{operation.title} (line {spec.find(operation.place)[2]})")
 
 
 def generate(spec: Document, config: Config, scratch: Path) -> tuple[Path, Sequence[GeneratorError]]:
@@ -334,10 +334,10 @@ def finish(package: Path) -> None:
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str]:
-    """A Python child that neither the user's settings nor the working directory reach."""
+    """A Python child that no setting of the user's reaches; -I keeps those of Python away."""
     import subprocess
 
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "RUFF_"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RUFF_")}
     command = [sys.executable, "-I", "-B", *arguments]
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return done.returncode, done.stdout.decode(errors="replace")
@@ -367,9 +367,10 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
 
 def format_code(package: Path) -> None:
     """One look, whatever the templates indent. Ruff's --fix-only would hide that a full disk cut a file short."""
-    for arguments in (["check", "--select=E,F,I", "--fix", "--output-format=concise"], ["format"]):
+    check = "check", "--select=E,F,I", "--fix", "--output-format=concise"
+    for arguments, fine in ((check, (0, 1)), (("format",), (0,))):  # 1: something is left that has no fix
         status, output = run("-m", "ruff", *arguments, *RUFF, ".", cwd=package)
-        if "E902" in output or (status and arguments == ["format"]):
+        if status not in fine or "E902" in output:
             raise Refused(f"ruff {arguments[0]} failed ({status}): {short(output)}")
 
 
@@ -398,9 +399,9 @@ def blame(spec: Document, operations: list[Operation], file: str, line: int | No
 def make_client(scratch: Path) -> tuple[list[Operation], Path, Tree]:
     """All the way from the spec to a checked and formatted package in the scratch folder."""
     refuse(tool_problems())
-    spec = Document(SPEC)
+    spec, settings = Document(SPEC), Document(CONFIG)
     refuse(yaml_problems(spec))
-    config = read_config()
+    config = read_config(settings)
     refuse(openapi_problems(spec))
     operations = read_operations(spec, config)
     refuse(naming_problems(spec, operations))

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import httpx
 
-from .errors import APIConnectionError, APITimeoutError
+from .errors import APIConnectionError, APITimeoutError, one_line
 from .types import Response
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ _NOT_SENT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?|")
 
 
@@ -40,19 +41,21 @@ def path_segment(name: str, value: object) -> str:
 
     Raises:
         ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments, and the
-            request would go to another path. Or it is not text that UTF-8 can encode.
+            request would go to another path. Or it is None, or not text that UTF-8 can encode.
     """
-    text = str(value)
+    text = "" if value is None else str(value)
     decoded, encoded = unquote(text), text
     while decoded != encoded:
         decoded, encoded = unquote(decoded), decoded
     if decoded in ("", ".", ".."):
-        raise ValueError(f"{name} is {text!r}, which cannot be a segment of the path")
+        raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
     return quote(text, safe="")
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a header")
         if not _HEADER_VALUE.fullmatch(value):  # the value is not shown: it may be a token
             raise ValueError(
                 f"the value of header {name} may hold printable ASCII only, no CR, LF or NUL, and no blanks at its ends"
@@ -213,7 +216,11 @@ class Client:
                         "the transport given is asynchronous only: call asyncio(), or give one that serves both"
                     )
                 self._http = httpx.Client(
-                    transport=self._transport, verify=self._verify, timeout=DEFAULT_TIMEOUT, cookies=_no_cookies()
+                    transport=self._transport,
+                    verify=self._verify,
+                    timeout=DEFAULT_TIMEOUT,
+                    cookies=_no_cookies(),
+                    event_hooks={"request": [_check_request]},
                 )
             return self._http
 
@@ -226,7 +233,11 @@ class Client:
                         "the transport given is synchronous only: call sync(), or give one that serves both"
                     )
                 self._async_http = httpx.AsyncClient(
-                    transport=self._transport, verify=self._verify, timeout=DEFAULT_TIMEOUT, cookies=_no_cookies()
+                    transport=self._transport,
+                    verify=self._verify,
+                    timeout=DEFAULT_TIMEOUT,
+                    cookies=_no_cookies(),
+                    event_hooks={"request": [_acheck_request]},
                 )
             return self._async_http
 
@@ -249,13 +260,16 @@ class Client:
         merged.update(headers)
         if timeout is None:
             timeout = self._timeout
-        return http.build_request(
-            method,
-            self._base_url + path,
-            headers=merged,
-            timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
-            **content,
-        )
+        try:
+            return http.build_request(
+                method,
+                self._base_url + path,
+                headers=merged,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
+                **content,
+            )
+        except httpx.InvalidURL as error:
+            raise ValueError(f"no URL can be made of this: {error}") from None
 
 
 class _Body:
@@ -281,7 +295,7 @@ def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes],
             parsed = parse(answer.status_code, content)
         except KeyError as error:
             problem = f"{error} is missing"
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             problem = str(error)
     return Response(
         status_code=answer.status_code, headers=answer.headers, content=content, parsed=parsed, problem=problem
@@ -289,22 +303,40 @@ def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes],
 
 
 def _raise_connection_error(request: httpx.Request, error: httpx.RequestError) -> NoReturn:
-    outcome_unknown = not isinstance(error, _NOT_SENT)
-    what = "the service may have acted" if outcome_unknown else "nothing was sent"
+    failed = error.request if getattr(error, "_request", None) else request
+    # A request that the auth made for itself, such as for a token, comes before ours or after a 401 to ours.
+    ours = (failed.method, failed.url) == (request.method, request.url)
+    outcome_unknown = ours and not isinstance(error, _NOT_SENT)
+    what = (
+        "the service may have acted" if outcome_unknown else "nothing was sent" if ours else "the service did not act"
+    )
     error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
-    reason = ": ".join(filter(None, (type(error).__name__, str(error))))
-    raise error_class(f"{request.method} {request.url}: {reason}; {what}", outcome_unknown) from error
+    # h11 quotes a header that cannot be sent, and it may be the token.
+    unsafe = isinstance(error, httpx.LocalProtocolError)
+    reason = type(error).__name__ if unsafe or not str(error) else f"{type(error).__name__}: {error}"
+    message = f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}"
+    raise error_class(message, outcome_unknown) from (None if unsafe else error)
 
 
 def _check_base_url(base_url: str) -> None:
+    # None of these texts shows the URL: with a slip in it, a password may stand anywhere.
+    if "@" in base_url or "?" in base_url or "#" in base_url:
+        raise ValueError("base_url may not hold a user, password, query or fragment; give credentials with auth=")
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"base_url is not a URL: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError("base_url must be absolute, such as https://cse.cn-north-4.myhuaweicloud.com")
-    if url.userinfo or url.query or url.fragment:  # not shown: it may be a password
-        raise ValueError("base_url may not hold a user, password, query or fragment; give credentials with auth=")
+        good = url.scheme in ("http", "https") and "" not in url.host.split(".") and 0 < (url.port or 443) < 65536
+    except httpx.InvalidURL:
+        good = False
+    if not good or re.search(r"\s", base_url):
+        raise ValueError("base_url must be an absolute URL, such as https://cse.cn-north-4.myhuaweicloud.com")
+
+
+def _check_request(request: httpx.Request) -> None:
+    _check_headers(request.headers)  # those that the auth has added, too
+
+
+async def _acheck_request(request: httpx.Request) -> None:
+    _check_request(request)
 
 
 def _no_cookies() -> CookieJar:

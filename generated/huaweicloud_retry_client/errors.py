@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,17 +29,25 @@ if TYPE_CHECKING:
     from .types import Response
 
 # The gateway may echo the signed headers of a request in its message, a temporary key's security token among them.
+# The name may stand before the value as in a header, as in JSON, or as in JSON within JSON.
 _SECRET = re.compile(
-    r"""(?ix) \b(x-auth-token|x-security-token|x-subject-token|authorization) (["']?\s*[:=]\s*) [^|"'\r\n]+"""
+    r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization) ([\s"'\\]*[:=][\s"'\\[({]*) [^|"'\\\r\n]+"""
 )
-_LINE_LENGTH = 500
 
 
-def _one_line(text: str) -> str:
-    """Return text fit for a log line: masked, printable, bounded."""
-    masked = _SECRET.sub(r"\1\2***", text[:100_000])
+def one_line(text: str, length: int = 500) -> str:
+    """Return text fit for a log line: secrets masked, printable, at most `length` characters."""
+    masked = _mask(text[:100_000])
     line = " ".join("".join(char if char.isprintable() else " " for char in masked).split())
-    return line if len(line) <= _LINE_LENGTH else line[:_LINE_LENGTH] + "…"
+    return line if len(line) <= length else line[:length] + "…"
+
+
+def _mask(text: str) -> str:
+    return _SECRET.sub(r"\1\2***", text)
+
+
+def _quoted(request_id: str | None) -> str:
+    return f" [request id {one_line(request_id, 100)}]" if request_id else ""
 
 
 class APIError(Exception):
@@ -57,14 +65,14 @@ class APIError(Exception):
 
 
 class APIConnectionError(APIError):
-    """No answer came: no connection, or one that broke. `__cause__` is httpx's exception."""
+    """No answer came: no connection, or one that broke. `__cause__` is httpx's exception, where that is safe to show."""
 
     def __init__(self, message: str, outcome_unknown: bool) -> None:
         super().__init__(message, outcome_unknown)
         self.outcome_unknown = outcome_unknown
 
     def __str__(self) -> str:
-        return _one_line(str(self.args[0]))
+        return one_line(str(self.args[0]), 1200)
 
 
 class APITimeoutError(APIConnectionError):
@@ -92,7 +100,7 @@ class APIStatusError(APIError):
         self.error_code = _pick(body, "error_code", "errorCode", "code")
         self.error_msg = _pick(body, "error_msg", "errorMessage", "errorMsg", "message", "title")
         if self.error_msg is None:
-            self.error_msg = _one_line(response.content[:4096].decode(errors="replace"))
+            self.error_msg = one_line(response.content[:4096].decode(errors="replace"))
         self.detail = _pick(body, "detail")
         self.request_id = _pick(body, "request_id") or response.headers.get("X-Request-Id")
         # https://www.rfc-editor.org/rfc/rfc9110#section-15: 4xx refuses the request, and 501, 503 and 505 do not take it up.
@@ -108,10 +116,9 @@ class APIStatusError(APIError):
         return _BY_STATUS.get(status, by_status)(response)
 
     def __str__(self) -> str:
-        code = f" {self.error_code}" if self.error_code else ""
         detail = f" ({self.detail})" if self.detail else ""
-        request_id = f" [request id {self.request_id[:100]}]" if self.request_id else ""
-        return f"{self.status_code}{_one_line(code)}: {_one_line(f'{self.error_msg}{detail}')}{_one_line(request_id)}"
+        what = one_line(f"{self.status_code} {self.error_code or ''}").rstrip()
+        return f"{what}: {one_line(f'{self.error_msg}{detail}')}{_quoted(self.request_id)}"
 
 
 class BadRequestError(APIStatusError):
@@ -171,10 +178,8 @@ class APIResponseValidationError(APIError):
         self.request_id: str | None = response.headers.get("X-Request-Id")
 
     def __str__(self) -> str:
-        request_id = f" [request id {self.request_id[:100]}]" if self.request_id else ""
-        return (
-            f"{self.status_code}, but not what the contract promises: {_one_line(self.problem)}{_one_line(request_id)}"
-        )
+        problem = one_line(self.problem)
+        return f"{self.status_code}, but not what the contract promises: {problem}{_quoted(self.request_id)}"
 
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {
@@ -201,7 +206,7 @@ def _pick(body: Mapping[str, Any], *names: str) -> str | None:
     for name in names:
         value = body.get(name)
         if type(value) in (str, int) and value != "":
-            return _SECRET.sub(r"\1\2***", str(value))
+            return _mask(str(value))
     return None
 
 
@@ -211,11 +216,16 @@ def _seconds(value: str | None, date: str | None) -> float | None:
         return None
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
         return float(value)
+    then, now = _date(value), _date(date) or datetime.now(timezone.utc)
+    return max(0.0, (then - now).total_seconds()) if then else None
+
+
+def _date(value: str | None) -> datetime | None:
     try:
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):  # no date, or one with and one without a time zone
+        date = parsedate_to_datetime(value or "")
+    except (ValueError, TypeError, OverflowError):  # TypeError: not a date at all, in some versions of Python
         return None
+    return date if date.tzinfo else None
 
 
 __all__ = [

@@ -24,7 +24,7 @@ from typing import (
 import attrs
 import httpx
 
-from .errors import APIResponseValidationError, APIStatusError
+from .errors import APIResponseValidationError, APIStatusError, one_line
 
 T = TypeVar("T")
 
@@ -78,8 +78,8 @@ class Response(Generic[T]):
     status_code: int
     headers: httpx.Headers = attrs.field(repr=False)
     content: bytes = attrs.field(repr=lambda content: f"<{len(content)} bytes>")
-    parsed: T | None = None
-    problem: str | None = None
+    parsed: T | None = attrs.field(default=None, repr=lambda parsed: one_line(repr(parsed)))
+    problem: str | None = attrs.field(default=None, repr=lambda problem: one_line(repr(problem)))
 
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:
