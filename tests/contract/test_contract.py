@@ -17,13 +17,13 @@ schema = schemathesis.openapi.from_path(ROOT / "openapi.yaml", config=config)
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running() as url:
-        yield url
+def mock() -> Iterator[httpx.Client]:
+    with running() as url, httpx.Client(base_url=url) as client:
+        yield client
 
 
 @schema.parametrize()
 @settings(max_examples=100, derandomize=True, deadline=None)
-def test_the_mock_keeps_the_contract(case: Any, url: str) -> None:
-    httpx.post(f"{url}/_mock/reset").raise_for_status()  # or only the first retry of each thing would be accepted
-    case.call_and_validate(base_url=url, headers={"X-Auth-Token": "mock-token"})
+def test_the_mock_keeps_the_contract(case: Any, mock: httpx.Client) -> None:
+    mock.post("/_mock/reset").raise_for_status()  # or only the first retry of each thing would be accepted
+    case.call_and_validate(base_url=str(mock.base_url), headers={"X-Auth-Token": "mock-token"})

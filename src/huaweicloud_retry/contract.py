@@ -1,0 +1,636 @@
+"""openapi.yaml -> compiled checks of requests and responses. Knows the spec, and no HTTP framework.
+
+Contract.load()                      finds, reads and compiles the spec, once; SpecError says what is wrong with it
+└── match(method, raw_path)          -> Match(operation, path_params) | WrongMethod(allowed) | None: no such path
+    └── Operation
+        ├── check_request(…)         -> CheckedRequest(problems, body)
+        ├── check_response(…)        -> list[Problem]
+        └── example(status, name)    the spec's own answer
+
+A Problem is data, not an exception: whoever checks wants all of them, and decides what they mean.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeAlias, cast
+from urllib.parse import parse_qsl, unquote
+
+import jsonschema_rs
+import yaml
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_NOT_PARAMETERS = {"accept", "content-type", "authorization"}
+_MAX_TEXT = 200  # characters of a message, or of a JSON pointer: both may quote what the caller sent
+_MAX_PROBLEMS = 10  # of one body: after that, more are no help
+_RANGES: dict[Json, dict[str, Json]] = {  # JSON Schema validators check formats of strings only
+    f"int{bits}": {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1} for bits in (32, 64)
+}
+
+
+class SpecError(ValueError):
+    """The spec cannot be found, read or compiled. One line, naming the file and the place in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One way in which a message breaks the contract."""
+
+    where: str
+    """`path project_id`, `header X-Request-Id`, `body`, `body /action` (a JSON pointer), `status`."""
+    what: str
+    malformed: bool = False
+    """Could not even be read, as opposed to: was read, and is not what the schema says."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """What came of checking a request."""
+
+    problems: list[Problem]
+    body: Json
+    """The parsed body; None if there is none, or none that could be read."""
+
+
+# --- The checks, compiled ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A parameter of a request, or a header of a response."""
+
+    name: str
+    location: str  # path, query or header
+    required: bool
+    types: frozenset[str]
+    item_types: frozenset[str]
+    validator: jsonschema_rs.Validator
+
+    def check(self, texts: Sequence[str]) -> list[Problem]:
+        """Check the values given: none, one, or for a query parameter any number."""
+        where = f"{self.location} {self.name}"
+        if not texts:
+            return [Problem(where, "is missing")] if self.required else []
+        if not _is_unicode("".join(texts)):
+            return [Problem(where, "is not UTF-8 once percent-decoded", malformed=True)]
+        if "array" in self.types:
+            items = texts if self.location == "query" else texts[0].split(",")
+            return _violations(where, self.validator, [_typed(item.strip(), self.item_types) for item in items])
+        if len(texts) > 1:
+            return [Problem(where, f"is given {len(texts)} times", malformed=True)]
+        if self.location == "path" and not texts[0]:
+            return [Problem(where, "is empty")]
+        return _violations(where, self.validator, _typed(texts[0], self.types))
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The body of a request or a response."""
+
+    validators: dict[str, jsonschema_rs.Validator]  # by media type, without its parameters
+    required: bool
+
+    def check(self, content_type: str | None, body: bytes) -> tuple[Json, list[Problem]]:
+        """Return the body's value, and what is wrong with it."""
+        if not body:
+            missing = Problem("body", f"is empty; {self._wanted()} is needed", malformed=True)
+            return None, [missing] if self.required else []
+        try:
+            validator = self._validator_for(content_type)
+            value = _read_json(body)
+        except _UnreadableError as error:
+            return None, [Problem(error.where, error.what, malformed=True)]
+        return value, _violations("body", validator, value)
+
+    def _validator_for(self, content_type: str | None) -> jsonschema_rs.Validator:
+        where = "header Content-Type"
+        if content_type is None:
+            raise _UnreadableError(f"is missing; the body must be {self._wanted()}", where)
+        media_type, charset = _media_type(content_type)
+        # The official SDK sends plain application/json where the page asks for a charset, and is understood:
+        # so one JSON media type is as good as another.
+        if not _is_json(media_type):
+            raise _UnreadableError(f"{_short(content_type)!r} will not do; the body must be {self._wanted()}", where)
+        if charset not in {"utf-8", "utf8"}:
+            raise _UnreadableError(f"charset {_short(charset)!r} will not do; JSON is UTF-8", where)
+        return self.validators.get(media_type) or next(iter(self.validators.values()))
+
+    def _wanted(self) -> str:
+        return " or ".join(self.validators)
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    headers: tuple[_Parameter, ...]
+    content: _Content | None
+    examples: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the spec, with its checks."""
+
+    id: str
+    method: str
+    """In capitals."""
+    path: str
+    """The template: `/v2/{project_id}/…`."""
+    tags: tuple[str, ...]
+    security: tuple[frozenset[str], ...]
+    """The names of the security schemes: any one of these sets will do. Empty: open to all."""
+    _parameters: tuple[_Parameter, ...] = field(repr=False)
+    _body: _Content | None = field(repr=False)
+    _responses: dict[str, _Response] = field(repr=False)
+
+    def check_request(
+        self, path_params: Mapping[str, str], query: str, headers: Mapping[str, str], body: bytes
+    ) -> CheckedRequest:
+        """Check all of a request but its credentials.
+
+        Args:
+            path_params: as `Contract.match` gives them.
+            query: the raw query string, without its `?`.
+            headers: in any case.
+            body: the bytes as sent; `b""` for none.
+        """
+        lower = {name.lower(): value for name, value in headers.items()}
+        asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape") if query else []
+        problems: list[Problem] = []
+        for parameter in self._parameters:
+            match parameter.location:
+                case "path":
+                    texts = [path_params[parameter.name]] if parameter.name in path_params else []
+                case "query":
+                    texts = [value for name, value in asked if name == parameter.name]
+                case _:
+                    texts = _header(lower, parameter.name)
+            problems += parameter.check(texts)
+        value: Json = None
+        if self._body:
+            value, wrong = self._body.check(lower.get("content-type"), body)
+            problems += wrong
+        return CheckedRequest(problems, value)
+
+    def check_response(self, status: int, headers: Mapping[str, str], body: bytes) -> list[Problem]:
+        """Check an answer, whoever gave it: its status, the documented headers, and its body."""
+        response = self._response(status)
+        if response is None:
+            return [Problem("status", f"{status} is not documented; documented are {', '.join(self._responses)}")]
+        lower = {name.lower(): value for name, value in headers.items()}
+        problems = [p for header in response.headers for p in header.check(_header(lower, header.name))]
+        if response.content:
+            problems += response.content.check(lower.get("content-type"), body)[1]
+        elif body:
+            problems.append(Problem("body", f"there must be none with status {status}"))
+        return problems
+
+    def example(self, status: int, name: str | None = None) -> Json:
+        """Return the body that the spec shows for a status: the example of that name, or the first.
+
+        Raises:
+            LookupError: the spec has no such example; the text says which it has.
+        """
+        response = self._response(status)
+        examples = response.examples if response else {}
+        if name is None and examples:
+            return next(iter(examples.values()))
+        if name is None or name not in examples:
+            wanted = f"no example {name!r}" if name else "no example"
+            raise LookupError(f"{self.id} has {wanted} for status {status}; it has: {', '.join(examples) or 'none'}")
+        return examples[name]
+
+    def success(self) -> tuple[int, Json]:
+        """Return the first documented status under 300 and its first example; None if it has no body.
+
+        Raises:
+            LookupError: the spec has no such status, or no example for it.
+        """
+        for status in self._responses:
+            if status.isdigit() and int(status) < 300:  # noqa: PLR2004 - where success ends in HTTP
+                has_body = self._responses[status].content is not None
+                return int(status), self.example(int(status)) if has_body else None
+        raise LookupError(f"{self.id} documents no successful status")
+
+    def _response(self, status: int) -> _Response | None:
+        exact = self._responses.get(str(status))
+        return exact or self._responses.get(f"{status // 100}XX") or self._responses.get("default")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A path and method that the spec has."""
+
+    operation: Operation
+    path_params: dict[str, str]
+    """Percent-decoded; bytes that are not UTF-8 are lone surrogates, which `check_request` refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongMethod:
+    """A path that the spec has, with another method."""
+
+    operations: tuple[Operation, ...]
+
+    @property
+    def allowed(self) -> str:
+        """The value of an `Allow` header."""
+        return ", ".join(operation.method for operation in self.operations)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A path of the spec."""
+
+    pattern: re.Pattern[str]
+    names: tuple[str, ...]
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A compiled spec."""
+
+    source: str
+    """Where the spec was read from."""
+    title: str
+    version: str
+    sha256: str
+    """Of the spec's bytes, hexadecimal."""
+    operations: tuple[Operation, ...]
+    _routes: tuple[_Route, ...] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Self:
+        """Read and compile `path`; by default the spec of this package or, in a checkout, of the project.
+
+        Raises:
+            SpecError: it cannot be found, read or compiled.
+        """
+        file = path or _find_spec()
+        try:
+            raw = file.read_bytes()
+            root: dict[str, Any] = _read_yaml(raw)
+            operations = _Compiler(root).operations()
+            return cls(
+                source=str(file),
+                title=root["info"]["title"],
+                version=root["info"]["version"],
+                sha256=hashlib.sha256(raw).hexdigest(),
+                operations=operations,
+                _routes=_routes(operations),
+            )
+        except OSError as error:
+            raise SpecError(f"{file}: cannot be read: {error.strerror}") from error
+        except SpecError as error:
+            raise SpecError(f"{file}: {error}") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # What a complete check of the document would find, which is codegen's job.
+            raise SpecError(
+                f"{file}: not a valid OpenAPI document ({_short(repr(error))}); `make` says where it is wrong"
+            ) from error
+
+    def match(self, method: str, raw_path: str) -> Match | WrongMethod | None:
+        """Find the operation for a request.
+
+        Args:
+            method: in capitals.
+            raw_path: still percent-encoded and without query, so that `a%2Fb` is one segment.
+        """
+        for route in self._routes:
+            if found := route.pattern.fullmatch(raw_path):
+                for operation in route.operations:
+                    if operation.method == method:
+                        texts = (unquote(text, errors="surrogateescape") for text in found.groups())
+                        return Match(operation, dict(zip(route.names, texts, strict=True)))
+                return WrongMethod(route.operations)
+        return None
+
+
+# --- From the document to the checks ----------------------------------------------------------------------------------
+
+
+class _Compiler:
+    """Follows references and compiles each distinct schema once."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
+        self._shared: dict[str, Json] = {"components": {"schemas": root.get("components", {}).get("schemas", {})}}
+        self._compiled: dict[str, jsonschema_rs.Validator] = {}
+
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(
+            self._operation(path, method, item, item[method])
+            for path, item in self._root["paths"].items()
+            for method in _METHODS
+            if method in item
+        )
+
+    def _operation(self, path: str, method: str, item: dict[str, Any], operation: dict[str, Any]) -> Operation:
+        where: str = operation.get("operationId", f"{method.upper()} {path}")
+        declared = [self._follow(p) for p in (*item.get("parameters", ()), *operation.get("parameters", ()))]
+        # The operation's own replace the path's, and three headers are not parameters to OpenAPI.
+        parameters = {(p["in"], p["name"]): p for p in declared if p["name"].lower() not in _NOT_PARAMETERS}
+        if odd := {name for location, name in parameters if location == "path"} ^ set(_names(path)):
+            raise SpecError(f"{where}: its path and its path parameters differ in {', '.join(sorted(odd))}")
+        body = self._follow(operation["requestBody"]) if "requestBody" in operation else None
+        responses = {str(status): self._follow(r) for status, r in operation["responses"].items()}
+        security: list[dict[str, Any]] = operation.get("security", self._root.get("security", []))
+        return Operation(
+            id=where,
+            method=method.upper(),
+            path=path,
+            tags=tuple(operation.get("tags", ())),
+            security=tuple(frozenset(alternative) for alternative in security),
+            _parameters=tuple(self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()),
+            _body=self._content(f"{where}, request body", body, required=body.get("required", False)) if body else None,
+            _responses={status: self._response(f"{where}, response {status}", r) for status, r in responses.items()},
+        )
+
+    def _parameter(self, where: str, parameter: dict[str, Any]) -> _Parameter:
+        location: str = parameter["in"]
+        schema = parameter.get("schema")
+        types = self._types(schema)
+        if location not in {"path", "query", "header"} or schema is None or "object" in types:
+            raise SpecError(
+                f"{where}: only path, query and header parameters with a schema of a plain type are understood"
+            )
+        items = self._types(self._follow(schema).get("items")) if "array" in types else frozenset[str]()
+        required: bool = parameter.get("required", False)
+        return _Parameter(parameter["name"], location, required, types, items, self._validator(where, schema))
+
+    def _response(self, where: str, response: dict[str, Any]) -> _Response:
+        headers = {name: self._follow(header) for name, header in response.get("headers", {}).items()}
+        examples: dict[str, Json] = {}
+        for media in response.get("content", {}).values():
+            examples |= {name: self._follow(e)["value"] for name, e in media.get("examples", {}).items()}
+            if "example" in media:
+                examples["example"] = media["example"]
+        return _Response(
+            headers=tuple(
+                self._parameter(f"{where}, header {name}", {"name": name, "in": "header"} | header)
+                for name, header in headers.items()
+            ),
+            content=self._content(where, response, required=True) if response.get("content") else None,
+            examples=examples,
+        )
+
+    def _content(self, where: str, holder: dict[str, Any], *, required: bool) -> _Content:
+        content: dict[str, dict[str, Any]] = holder["content"]
+        if not content or not all(_is_json(_media_type(name)[0]) for name in content):
+            raise SpecError(f"{where}: only JSON is understood, and not {', '.join(content) or 'nothing'}")
+        return _Content(
+            {
+                _media_type(name)[0]: self._validator(f"{where}, {name}", media.get("schema", True))
+                for name, media in content.items()
+            },
+            required,
+        )
+
+    def _validator(self, where: str, schema: dict[str, Any] | bool) -> jsonschema_rs.Validator:
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self._compiled:
+            whole = _with_ranges(schema if isinstance(schema, bool) else schema | self._shared)
+            try:
+                self._compiled[key] = jsonschema_rs.Draft202012Validator(
+                    cast("dict[str, Any] | bool", whole), validate_formats=True
+                )
+            except jsonschema_rs.ValidationError as error:
+                raise SpecError(f"{where}: its schema will not do: {_short(error.message)}") from error
+        return self._compiled[key]
+
+    def _types(self, schema: dict[str, Any] | bool | None) -> frozenset[str]:
+        if not isinstance(schema, dict):
+            return frozenset()
+        types: str | list[str] = self._follow(schema).get("type", [])
+        return frozenset([types] if isinstance(types, str) else types)
+
+    def _follow(self, node: dict[str, Any]) -> dict[str, Any]:
+        seen: list[str] = []
+        while isinstance(reference := node.get("$ref"), str):
+            if not reference.startswith("#/") or reference in seen:
+                raise SpecError(f"$ref {reference!r}: only references within this file that end somewhere are followed")
+            seen.append(reference)
+            target: Any = self._root
+            try:
+                for key in unquote(reference).split("/")[1:]:
+                    target = target[key.replace("~1", "/").replace("~0", "~")]
+            except LookupError:
+                raise SpecError(f"$ref {reference!r}: there is nothing of that name") from None
+            node = target
+        return node
+
+
+def _names(path: str) -> list[str]:
+    return re.findall(r"\{([^{}]*)\}", path)
+
+
+def _routes(operations: Iterable[Operation]) -> tuple[_Route, ...]:
+    paths: dict[str, list[Operation]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, []).append(operation)
+
+    # Segments without a parameter go first, as OpenAPI asks: /engines/all before /engines/{engine_id}.
+    def generality(path: str) -> list[bool]:
+        return ["{" in segment for segment in path.split("/")]
+
+    return tuple(
+        _Route(
+            pattern=re.compile("([^/]*)".join(re.escape(literal) for literal in re.split(r"\{[^{}]*\}", path))),
+            names=tuple(_names(path)),
+            operations=tuple(paths[path]),
+        )
+        for path in sorted(paths, key=generality)
+    )
+
+
+_HOLD_DATA = {"const", "enum", "default", "example", "examples"}
+_HOLD_NAMES = {"properties", "patternProperties", "$defs", "dependentSchemas", "schemas"}
+
+
+def _with_ranges(schema: Json, *, names: bool = False) -> Json:
+    """Write the range that an integer format stands for into a schema, where a validator sees it.
+
+    Args:
+        schema: any part of a schema.
+        names: its keys are names that somebody chose, not keywords.
+    """
+    if isinstance(schema, list):
+        return [_with_ranges(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if names:
+        return {name: _with_ranges(part) for name, part in schema.items()}
+    done = {
+        keyword: part if keyword in _HOLD_DATA else _with_ranges(part, names=keyword in _HOLD_NAMES)
+        for keyword, part in schema.items()
+    }
+    if bounds := _RANGES.get(done.get("format")):
+        others = done.get("allOf")
+        done["allOf"] = [*others, bounds] if isinstance(others, list) else [bounds]
+    return done
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def _find_spec() -> Path:
+    packaged = resources.files(__package__ or __name__) / "openapi.yaml"
+    checkout = Path(__file__).parents[2] / "openapi.yaml"
+    for candidate in (packaged, checkout):
+        if isinstance(candidate, Path) and candidate.is_file():
+            return candidate
+    raise SpecError(f"openapi.yaml is neither in the package nor at {checkout}; is the installation complete?")
+
+
+class _Yaml12Loader(yaml.CSafeLoader):
+    """YAML 1.2, as OpenAPI asks and codegen reads; in 1.1, PyYAML's own, `no` is false and `2025-01-01` a date."""
+
+    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 - as PyYAML's own
+        None: [  # whatever the first character
+            (f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"))
+            for tag, pattern in (
+                ("bool", "true|True|TRUE|false|False|FALSE"),
+                ("null", "|~|null|Null|NULL"),
+                ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+                ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"),
+                ("merge", "<<"),
+            )
+        ]
+    }
+
+
+def _int12(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
+    text: str = loader.construct_scalar(node)
+    return int(text, 0) if text[1:2] in {"o", "x"} else int(text)  # 0777 is octal in 1.1 only
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int12)
+
+
+def _read_yaml(raw: bytes) -> dict[str, Any]:
+    try:
+        root: object = yaml.load(raw, _Yaml12Loader)  # noqa: S506 - a safe loader
+        root = json.loads(json.dumps(root, allow_nan=False))  # nothing but JSON from here on; a key 200 becomes "200"
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise SpecError(f"not YAML that stands for JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(root, dict):
+        raise SpecError("not a mapping, so no OpenAPI document")
+    return cast("dict[str, Any]", root)
+
+
+class _UnreadableError(ValueError):
+    """Not JSON, or not JSON that all readers read alike."""
+
+    def __init__(self, what: str, where: str = "body") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+
+
+def _read_json(body: bytes) -> Json:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise _UnreadableError(f"is not UTF-8: {error.reason} at byte {error.start}") from error
+    try:
+        value: Json = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        # Only an escape can bring half a surrogate pair into UTF-8 text.
+        whole = not re.search(r"\\u[dD][89a-fA-F]", text) or _is_unicode(json.dumps(value, ensure_ascii=False))
+    except _UnreadableError:
+        raise
+    except json.JSONDecodeError as error:
+        raise _UnreadableError(f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
+    except RecursionError as error:
+        raise _UnreadableError("is nested too deeply") from error
+    except ValueError as error:
+        raise _UnreadableError(f"has a number with more than {sys.get_int_max_str_digits()} digits") from error
+    if not whole:
+        raise _UnreadableError("has half a surrogate pair (\\ud800 to \\udfff), which is no text")
+    return value
+
+
+def _refuse_constant(name: str) -> Json:
+    raise _UnreadableError(f"is not JSON: {name} is no number")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _UnreadableError(f"has the field {_short(json.dumps(name))} twice in one object")
+            seen.add(name)
+    return value
+
+
+def _typed(text: str, types: frozenset[str]) -> Json:
+    """Turn the text of a parameter into what its schema speaks of; text that is not that stays text."""
+    if not types or "string" in types:
+        return text
+    try:
+        value: Json = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(value, str | list | dict) else value
+
+
+def _violations(where: str, validator: jsonschema_rs.Validator, value: Json) -> list[Problem]:
+    try:
+        if validator.is_valid(value):
+            return []
+        errors = list(islice(validator.iter_errors(value), _MAX_PROBLEMS))
+    except ValueError:  # jsonschema-rs goes 255 levels deep, less than Python's parser
+        return [Problem(where, "is nested too deeply", malformed=True)]
+    return [Problem(where + _pointer(error.instance_path), _short(error.message)) for error in errors]
+
+
+def _pointer(steps: Iterable[str | int]) -> str:
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return f" {_short(pointer)}" if pointer else ""
+
+
+def _short(text: str) -> str:
+    """Cut the middle out of a long text: the reason is at one end, and which one differs."""
+    half = _MAX_TEXT // 2
+    return text if len(text) <= _MAX_TEXT else f"{text[:half]}…{text[-half:]}"
+
+
+def _header(lower: Mapping[str, str], name: str) -> list[str]:
+    value = lower.get(name.lower())
+    return [] if value is None else [value]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _media_type(content_type: str) -> tuple[str, str]:
+    """Split a Content-Type into media type and charset (UTF-8 where none is named), in small letters."""
+    media_type, *parameters = content_type.lower().split(";")
+    charset = "utf-8"
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name == "charset":
+            charset = value.strip('"')
+    return media_type.strip(), charset
