@@ -71,8 +71,7 @@ class Document:
 
         self.name, text = name, ""
         try:
-            self.data = (ROOT / name).read_bytes()
-            text = self.data.decode("utf-8")
+            text = (ROOT / name).read_bytes().decode("utf-8")
             reader: Any = YAML()
             self.root: Any = reader.load(text)
         except FileNotFoundError:
@@ -110,7 +109,7 @@ class Document:
             if key not in keys_of(value) and "$ref" in keys_of(value) and (target := self.target(value["$ref"])):
                 real, value, line = self.find(target)
             if key in keys_of(value):
-                line = value.lc.data.get(key, [line - 1])[0] + 1  # what a merge brought (<<) has no line of its own
+                line = (value.lc.data or {}).get(key, [line - 1])[0] + 1  # a merged key (<<) has no line
                 real, value = (*real, key), value[key]
         return real, value, line
 
@@ -170,13 +169,15 @@ def tool_problems() -> Iterator[str]:
 
     lock = (ROOT / LOCK).read_text("utf-8")
     for tool in TOOLS:
-        pin = re.search(rf"^{tool}==(\S+)|\Z", lock, re.MULTILINE)
-        line = lock.count("\n", 0, pin.start() if pin else 0) + 1
-        wanted, installed = pin and pin[1], None
+        pin = re.search(rf"^{tool}==(\S+)", lock, re.MULTILINE)
+        installed = "none"
         with contextlib.suppress(PackageNotFoundError):
             installed = version(tool)
-        if installed is None or installed != wanted:
-            yield f"{LOCK}:{line}: {tool} {wanted} is needed, {installed} is installed; run this by `make`"
+        if pin is None:
+            yield f"{LOCK}:1: no pin for {tool}; `make lock` adds it"
+        elif installed != pin[1]:
+            line = lock.count("\n", 0, pin.start()) + 1
+            yield f"{LOCK}:{line}: {tool} {pin[1]} is needed, {installed} is installed; run this by `make`"
 
 
 def read_config(config: Document) -> Config:
@@ -294,10 +295,13 @@ def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str
 
 def generate(spec: Document, config: Config, scratch: Path) -> tuple[Path, Sequence[GeneratorError]]:
     """The generator's output, and what it complained of."""
+    import json
+
     from openapi_python_client import generate as run_generator
 
-    config.document_source, config.output_path = scratch / SPEC, scratch / Path(PACKAGE).name
-    config.document_source.write_bytes(spec.data)  # the very bytes validated, should an editor save the file meanwhile
+    # What was validated, should an editor save the file meanwhile; and JSON takes no time to be read again.
+    config.document_source, config.output_path = scratch / "openapi.json", scratch / Path(PACKAGE).name
+    config.document_source.write_text(json.dumps(spec.root), "utf-8")
     with contextlib.redirect_stdout(io.StringIO()):
         errors = run_generator(config=config, custom_template_path=ROOT / TEMPLATES)
     return config.output_path, errors
@@ -444,12 +448,13 @@ def recover() -> None:
 
     for scratch in ROOT.glob(".generated-*"):
         if (scratch / "before").is_dir() and not (ROOT / PACKAGE).exists():
+            (ROOT / PACKAGE).parent.mkdir(exist_ok=True)
             (scratch / "before").rename(ROOT / PACKAGE)
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def swap(new: Path, before: Path) -> None:
-    """Two renames. Ctrl-C has no effect from here on: what is left takes a moment, and must not be done by halves."""
+    """Two renames, or none. From here on Ctrl-C comes too late: what is left takes a moment."""
     import signal
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -480,9 +485,9 @@ def regenerate() -> list[str]:
         STAMP.parent.mkdir(exist_ok=True)
         stamp = Path(folder, "stamp")
         stamp.write_text(f"{inputs} {digest(new)}", "ascii")
+        stamp.replace(STAMP)  # before the swap, after which nothing may fail; until then it fits no tree
         if changes:
             swap(package, Path(folder, "before"))
-        stamp.replace(STAMP)
     return [
         *(f"  {mark} {name}" for name, mark in changes.items()),
         *(f"  {operation.title} -> {file}" for operation in operations for file in operation.files),

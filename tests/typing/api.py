@@ -1,0 +1,158 @@
+"""What a type checker sees of the generated client. Nobody runs this file: mypy and pyright read it.
+
+A line with `type: ignore` is wrong on purpose: both checkers must object to it, or the comment is one too many.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import assert_type
+
+import httpx
+from huaweicloud_retry_client import (
+    UNSET,
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    Client,
+    InternalServerError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    Response,
+    Unset,
+)
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.models import (
+    EngineActionRequest,
+    EngineActionResponse,
+    RetryScriptExecutionRequest,
+    RetryScriptExecutionResponse,
+)
+
+
+def the_operations_return_the_model_of_200_and_no_union(client: Client) -> None:
+    script = RetryScriptExecutionRequest(record_id="r1")
+    assert_type(retry_script_execution.sync("p1", client=client, body=script), RetryScriptExecutionResponse)
+    assert_type(
+        retry_script_execution.sync_detailed("p1", client=client, body=script), Response[RetryScriptExecutionResponse]
+    )
+    engine = EngineActionRequest()
+    assert_type(retry_engine.sync("p1", "e1", client=client, body=engine), EngineActionResponse)
+    assert_type(retry_engine.sync_detailed("p1", "e1", client=client, body=engine), Response[EngineActionResponse])
+
+
+async def they_do_in_asyncio_too(client: Client) -> None:
+    script = RetryScriptExecutionRequest(task_id="t1")
+    assert_type(await retry_script_execution.asyncio("p1", client=client, body=script), RetryScriptExecutionResponse)
+    assert_type(
+        await retry_script_execution.asyncio_detailed("p1", client=client, body=script),
+        Response[RetryScriptExecutionResponse],
+    )
+    engine = EngineActionRequest()
+    assert_type(await retry_engine.asyncio("p1", "e1", client=client, body=engine), EngineActionResponse)
+    assert_type(
+        await retry_engine.asyncio_detailed("p1", "e1", client=client, body=engine), Response[EngineActionResponse]
+    )
+
+
+def arguments_of_an_operation(client: Client) -> None:
+    body = EngineActionRequest()
+    retry_engine.sync("p1", "e1", client=client, body=body, x_enterprise_project_id="0", timeout=5)
+    retry_engine.sync("p1", "e1", client=client, body=body, x_enterprise_project_id=UNSET, timeout=httpx.Timeout(5))
+    retry_engine.sync("p1", "e1", client=client, body=body, timeout=None)
+    retry_engine.sync(project_id="p1", engine_id="e1", client=client, body=body)
+
+    retry_engine.sync("p1", "e1", client, body)  # type: ignore[call-arg]
+    retry_engine.sync("p1", client=client, body=body)  # type: ignore[call-arg]
+    retry_engine.sync("p1", "e1", client=client)  # type: ignore[call-arg]
+    retry_engine.sync("p1", None, client=client, body=body)  # type: ignore[arg-type]
+    retry_engine.sync("p1", "e1", client=client, body=RetryScriptExecutionRequest())  # type: ignore[arg-type]
+    retry_engine.sync("p1", "e1", client=client, body={"action": "Retry"})  # type: ignore[arg-type]
+    retry_engine.sync("p1", "e1", client=client, body=body, x_enterprise_project_id=None)  # type: ignore[arg-type]
+    retry_engine.sync("p1", "e1", client=client, body=body, timeout="5")  # type: ignore[arg-type]
+
+
+def models_are_keyword_only_and_their_fields_typed(
+    script: RetryScriptExecutionResponse, engine: EngineActionResponse, request: RetryScriptExecutionRequest
+) -> None:
+    assert_type(script.task_id, str)
+    assert_type(engine.id, str)
+    assert_type(engine.name, str)
+    assert_type(engine.job_id, int)
+    assert_type(request.record_id, str | Unset)
+    assert_type(EngineActionResponse.from_dict({}), EngineActionResponse)
+    EngineActionRequest()
+    EngineActionRequest(action="Retry")
+    RetryScriptExecutionRequest(record_id="r1", task_id="t1")
+
+    EngineActionRequest("Retry")  # type: ignore[call-arg]
+    EngineActionRequest(action="Delete")  # type: ignore[arg-type]
+    RetryScriptExecutionRequest("r1")  # type: ignore[call-arg]
+    RetryScriptExecutionRequest(record_id=None)  # type: ignore[arg-type]
+    RetryScriptExecutionRequest(record_id=[{"record_id": "r1"}])  # type: ignore[arg-type]
+    EngineActionResponse(id="e1", name="n")  # type: ignore[call-arg]
+    engine.jobId  # type: ignore[attr-defined] # noqa: B018
+
+
+def a_response(response: Response[EngineActionResponse]) -> None:
+    assert_type(response.status_code, int)
+    assert_type(response.headers, httpx.Headers)
+    assert_type(response.content, bytes)
+    assert_type(response.parsed, EngineActionResponse | None)
+    assert_type(response.problem, str | None)
+    assert_type(response.error, APIStatusError | APIResponseValidationError | None)
+    assert_type(response.result(), EngineActionResponse)
+
+    response.status_code = 200  # type: ignore[misc]
+    response.parsed.job_id  # type: ignore[union-attr] # noqa: B018
+
+
+def the_client(context: ssl.SSLContext, sync_http: httpx.Client, async_http: httpx.AsyncClient) -> None:
+    Client("http://127.0.0.1", auth=httpx.BasicAuth("u", "p"), timeout=5, headers={"X-Auth-Token": "t"}, verify=context)
+    Client("http://127.0.0.1", http_client=sync_http, async_http_client=async_http)
+    Client("http://127.0.0.1", transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+    with Client("http://127.0.0.1") as client:
+        assert_type(client, Client)
+
+    Client()  # type: ignore[call-arg]
+    Client("http://127.0.0.1", httpx.BasicAuth("u", "p"))  # type: ignore[call-arg]
+    Client("http://127.0.0.1", auth="t0ken")  # type: ignore[arg-type]
+    Client("http://127.0.0.1", http_client=async_http)  # type: ignore[arg-type]
+
+
+async def the_client_in_asyncio() -> None:
+    async with Client("http://127.0.0.1") as client:
+        assert_type(client, Client)
+
+
+def every_error(error: APIError) -> None:
+    assert_type(error.outcome_unknown, bool)
+    if isinstance(error, APIStatusError):
+        assert_type(error.status_code, int)
+        assert_type(error.error_code, str | None)
+        assert_type(error.error_msg, str)
+        assert_type(error.detail, str | None)
+        assert_type(error.request_id, str | None)
+        assert_type(error.response.content, bytes)
+        error.retry_after  # type: ignore[attr-defined] # noqa: B018
+    if isinstance(error, RateLimitError):
+        assert_type(error.retry_after, float | None)
+    if isinstance(error, APIResponseValidationError):
+        assert_type(error.status_code, int)
+        assert_type(error.problem, str)
+        assert_type(error.request_id, str | None)
+        assert_type(error.response.content, bytes)
+
+
+ERRORS: list[type[APIError]] = [APIConnectionError, APITimeoutError, APIStatusError, APIResponseValidationError]
+STATUS_ERRORS: list[type[APIStatusError]] = [
+    *[BadRequestError, AuthenticationError, PermissionDeniedError, NotFoundError],
+    *[MethodNotAllowedError, RateLimitError, InternalServerError],
+]

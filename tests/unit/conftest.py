@@ -1,0 +1,319 @@
+"""What the tests of the generated client share: both operations, both worlds, and a server that keeps what it is sent.
+
+Everything comes as a fixture of session scope, so that hypothesis may use it too. A test that takes `operation` and
+`world` runs four times: each operation, sync and asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import httpx
+import pytest
+import yaml
+from huaweicloud_retry_client import Client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.models import (
+    EngineActionRequest,
+    EngineActionResponse,
+    RetryScriptExecutionRequest,
+    RetryScriptExecutionResponse,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the contract, arguments that it takes, and what it then sends and gets."""
+
+    name: str
+    module: ModuleType
+    arguments: Mapping[str, Any]
+    method: str
+    path: str
+    model: type[Any]
+    answer: Mapping[str, Any]
+
+
+OPERATIONS = (
+    Operation(
+        name="RetryScriptExecution",
+        module=retry_script_execution,
+        arguments={"project_id": "p1", "body": RetryScriptExecutionRequest(record_id="r1")},
+        method="POST",
+        path="/v2/p1/script-executions/retry",
+        model=RetryScriptExecutionResponse,
+        answer={"task_id": "t1"},
+    ),
+    Operation(
+        name="RetryEngine",
+        module=retry_engine,
+        arguments={"project_id": "p1", "engine_id": "e1", "body": EngineActionRequest()},
+        method="PUT",
+        path="/v2/p1/enginemgr/engines/e1/actions",
+        model=EngineActionResponse,
+        answer={"id": "e1", "name": "engine one", "jobId": 18638},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """`sync` or `asyncio`. Each method calls once, closes the client and returns what the operation returned."""
+
+    name: str
+
+    def call(self, operation: Operation, client: Client, **changes: Any) -> Any:
+        """Call `sync` or `asyncio`."""
+        return self.calls(operation, client, changes)[0]
+
+    def detailed(self, operation: Operation, client: Client, **changes: Any) -> Any:
+        """Call `sync_detailed` or `asyncio_detailed`."""
+        return self.calls(operation, client, changes, function="_detailed")[0]
+
+    def error(self, operation: Operation, client: Client, **changes: Any) -> Any:
+        """Call, and return what it raises."""
+        with pytest.raises(Exception) as caught:
+            self.call(operation, client, **changes)
+        return caught.value
+
+    def calls(self, operation: Operation, client: Client, *changes: Mapping[str, Any], function: str = "") -> list[Any]:
+        """Call once for each set of changed arguments, one after the other, with the same client."""
+        do = getattr(operation.module, self.name + function)
+        arguments = [{**operation.arguments, **change, "client": client} for change in changes]
+        if self.name == "sync":
+            with client:
+                return [do(**each) for each in arguments]
+
+        async def run() -> list[Any]:
+            async with client:
+                return [await do(**each) for each in arguments]
+
+        return asyncio.run(run())
+
+
+@dataclass
+class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body for either world, made while it is read; `read` counts the chunks that were taken."""
+
+    chunks: Iterable[bytes]
+    failure: Exception | None = None
+    read: int = 0
+    closed: bool = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.chunks:
+            self.read += 1
+            yield chunk
+        if self.failure:
+            raise self.failure
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self:
+            yield chunk
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+Headers = Mapping[str, str] | Sequence[tuple[bytes, bytes]]
+
+
+@dataclass
+class Answering(httpx.MockTransport):
+    """A transport that answers every request alike, as a network does: unread. `requests` is what it was sent."""
+
+    status: int = 200
+    content: bytes = b""
+    headers: Headers = field(default_factory=dict)
+    failure: Exception | None = None
+    stream: Stream | None = None
+    requests: list[httpx.Request] = field(default_factory=list)
+    closed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.failure:
+            raise self.failure
+        return httpx.Response(self.status, headers=self.headers, stream=self.stream or Stream([self.content]))
+
+    def close(self) -> None:
+        self.closed += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came over the wire."""
+
+    line: bytes
+    headers: list[bytes]
+    body: bytes
+
+    def header(self, name: str) -> list[bytes]:
+        """All values of a header, as sent."""
+        pairs = (line.split(b": ", 1) for line in self.headers)
+        return [value for key, value in pairs if key.lower() == name.lower().encode()]
+
+
+class LoopbackServer:
+    """A real socket on the loopback interface that keeps the bytes of each request and answers with the bytes given.
+
+    It closes the connection after an answer unless `keep_open`. `answer=None` never answers; `reset` cuts hard.
+    """
+
+    def __init__(self, answer: bytes | None, *, keep_open: bool = False, reset: bool = False) -> None:
+        self.requests: list[Request] = []
+        self.asked = threading.Event()
+        self._answer = answer
+        self._keep_open = keep_open
+        self._reset = reset
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._port: int = self._listener.getsockname()[1]
+        self._stop = threading.Event()
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+
+    @property
+    def connections(self) -> int:
+        """How many were opened so far."""
+        return len(self._open)
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}"
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every connection and wait until that is done."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        socket.create_connection(("127.0.0.1", self._port)).close()  # wakes accept()
+        self._threads[0].join()
+        for connection, thread in zip(self._open, self._threads[1:], strict=True):
+            with contextlib.suppress(OSError):  # the client has closed it
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            if self._stop.is_set():
+                connection.close()
+                return
+            self._open.append(connection)
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):  # the client may go away
+            if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # a TLS handshake
+                connection.sendall(self._answer or b"")
+                return
+            while line := stream.readline():
+                self._one(connection, line, stream)
+                if not self._keep_open:
+                    break
+
+    def _one(self, connection: socket.socket, line: bytes, stream: Any) -> None:
+        headers = [raw.rstrip(b"\r\n") for raw in takewhile(lambda raw: raw.strip(), stream)]
+        length = sum(int(raw.split(b":")[1]) for raw in headers if raw.lower().startswith(b"content-length:"))
+        self.requests.append(Request(line.rstrip(b"\r\n"), headers, stream.read(length)))
+        self.asked.set()
+        if self._reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        elif self._answer is None:
+            self._stop.wait()
+        else:
+            connection.sendall(self._answer)
+
+
+def http_answer(status: int, body: bytes, *headers: str) -> bytes:
+    """An answer as it goes over the wire."""
+    lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@pytest.fixture(scope="session", params=OPERATIONS, ids=lambda operation: operation.name)
+def operation(request: pytest.FixtureRequest) -> Operation:
+    chosen: Operation = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session", params=["sync", "asyncio"])
+def world(request: pytest.FixtureRequest) -> World:
+    return World(request.param)
+
+
+@pytest.fixture(scope="session")
+def operations() -> Mapping[str, Operation]:
+    return {operation.name: operation for operation in OPERATIONS}
+
+
+@pytest.fixture(scope="session")
+def loopback() -> type[LoopbackServer]:
+    return LoopbackServer
+
+
+@pytest.fixture(scope="session")
+def answering() -> type[Answering]:
+    return Answering
+
+
+@pytest.fixture(scope="session")
+def lazy_stream() -> type[Stream]:
+    return Stream
+
+
+@pytest.fixture(scope="session")
+def on_the_wire() -> Callable[..., bytes]:
+    return http_answer
+
+
+@pytest.fixture(scope="session")
+def spec() -> dict[str, Any]:
+    """openapi.yaml."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxy_of_the_machine() -> Iterator[None]:
+    """A proxy of the machine that runs the tests does not get between them and the loopback interface."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        yield

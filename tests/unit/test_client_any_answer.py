@@ -1,0 +1,327 @@
+"""Nothing that a server sends gets past the typed errors: 10,000 answers for each operation, in each world.
+
+An answer is a model whose fields have exactly the contract's types, or an APIError that reads well and can be pickled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import pickle
+import tracemalloc
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from huaweicloud_retry_client import (
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    Client,
+    InternalServerError,
+    NotFoundError,
+    Response,
+)
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.unit.conftest import Answering, LoopbackServer, Operation, Stream, World
+
+MEBIBYTE = 1 << 20
+LOCAL = "http://127.0.0.1"
+
+# Exactly the types of the contract, by field of the model.
+TYPES = {
+    "RetryScriptExecution": {"task_id": str},
+    "RetryEngine": {"id": str, "name": str, "job_id": int},
+}
+
+
+# ---- what a server may send
+
+anything = st.one_of(
+    st.sampled_from([None, True, False, 0, -1, 2**31, 2**63, 10**30, 1.5, 18638.0, 1e308, "", "0", "x" * 3000, "\ud800", "\0"]),
+    st.sampled_from([[], {}, [[]], ["x"], [["task_id", "t1"], ["id", "e1"]], {"task_id": "t1"}, {"$ref": "#"}]),
+    st.text(max_size=8),
+    st.integers(),
+)
+good = {"task_id": st.text(max_size=8), "id": st.text(max_size=8), "name": st.text(max_size=8), "jobId": st.integers(0, 10**6)}
+near_models = st.fixed_dictionaries({}, optional={name: st.one_of(value, value, anything) for name, value in good.items()})
+models = st.fixed_dictionaries(good, optional={"more": anything})
+error_bodies = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(["error_code", "error_msg", "detail", "request_id", "errorCode", "errorMessage", "error"], anything),
+)
+documents = st.one_of(models, near_models, error_bodies, anything)
+
+
+def written(document: object, encoding: str, cut: int, *, ascii_only: bool) -> bytes:
+    text = json.dumps(document, ensure_ascii=ascii_only)
+    content = text.encode(encoding, "surrogatepass" if encoding.startswith("utf") else "replace")
+    return content[: len(content) * cut // 4]
+
+
+bodies = st.one_of(
+    st.builds(
+        written,
+        documents,
+        st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32-be", "latin-1", "cp1252", "shift_jis"]),
+        st.sampled_from([4, 4, 4, 1, 2, 3]),
+        ascii_only=st.booleans(),
+    ),
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            b"",
+            b"\0",
+            b"\xef\xbb\xbf",
+            b"NaN",
+            b"-Infinity",
+            b'{"task_id": NaN, "id": Infinity, "name": "n", "jobId": -0}',
+            b'{"task_id": "a", "task_id": 1, "id": "a", "name": "n", "jobId": 1, "jobId": "1"}',
+            b'{"task_id": "t", "id": "i", "name": "n", "jobId": 1e3}',
+            b'{"task_id": "t", "id": "i", "name": "n", "jobId": ' + b"9" * 4_000 + b"}",
+            b'{"task_id": "t", "id": "i", "name": "n", "jobId": ' + b"9" * 5_000 + b"}",
+            b'{"task_id": "t", "id": "i", "name": "n", "jobId": 1}{}',
+            b"<!DOCTYPE html><html><head><title>502</title></head>\r\n<body>Bad Gateway</body></html>",
+            b"<html>" + b"\xe8\x84" * 3_000,
+            *(opening * depth for opening in (b"[", b'{"a":', b'{"error":') for depth in (50, 990, 20_000)),
+            *(b'{"task_id":"t","id":"i","name":"n","jobId":1,"a":' + b"[" * d + b"]" * d + b"}" for d in (50, 900, 20_000)),
+            *(pack(b'{"task_id":"t","id":"i","name":"n","jobId":1}') for pack in (gzip.compress, zlib.compress)),
+        ]
+    ),
+)
+
+odd_values = st.one_of(
+    st.sampled_from([b"", b"0", b"-1", b"1e9", b"9" * 400, b"\xff", "脚".encode(), b"a\tb", b'"', b";=,", b"gzip, gzip", b"x" * 3000]),
+    st.binary(max_size=12),
+)
+odd_headers = st.tuples(
+    st.sampled_from(
+        [b"Content-Type", b"Content-Length", b"Transfer-Encoding", b"Content-Encoding", b"Retry-After", b"Date", b"Set-Cookie"]
+        + [b"Location", b"X-Request-Id", b"Connection", b"WWW-Authenticate", b"\xff"]
+    ),
+    odd_values,
+)
+headers = st.tuples(st.sampled_from([b"Content-Encoding"]), st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"x"])) | (
+    st.tuples(st.sampled_from([b"Content-Type"]), st.sampled_from([b"application/json", b"text/html; charset=x", b"a/b;charset=utf-7"]))
+    | st.tuples(st.sampled_from([b"Retry-After", b"Date"]), st.sampled_from([b"3", b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21"]))
+    | st.tuples(
+        st.sampled_from([b"Location"]),
+        st.sampled_from([b"/", b"https://[::1", b"http:x", b"javascript:x", b"http://h:x/", b"https://xn--a/", b"//", b"\0"]),
+    )
+    | st.tuples(st.sampled_from([b"Set-Cookie"]), st.sampled_from([b"a=b; expires=Thu, 01 Jan 99999 00:00:00 GMT", b"=;=", b"a"]))
+)
+statuses = st.one_of(st.just(200), st.sampled_from([200, 201, 204, 302, 307, 400, 401, 429, 500, 502]), st.integers(100, 999))
+answers = st.tuples(statuses, st.lists(headers | odd_headers, max_size=3), bodies)
+
+
+# ---- what a caller may get
+
+
+@contextmanager
+def memory() -> Iterator[Callable[[], int]]:
+    """Give the peak, in bytes, of what Python held within the block beyond what it held before."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    peaks: list[int] = []
+    try:
+        yield lambda: peaks[0] - before
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def check(operation: Operation, status: int, response: Response[Any], outcome: object) -> None:
+    """Hold what `*_detailed` and the plain function made of one answer against the answer."""
+    assert response.status_code == status
+    repr(response)
+    if isinstance(outcome, operation.model):
+        assert status == 200
+        types = {field: type(getattr(outcome, field)) for field in TYPES[operation.name]}
+        assert types == TYPES[operation.name]
+        assert outcome == response.parsed
+        assert response.error is None
+        return
+    assert isinstance(outcome, APIResponseValidationError if 200 <= status < 300 else APIStatusError)
+    assert type(outcome) is type(response.error)
+    assert (outcome.status_code, response.parsed) == (status, None)
+    for text in (str(outcome), repr(outcome)):
+        assert text.isprintable()
+        assert len(text) < 1_500
+    twin = pickle.loads(pickle.dumps(outcome))
+    assert (str(twin), twin.response.content) == (str(outcome), outcome.response.content)
+
+
+def test_ten_thousand_answers_each_a_model_or_a_typed_error(
+    operations: Mapping[str, Operation], answering: type[Answering]
+) -> None:
+    transport = answering()
+    seen = 0
+
+    def in_sync(operation: Operation) -> tuple[Response[Any], object]:
+        response = operation.module.sync_detailed(client=client, **operation.arguments)
+        try:
+            return response, operation.module.sync(client=client, **operation.arguments)
+        except APIError as error:
+            return response, error
+
+    async def in_asyncio(operation: Operation) -> tuple[Response[Any], object]:
+        response = await operation.module.asyncio_detailed(client=client, **operation.arguments)
+        try:
+            return response, await operation.module.asyncio(client=client, **operation.arguments)
+        except APIError as error:
+            return response, error
+
+    @settings(
+        max_examples=10_000,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    )
+    @given(answers)
+    def is_understood(answer: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
+        nonlocal seen
+        transport.status, transport.headers, transport.content = answer
+        for operation in operations.values():
+            check(operation, transport.status, *in_sync(operation))
+            check(operation, transport.status, *loop.run(in_asyncio(operation)))
+        transport.requests.clear()
+        seen += 1
+
+    with asyncio.Runner() as loop, Client(LOCAL, transport=transport) as client:
+        is_understood()
+        loop.run(client.aclose())
+    assert seen >= 10_000
+
+
+# ---- single answers
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_of_a_body_of_100_megabytes_one_mebibyte_is_read(
+    world: World, operation: Operation, answering: type[Answering], lazy_stream: type[Stream], status: int
+) -> None:
+    stream = lazy_stream(b" " * 65_536 for _ in range(1_600))
+    client = Client(LOCAL, transport=answering(status, stream=stream))
+    with memory() as peak:
+        response = world.detailed(operation, client)
+    assert (len(response.content), response.problem) == (MEBIBYTE, "its body has more than 1048576 bytes")
+    assert type(response.error) is {200: APIResponseValidationError, 404: NotFoundError, 500: InternalServerError}[status]
+    assert (stream.read, stream.closed) == (17, True)
+    assert peak() < 8 * MEBIBYTE
+
+
+def test_a_body_of_exactly_one_mebibyte_is_read_whole(
+    world: World, operation: Operation, answering: type[Answering]
+) -> None:
+    content = json.dumps(dict(operation.answer)).encode().ljust(MEBIBYTE)
+    assert type(world.call(operation, Client(LOCAL, transport=answering(content=content)))) is operation.model
+
+
+def packed(times: int) -> bytes:
+    """64 MiB of blanks: gzip makes 64 kB of them, which is one chunk to httpx, and once more 300 bytes."""
+    content = gzip.compress(b" " * (64 * MEBIBYTE), mtime=0)
+    return content if times == 1 else gzip.compress(content, mtime=0)
+
+
+@pytest.mark.parametrize(("times", "encoding"), [(1, "gzip"), (2, "gzip, gzip")])
+def test_a_gzip_bomb_does_not_fill_the_memory(
+    world: World, operation: Operation, answering: type[Answering], times: int, encoding: str
+) -> None:
+    content = packed(times)
+    client = Client(LOCAL, transport=answering(content=content, headers={"Content-Encoding": encoding}))
+    with memory() as peak:
+        error = world.error(operation, client)
+    assert type(error) is APIResponseValidationError
+    assert peak() < 8 * MEBIBYTE
+
+
+@pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")])
+def test_a_packed_body_is_unpacked(
+    world: World, operation: Operation, answering: type[Answering], pack: Callable[[bytes], bytes], encoding: str
+) -> None:
+    content = pack(json.dumps(dict(operation.answer)).encode())
+    client = Client(LOCAL, transport=answering(content=content, headers={"Content-Encoding": encoding}))
+    assert type(world.call(operation, client)) is operation.model
+
+
+@pytest.mark.parametrize("location", ["/", "http:x", "javascript:x", "http://h:port/", "https://xn--a/", "https://[", "\0", "x" * 70_000])
+def test_a_redirect_is_a_status_like_any_other_wherever_it_leads(
+    world: World, operation: Operation, answering: type[Answering], location: str
+) -> None:
+    transport = answering(302, headers={"Location": location})
+    response = world.detailed(operation, Client(LOCAL, transport=transport))
+    assert (type(response.error), response.status_code, len(transport.requests)) == (APIStatusError, 302, 1)
+    assert response.headers["location"] == location
+
+
+def test_a_redirect_to_no_url_is_a_typed_error_with_a_client_of_ones_own_too(
+    operation: Operation, answering: type[Answering]
+) -> None:
+    with (
+        httpx.Client(transport=answering(302, headers={"Location": "javascript:x"})) as http,
+        pytest.raises(APIError),
+    ):
+        operation.module.sync(client=Client(LOCAL, http_client=http), **operation.arguments)
+
+
+@pytest.mark.parametrize("status", [100, 102, 199, 300, 304, 399, 600, 700, 899, 999])
+def test_statuses_that_http_does_not_know_are_statuses_like_any_other(
+    world: World, operation: Operation, answering: type[Answering], status: int
+) -> None:
+    error = world.error(operation, Client(LOCAL, transport=answering(status, b'{"error_code": "C", "error_msg": "M"}')))
+    assert (type(error), str(error)) == (APIStatusError, f"{status} C: M")
+
+
+@pytest.mark.parametrize("status", [203, 600, 700, 999])
+def test_they_are_on_a_real_socket_too(
+    world: World,
+    operation: Operation,
+    loopback: type[LoopbackServer],
+    on_the_wire: Callable[..., bytes],
+    status: int,
+) -> None:
+    with loopback(on_the_wire(status, b"{}")) as server:
+        assert world.error(operation, Client(server.url)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (b"", "the body is not JSON"),
+        (b"<html>", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b'{"jobId":' + b"9" * 5_000 + b"}", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b"null", "the body: dict expected, got NoneType"),
+        (b'[["task_id", "t"], ["id", "i"], ["name", "n"], ["jobId", 1]]', "the body: dict expected, got list"),
+        (b'{"task_id": 1, "id": 1, "name": "n", "jobId": 1}', "id: str expected, got int"),
+        (b'{"task_id": null, "id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
+    ],
+)
+def test_an_answer_with_200_that_breaks_the_contract_says_where(
+    world: World, operation: Operation, answering: type[Answering], wrong: bytes, problem: str
+) -> None:
+    error = world.error(operation, Client(LOCAL, transport=answering(200, wrong)))
+    assert type(error) is APIResponseValidationError
+    assert problem in error.problem
+    assert error.response.content == wrong
+
+
+@pytest.mark.parametrize("job_id", [b'"1"', b"1.5", b"true", b"null", b"[1]"])
+def test_a_job_id_that_is_no_integer_is_not_let_through(
+    world: World, operations: Mapping[str, Operation], answering: type[Answering], job_id: bytes
+) -> None:
+    content = b'{"id": "i", "name": "n", "jobId": %s}' % job_id
+    error = world.error(operations["RetryEngine"], Client(LOCAL, transport=answering(200, content)))
+    assert type(error) is APIResponseValidationError
+    assert error.problem.startswith("job_id: int expected, got ")
