@@ -109,7 +109,8 @@ class Document:
             if key not in keys_of(value) and "$ref" in keys_of(value) and (target := self.target(value["$ref"])):
                 real, value, line = self.find(target)
             if key in keys_of(value):
-                line = (value.lc.data or {}).get(key, [line - 1])[0] + 1  # a merged key (<<) has no line
+                lines: Any = value.lc.data or {}
+                line = lines.get(key, [line - 1])[0] + 1  # a merged key (<<) has no line of its own
                 real, value = (*real, key), value[key]
         return real, value, line
 
@@ -159,7 +160,7 @@ def short(text: object) -> str:
 
 def refuse(problems: Iterable[str]) -> None:
     """All problems of one stage at once, in the order of the file; the next stage would only trip over them."""
-    if lines := sorted(dict.fromkeys(problems), key=lambda problem: int(problem.split(":")[1])):
+    if lines := sorted(set(problems), key=lambda problem: (int(problem.split(":")[1]), problem)):
         raise Refused(*lines)
 
 
@@ -208,12 +209,10 @@ def yaml_problems(spec: Document) -> Iterator[str]:
 
 
 def openapi_problems(spec: Document) -> Iterator[str]:
-    """OpenAPI's own rules, then the generator's reading of them; each with every error it finds."""
+    """Where it breaks OpenAPI's own rules; every error that there is."""
     os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = "jsonschema"  # the one whose errors give causes
-    from openapi_python_client.schema import OpenAPI
     from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
     from openapi_spec_validator.validation.exceptions import DuplicateOperationIDError
-    from pydantic import ValidationError
 
     version = str(spec.root.get("openapi"))
     if not re.fullmatch(r"3\.[01]\.\d+", version):
@@ -232,13 +231,21 @@ def openapi_problems(spec: Document) -> Iterator[str]:
             place = next(((*place, key) for key in spec.find(place)[1] if f"'{key}'" in error.message), place)
         if not isinstance(error, DuplicateOperationIDError):  # naming_problems() tells where the other one is
             found.setdefault(spec.find(place)[0], error.message)
-    if not found:
-        try:
-            OpenAPI.model_validate(spec.root)
-        except ValidationError as failure:
-            for each in failure.errors():
-                absent = f"{each['loc'][-1]}: " if each["type"] == "missing" else ""
-                found.setdefault(spec.find(each["loc"])[0], f"{absent}{each['msg']}")
+    return (spec.at(place, message) for place, message in found.items())
+
+
+def reading_problems(spec: Document) -> Iterator[str]:
+    """Where the generator, which reads the spec its own way, fails at once and gives no lines."""
+    from openapi_python_client.schema import OpenAPI
+    from pydantic import ValidationError
+
+    found: dict[Place, str] = {}
+    try:
+        OpenAPI.model_validate(spec.root)
+    except ValidationError as failure:
+        for each in failure.errors():
+            absent = f"{each['loc'][-1]}: " if each["type"] == "missing" else ""
+            found.setdefault(spec.find(each["loc"])[0], f"{absent}{each['msg']}")
     return (spec.at(place, message) for place, message in found.items())
 
 
@@ -374,7 +381,7 @@ def format_code(package: Path) -> None:
     check = "check", "--select=E,F,I", "--fix", "--output-format=concise"
     for arguments, fine in ((check, (0, 1)), (("format",), (0,))):  # 1: something is left that has no fix
         status, output = run("-m", "ruff", *arguments, *RUFF, ".", cwd=package)
-        if status not in fine or "E902" in output:
+        if status not in fine or " E902 " in output:
             raise Refused(f"ruff {arguments[0]} failed ({status}): {short(output)}")
 
 
@@ -387,8 +394,8 @@ def import_problems(spec: Document, operations: list[Operation], package: Path) 
     status, output = run("-c", IMPORT_EACH, str(package.parent), *names, cwd=package)
     if status:
         raise Refused(f"the import check failed ({status}): {short(output)}")
-    for failure in json.loads(output.replace(f"{package}/", "")):
-        yield blame(spec, operations, *failure)
+    for file, line, reason in json.loads(output):
+        yield blame(spec, operations, file.replace(f"{package}/", ""), line, reason.replace(f"{package}/", ""))
 
 
 def blame(spec: Document, operations: list[Operation], file: str, line: int | None, reason: str) -> str:
@@ -405,8 +412,9 @@ def make_client(scratch: Path) -> tuple[list[Operation], Path, Tree]:
     refuse(tool_problems())
     spec, settings = Document(SPEC), Document(CONFIG)
     refuse(yaml_problems(spec))
-    config = read_config(settings)
     refuse(openapi_problems(spec))
+    refuse(reading_problems(spec))
+    config = read_config(settings)
     operations = read_operations(spec, config)
     refuse(naming_problems(spec, operations))
     package, errors = generate(spec, config, scratch)
@@ -476,7 +484,7 @@ def regenerate() -> list[str]:
 
     recover()
     inputs, old = digest(read_inputs()), read_tree(ROOT / PACKAGE)
-    if STAMP.is_file() and STAMP.read_text("ascii") == f"{inputs} {digest(old)}":
+    if STAMP.is_file() and STAMP.read_bytes() == f"{inputs} {digest(old)}".encode():
         return [f"nothing to do: {PACKAGE} is what {SPEC} makes"]
     # Inside the project, so on the file system of generated/: a rename is all it takes to move a tree there.
     with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
@@ -484,7 +492,7 @@ def regenerate() -> list[str]:
         changes = compare(old, new)
         STAMP.parent.mkdir(exist_ok=True)
         stamp = Path(folder, "stamp")
-        stamp.write_text(f"{inputs} {digest(new)}", "ascii")
+        stamp.write_bytes(f"{inputs} {digest(new)}".encode())
         stamp.replace(STAMP)  # before the swap, after which nothing may fail; until then it fits no tree
         if changes:
             swap(package, Path(folder, "before"))

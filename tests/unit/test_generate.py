@@ -132,7 +132,7 @@ class Project:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is up to date; not to be changed."""
-    project = Project(tmp_path_factory.mktemp("made") / "project")
+    project = Project(tmp_path_factory.mktemp("made") / "a projéct")
     project.root.mkdir()
     for name in ("openapi.yaml", "requirements.lock"):
         shutil.copy(ROOT / name, project.root / name)
@@ -142,11 +142,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def with_job(made: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """The same after JOB was added and the client made anew, and what that reported; not to be changed."""
+    project = Project(tmp_path_factory.mktemp("with_job") / made.root.name)
+    shutil.copytree(made.root, project.root)
+    project.add_path(JOB)
+    (project.root / PACKAGE / "api/cse/retry_engine.py").write_text("", "utf-8")
+    (project.root / PACKAGE / "stray.py").write_text("", "utf-8")
+    return project, project.make()
+
+
 @pytest.fixture
 def project(made: Project, tmp_path: Path) -> Project:
     """A project that is up to date."""
-    shutil.copytree(made.root, tmp_path / "project")
-    return Project(tmp_path / "project")
+    shutil.copytree(made.root, tmp_path / made.root.name)
+    return Project(tmp_path / made.root.name)
 
 
 def assert_refused(project: Project, *expected: tuple[str, str], run: Callable[[], Any] | None = None) -> None:
@@ -205,11 +216,9 @@ print(json.dumps([len(models.__all__), positional]))
     assert positional == []
 
 
-def test_reports_what_changed(project: Project) -> None:
-    project.add_path(JOB)
-    (project.root / PACKAGE / "api/cse/retry_engine.py").write_text("", "utf-8")
-    (project.root / PACKAGE / "stray.py").write_text("", "utf-8")
-    assert project.make().splitlines() == [
+def test_reports_what_changed(with_job: tuple[Project, str]) -> None:
+    project, report = with_job
+    assert report.splitlines() == [
         "  + api/cse/poke_engine_job.py",
         "  ~ api/cse/retry_engine.py",
         "  ~ models/__init__.py",
@@ -249,9 +258,8 @@ def test_writes_lf_and_utf_8(made: Project) -> None:
 # --- a spec change changes the client --------------------------------------------------------------------------------
 
 
-def test_a_new_operation_can_be_called(project: Project) -> None:
-    project.add_path(JOB)
-    project.make()
+def test_a_new_operation_can_be_called(with_job: tuple[Project, str]) -> None:
+    project, _ = with_job
     code = """
 import httpx, json
 from huaweicloud_retry_client import Client
@@ -623,7 +631,8 @@ def test_check_refuses_as_make_does(project: Project) -> None:
 
 def in_the_middle(project: Project) -> subprocess.Popen[str]:
     """A run that has written its new tree, and is about to format and check it."""
-    process = project.start()
+    # A shell's background job, which the tests may be, passes on that SIGINT is to be ignored.
+    process = project.start(preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 30
     while not [*project.root.glob(f".generated-*/{PACKAGE.name}/py.typed")]:
         assert process.poll() is None, process.communicate()
@@ -658,6 +667,7 @@ def test_a_client_that_a_killed_run_had_moved_aside_is_put_back(project: Project
     before = project.generated()
     (project.root / ".generated-killed").mkdir()
     (project.root / PACKAGE).rename(project.root / ".generated-killed/before")
+    (project.root / "generated").rmdir()
     assert project.make(python=CANNOT_GENERATE).startswith("nothing to do")
     assert project.generated() == before
 
@@ -682,6 +692,7 @@ except FileNotFoundError as error:
 def test_ctrl_c_does_not_come_between_the_two_renames(project: Project) -> None:
     code = """
 import generate, json, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 new, before = generate.ROOT / "new", generate.ROOT / ".generated-test/before"
 before.parent.mkdir()
 new.mkdir()
