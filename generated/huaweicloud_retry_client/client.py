@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -108,7 +109,7 @@ class Client:
         self._base_url = base_url.rstrip("/")
         self._auth = auth
         self._timeout = timeout
-        self._headers = httpx.Headers({"User-Agent": USER_AGENT})
+        self._headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._headers.update(headers)
         self._transport = transport
         self._verify = verify
@@ -164,11 +165,11 @@ class Client:
             answer = http.send(
                 request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
             )
-        except httpx.RequestError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             _raise_connection_error(request, error)
-        body = _Body()
+        body = _Body(answer)
         try:
-            for chunk in answer.iter_bytes():
+            for chunk in [answer.content] if answer.is_stream_consumed else answer.iter_raw():
                 if body.is_full_with(chunk):
                     break
         except httpx.RequestError as error:
@@ -194,13 +195,16 @@ class Client:
             answer = await http.send(
                 request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
             )
-        except httpx.RequestError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             _raise_connection_error(request, error)
-        body = _Body()
+        body = _Body(answer)
         try:
-            async for chunk in answer.aiter_bytes():
-                if body.is_full_with(chunk):
-                    break
+            if answer.is_stream_consumed:
+                body.is_full_with(answer.content)
+            else:
+                async for chunk in answer.aiter_raw():
+                    if body.is_full_with(chunk):
+                        break
         except httpx.RequestError as error:
             body.problem = f"its body cannot be read: {error}"
         finally:
@@ -220,7 +224,7 @@ class Client:
                     verify=self._verify,
                     timeout=DEFAULT_TIMEOUT,
                     cookies=_no_cookies(),
-                    event_hooks={"request": [_check_request]},
+                    event_hooks={"request": [_check_request], "response": [_hide_location]},
                 )
             return self._http
 
@@ -237,7 +241,7 @@ class Client:
                     verify=self._verify,
                     timeout=DEFAULT_TIMEOUT,
                     cookies=_no_cookies(),
-                    event_hooks={"request": [_acheck_request]},
+                    event_hooks={"request": [_acheck_request], "response": [_ahide_location]},
                 )
             return self._async_http
 
@@ -273,13 +277,30 @@ class Client:
 
 
 class _Body:
-    """What was read of a body, and why not all of it."""
+    """What was read of a body, and why not all of it.
 
-    def __init__(self) -> None:
+    Unpacks by itself: httpx unpacks each chunk to its end, and 64 KiB may become gigabytes.
+    """
+
+    def __init__(self, answer: httpx.Response) -> None:
         self.content = bytearray()
         self.problem: str | None = None
+        self._unpacker: Any = None
+        encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+        if answer.is_stream_consumed or encoding in ("", "identity"):  # read by a hook or an auth, and so unpacked
+            return
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip and deflate apart
+        else:
+            self.problem = f"its body is packed as {encoding}, which was not asked for"
 
     def is_full_with(self, chunk: bytes) -> bool:
+        if self._unpacker:
+            try:
+                chunk = self._unpacker.decompress(chunk, MAX_BODY_BYTES + 1 - len(self.content))
+            except zlib.error as error:
+                self.problem = f"its body cannot be read: {error}"
+                return True
         self.content += chunk
         if len(self.content) <= MAX_BODY_BYTES:
             return False
@@ -290,6 +311,8 @@ class _Body:
 
 def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes], T]) -> Response[T]:
     content, problem, parsed = bytes(body.content), body.problem, None
+    if "location" in answer.extensions:
+        answer.headers["Location"] = answer.extensions["location"]
     if 200 <= answer.status_code < 300 and problem is None:
         try:
             parsed = parse(answer.status_code, content)
@@ -302,8 +325,8 @@ def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes],
     )
 
 
-def _raise_connection_error(request: httpx.Request, error: httpx.RequestError) -> NoReturn:
-    failed = error.request if getattr(error, "_request", None) else request
+def _raise_connection_error(request: httpx.Request, error: httpx.RequestError | httpx.InvalidURL) -> NoReturn:
+    failed: httpx.Request = getattr(error, "_request", None) or request
     # A request that the auth made for itself, such as for a token, comes before ours or after a 401 to ours.
     ours = (failed.method, failed.url) == (request.method, request.url)
     outcome_unknown = ours and not isinstance(error, _NOT_SENT)
@@ -337,6 +360,16 @@ def _check_request(request: httpx.Request) -> None:
 
 async def _acheck_request(request: httpx.Request) -> None:
     _check_request(request)
+
+
+def _hide_location(answer: httpx.Response) -> None:
+    # httpx reads where a redirect leads even if it may not follow, and loses the answer if that is no URL
+    if answer.has_redirect_location:
+        answer.extensions["location"] = answer.headers.pop("Location")
+
+
+async def _ahide_location(answer: httpx.Response) -> None:
+    _hide_location(answer)
 
 
 def _no_cookies() -> CookieJar:

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from .types import Response
 
 # The gateway may echo the signed headers of a request in its message, a temporary key's security token among them.
-# The name may stand before the value as in a header, as in JSON, or as in JSON within JSON.
+# The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML.
 _SECRET = re.compile(
-    r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization) ([\s"'\\]*[:=][\s"'\\[({]*) [^|"'\\\r\n]+"""
+    r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization)
+    ((?:[\s"'\\]|&\#?\w+;)* [:=] (?:[\s"'\\[({]|&\#?\w+;)*) [^|"'\\\r\n&<]+"""
 )
 
 
@@ -98,11 +99,10 @@ class APIStatusError(APIError):
         body = _read(response.content)
         # IAM and older pages: {"error": {"code", "message", "title"}}, {"errorCode", "errorMessage"}
         self.error_code = _pick(body, "error_code", "errorCode", "code")
-        self.error_msg = _pick(body, "error_msg", "errorMessage", "errorMsg", "message", "title")
-        if self.error_msg is None:
-            self.error_msg = one_line(response.content[:4096].decode(errors="replace"))
+        message = _pick(body, "error_msg", "errorMessage", "errorMsg", "message", "title")
+        self.error_msg: str = one_line(response.content[:4096].decode(errors="replace")) if message is None else message
         self.detail = _pick(body, "detail")
-        self.request_id = _pick(body, "request_id") or response.headers.get("X-Request-Id")
+        self.request_id: str | None = _pick(body, "request_id") or response.headers.get("X-Request-Id")
         # https://www.rfc-editor.org/rfc/rfc9110#section-15: 4xx refuses the request, and 501, 503 and 505 do not take it up.
         # 499 is the gateway's word for a caller that went away, which says nothing about the service behind it.
         refused = 400 <= self.status_code < 500 and self.status_code != 499
@@ -117,8 +117,9 @@ class APIStatusError(APIError):
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
+        message = self.error_msg or "no message"
         what = one_line(f"{self.status_code} {self.error_code or ''}").rstrip()
-        return f"{what}: {one_line(f'{self.error_msg}{detail}')}{_quoted(self.request_id)}"
+        return f"{what}: {one_line(message + detail)}{_quoted(self.request_id)}"
 
 
 class BadRequestError(APIStatusError):

@@ -75,7 +75,7 @@ class _Parameter:
     required: bool
     types: frozenset[str]
     item_types: frozenset[str]
-    validator: jsonschema_rs.Validator
+    validator: jsonschema_rs.Draft202012Validator
 
     def check(self, texts: Sequence[str]) -> list[Problem]:
         """Check the values given: none, one, or for a query parameter any number."""
@@ -98,7 +98,7 @@ class _Parameter:
 class _Content:
     """The body of a request or a response."""
 
-    validators: dict[str, jsonschema_rs.Validator]  # by media type, without its parameters
+    validators: dict[str, jsonschema_rs.Draft202012Validator]  # by media type, without its parameters
     required: bool
 
     def check(self, content_type: str | None, body: bytes) -> tuple[Json, list[Problem]]:
@@ -113,7 +113,7 @@ class _Content:
             return None, [Problem(error.where, error.what, malformed=True)]
         return value, _violations("body", validator, value)
 
-    def _validator_for(self, content_type: str | None) -> jsonschema_rs.Validator:
+    def _validator_for(self, content_type: str | None) -> jsonschema_rs.Draft202012Validator:
         where = "header Content-Type"
         if content_type is None:
             raise _UnreadableError(f"is missing; the body must be {self._wanted()}", where)
@@ -245,7 +245,7 @@ class WrongMethod:
     @property
     def allowed(self) -> str:
         """The value of an `Allow` header."""
-        return ", ".join(operation.method for operation in self.operations)
+        return ", ".join(dict.fromkeys(operation.method for operation in self.operations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,14 +307,15 @@ class Contract:
             method: in capitals.
             raw_path: still percent-encoded and without query, so that `a%2Fb` is one segment.
         """
+        others: list[Operation] = []
         for route in self._routes:
             if found := route.pattern.fullmatch(raw_path):
                 for operation in route.operations:
                     if operation.method == method:
                         texts = (unquote(text, errors="surrogateescape") for text in found.groups())
                         return Match(operation, dict(zip(route.names, texts, strict=True)))
-                return WrongMethod(route.operations)
-        return None
+                others += route.operations
+        return WrongMethod(tuple(others)) if others else None
 
 
 # --- From the document to the checks ----------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ class _Compiler:
         self._root = root
         # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
         self._shared: dict[str, Json] = {"components": {"schemas": root.get("components", {}).get("schemas", {})}}
-        self._compiled: dict[str, jsonschema_rs.Validator] = {}
+        self._compiled: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
     def operations(self) -> tuple[Operation, ...]:
         return tuple(
@@ -398,7 +399,7 @@ class _Compiler:
             required,
         )
 
-    def _validator(self, where: str, schema: dict[str, Any] | bool) -> jsonschema_rs.Validator:
+    def _validator(self, where: str, schema: dict[str, Any] | bool) -> jsonschema_rs.Draft202012Validator:
         key = json.dumps(schema, sort_keys=True)
         if key not in self._compiled:
             whole = _with_ranges(schema if isinstance(schema, bool) else schema | self._shared)
@@ -441,9 +442,9 @@ def _routes(operations: Iterable[Operation]) -> tuple[_Route, ...]:
     for operation in operations:
         paths.setdefault(operation.path, []).append(operation)
 
-    # Segments without a parameter go first, as OpenAPI asks: /engines/all before /engines/{engine_id}.
-    def generality(path: str) -> list[bool]:
-        return ["{" in segment for segment in path.split("/")]
+    # The more a segment spells out, the earlier, as OpenAPI asks: /all, then /{id}.{ext}, then /{id}.
+    def generality(path: str) -> list[int]:
+        return [("{" in segment) + (re.fullmatch(r"\{[^{}]*\}", segment) is not None) for segment in path.split("/")]
 
     return tuple(
         _Route(
@@ -587,7 +588,7 @@ def _typed(text: str, types: frozenset[str]) -> Json:
     return text if isinstance(value, str | list | dict) else value
 
 
-def _violations(where: str, validator: jsonschema_rs.Validator, value: Json) -> list[Problem]:
+def _violations(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
     try:
         if validator.is_valid(value):
             return []

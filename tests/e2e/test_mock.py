@@ -438,15 +438,24 @@ def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(
         assert error(refused)[:2] == (400, "WKS.00211102")
 
 
-def test_without_an_example_the_spec_is_named_as_what_is_at_fault(tmp_path: Path) -> None:
-    content: dict[str, object] = {"application/json": {}}
-    contract = edited(tmp_path, third_operation({"200": {"description": "", "content": content}}))
+@pytest.mark.parametrize(
+    ("media_type", "why"),
+    [
+        ({}, "StopScriptExecution has no example for status 200; it has: none"),
+        (
+            {"schema": {"type": "object"}, "example": [1]},
+            'that for 200 breaks its own schema: body: [1] is not of type "object"',
+        ),
+    ],
+)
+def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
+    tmp_path: Path, media_type: dict[str, object], why: str
+) -> None:
+    responses = {"200": {"description": "", "content": {"application/json": media_type}}}
+    contract = edited(tmp_path, third_operation(responses))
     with running(contract) as url, httpx.Client(base_url=url, headers=TOKEN, trust_env=False) as client:
         answer = client.post("/v2/any/script-executions/stop", json={})
-    says = (
-        "Unexpected error: the mock answers StopScriptExecution from the spec's examples, "
-        "but StopScriptExecution has no example for status 200; it has: none"
-    )
+    says = f"Unexpected error: the mock answers StopScriptExecution from the spec's examples, but {why}"
     assert error(answer) == (500, "APIGW.0201", says)
 
 
@@ -535,6 +544,11 @@ def test_an_address_as_a_url(host: str, start: str) -> None:
         assert base_url(sock) == f"{start}{sock.getsockname()[1]}"
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        assert sock.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms an answer
+
+
 # --- As a process -----------------------------------------------------------------------------------------------------
 
 COMMAND = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock"]
@@ -547,7 +561,10 @@ def start() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     processes: list[subprocess.Popen[str]] = []
 
     def begin(*options: str) -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.Popen(
+            [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
         processes.append(process)
         assert process.stdout is not None
         ready = READY.fullmatch(process.stdout.readline())

@@ -111,6 +111,12 @@ def test_a_segment_is_decoded_once_and_after_the_path_is_split(raw: str, engine_
     assert found.path_params["engine_id"] == engine_id
 
 
+def test_a_segment_that_is_not_utf_8_is_refused_when_checked() -> None:
+    found = CONTRACT.match("PUT", "/v2/p/enginemgr/engines/%ff/actions")
+    assert isinstance(found, Match)
+    assert engine_request(path=found.path_params) == ["path engine_id: is not UTF-8 once percent-decoded"]
+
+
 def test_an_empty_segment_is_that_parameter_left_empty() -> None:
     found = CONTRACT.match("PUT", "/v2//enginemgr/engines/e1/actions")
     assert isinstance(found, Match)
@@ -337,6 +343,21 @@ def test_an_undocumented_status_is_a_problem() -> None:
     assert problem.startswith("status: 418 is not documented; documented are 200, 400, 401, ")
 
 
+def test_documented_headers_of_an_answer_are_checked(tmp_path: Path) -> None:
+    def with_header(spec: Any) -> None:
+        spec["components"]["headers"]["RetryAfter"] = {"required": True, "schema": {"type": "integer"}}
+
+    retry = operation(edited(tmp_path, with_header), "RetryEngine")
+
+    def problems(**headers: str) -> list[str]:
+        body = json.dumps(retry.example(429)).encode()
+        return [str(problem) for problem in retry.check_response(429, JSON | headers, body)]
+
+    assert problems(**{"retry-after": "5"}) == []
+    assert problems(**{"Retry-After": "soon"}) == ['header Retry-After: "soon" is not of type "integer"']
+    assert problems() == ["header Retry-After: is missing"]
+
+
 def test_an_answer_must_say_that_it_is_json() -> None:
     assert answer(400, b'{"error_code": "X", "error_msg": "m"}', {"content-type": "text/html"}) == [
         "header Content-Type: 'text/html' will not do; the body must be application/json"
@@ -533,6 +554,7 @@ def test_an_optional_body_may_be_left_out(tmp_path: Path) -> None:
 MINIMAL: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "t", "version": "1"},
+    "security": [{"Token": []}],
     "paths": {
         "/engines/{engine_id}": {
             "parameters": [{"name": "engine_id", "in": "path", "required": True, "schema": {"type": "string"}}],
@@ -556,10 +578,37 @@ def minimal(tmp_path: Path) -> Contract:
     return Contract.load(written(tmp_path, MINIMAL))
 
 
-def test_a_path_without_parameter_goes_before_one_with(minimal: Contract) -> None:
-    found = minimal.match("GET", "/engines/all")
+@pytest.mark.parametrize(
+    ("method", "path", "operation_id", "params"),
+    [
+        ("GET", "/engines/all", "ListAll", {}),
+        ("GET", "/engines/al", "GET /engines/{engine_id}", {"engine_id": "al"}),
+        ("DELETE", "/engines/all", "Delete", {"engine_id": "all"}),
+        ("PUT", "/engines/e.1.txt", "Put", {"engine_id": "e.1", "ext": "txt"}),
+        ("DELETE", "/engines/e.1.txt", "Delete", {"engine_id": "e.1.txt"}),
+    ],
+)
+def test_of_paths_that_fit_the_one_that_spells_out_more_goes_first(
+    minimal: Contract, method: str, path: str, operation_id: str, params: dict[str, str]
+) -> None:
+    found = minimal.match(method, path)
     assert isinstance(found, Match)
-    assert found.operation.id == "ListAll"
+    assert (found.operation.id, found.path_params) == (operation_id, params)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/engines/all", "GET, DELETE"), ("/engines/e1", "GET, DELETE"), ("/engines/e.1", "PUT, GET, DELETE")],
+)
+def test_allowed_are_the_methods_of_every_path_that_fits(minimal: Contract, path: str, allowed: str) -> None:
+    found = minimal.match("POST", path)
+    assert isinstance(found, WrongMethod)
+    assert found.allowed == allowed
+
+
+def test_an_operation_without_security_of_its_own_has_that_of_the_document(minimal: Contract) -> None:
+    assert operation(minimal, "Delete").security == (frozenset({"Token"}),)
+    assert operation(minimal, "ListAll").security == ()
 
 
 def test_an_operation_without_id_is_named_by_method_and_path(minimal: Contract) -> None:

@@ -110,10 +110,18 @@ def _invalid(operation: Operation, problems: list[Problem]) -> Refusal:
 
 def _from_examples(operation: Operation) -> tuple[int, Json]:
     try:
-        return operation.success()
+        status, body = operation.success()
     except LookupError as error:
-        what = f"Unexpected error: the mock answers {operation.id} from the spec's examples, but {error.args[0]}"
-        raise Refusal(500, "APIGW.0201", what) from error
+        raise _spec_at_fault(operation, error.args[0]) from error
+    content = b"" if body is None else json.dumps(body).encode()
+    if problems := operation.check_response(status, {"Content-Type": "application/json"}, content):
+        raise _spec_at_fault(operation, f"that for {status} breaks its own schema: {problems[0]}")
+    return status, body
+
+
+def _spec_at_fault(operation: Operation, why: str) -> Refusal:
+    what = f"Unexpected error: the mock answers {operation.id} from the spec's examples, but {why}"
+    return Refusal(500, "APIGW.0201", what)
 
 
 def _first(own: dict[str, tuple[str, str]], operations: Iterable[Operation], else_: tuple[str, str]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import httpx
 from ...client import Client, path_segment
 from ...models.retry_script_execution_request import RetryScriptExecutionRequest
 from ...models.retry_script_execution_response import RetryScriptExecutionResponse
-from ...types import Response, Unset, check_type, load_json
+from ...types import Response, check_type, load_json
 
 
 def _get_kwargs(
@@ -15,7 +15,7 @@ def _get_kwargs(
     *,
     body: RetryScriptExecutionRequest,
 ) -> dict[str, Any]:
-    if isinstance(body.record_id, Unset) and isinstance(body.task_id, Unset):
+    if not (body.record_id or body.task_id):
         raise ValueError("RetryScriptExecutionRequest needs record_id or task_id; neither was given")
     headers: dict[str, Any] = {}
 
