@@ -4,13 +4,13 @@ import asyncio
 import os
 
 import httpx
+
+from huaweicloud_retry.auth import TokenAuth
+from huaweicloud_retry.mock import running
 from huaweicloud_retry_client import BadRequestError, Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
-
-from huaweicloud_retry.auth import TokenAuth
-from huaweicloud_retry.mock import running
 
 PROJECT = "demo-project"
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"

@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from huaweicloud_retry.mock import running
 from hypothesis import settings
 from schemathesis.config import SchemathesisConfig
+
+from huaweicloud_retry.mock import running
 
 ROOT = Path(__file__).parents[2]
 config = SchemathesisConfig.from_path(ROOT / "tests/contract/schemathesis.toml")

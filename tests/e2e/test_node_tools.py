@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from huaweicloud_retry import TokenAuth
 from huaweicloud_retry_client import AuthenticationError, Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
-
-from huaweicloud_retry import TokenAuth
 
 SPEC = Path(__file__).parents[2] / "openapi.yaml"
 REDOCLY = "@redocly/cli@2.77.0"

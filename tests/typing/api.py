@@ -9,6 +9,7 @@ import ssl
 from typing import assert_type
 
 import httpx
+
 from huaweicloud_retry_client import (
     UNSET,
     APIConnectionError,

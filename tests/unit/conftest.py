@@ -21,6 +21,7 @@ from typing import Any, Self
 import httpx
 import pytest
 import yaml
+
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution

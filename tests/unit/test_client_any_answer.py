@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
 from huaweicloud_retry_client import (
     APIError,
     APIResponseValidationError,
@@ -25,8 +28,6 @@ from huaweicloud_retry_client import (
     NotFoundError,
     Response,
 )
-from hypothesis import HealthCheck, Phase, given, note, settings
-from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

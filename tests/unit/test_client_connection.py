@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
 from huaweicloud_retry_client import (
     APIConnectionError,
     APIError,

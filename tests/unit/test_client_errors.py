@@ -9,9 +9,12 @@ import pickle
 import re
 from typing import TYPE_CHECKING, Any
 
-import huaweicloud_retry_client
 import pytest
 from httpx import Headers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import huaweicloud_retry_client
 from huaweicloud_retry_client import (
     APIConnectionError,
     APIError,
@@ -28,8 +31,6 @@ from huaweicloud_retry_client import (
     RateLimitError,
     Response,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,11 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import huaweicloud_retry_client
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import huaweicloud_retry_client
 from huaweicloud_retry_client import UNSET, APIError, Client, Response
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import (
@@ -27,8 +30,6 @@ from huaweicloud_retry_client.models import (
     RetryScriptExecutionRequest,
     RetryScriptExecutionResponse,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping

@@ -12,15 +12,16 @@ from urllib.parse import unquote_to_bytes
 
 import httpx
 import pytest
-from huaweicloud_retry_client import APIConnectionError, Client
-from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from huaweicloud_retry_client import APIConnectionError, Client
+from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from tests.unit.conftest import Answering, LoopbackServer, Operation, Request, World
+    from tests.unit.conftest import Answering, LoopbackServer, Operation, World
 
 # What both operations take for a good answer.
 ACCEPTED = b'{"task_id":"t1","id":"e1","name":"engine one","jobId":18638}'

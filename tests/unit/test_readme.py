@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import huaweicloud_retry_client
 import pytest
-from huaweicloud_retry_client import APIStatusError, Client, Response
 
+import huaweicloud_retry_client
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.mock import running
+from huaweicloud_retry_client import APIStatusError, Client, Response
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

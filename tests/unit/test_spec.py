@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huaweicloud_retry_client
 import pytest
 import yaml
 from jsonschema_rs import validator_for
 from openapi_spec_validator import validate
 from ruamel.yaml import YAML
+
+import huaweicloud_retry_client
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "openapi.yaml").read_text(encoding="utf-8")
