@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 import threading
@@ -53,13 +54,13 @@ def path_segment(name: str, value: object) -> str:
     return quote(text, safe="")
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def _check_headers(headers: Mapping[str, Any]) -> None:
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be the name of a header")
-        if not _HEADER_VALUE.fullmatch(value):  # the value is not shown: it may be a token
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):  # not shown: it may be a token
             raise ValueError(
-                f"the value of header {name} may hold printable ASCII only, no CR, LF or NUL, and no blanks at its ends"
+                f"the value of header {name} may be a str of printable ASCII only: no CR, LF or NUL, no blanks at its ends"
             )
 
 
@@ -82,11 +83,11 @@ class Client:
 
     Raises:
         ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment;
-            a header's value cannot be sent; transport or verify come with a client that has its own.
+            a header cannot be sent; transport or verify come with a client, or verify with a transport, that has its own.
     """
 
     __slots__ = (
-        "_async_http", "_auth", "_base_url", "_closed", "_headers", "_http", "_lock", "_own_async_http", "_own_http",
+        "_async_http", "_auth", "_base_url", "_closed", "_headers", "_http", "_lock", "_loop", "_own_async_http", "_own_http",
         "_timeout", "_transport", "_verify",
     )  # fmt: skip
 
@@ -106,6 +107,8 @@ class Client:
         _check_headers(headers or {})
         if (http_client or async_http_client) and (transport is not None or verify is not True):
             raise ValueError("transport and verify are settings of the httpx client, and one was given: set them there")
+        if transport is not None and verify is not True:
+            raise ValueError("verify is a setting of the transport, and one was given: set it there")
         self._base_url = base_url.rstrip("/")
         self._auth = auth
         self._timeout = timeout
@@ -117,6 +120,7 @@ class Client:
         self._async_http = async_http_client
         self._own_http = http_client is None
         self._own_async_http = async_http_client is None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._lock = threading.Lock()
 
@@ -138,7 +142,8 @@ class Client:
 
     def close(self) -> None:
         """Close the synchronous side. The client cannot be used afterwards."""
-        self._closed = True
+        with self._lock:  # or a first call in another thread might open what nobody closes
+            self._closed = True
         if self._http is not None and self._own_http:
             self._http.close()
 
@@ -229,9 +234,14 @@ class Client:
             return self._http
 
     def _async_opened(self) -> httpx.AsyncClient:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # some other library's, which httpx supports as well
+            loop = None
         with self._lock:
             self._check_open()
             if self._async_http is None:
+                self._loop = loop
                 if not isinstance(self._transport, httpx.AsyncBaseTransport | None):
                     raise TypeError(
                         "the transport given is synchronous only: call sync(), or give one that serves both"
@@ -243,6 +253,8 @@ class Client:
                     cookies=_no_cookies(),
                     event_hooks={"request": [_acheck_request], "response": [_ahide_location]},
                 )
+            elif self._own_async_http and self._loop is not loop:
+                raise RuntimeError("this Client's connections belong to another event loop: make one Client for each")
             return self._async_http
 
     def _check_open(self) -> None:

@@ -100,7 +100,7 @@ class APIStatusError(APIError):
         # IAM and older pages: {"error": {"code", "message", "title"}}, {"errorCode", "errorMessage"}
         self.error_code = _pick(body, "error_code", "errorCode", "code")
         message = _pick(body, "error_msg", "errorMessage", "errorMsg", "message", "title")
-        self.error_msg: str = one_line(response.content[:4096].decode(errors="replace")) if message is None else message
+        self.error_msg: str = one_line(_text(response)) if message is None else message
         self.detail = _pick(body, "detail")
         self.request_id: str | None = _pick(body, "request_id") or response.headers.get("X-Request-Id")
         # https://www.rfc-editor.org/rfc/rfc9110#section-15: 4xx refuses the request, and 501, 503 and 505 do not take it up.
@@ -201,6 +201,15 @@ def _read(content: bytes) -> Mapping[str, Any]:
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     inner = fields.get("error")
     return cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
+
+
+def _text(response: Response[Any]) -> str:
+    start = response.content[:4096]
+    charset = re.search(r"charset=[\"']?([\w-]+)", response.headers.get("Content-Type", ""))
+    try:
+        return start.decode(charset[1] if charset else "utf-8", errors="replace")
+    except (LookupError, UnicodeError):  # a charset that nobody knows, or that cannot replace what it does not know
+        return start.decode(errors="replace")
 
 
 def _pick(body: Mapping[str, Any], *names: str) -> str | None:

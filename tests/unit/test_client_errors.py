@@ -303,6 +303,20 @@ def test_retry_after_is_seconds_whether_number_or_date(headers: dict[str, str], 
     assert error.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("charset", "content", "message"),
+    [
+        ("GBK", "服务不可用".encode("gbk"), "服务不可用"),
+        ('"utf-16"', "服务".encode("utf-16"), "服务"),
+        ("no-such", "服务".encode(), "服务"),
+        ("idna", b"plain", "plain"),  # a codec that cannot replace what it does not know
+        ("zlib", b"plain", "plain"),  # a codec, but of no text
+    ],
+)
+def test_a_body_that_is_text_is_read_by_its_charset(charset: str, content: bytes, message: str) -> None:
+    assert status_error(502, content, {"Content-Type": f"text/html; charset={charset}"}).error_msg == message
+
+
 def test_retry_after_as_a_date_without_a_date_of_the_answer_is_held_against_our_clock() -> None:
     assert status_error(429, b"", {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}).retry_after > 1e9
 

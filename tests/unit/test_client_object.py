@@ -326,6 +326,18 @@ def test_a_cancelled_call_is_cancelled_and_its_connection_closed(
 # ---- transports
 
 
+def test_connections_of_another_event_loop_are_a_clear_error(operation: Operation, answering: type[Answering]) -> None:
+    client = Client(LOCAL, transport=answering(content=ACCEPTED))
+    asyncio.run(operation.module.asyncio(client=client, **operation.arguments))
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(operation.module.asyncio(client=client, **operation.arguments))
+
+
+def test_verify_beside_a_transport_is_refused_and_not_ignored() -> None:
+    with pytest.raises(ValueError, match="verify"):
+        Client(LOCAL, transport=SyncOnly(), verify=False)
+
+
 def test_a_transport_for_sync_only_used_by_asyncio_is_a_clear_type_error(operation: Operation) -> None:
     async def run() -> None:
         async with Client(LOCAL, transport=SyncOnly()) as client:

@@ -251,6 +251,16 @@ def test_a_header_parameter_that_cannot_be_sent_is_refused_without_showing_it(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("value", [None, 0])
+def test_a_header_parameter_that_is_no_text_is_refused_by_name(
+    world: World, operations: Mapping[str, Operation], server: LoopbackServer, value: object
+) -> None:
+    error = world.error(operations["RetryEngine"], Client(server.url), x_enterprise_project_id=value)
+    assert isinstance(error, ValueError)
+    assert "X-Enterprise-Project-ID" in str(error)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("value", UNSENDABLE)
 def test_a_header_of_the_client_that_cannot_be_sent_is_refused_without_showing_it(value: str) -> None:
     with pytest.raises(ValueError, match="X-Auth-Token") as caught:
