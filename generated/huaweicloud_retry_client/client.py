@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import threading
 import zlib
 from collections.abc import Callable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx
 
 from .errors import APIConnectionError, APITimeoutError, one_line
 from .types import Response
+
+if TYPE_CHECKING:
+    from http.cookiejar import CookieJar
 
 T = TypeVar("T")
 
@@ -120,7 +121,7 @@ class Client:
         self._async_http = async_http_client
         self._own_http = http_client is None
         self._own_async_http = async_http_client is None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: object = None
         self._closed = False
         self._lock = threading.Lock()
 
@@ -234,6 +235,8 @@ class Client:
             return self._http
 
     def _async_opened(self) -> httpx.AsyncClient:
+        import asyncio  # here: who calls sync() need not wait for it to be imported
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # some other library's, which httpx supports as well
@@ -385,4 +388,6 @@ async def _ahide_location(answer: httpx.Response) -> None:
 
 
 def _no_cookies() -> CookieJar:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy  # here, as in httpx: it is slow to import
+
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
