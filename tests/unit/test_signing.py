@@ -1,0 +1,195 @@
+"""Signatures: the published vectors hold, and AkSkAuth signs exactly what arrives."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry import AkSkAuth
+from huaweicloud_retry.signing import DATE_FORMAT, authorization, canonical_request
+from huaweicloud_retry_client import Client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.models import EngineActionRequest
+
+SECRET = "s3cret-canary/+="
+DATE = "20200608T023900Z"
+SDK_HOST = {"Host": "service.endpoint.myhuaweicloud.com"}
+OWN = {"Content-Type": "application/json", "X-Project-Id": "ProjectId"}
+WORKSPACE = {"Host": "workspace.cn-north-4.myhuaweicloud.com"} | OWN
+CSE = {"Host": "cse.cn-north-4.myhuaweicloud.com"} | OWN
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "body", "signature"),
+    [
+        # from the official SDK's own tests (huaweicloudsdkcore, test_signer.py)
+        (
+            "GET",
+            "/resources?size=1",
+            SDK_HOST,
+            b"",
+            "cfb4171acec81de07d50e53d57eb77edd537414d66ddb1d7d780f128e12cd842",
+        ),
+        (
+            "POST",
+            "/resources?size=1",
+            SDK_HOST,
+            b'{"name":"test","id":1}',
+            "436b1ac0a1ae03705934bb70ef2f2e09f7bfed2117d731a38235053199323a1f",
+        ),
+        # computed with that SDK's signer, 3.1.219
+        (
+            "POST",
+            "/v2/ProjectId/script-executions/retry",
+            WORKSPACE,
+            b'{"record_id": "r1"}',
+            "b4dedaa791a08db7466c29ccd14a4ac9f363088670e5a3a3a8a39dcb9f98d74f",
+        ),
+        (
+            "PUT",
+            "/v2/ProjectId/enginemgr/engines/e1/actions",
+            CSE | {"X-Enterprise-Project-ID": "0"},
+            b'{"action": "Retry"}',
+            "a065691b545171360e2287c3aa97c3b701bae8ab9cda27a9a62b081de326073b",
+        ),
+        (
+            "GET",
+            "/v2/ProjectId/script-execution-records?limit=10&resource_id=a&resource_id=b&script_task_id=t%201",
+            WORKSPACE,
+            b"",
+            "109d426ce17b8ead69519bfef7620ecb842e9902634b30e5faef6484758e9ae5",
+        ),
+        (
+            "POST",
+            "/v2/ProjectId/script-executions/retry",
+            WORKSPACE | {"X-Security-Token": "tok"},
+            b'{"task_id": "t1"}',
+            "8114096f9d6246acc157928723a2ce7588484a71e0dd959783ef4b7723986bdb",
+        ),
+    ],
+)
+def test_known_answers(method: str, target: str, headers: dict[str, str], body: bytes, signature: str) -> None:
+    canonical = canonical_request(method, target, headers | {"X-Sdk-Date": DATE}, body)
+    value = authorization("AccessKey", "SecretKey", canonical, DATE)
+    names = ";".join(sorted(name.lower() for name in [*headers, "X-Sdk-Date"]))
+    assert value == f"SDK-HMAC-SHA256 Access=AccessKey, SignedHeaders={names}, Signature={signature}"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/a%2Fb", "/a%2Fb/", ""),  # what is sent as one segment is signed as one; the official SDK signs two
+        ("/a%2fb~%7e", "/a%2Fb~~/", ""),
+        ("/%E4%B8%80%FF/", "/%E4%B8%80%FF/", ""),
+        ("/", "/", ""),
+        (
+            "/?limit=1&enable=true&test=%E4%B8%80%20%28%26%3D%3F%21%23%25.%2A%29&path=%2Ftmp%2F123&multi=2&multi=1",
+            "/",
+            "enable=true&limit=1&multi=1&multi=2&path=%2Ftmp%2F123&test=%E4%B8%80%20%28%26%3D%3F%21%23%25.%2A%29",
+        ),
+        ("/?b&a=", "/", "a=&b="),
+        ("/?a=1+2", "/", "a=1%202"),
+        ("/?%C3%9F=1&a=2", "/", "a=2&%C3%9F=1"),  # sorted before they are encoded, as the official SDK does
+    ],
+)
+def test_path_and_query_in_their_signed_form(target: str, path: str, query: str) -> None:
+    assert canonical_request("GET", target, {}, b"").split("\n")[1:3] == [path, query]
+
+
+def test_header_names_are_sorted_in_small_letters_and_values_trimmed() -> None:
+    lines = canonical_request("GET", "/", {"X-B": " 2 ", "Host": "h", "x-a": "1"}, b"").split("\n")
+    assert lines[3:] == [
+        "host:h",
+        "x-a:1",
+        "x-b:2",
+        "",
+        "host;x-a;x-b",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    ]
+
+
+# ---- AkSkAuth
+
+
+class Gateway:
+    """Keeps what arrives, and refuses it."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(401, json={"error_code": "APIGW.0301", "error_msg": "no"})
+
+
+def verify(request: httpx.Request, access_key: str, secret_key: str) -> list[str]:
+    """Compute the signature anew from what arrived, as a gateway does; returns the names signed."""
+    fields = dict(part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(", "))
+    signed = {name: request.headers[name] for name in fields["SignedHeaders"].split(";")}
+    canonical = canonical_request(request.method, request.url.raw_path.decode(), signed, request.content)
+    expected = authorization(access_key, secret_key, canonical, request.headers["X-Sdk-Date"])
+    assert request.headers["Authorization"] == expected
+    return list(signed)
+
+
+def call_sync(client: Client, **arguments: Any) -> None:
+    retry_engine.sync_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments)
+
+
+def call_asyncio(client: Client, **arguments: Any) -> None:
+    asyncio.run(retry_engine.asyncio_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments))
+
+
+@pytest.mark.parametrize("call", [call_sync, call_asyncio])
+def test_signs_what_arrives_in_both_worlds(call: Callable[..., None]) -> None:
+    gateway = Gateway()
+    auth = AkSkAuth("AK", SECRET, project_id="p1", security_token="tok")
+    call(Client("https://cse.test", auth=auth, transport=httpx.MockTransport(gateway)), x_enterprise_project_id="0")
+    (request,) = gateway.requests  # a 401 is not sent again: five wrong signatures lock the key
+    assert sorted(verify(request, "AK", SECRET)) == [
+        "content-type",
+        "host",
+        "x-enterprise-project-id",
+        "x-project-id",
+        "x-sdk-date",
+        "x-security-token",
+    ]
+    assert (request.headers["X-Project-Id"], request.headers["X-Security-Token"]) == ("p1", "tok")
+    sent = datetime.strptime(request.headers["X-Sdk-Date"], DATE_FORMAT).replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - sent) < timedelta(minutes=15)
+
+
+def test_with_keys_alone_it_signs_what_there_is_and_not_the_user_agent() -> None:
+    gateway = Gateway()
+    call_sync(Client("https://cse.test", auth=AkSkAuth("AK", SECRET), transport=httpx.MockTransport(gateway)))
+    assert verify(gateway.requests[0], "AK", SECRET) == ["content-type", "host", "x-sdk-date"]
+    assert "X-Project-Id" not in gateway.requests[0].headers
+
+
+def test_works_with_a_plain_httpx_client_and_a_streamed_body() -> None:
+    gateway = Gateway()
+    with httpx.Client(auth=AkSkAuth("AK", SECRET), transport=httpx.MockTransport(gateway)) as http:
+        http.post("https://cse.test/a%2Fb?x=1", content=iter([b"one", b"two"]))
+    assert gateway.requests[0].content == b"onetwo"
+    verify(gateway.requests[0], "AK", SECRET)
+
+
+@pytest.mark.parametrize("wrong", ["", f"{SECRET}\n", f" {SECRET}", f"{SECRET}é"])
+@pytest.mark.parametrize("name", ["access_key", "secret_key", "project_id", "security_token"])
+def test_what_cannot_be_a_key_is_refused_without_being_shown(name: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII") as refused:
+        AkSkAuth(**{"access_key": "AK", "secret_key": "SK", name: wrong})
+    assert SECRET not in str(refused.value)
+
+
+def test_nothing_that_a_log_might_print_shows_a_key(caplog: pytest.LogCaptureFixture) -> None:
+    auth = AkSkAuth("AK", SECRET, security_token=SECRET)
+    with caplog.at_level(logging.DEBUG):
+        call_sync(Client("https://cse.test", auth=auth, transport=httpx.MockTransport(Gateway())))
+        logging.getLogger().warning("%s %r %s", auth, auth, vars(auth))
+    assert "AkSkAuth(<hidden>)" in caplog.text
+    assert SECRET not in caplog.text
