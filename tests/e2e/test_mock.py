@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.contract import Contract, WrongMethod
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.server import base_url, listen
@@ -198,28 +199,109 @@ def test_the_mocks_own_pages_have_one_method_each(mock: httpx.Client, method: st
 # --- What the gateway refuses -----------------------------------------------------------------------------------------
 
 
+CREDENTIALS = "X-Auth-Token: mock-token, or sign with mock-ak and mock-sk"
+
+
 @pytest.mark.parametrize(
     ("headers", "why"),
     [
-        ({}, "there is no X-Auth-Token"),
+        ({}, "there is no X-Auth-Token and no signature"),
         ({"X-Auth-Token": ""}, "the X-Auth-Token is wrong"),
         ({"X-Auth-Token": "s3cret"}, "the X-Auth-Token is wrong"),
         ({"X-Auth-Token": "Mock-Token"}, "the X-Auth-Token is wrong"),
         (
-            {"Authorization": "SDK-HMAC-SHA256 Access=a, SignedHeaders=host, Signature=s3cret"},
-            "this version of the mock checks tokens only, no signatures",
+            {"Authorization": "Bearer s3cret"},
+            "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…",
         ),
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("PUT", ENGINE), ("POST", SCRIPT)])
-def test_without_the_right_token(
+def test_without_the_right_credentials(
     stranger: httpx.Client, method: str, path: str, headers: dict[str, str], why: str
 ) -> None:
     refused = stranger.request(method, path, headers=headers, content=b"not even looked at")
-    says = f"Incorrect IAM authentication information: {why}; send X-Auth-Token: mock-token"
+    says = f"Incorrect IAM authentication information: {why}; send {CREDENTIALS}"
     assert error(refused) == (401, "APIGW.0301", says)
     assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
     assert "s3cret" not in refused.text
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        AkSkAuth("mock-ak", "mock-sk"),
+        AkSkAuth("mock-ak", "mock-sk", project_id="demo-project", security_token="tok"),
+    ],
+)
+@pytest.mark.parametrize("path", [ENGINE, f"{ENGINE}?a=b%20c&A=%E4%B8%80"])
+def test_a_right_signature_will_do(mock: httpx.Client, stranger: httpx.Client, auth: httpx.Auth, path: str) -> None:
+    mock.post("/_mock/reset")
+    assert stranger.put(path, auth=auth, json=RETRY, headers={"X-Enterprise-Project-ID": "0"}).status_code == 200
+
+
+def test_a_signature_covers_an_encoded_slash_as_it_is_sent(stranger: httpx.Client) -> None:
+    path = ENGINE.replace("4a1bc63d", "a%2Fb")
+    assert stranger.put(path, auth=AkSkAuth("mock-ak", "mock-sk"), json=RETRY).json()["error_code"] == "SVCSTG.00501116"
+
+
+class Tampered(AkSkAuth):
+    """Signs with the mock's keys, and then changes what is sent."""
+
+    def __init__(self, tamper: Callable[[httpx.Request], None]) -> None:
+        super().__init__("mock-ak", "mock-sk", security_token="s3cret")
+        self._tamper = tamper
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        flow = super().auth_flow(request)
+        signed = next(flow)
+        self._tamper(signed)
+        yield signed
+
+
+def set_header(name: str, change: Callable[[str], str]) -> Callable[[httpx.Request], None]:
+    def tamper(request: httpx.Request) -> None:
+        request.headers[name] = change(request.headers.get(name, ""))
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("tamper", "why"),
+    [
+        (set_header("Authorization", lambda value: value[:-1] + "g"), "the Authorization header must read"),
+        (set_header("Authorization", lambda value: value.replace("mock-ak", "other")), "the access key is unknown"),
+        (set_header("Authorization", lambda value: value[:-4] + "0000"), "is not that of the canonical request"),
+        (set_header("Authorization", lambda value: value.replace("host", "x-absent")), "not sent: x-absent"),
+        (set_header("Authorization", lambda value: value.replace("host;", "")), "Host and X-Sdk-Date must be signed"),
+        (set_header("X-Security-Token", lambda _: "s3cret2"), "is not that of the canonical request"),
+        (set_header("X-Sdk-Date", lambda _: "yesterday"), "X-Sdk-Date must read like"),
+        (set_header("X-Sdk-Date", lambda _: "20200608T023900Z"), "the signature has expired"),
+        (set_header("X-Sdk-Date", lambda _: "29990608T023900Z"), "the signature has expired"),
+    ],
+)
+def test_a_wrong_signature_is_told_why(
+    stranger: httpx.Client, tamper: Callable[[httpx.Request], None], why: str
+) -> None:
+    refused = stranger.put(ENGINE, auth=Tampered(tamper), json=RETRY)
+    assert error(refused)[:2] == (401, "APIGW.0301")
+    assert why in refused.json()["error_msg"]
+    assert "s3cret" not in refused.text
+
+
+def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(stranger: httpx.Client) -> None:
+    refused = stranger.put(ENGINE, auth=AkSkAuth("mock-ak", "wrong"), json=RETRY)
+    shown = refused.json()["error_msg"].split("(| for a line's end) ")[1].split(";", 1)[0].split("|")
+    assert shown[:3] == ["PUT", f"{ENGINE}/", ""]
+    assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
+
+
+@pytest.mark.parametrize("changed", [{"content": b'{"action":"Retry" }'}, {"params": {"a": "b"}}])
+def test_a_signature_covers_body_and_query(stranger: httpx.Client, changed: dict[str, Any]) -> None:
+    signed = stranger.build_request("PUT", ENGINE, json=RETRY)
+    next(AkSkAuth("mock-ak", "mock-sk").auth_flow(signed))
+    headers = {name: signed.headers[name] for name in ("Authorization", "X-Sdk-Date", "Content-Type")}
+    assert stranger.put(ENGINE, headers=headers, **{"content": signed.content, **changed}).status_code == 401
+    assert stranger.put(ENGINE, headers=headers, content=signed.content).status_code != 401
 
 
 def test_the_token_header_is_written_in_any_case(stranger: httpx.Client) -> None:
@@ -552,7 +634,7 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 # --- As a process -----------------------------------------------------------------------------------------------------
 
 COMMAND = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock"]
-READY = re.compile(r"mock ready at (http://127\.0\.0\.1:\d+) \(send X-Auth-Token: mock-token; Ctrl-C stops it\)\n")
+READY = re.compile(r"mock ready at (http://127\.0\.0\.1:\d+) \((.*); Ctrl-C stops it\)\n")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The mock as an ASGI application: one request in, one answer out, along the contract.
 
-size → path and method → credentials → body → contract → handler, or the spec's example
+size → path and method → body → credentials → contract → handler, or the spec's example
 Whatever step refuses raises a Refusal, which becomes the error body of the spec.
 """
 
@@ -75,8 +75,9 @@ class _App:
         if not isinstance(found, Match):
             raise self._unknown(request.method, path, found)
         headers = _joined(request.headers.items())
-        gateway.check_credentials(found.operation, headers)
         body = await gateway.read_body(request)
+        target = f"{path}?{query.decode('ascii')}" if query else path
+        gateway.check_credentials(found.operation, request.method, target, headers, body)
         checked = found.operation.check_request(found.path_params, query.decode("ascii"), headers, body)
         if checked.problems:
             raise _invalid(found.operation, checked.problems)

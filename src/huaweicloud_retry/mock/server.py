@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from huaweicloud_retry.contract import Contract
 
 from .app import create_app
-from .gateway import MAX_HEADERS, MAX_URI, TOKEN
+from .gateway import ACCESS_KEY, MAX_HEADERS, MAX_URI, SECRET_KEY, TOKEN
 
 _GRACE = 0.5  # seconds that requests under way have to finish when the server stops
 
@@ -57,7 +57,8 @@ def run(sock: socket.socket, contract: Contract) -> None:
 
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_, stop)
-    print(f"mock ready at {base_url(sock)} (send X-Auth-Token: {TOKEN}; Ctrl-C stops it)", flush=True)  # noqa: T201
+    credentials = f"X-Auth-Token: {TOKEN}, or sign with {ACCESS_KEY} and {SECRET_KEY}"
+    print(f"mock ready at {base_url(sock)} ({credentials}; Ctrl-C stops it)", flush=True)  # noqa: T201
     server.run([sock])
 
 
