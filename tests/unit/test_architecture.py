@@ -47,6 +47,15 @@ def test_auth_knows_nothing_of_operations_or_of_the_mock() -> None:
     assert not knows(SRC / "auth.py", SRC, "huaweicloud_retry_client", "huaweicloud_retry.mock", "yaml")
 
 
+def test_signing_knows_no_http_library() -> None:
+    assert not knows(SRC / "signing.py", SRC, "httpx", "starlette", "huaweicloud_retry")
+
+
+def test_the_mock_does_not_know_the_client_it_is_there_to_test() -> None:
+    for file in (SRC / "mock").rglob("*.py"):
+        assert not knows(file, SRC, "huaweicloud_retry_client", "huaweicloud_retry.auth"), file
+
+
 def test_nobody_imports_the_demo() -> None:
     for file in SRC.rglob("*.py"):
         assert not knows(file, SRC, "huaweicloud_retry.demo"), file

@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 import io
+import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +63,35 @@ def test_the_block_on_errors() -> None:
 
 def test_no_block_is_left_out() -> None:
     assert len(BLOCKS) == 4
+
+
+def shell(start: str, replacements: dict[str, str]) -> str:
+    """Run the shell block that starts so, and return what it printed."""
+    (block,) = re.findall(rf"^```sh\n({re.escape(start)}.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    for old, new in replacements.items():
+        assert old in block
+        block = block.replace(old, new)
+    ran = subprocess.run(["sh", "-ec", block], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
+def test_the_curl_line() -> None:
+    with running() as url:
+        said = shell("curl", {"http://127.0.0.1:8000": url, "curl": "curl --silent"})
+    assert json.loads(said) == {"id": ENGINE, "name": "cse-gve7lg", "jobId": 18638}
+
+
+def test_the_schemathesis_line() -> None:
+    python = Path(sys.executable)
+    with running() as url:
+        replacements = {
+            ".venv/bin/st": f"'{python.parent}/st'",
+            "https://cse.cn-north-4.myhuaweicloud.com": url,
+            "$TOKEN": "mock-token",
+        }
+        assert " passed" in shell(".venv/bin/st", replacements)
 
 
 def test_the_error_table_names_every_error_with_its_outcome() -> None:
