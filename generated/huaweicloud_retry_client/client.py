@@ -6,7 +6,7 @@ import re
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote, unquote
 
@@ -111,7 +111,7 @@ class Client:
         if transport is not None and verify is not True:
             raise ValueError("verify is a setting of the transport, and one was given: set it there")
         self._base_url = base_url.rstrip("/")
-        self._auth = auth
+        self._auth = None if auth is None else _CheckedAuth(auth)
         self._timeout = timeout
         self._headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._headers.update(headers)
@@ -126,7 +126,7 @@ class Client:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        auth = f", auth={type(self._auth).__name__}" if self._auth else ""
+        auth = f", auth={type(self._auth.checked).__name__}" if self._auth else ""
         return f"Client({self._base_url!r}{auth})"
 
     def __enter__(self) -> Self:
@@ -230,7 +230,7 @@ class Client:
                     verify=self._verify,
                     timeout=DEFAULT_TIMEOUT,
                     cookies=_no_cookies(),
-                    event_hooks={"request": [_check_request], "response": [_hide_location]},
+                    event_hooks={"response": [_hide_location]},
                 )
             return self._http
 
@@ -254,7 +254,7 @@ class Client:
                     verify=self._verify,
                     timeout=DEFAULT_TIMEOUT,
                     cookies=_no_cookies(),
-                    event_hooks={"request": [_acheck_request], "response": [_ahide_location]},
+                    event_hooks={"response": [_ahide_location]},
                 )
             elif self._own_async_http and self._loop is not loop:
                 raise RuntimeError("this Client's connections belong to another event loop: make one Client for each")
@@ -289,6 +289,39 @@ class Client:
             )
         except httpx.InvalidURL as error:
             raise ValueError(f"no URL can be made of this: {error}") from None
+
+
+class _CheckedAuth(httpx.Auth):
+    """An auth whose headers are checked like all others: h11 quotes what it refuses, and that may be the token."""
+
+    def __init__(self, checked: httpx.Auth) -> None:
+        self.checked = checked
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        flow = self.checked.sync_auth_flow(request)
+        try:
+            request = next(flow)
+            while True:
+                _check_headers(request.headers)
+                answer = yield request
+                request = flow.send(answer)
+        except StopIteration:
+            return
+        finally:
+            flow.close()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        flow = self.checked.async_auth_flow(request)
+        try:
+            request = await anext(flow)
+            while True:
+                _check_headers(request.headers)
+                answer = yield request
+                request = await flow.asend(answer)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
 
 
 class _Body:
@@ -367,14 +400,6 @@ def _check_base_url(base_url: str) -> None:
         good = False
     if not good or re.search(r"\s", base_url):
         raise ValueError("base_url must be an absolute URL, such as https://cse.cn-north-4.myhuaweicloud.com")
-
-
-def _check_request(request: httpx.Request) -> None:
-    _check_headers(request.headers)  # those that the auth has added, too
-
-
-async def _acheck_request(request: httpx.Request) -> None:
-    _check_request(request)
 
 
 def _hide_location(answer: httpx.Response) -> None:
