@@ -174,7 +174,10 @@ def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iter
 
 
 def finish(package: Path) -> None:
-    """Two touches that need no template. Positional fields would change their meaning when the spec reorders them."""
+    """Touches that need no template.
+
+    Positional fields would change their meaning when the spec reorders them, and a repr has the length of its values.
+    """
     (package / "py.typed").touch()
     for module in package.glob("models/*.py"):
         text = module.read_text("utf-8")
@@ -182,7 +185,9 @@ def finish(package: Path) -> None:
         if found not in ((0, 0), (1, 1)):
             reason = f"models and @_attrs_define in models/{module.name}: {found}, not (1, 1); adapt finish()"
             raise Refused(f"codegen/generate.py:1: {reason}")
-        module.write_text(text.replace("@_attrs_define\n", "@_attrs_define(kw_only=True)\n"), "utf-8", newline="\n")
+        text = text.replace("from attrs import define", "from ..types import short_repr\nfrom attrs import define")
+        text = text.replace("@_attrs_define\n", "@_attrs_define(kw_only=True, field_transformer=short_repr)\n")
+        module.write_text(text, "utf-8", newline="\n")
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str]:

@@ -63,6 +63,15 @@ class File:
         return self.file_name, self.payload, self.mime_type
 
 
+def short_repr(_model: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Bound the repr of each field of a model: what the server sends may be of any length."""
+    return [field.evolve(repr=_bounded) for field in fields]
+
+
+def _bounded(value: object) -> str:
+    return one_line(repr(value), 200)
+
+
 @attrs.frozen(kw_only=True)
 class Response(Generic[T]):
     """An answer of the server, whatever it is: what the `*_detailed` functions return.
@@ -78,8 +87,8 @@ class Response(Generic[T]):
     status_code: int
     headers: httpx.Headers = attrs.field(repr=False)
     content: bytes = attrs.field(repr=lambda content: f"<{len(content)} bytes>")
-    parsed: T | None = attrs.field(default=None, repr=lambda parsed: one_line(repr(parsed)))
-    problem: str | None = attrs.field(default=None, repr=lambda problem: one_line(repr(problem)))
+    parsed: T | None = attrs.field(default=None, repr=_bounded)
+    problem: str | None = attrs.field(default=None, repr=_bounded)
 
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:
@@ -157,4 +166,4 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
     raise TypeError(f"{name}: {getattr(expected, '__name__', expected)} expected, got {type(value).__name__}")
 
 
-__all__ = ["UNSET", "File", "FileTypes", "RequestFiles", "Response", "Unset", "check_type", "load_json"]
+__all__ = ["UNSET", "File", "FileTypes", "RequestFiles", "Response", "Unset", "check_type", "load_json", "short_repr"]

@@ -404,6 +404,14 @@ def test_repr_of_a_response_is_short_whatever_it_holds() -> None:
     assert len(repr(response(parsed=parsed, problem=long))) < 2_000
 
 
+def test_repr_of_a_model_is_short_whatever_it_holds() -> None:
+    long = "x" * 100_000
+    shown = repr(RetryScriptExecutionResponse.from_dict({"task_id": long, "more": [long] * 3}))
+    assert len(shown) < 500
+    assert shown.startswith("RetryScriptExecutionResponse(task_id='xxx")
+    assert repr(EngineActionRequest()) == "EngineActionRequest(action='Retry', additional_properties={})"
+
+
 def test_the_attributes_of_a_client_cannot_be_dumped() -> None:
     client = Client(LOCAL, headers={"X-Auth-Token": SECRET}, auth=Token())
     with pytest.raises(TypeError):

@@ -6,10 +6,12 @@ from typing import Any, Literal, TypeVar, cast
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..types import short_repr
+
 T = TypeVar("T", bound="EngineActionRequest")
 
 
-@_attrs_define(kw_only=True)
+@_attrs_define(kw_only=True, field_transformer=short_repr)
 class EngineActionRequest:
     """The action on an engine."""
 

@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..types import short_repr
+
 T = TypeVar("T", bound="EngineActionResponse")
 
 
-@_attrs_define(kw_only=True)
+@_attrs_define(kw_only=True, field_transformer=short_repr)
 class EngineActionResponse:
     """The retry was accepted. `jobId` was spelt `job_id` in the SDK's releases up to 3.1.39."""
 

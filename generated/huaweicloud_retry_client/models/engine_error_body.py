@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
-from ..types import UNSET, Unset
+from ..types import UNSET, Unset, short_repr
 
 T = TypeVar("T", bound="EngineErrorBody")
 
 
-@_attrs_define(kw_only=True)
+@_attrs_define(kw_only=True, field_transformer=short_repr)
 class EngineErrorBody:
     """An error of the CSE service. Pages of its forerunner ServiceStage spell the fields errorCode and errorMessage."""
 

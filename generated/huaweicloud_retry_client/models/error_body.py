@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
-from ..types import UNSET, Unset
+from ..types import UNSET, Unset, short_repr
 
 T = TypeVar("T", bound="ErrorBody")
 
 
-@_attrs_define(kw_only=True)
+@_attrs_define(kw_only=True, field_transformer=short_repr)
 class ErrorBody:
     """An error of the Workspace service, or of the gateway in front of either service."""
 

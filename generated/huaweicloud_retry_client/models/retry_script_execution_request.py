@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
-from ..types import UNSET, Unset
+from ..types import UNSET, Unset, short_repr
 
 T = TypeVar("T", bound="RetryScriptExecutionRequest")
 
 
-@_attrs_define(kw_only=True)
+@_attrs_define(kw_only=True, field_transformer=short_repr)
 class RetryScriptExecutionRequest:
     """What to run again: a record or a task. Each is optional by itself, and what the service does with neither,
     or with both, is documented nowhere. This client refuses to send neither.
