@@ -50,7 +50,7 @@ test: lint check-generated ## everything: lint, generated tree current, all test
 lock: $(READY) ## pin the newest versions that pyproject.toml allows in requirements.lock
 	@$(PY) -m pip install --quiet uv==0.13.9
 	@$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock $(LOCK_ARGS)
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --output-file requirements.lock
 
 clean: ## remove the environment and everything built
 	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis

@@ -199,7 +199,7 @@ def test_the_mocks_own_pages_have_one_method_each(mock: httpx.Client, method: st
 # --- What the gateway refuses -----------------------------------------------------------------------------------------
 
 
-CREDENTIALS = "X-Auth-Token: mock-token, or sign with mock-ak and mock-sk"
+CREDENTIALS = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_without_the_right_credentials(
     stranger: httpx.Client, method: str, path: str, headers: dict[str, str], why: str
 ) -> None:
     refused = stranger.request(method, path, headers=headers, content=b"not even looked at")
-    says = f"Incorrect IAM authentication information: {why}; send {CREDENTIALS}"
+    says = f"Incorrect IAM authentication information: {why}; {CREDENTIALS}"
     assert error(refused) == (401, "APIGW.0301", says)
     assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
     assert "s3cret" not in refused.text

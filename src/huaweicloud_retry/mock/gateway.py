@@ -60,7 +60,8 @@ def check_credentials(operation: Operation, method: str, target: str, headers: M
     else:
         why = "there is no X-Auth-Token and no signature"
     if why:
-        hint = f"send X-Auth-Token: {TOKEN}, or sign with {ACCESS_KEY} and {SECRET_KEY}"
+        # Not in the form of a header: what shows error texts masks those, as this client does.
+        hint = f"the mock takes the token {TOKEN}, or a signature with {ACCESS_KEY} and {SECRET_KEY}"
         raise Refusal(401, "APIGW.0301", f"Incorrect IAM authentication information: {why}; {hint}")
 
 
