@@ -5,7 +5,7 @@ Contract.load()                      finds, reads and compiles the spec, once; S
     └── Operation
         ├── check_request(…)         -> CheckedRequest(problems, body)
         ├── check_response(…)        -> list[Problem]
-        └── example(status, name)    the spec's own answer
+        └── example(status, name)    -> Example(status, headers, body): the spec's own answer
 
 A Problem is data, not an exception: whoever checks wants all of them, and decides what they mean.
 """
@@ -13,24 +13,29 @@ A Problem is data, not an exception: whoever checks wants all of them, and decid
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import parse_qsl, unquote
 
 import jsonschema_rs
-import yaml
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+from .parsing import (
+    Json,
+    UnreadableError,
+    is_unicode,
+    pointer,
+    read_json,
+    read_yaml,
+    refuse_constant,
+    shorten,
+    violations,
+)
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _NOT_PARAMETERS = {"accept", "content-type", "authorization"}
-_MAX_TEXT = 200  # characters of a message, or of a JSON pointer: both may quote what the caller sent
-_MAX_PROBLEMS = 10  # of one body: after that, more are no help
 _RANGES: dict[Json, dict[str, Json]] = {  # JSON Schema validators check formats of strings only
     f"int{bits}": {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1} for bits in (32, 64)
 }
@@ -82,16 +87,16 @@ class _Parameter:
         where = f"{self.location} {self.name}"
         if not texts:
             return [Problem(where, "is missing")] if self.required else []
-        if not _is_unicode("".join(texts)):
+        if not is_unicode("".join(texts)):
             return [Problem(where, "is not UTF-8 once percent-decoded", malformed=True)]
         if "array" in self.types:
             items = texts if self.location == "query" else texts[0].split(",")
-            return _violations(where, self.validator, [_typed(item.strip(), self.item_types) for item in items])
+            return _problems(where, self.validator, [_typed(item.strip(), self.item_types) for item in items])
         if len(texts) > 1:
             return [Problem(where, f"is given {len(texts)} times", malformed=True)]
         if self.location == "path" and not texts[0]:
             return [Problem(where, "is empty")]
-        return _violations(where, self.validator, _typed(texts[0], self.types))
+        return _problems(where, self.validator, _typed(texts[0], self.types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,33 +111,46 @@ class _Content:
         if not body:
             missing = Problem("body", f"is empty; {self._wanted()} is needed", malformed=True)
             return None, [missing] if self.required else []
+        found = self._validator_for(content_type)
+        if isinstance(found, str):
+            return None, [Problem("header Content-Type", found, malformed=True)]
         try:
-            validator = self._validator_for(content_type)
-            value = _read_json(body)
-        except _UnreadableError as error:
-            return None, [Problem(error.where, error.what, malformed=True)]
-        return value, _violations("body", validator, value)
+            value = read_json(body)
+        except UnreadableError as error:
+            return None, [Problem("body", str(error), malformed=True)]
+        return value, _problems("body", found, value)
 
-    def _validator_for(self, content_type: str | None) -> jsonschema_rs.Draft202012Validator:
-        where = "header Content-Type"
+    def _validator_for(self, content_type: str | None) -> jsonschema_rs.Draft202012Validator | str:
+        """Find the validator of a body, or say why there is none."""
         if content_type is None:
-            raise _UnreadableError(f"is missing; the body must be {self._wanted()}", where)
+            return f"is missing; the body must be {self._wanted()}"
         media_type, charset = _media_type(content_type)
         # The official SDK sends plain application/json where the page asks for a charset, and is understood:
         # so one JSON media type is as good as another.
         if not _is_json(media_type):
-            raise _UnreadableError(f"{_short(content_type)!r} will not do; the body must be {self._wanted()}", where)
+            return f"{shorten(content_type)!r} will not do; the body must be {self._wanted()}"
         if charset not in {"utf-8", "utf8"}:
-            raise _UnreadableError(f"charset {_short(charset)!r} will not do; JSON is UTF-8", where)
+            return f"charset {shorten(charset)!r} will not do; JSON is UTF-8"
         return self.validators.get(media_type) or next(iter(self.validators.values()))
 
     def _wanted(self) -> str:
         return " or ".join(self.validators)
 
 
+class Example(NamedTuple):
+    """An answer as the spec shows it."""
+
+    status: int
+    headers: dict[str, str]
+    """Those with an example of their own."""
+    body: Json
+    """None for an answer without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Response:
     headers: tuple[_Parameter, ...]
+    header_examples: dict[str, str]
     content: _Content | None
     examples: dict[str, Json]
 
@@ -195,32 +213,32 @@ class Operation:
             problems.append(Problem("body", f"there must be none with status {status}"))
         return problems
 
-    def example(self, status: int, name: str | None = None) -> Json:
-        """Return the body that the spec shows for a status: the example of that name, or the first.
+    def example(self, status: int | None = None, name: str | None = None) -> Example:
+        """Return the answer that the spec shows for a status, by default the first under 300.
+
+        Args:
+            status: a documented one.
+            name: of one of its examples; by default the first.
 
         Raises:
-            LookupError: the spec has no such example; the text says which it has.
+            LookupError: the spec has no such status or example; the text says which it has.
         """
+        if status is None:
+            status = next((int(s) for s in self._responses if s.isdigit() and int(s) < 300), None)  # noqa: PLR2004 - where success ends in HTTP
+            if status is None:
+                raise LookupError(f"{self.id} documents no successful status")
         response = self._response(status)
-        examples = response.examples if response else {}
-        if name is None and examples:
-            return next(iter(examples.values()))
-        if name is None or name not in examples:
-            wanted = f"no example {name!r}" if name else "no example"
-            raise LookupError(f"{self.id} has {wanted} for status {status}; it has: {', '.join(examples) or 'none'}")
-        return examples[name]
-
-    def success(self) -> tuple[int, Json]:
-        """Return the first documented status under 300 and its first example; None if it has no body.
-
-        Raises:
-            LookupError: the spec has no such status, or no example for it.
-        """
-        for status in self._responses:
-            if status.isdigit() and int(status) < 300:  # noqa: PLR2004 - where success ends in HTTP
-                has_body = self._responses[status].content is not None
-                return int(status), self.example(int(status)) if has_body else None
-        raise LookupError(f"{self.id} documents no successful status")
+        if response is None:
+            raise LookupError(f"{self.id} documents no status {status}; it has: {', '.join(self._responses)}")
+        if name is None and response.content is None:
+            return Example(status, response.header_examples, None)
+        if name is None:
+            name = next(iter(response.examples), None)
+        if name not in response.examples:
+            wanted = f"no example {shorten(name)!r}" if name else "no example"
+            known = ", ".join(response.examples) or "none"
+            raise LookupError(f"{self.id} has {wanted} for status {status}; it has: {known}")
+        return Example(status, response.header_examples, response.examples[name])
 
     def _response(self, status: int) -> _Response | None:
         exact = self._responses.get(str(status))
@@ -263,6 +281,10 @@ class Contract:
 
     source: str
     """Where the spec was read from."""
+    raw: bytes = field(repr=False)
+    """The spec as it was read."""
+    document: dict[str, Json] = field(repr=False)
+    """The spec, parsed."""
     title: str
     version: str
     sha256: str
@@ -280,10 +302,15 @@ class Contract:
         file = path or _find_spec()
         try:
             raw = file.read_bytes()
-            root: dict[str, Any] = _read_yaml(raw)
+            document = read_yaml(raw)
+            if not isinstance(document, dict):
+                raise SpecError("not a mapping, so no OpenAPI document")  # noqa: TRY301 - one way out for all reasons
+            root: dict[str, Any] = document
             operations = _Compiler(root).operations()
             return cls(
                 source=str(file),
+                raw=raw,
+                document=document,
                 title=root["info"]["title"],
                 version=root["info"]["version"],
                 sha256=hashlib.sha256(raw).hexdigest(),
@@ -292,12 +319,12 @@ class Contract:
             )
         except OSError as error:
             raise SpecError(f"{file}: cannot be read: {error.strerror}") from error
-        except SpecError as error:
+        except (SpecError, UnreadableError) as error:
             raise SpecError(f"{file}: {error}") from error
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # What a complete check of the document would find, which is codegen's job.
             raise SpecError(
-                f"{file}: not a valid OpenAPI document ({_short(repr(error))}); `make` says where it is wrong"
+                f"{file}: not a valid OpenAPI document ({shorten(repr(error))}); `make` says where it is wrong"
             ) from error
 
     def match(self, method: str, raw_path: str) -> Match | WrongMethod | None:
@@ -383,6 +410,7 @@ class _Compiler:
                 self._parameter(f"{where}, header {name}", {"name": name, "in": "header"} | header)
                 for name, header in headers.items()
             ),
+            header_examples={name: str(header["example"]) for name, header in headers.items() if "example" in header},
             content=self._content(where, response, required=True) if response.get("content") else None,
             examples=examples,
         )
@@ -408,7 +436,7 @@ class _Compiler:
                     cast("dict[str, Any] | bool", whole), validate_formats=True
                 )
             except jsonschema_rs.ValidationError as error:
-                raise SpecError(f"{where}: its schema will not do: {_short(error.message)}") from error
+                raise SpecError(f"{where}: its schema will not do: {shorten(error.message)}") from error
         return self._compiled[key]
 
     def _types(self, schema: dict[str, Any] | bool | None) -> frozenset[str]:
@@ -495,131 +523,27 @@ def _find_spec() -> Path:
     raise SpecError(f"openapi.yaml is neither in the package nor at {checkout}; is the installation complete?")
 
 
-class _Yaml12Loader(yaml.CSafeLoader):
-    """YAML 1.2, as OpenAPI asks and codegen reads; in 1.1, PyYAML's own, `no` is false and `2025-01-01` a date."""
-
-    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 - as PyYAML's own
-        None: [  # whatever the first character
-            (f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"))
-            for tag, pattern in (
-                ("bool", "true|True|TRUE|false|False|FALSE"),
-                ("null", "|~|null|Null|NULL"),
-                ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-                ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"),
-                ("merge", "<<"),
-            )
-        ]
-    }
-
-
-def _int12(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
-    text: str = loader.construct_scalar(node)
-    return int(text, 0) if text[1:2] in {"o", "x"} else int(text)  # 0777 is octal in 1.1 only
-
-
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int12)
-
-
-def _read_yaml(raw: bytes) -> dict[str, Any]:
-    try:
-        root: object = yaml.load(raw, _Yaml12Loader)  # noqa: S506 - a safe loader
-        root = json.loads(json.dumps(root, allow_nan=False))  # nothing but JSON from here on; a key 200 becomes "200"
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise SpecError(f"not YAML that stands for JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(root, dict):
-        raise SpecError("not a mapping, so no OpenAPI document")
-    return cast("dict[str, Any]", root)
-
-
-class _UnreadableError(ValueError):
-    """Not JSON, or not JSON that all readers read alike."""
-
-    def __init__(self, what: str, where: str = "body") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-
-
-def _read_json(body: bytes) -> Json:
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise _UnreadableError(f"is not UTF-8: {error.reason} at byte {error.start}") from error
-    try:
-        value: Json = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
-        # Only an escape can bring half a surrogate pair into UTF-8 text.
-        whole = not re.search(r"\\u[dD][89a-fA-F]", text) or _is_unicode(json.dumps(value, ensure_ascii=False))
-    except _UnreadableError:
-        raise
-    except json.JSONDecodeError as error:
-        raise _UnreadableError(f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
-    except RecursionError as error:
-        raise _UnreadableError("is nested too deeply") from error
-    except ValueError as error:
-        raise _UnreadableError(f"has a number with more than {sys.get_int_max_str_digits()} digits") from error
-    if not whole:
-        raise _UnreadableError("has half a surrogate pair (\\ud800 to \\udfff), which is no text")
-    return value
-
-
-def _refuse_constant(name: str) -> Json:
-    raise _UnreadableError(f"is not JSON: {name} is no number")
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise _UnreadableError(f"has the field {_short(json.dumps(name))} twice in one object")
-            seen.add(name)
-    return value
-
-
 def _typed(text: str, types: frozenset[str]) -> Json:
     """Turn the text of a parameter into what its schema speaks of; text that is not that stays text."""
     if not types or "string" in types:
         return text
     try:
-        value: Json = json.loads(text, parse_constant=_refuse_constant)
+        value: Json = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return text
     return text if isinstance(value, str | list | dict) else value
 
 
-def _violations(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
+def _problems(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
     try:
-        if validator.is_valid(value):
-            return []
-        errors = list(islice(validator.iter_errors(value), _MAX_PROBLEMS))
-    except ValueError:  # jsonschema-rs goes 255 levels deep, less than Python's parser
-        return [Problem(where, "is nested too deeply", malformed=True)]
-    return [Problem(where + _pointer(error.instance_path), _short(error.message)) for error in errors]
-
-
-def _pointer(steps: Iterable[str | int]) -> str:
-    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    return f" {_short(pointer)}" if pointer else ""
-
-
-def _short(text: str) -> str:
-    """Cut the middle out of a long text: the reason is at one end, and which one differs."""
-    half = _MAX_TEXT // 2
-    return text if len(text) <= _MAX_TEXT else f"{text[:half]}…{text[-half:]}"
+        return [Problem(f"{where} {pointer(path)}".rstrip(), what) for path, what in violations(validator, value)]
+    except UnreadableError as error:
+        return [Problem(where, str(error), malformed=True)]
 
 
 def _header(lower: Mapping[str, str], name: str) -> list[str]:
     value = lower.get(name.lower())
     return [] if value is None else [value]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_json(media_type: str) -> bool:

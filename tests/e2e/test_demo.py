@@ -34,7 +34,7 @@ Asynchronous, both at once:
   RetryScriptExecution  task {TASK} runs again
 
 The same engine again, whose job now runs:
-  BadRequestError: 400 SVCSTG.00501149: The engine has no failed job to retry: job 18638 is running. (engine_id) [request id ID]
+  BadRequestError: 400 SVCSTG.00501149: The engine has no failed job to retry: job 18638 is Executing. (engine_id) [request id ID]
   did it go through? no; code SVCSTG.00501149
 
 The mock is stopped.

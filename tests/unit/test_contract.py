@@ -312,7 +312,7 @@ def test_every_example_of_the_spec_keeps_the_contract(each: Operation) -> None:
     for status, response in responses.items():
         shared = DOCUMENT["components"]["responses"].get(response.get("$ref", "").rpartition("/")[2])
         for name in (shared or response)["content"]["application/json"]["examples"]:
-            body = json.dumps(each.example(int(status), name)).encode()
+            body = json.dumps(each.example(int(status), name).body).encode()
             assert each.check_response(int(status), JSON, body) == [], (status, name)
             checked += 1
     assert checked > len(responses)
@@ -350,7 +350,7 @@ def test_documented_headers_of_an_answer_are_checked(tmp_path: Path) -> None:
     retry = operation(edited(tmp_path, with_header), "RetryEngine")
 
     def problems(**headers: str) -> list[str]:
-        body = json.dumps(retry.example(429)).encode()
+        body = json.dumps(retry.example(429).body).encode()
         return [str(problem) for problem in retry.check_response(429, JSON | headers, body)]
 
     assert problems(**{"retry-after": "5"}) == []
@@ -369,8 +369,8 @@ def test_an_answer_must_say_that_it_is_json() -> None:
 
 def test_an_example_is_found_by_name_or_the_first_is_taken() -> None:
     assert RETRY_ENGINE.example(200) == RETRY_ENGINE.example(200, "accepted")
-    assert RETRY_ENGINE.example(200, "page") == {"id": "string", "name": "string", "jobId": 0}
-    wrong = RETRY_ENGINE.example(401)
+    assert RETRY_ENGINE.example(200, "page").body == {"id": "string", "name": "string", "jobId": 0}
+    wrong = RETRY_ENGINE.example(401).body
     assert isinstance(wrong, dict)
     assert wrong["error_code"] == "APIGW.0301"  # behind three references
 
@@ -379,7 +379,11 @@ def test_an_example_is_found_by_name_or_the_first_is_taken() -> None:
     ("status", "name", "message"),
     [
         (200, "nope", "RetryEngine has no example 'nope' for status 200; it has: accepted, page"),
-        (418, None, "RetryEngine has no example for status 418; it has: none"),
+        (
+            418,
+            None,
+            "RetryEngine documents no status 418; it has: 200, 400, 401, 403, 404, 405, 413, 414, 429, 494, 500, 502, 503, 504",
+        ),
     ],
 )
 def test_an_example_that_the_spec_does_not_have(status: int, name: str | None, message: str) -> None:
@@ -389,7 +393,13 @@ def test_an_example_that_the_spec_does_not_have(status: int, name: str | None, m
 
 
 def test_success_is_the_first_good_status_with_its_first_example() -> None:
-    assert RETRY_ENGINE.success() == (200, RETRY_ENGINE.example(200, "accepted"))
+    assert RETRY_ENGINE.example() == RETRY_ENGINE.example(200, "accepted")
+    assert RETRY_ENGINE.example(name="page") == RETRY_ENGINE.example(200, "page")
+
+
+def test_an_example_brings_the_headers_that_have_one() -> None:
+    assert RETRY_ENGINE.example(429).headers == {"Retry-After": "2"}
+    assert RETRY_ENGINE.example(401).headers == {}
 
 
 # --- An edited spec ---------------------------------------------------------------------------------------------------
@@ -619,7 +629,7 @@ def test_an_operation_without_id_is_named_by_method_and_path(minimal: Contract) 
 
 def test_a_status_without_content_must_have_none(minimal: Contract) -> None:
     delete = operation(minimal, "Delete")
-    assert delete.success() == (204, None)
+    assert delete.example() == (204, {}, None)
     assert delete.check_response(204, {}, b"") == []
     assert [str(p) for p in delete.check_response(204, JSON, b"{}")] == ["body: there must be none with status 204"]
 
@@ -633,7 +643,7 @@ def test_ranges_and_default_document_statuses(minimal: Contract) -> None:
 
 def test_without_a_good_status_or_its_example_there_is_no_success(minimal: Contract) -> None:
     with pytest.raises(LookupError, match="ListAll documents no successful status"):
-        operation(minimal, "ListAll").success()
+        operation(minimal, "ListAll").example()
 
 
 # --- Specs that will not do -------------------------------------------------------------------------------------------
@@ -650,8 +660,8 @@ def one_operation(**parts: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("a: [1", "not YAML that stands for JSON: .* line 1, column"),
-        ("a: !!python/object:os.system {}", "not YAML that stands for JSON: .*could not determine a constructor"),
+        ("a: [1", "is not YAML: line 2, column 1: did not find expected"),
+        ("a: !!python/object:os.system {}", "is not YAML: line 1, column 4: could not determine a constructor"),
         ("a: .nan", "not a valid OpenAPI document"),
         ("", "not a mapping"),
         ("- 1", "not a mapping"),
@@ -724,7 +734,7 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object)
         paths: {{/x: {{get: {{operationId: X, responses: {{200: {{content: {{application/json: {{example: {text} }}}}}}}}}}}}}}
         """,
     )
-    example = operation(Contract.load(file), "X").example(200)
+    example = operation(Contract.load(file), "X").example(200).body
     assert example == value
     assert type(example) is type(value)
 

@@ -1,40 +1,84 @@
-"""`python -m huaweicloud_retry.mock`."""
+"""`python -m huaweicloud_retry.mock`, which is `hwc-retry mock` too."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+_LONGEST = 3600  # seconds of delay
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, prog: str = "python -m huaweicloud_retry.mock") -> int:
     """Run the mock until it is told to stop.
+
+    Args:
+        args: those after the command's name; by default the process's own.
+        prog: the command's name, for messages.
 
     Returns:
         The exit code: 0 stopped by Ctrl-C or SIGTERM; 2 could not start, and one line on stderr says why.
     """
+    options = _parser(prog).parse_args(args)
+    if not options.quiet:
+        _log_requests()
+    try:
+        # Here, because what it imports is no part of the base install.
+        from huaweicloud_retry.mock.server import StartError, serve  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _fail(prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
+    try:
+        serve(
+            options.host,
+            options.port,
+            state=options.state,
+            faults=options.faults,
+            fault=options.fault,
+            seed=options.seed,
+            delay=options.delay,
+            admin=not options.no_admin,
+        )
+    except StartError as error:
+        return _fail(prog, str(error))
+    return 0
+
+
+def _fail(prog: str, message: str) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _log_requests() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("huaweicloud_retry.mock")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m huaweicloud_retry.mock",
+        prog=prog,
         description="A stateful mock of both services, driven by openapi.yaml. In memory; not the live service.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
-    options = parser.parse_args(args)
-    try:
-        # Here, because what these import is no part of the base install.
-        from huaweicloud_retry.contract import Contract, SpecError  # noqa: PLC0415
-        from huaweicloud_retry.mock.server import listen, run  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        return _fail(f"{error}; pip install 'huaweicloud-retry[mock]'")
-    try:
-        contract = Contract.load()
-        sock = listen(options.host, options.port)
-    except SpecError as error:
-        return _fail(str(error))
-    except OSError as error:
-        hint = "choose another --port, or 0 for a free one"
-        return _fail(f"cannot listen on {options.host} port {options.port}: {error.strerror}; {hint}")
-    with sock:
-        run(sock, contract)
-    return 0
+    parser.add_argument("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once",
+    )
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
+    parser.add_argument("--seed", type=int, help="makes faults that come by chance repeatable")
+    parser.add_argument(
+        "--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)"
+    )
+    parser.add_argument("--no-admin", action="store_true", help="do not serve /_mock/")
+    parser.add_argument("--quiet", action="store_true", help="no line for each request on stderr")
+    return parser
 
 
 def _port(text: str) -> int:
@@ -43,9 +87,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _fail(message: str) -> int:
-    print(f"huaweicloud_retry.mock: {message}", file=sys.stderr)  # noqa: T201
-    return 2
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {_LONGEST}")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -1,90 +1,121 @@
 """The mock as an ASGI application: one request in, one answer out, along the contract.
 
-size → path and method → body → credentials → contract → handler, or the spec's example
+size → path and method → fault → body → credentials → contract → Prefer, handler, or the spec's example → journal
 Whatever step refuses raises a Refusal, which becomes the error body of the spec.
 """
 
+import asyncio
 import json
 import logging
-import secrets
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable, Mapping
+from random import Random
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from huaweicloud_retry.contract import Contract, Match, Operation, Problem, WrongMethod
 
-from huaweicloud_retry.contract import Contract, Json, Match, Operation, Problem, WrongMethod
-
-from . import gateway
+from . import gateway, iam
+from .admin import Admin
+from .answer import Answer, Refusal
+from .docs import CONTENT_SECURITY_POLICY, Docs
+from .examples import preferred, successful
+from .faults import Fault, Faults
 from .handlers import HANDLERS
-from .state import Refusal, State
+from .journal import Entry, Journal
+from .request import Request
+from .state import State
+from .wire import Encoded, Receive, Scope, Send, Wire
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("huaweicloud_retry.mock")
 
 # The codes that a service has of its own; the others leave it to the gateway.
 _INVALID = {"Workspace": ("WKS.00211102", "The parameter is invalid")}
 _WRONG_METHOD = {"Workspace": ("WKS.00000405", "The method specified in the request is not allowed for this resource")}
 
-
-def create_app(contract: Contract, state: State | None = None) -> ASGIApp:
-    """Return the application: the spec's operations on `state`, by default the built-in one, and `/_mock/`."""
-    return _App(contract, state or State())
+_JSON = (b"content-type", b"application/json")
 
 
-class _App:
-    def __init__(self, contract: Contract, state: State) -> None:
+class App:
+    """The application: the spec's operations, IAM's token, the mock's own pages.
+
+    Args:
+        contract: what is served.
+        state: what it knows.
+        faults: which requests it maltreats.
+        delay: seconds before each answer of an operation.
+        admin: serve /_mock/.
+    """
+
+    def __init__(
+        self, contract: Contract, state: State, faults: Faults, *, delay: float = 0.0, admin: bool = True
+    ) -> None:
         self._contract = contract
         self._state = state
-        self._admin: dict[str, tuple[str, Callable[[], tuple[int, Json]]]] = {
-            "/_mock/health": ("GET", self._health),
-            "/_mock/reset": ("POST", self._reset),
-        }
+        self._faults = faults
+        self._delay = delay
+        self._journal = Journal()
+        self._admin = Admin(contract, state, faults, self._journal) if admin else None
+        self._docs = Docs(contract.document, contract.raw)
+        self._ids = Random()  # noqa: S311 - of requests: no secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        request_id = secrets.token_hex(16)
-        headers = {"X-Request-Id": request_id}
+        """Answer one request."""
+        request = Request(scope, f"{self._ids.getrandbits(128):032x}")
+        wire = Wire(scope, receive, send)
         try:
-            status, body = await self._answer(request)
+            if page := self._docs.get(request.path):
+                await wire.put(_page(request, *page))
+            elif self._admin and request.path.startswith("/_mock/"):
+                request.body = await gateway.read_body(request, receive)
+                answer = self._admin.answer(request.method, request.path, request.body)
+                await wire.put(_encoded(request, answer))
+            else:
+                await self._serve(request, wire)
         except Refusal as refusal:
-            status, body = refusal.status, _error_body(refusal, request_id)
-            headers |= refusal.headers
-        except ClientDisconnect:
-            return
-        except Exception:
-            logger.exception("internal error in %s %r, request %s", request.method, scope["path"], request_id)
-            unexpected = Refusal(500, "APIGW.0201", "Unexpected error: the mock's own fault; its stderr says more.")
-            status, body = unexpected.status, _error_body(unexpected, request_id)
-        if body is None:
-            response = Response(status_code=status, headers=headers)
-        else:
-            response = Response(json.dumps(body), status, headers, media_type="application/json")
-        await response(scope, receive, send)
+            await wire.put(_encoded(request, refusal.answer(request.id)))
+        except gateway.HungUpError:
+            pass
 
-    async def _answer(self, request: Request) -> tuple[int, Json]:
-        raw_path: bytes = request.scope["raw_path"]
-        query: bytes = request.scope["query_string"]
-        path = raw_path.decode("ascii")
-        gateway.check_size(len(raw_path) + len(query), request.headers.raw)
-        if path in self._admin:
-            method, answer = self._admin[path]
-            if request.method != method:
-                raise Refusal(405, "APIGW.0101", f"{path} has only {method}.", headers={"Allow": method})
-            return answer()
-        found = self._contract.match(request.method, path)
-        if not isinstance(found, Match):
-            raise self._unknown(request.method, path, found)
-        headers = _joined(request.headers.items())
-        body = await gateway.read_body(request)
-        target = f"{path}?{query.decode('ascii')}" if query else path
-        gateway.check_credentials(found.operation, request.method, target, headers, body)
-        checked = found.operation.check_request(found.path_params, query.decode("ascii"), headers, body)
-        if checked.problems:
-            raise _invalid(found.operation, checked.problems)
-        handler = HANDLERS.get(found.operation.id)
-        if handler is None:
-            return _from_examples(found.operation)
-        return 200, handler(self._state, found.path_params, checked.body)
+    async def _serve(self, request: Request, wire: Wire) -> None:
+        """Answer what the services, the gateway before them or IAM would be asked. All of it goes into the journal."""
+        fault: Fault | None = None
+        try:
+            gateway.check_size(request)
+            match = self._find(request)
+            request.operation = match.operation.id if match else iam.OPERATION
+            fault = self._faults.pick(request.operation)
+            request.body = await gateway.read_body(request, wire.receive)
+            if wait := self._delay + (fault.delay if fault else 0):
+                await asyncio.sleep(wait)
+            answer = None if fault and fault.prevents_acting else self._answer(request, match)
+            if fault and fault.status:
+                acted = answer is not None and answer.acted
+                answer = fault.answer(match.operation if match else None, request.id)._replace(acted=acted)
+        except Refusal as refusal:
+            answer = refusal.answer(request.id)
+        except gateway.HungUpError:
+            raise
+        except Exception:
+            logger.exception("internal error in %s %r, request %s", request.method, request.path, request.id)
+            unexpected = Refusal(500, "APIGW.0201", "Unexpected error: the mock's own fault; its stderr says more.")
+            answer = unexpected.answer(request.id)
+        self._write_down(request, answer, fault)
+        if answer is None or (fault and fault.close):
+            await wire.hang_up()
+        elif fault and fault.reply:
+            await wire.spoil(_encoded(request, answer), fault.reply, fault.seconds, self._faults.chance)
+        else:
+            await wire.put(_encoded(request, answer))
+
+    def _find(self, request: Request) -> Match | None:
+        """Return what of the spec is asked for; None if it is IAM's token."""
+        if request.path == iam.PATH:
+            if request.method == "POST":
+                return None
+            raise Refusal(405, "APIGW.0101", f"{iam.PATH} has only POST.", headers={"Allow": "POST"})
+        found = self._contract.match(request.method, request.path)
+        if isinstance(found, Match):
+            return found
+        raise self._unknown(request.method, request.path, found)
 
     def _unknown(self, method: str, path: str, found: WrongMethod | None) -> Refusal:
         if found is None:
@@ -93,13 +124,60 @@ class _App:
         code, text = _first(_WRONG_METHOD, found.operations, ("APIGW.0101", "The API does not exist with this method"))
         return Refusal(405, code, f"{text}: {method}; the path has {found.allowed}.", headers={"Allow": found.allowed})
 
-    def _health(self) -> tuple[int, Json]:
-        contract = self._contract
-        return 200, {"name": "huaweicloud-retry-mock", "version": contract.version, "sha256": contract.sha256}
+    def _answer(self, request: Request, match: Match | None) -> Answer:
+        state, headers = self._state, request.headers
+        if match is None:
+            content_type = headers.get("content-type")
+            return iam.create_token(state.credentials, state.projects, content_type, request.body)
+        operation, path_params = match.operation, match.path_params
+        gateway.check_credentials(state.credentials, operation, request)
+        checked = operation.check_request(path_params, request.query, headers, request.body)
+        if checked.problems:
+            raise _invalid(operation, checked.problems)
+        if "prefer" in headers and (answer := preferred(operation, headers["prefer"])):
+            return answer
+        handler = HANDLERS.get(operation.id)
+        if handler is None:
+            return successful(operation)
+        return Answer(200, handler(state, path_params, checked.body), acted=True)
 
-    def _reset(self) -> tuple[int, Json]:
-        self._state.reset()
-        return 204, None
+    def _write_down(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
+        sent = None if answer is None or (fault and (fault.close or fault.reply == "not-http")) else answer
+        entry = Entry(
+            number=self._journal.count + 1,
+            time=time.time(),
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            headers=request.headers,
+            body=request.body,
+            size=request.size,
+            request_id=request.id,
+            operation=request.operation,
+            status=sent.status if sent else None,
+            error_code=_error_code(sent) if sent else None,
+            acted=answer is not None and answer.acted,
+            fault=fault.given if fault else None,
+        )
+        self._journal.add(entry)
+        if logger.isEnabledFor(logging.INFO):
+            came = f"{entry.status or 'no answer'} {entry.error_code or ''}".rstrip()
+            logger.info(
+                "%s %s: %s, %s%s", entry.method, entry.path, came, entry.outcome, " by a fault" if fault else ""
+            )
+
+
+def _page(request: Request, content_type: str, content: bytes) -> Encoded:
+    if request.method != "GET":
+        raise Refusal(405, "MOCK.405", f"{request.path} has only GET.", headers={"Allow": "GET"})
+    headers = {"Content-Type": content_type, "Content-Length": str(len(content))}
+    headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return Encoded(200, _headers(request, headers), content)
+
+
+def _error_code(answer: Answer) -> str | None:
+    code = answer.body.get("error_code") if isinstance(answer.body, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def _invalid(operation: Operation, problems: list[Problem]) -> Refusal:
@@ -109,38 +187,18 @@ def _invalid(operation: Operation, problems: list[Problem]) -> Refusal:
     return Refusal(400, code, f"{text}: {'; '.join(map(str, problems))}")
 
 
-def _from_examples(operation: Operation) -> tuple[int, Json]:
-    try:
-        status, body = operation.success()
-    except LookupError as error:
-        raise _spec_at_fault(operation, error.args[0]) from error
-    content = b"" if body is None else json.dumps(body).encode()
-    if problems := operation.check_response(status, {"Content-Type": "application/json"}, content):
-        raise _spec_at_fault(operation, f"that for {status} breaks its own schema: {problems[0]}")
-    return status, body
-
-
-def _spec_at_fault(operation: Operation, why: str) -> Refusal:
-    what = f"Unexpected error: the mock answers {operation.id} from the spec's examples, but {why}"
-    return Refusal(500, "APIGW.0201", what)
-
-
 def _first(own: dict[str, tuple[str, str]], operations: Iterable[Operation], else_: tuple[str, str]) -> tuple[str, str]:
     return next((own[tag] for operation in operations for tag in operation.tags if tag in own), else_)
 
 
-def _error_body(refusal: Refusal, request_id: str) -> Json:
-    body: dict[str, Json] = {"error_code": refusal.error_code, "error_msg": refusal.error_msg}
-    if refusal.detail is not None:
-        body["detail"] = refusal.detail
-    if refusal.error_code.startswith("APIGW."):
-        body["request_id"] = request_id
-    return body
+def _encoded(request: Request, answer: Answer) -> Encoded:
+    if answer.body is None:
+        return Encoded(answer.status, _headers(request, answer.headers), b"")
+    content = json.dumps(answer.body).encode()
+    headers = [_JSON, (b"content-length", b"%d" % len(content)), *_headers(request, answer.headers)]
+    return Encoded(answer.status, headers, content)
 
 
-def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Make one of headers sent more than once, as HTTP has it."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined
+def _headers(request: Request, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return [(b"x-request-id", request.id.encode()), *encoded]

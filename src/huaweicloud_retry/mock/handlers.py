@@ -6,7 +6,7 @@ An operation of the spec that is not here is answered from the spec's examples.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from huaweicloud_retry.contract import Json
+from huaweicloud_retry.parsing import Json
 
 from .state import State
 
@@ -17,8 +17,8 @@ Handler: TypeAlias = Callable[[State, Mapping[str, str], Any], Json]
 def retry_engine(state: State, path: Mapping[str, str], _body: dict[str, str]) -> Json:
     """RetryEngine: its one action needs no telling apart."""
     engine_id = path["engine_id"]
-    engine = state.project(path["project_id"]).retry_engine(engine_id)
-    return {"id": engine_id, "name": engine.name, "jobId": engine.job_id}
+    engine, job = state.project(path["project_id"]).retry_engine(engine_id)
+    return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
 
 def retry_script_execution(state: State, path: Mapping[str, str], body: dict[str, str]) -> Json:

@@ -1,40 +1,60 @@
 """Running the mock on a real socket: in a thread for tests and demos, or as the process itself."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import uvicorn
-from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from huaweicloud_retry.contract import Contract
+from huaweicloud_retry.contract import Contract, SpecError
+from huaweicloud_retry.parsing import UnreadableError
 
-from .app import create_app
-from .gateway import ACCESS_KEY, MAX_HEADERS, MAX_URI, SECRET_KEY, TOKEN
+from .app import App
+from .faults import Faults, parse_fault, read_faults
+from .state import State, read_state
+from .wire import TRANSPORT
+
+T = TypeVar("T")
 
 _GRACE = 0.5  # seconds that requests under way have to finish when the server stops
+_LOOP = "uvloop" if find_spec("uvloop") else "asyncio"  # a loop in C, where there is one
+
+
+class StartError(Exception):
+    """Why the mock cannot start, in one line."""
 
 
 @contextmanager
-def running(contract: Contract | None = None) -> Generator[str, None, None]:
-    """Run a mock of its own, with fresh state, on a free port of 127.0.0.1 as long as the block lasts.
+def running(
+    contract: Contract | None = None, *, state: Path | None = None, seed: int | None = None
+) -> Generator[str, None, None]:
+    """Run a mock of its own on a free port of 127.0.0.1 as long as the block lasts.
 
         with running() as url, Client(url, auth=TokenAuth("mock-token")) as client: ...
 
     Args:
         contract: by default the packaged one.
+        state: a state file; by default the built-in one.
+        seed: makes faults that come by chance repeatable.
 
     Yields:
         The base URL, without a slash at its end.
 
     Raises:
         SpecError: the spec will not do.
+        StartError: the state file will not do.
     """
-    app = create_app(contract or Contract.load())
+    app = App(contract or Contract.load(), _state(state), Faults(seed=seed))
     # Listening before the server starts: whoever connects meanwhile is kept waiting by the kernel, not refused.
     with listen("127.0.0.1", 0) as sock:
         server = _Server(_config(app))
@@ -47,9 +67,50 @@ def running(contract: Contract | None = None) -> Generator[str, None, None]:
             thread.join()
 
 
-def run(sock: socket.socket, contract: Contract) -> None:
-    """Serve on `sock` in the main thread until Ctrl-C or SIGTERM, having printed one line when ready."""
-    server = _Server(_config(create_app(contract)))
+def serve(  # noqa: PLR0913 - the options of the command
+    host: str,
+    port: int,
+    *,
+    state: Path | None,
+    faults: Path | None,
+    fault: Iterable[str],
+    seed: int | None,
+    delay: float,
+    admin: bool,
+) -> None:
+    """Be the mock, in the main thread, until Ctrl-C or SIGTERM; print one line when ready.
+
+    Args:
+        host: the address to listen on.
+        port: 0 picks a free one.
+        state: a state file; None for the built-in one.
+        faults: a file of faults.
+        fault: more of them, as on the command line.
+        seed: makes faults that come by chance repeatable.
+        delay: seconds before each answer.
+        admin: serve /_mock/.
+
+    Raises:
+        StartError: it cannot start.
+    """
+    try:
+        contract = Contract.load()
+    except SpecError as error:
+        raise StartError(str(error)) from error
+    known = _state(state)
+    waiting = _read(faults, partial(read_faults, contract)) if faults else []
+    for text in fault:
+        try:
+            waiting.append(parse_fault(contract, text))
+        except UnreadableError as error:
+            raise StartError(f"--fault {text}: {error}") from error
+    app = App(contract, known, Faults(waiting, seed), delay=delay, admin=admin)
+    try:
+        sock = listen(host, port)
+    except OSError as error:
+        hint = "choose another --port, or 0 for a free one"
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from error
+    server = _Server(_config(app))
 
     # uvicorn has handlers of its own while it serves, and afterwards raises the signal again, so as to die of it.
     def stop(_signal: int, _frame: object) -> None:
@@ -57,9 +118,23 @@ def run(sock: socket.socket, contract: Contract) -> None:
 
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_, stop)
-    credentials = f"X-Auth-Token: {TOKEN}, or sign with {ACCESS_KEY} and {SECRET_KEY}"
-    print(f"mock ready at {base_url(sock)} ({credentials}; Ctrl-C stops it)", flush=True)  # noqa: T201
-    server.run([sock])
+    with sock:
+        url = base_url(sock)
+        print(f"mock ready at {url} (page: {url}/docs; {known.credentials.hint}; Ctrl-C stops it)", flush=True)  # noqa: T201
+        server.run([sock])
+
+
+def _state(file: Path | None) -> State:
+    return State(_read(file, read_state) if file else None)
+
+
+def _read(file: Path, reader: Callable[[bytes], T]) -> T:
+    try:
+        return reader(file.read_bytes())
+    except OSError as error:
+        raise StartError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnreadableError as error:
+        raise StartError(f"{file}: {error}") from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -103,10 +178,28 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's own, which also hands the connection to the application and refuses in JSON what is not HTTP."""
+
+    _received = 0
+    """Bytes, since the last request began to be answered."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item] # more than uvicorn knows of
+
+    def send_400_response(self, msg: str) -> None:
+        content = json.dumps({"error_code": "APIGW.0201", "error_msg": f"Bad request: {msg}"}).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n"
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + content)
+        self.transport.close()
+
+
+def _config(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",  # the one that comes with uvicorn, whatever else is installed
+        http=_Protocol,
+        loop=_LOOP,
         ws="none",
         lifespan="off",
         log_config=None,  # the application's own logging; without one, warnings and errors go to stderr
@@ -114,5 +207,4 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,  # seconds; longer than clients keep idle connections, so they never meet a closed one
-        h11_max_incomplete_event_size=2 * (MAX_HEADERS + MAX_URI),  # what is over the limits shall reach the app
     )

@@ -1,68 +1,119 @@
-"""What the mock remembers, and what it therefore refuses. In memory, lost at exit.
+"""What the mock knows and remembers, and what it therefore refuses. In memory, lost at exit.
+
+State                   begins as state.yaml beside this file says, or another file like it
+├── credentials         who is let in
+└── project(id)         engines with jobs, script tasks with records
 
 No method waits for anything between looking and changing, and all run on the server's one event loop:
 of two simultaneous retries exactly one is accepted.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import islice
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from huaweicloud_retry.parsing import Json, UnreadableError, read_checked, read_yaml
+
+from .answer import Refusal, some
+from .data import data, validator
+from .iam import Credentials
+
+Description: TypeAlias = dict[str, Any]
+"""What a state file says, checked."""
 
 
-class Run(Enum):
-    """How far some piece of work is."""
+class Kind(NamedTuple):
+    """A kind of work: its statuses, in the words of its service."""
 
-    FAILED = "failed"
-    RUNNING = "running"
+    noun: str
+    failed: frozenset[str]
+    running: frozenset[str]
+    retried: str
+    """The status right after a retry."""
+    done: str
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """An answer other than success, in the terms of the spec.
+# The job statuses are those of ShowEngineJob; for records none are documented, and these are the nearest evidence,
+# the filter of ShowDesktopPoolsScriptExecTasks.
+JOB = Kind("job", frozenset({"Error", "Timeout"}), frozenset({"PreInit", "Init", "Executing"}), "Executing", "Finished")
+RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"}), "RUNNING", "SUCCESS")
 
-    Attributes:
-        status: the HTTP status.
-        error_code: of the service, or of the gateway if it begins with `APIGW.`.
-        error_msg: what is wrong and what to do.
-        detail: where, for the CSE service.
-        headers: to send beside the usual ones.
-    """
 
-    def __init__(
-        self,
-        status: int,
-        error_code: str,
-        error_msg: str,
-        *,
-        detail: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{status} {error_code}: {error_msg}")
-        self.status = status
-        self.error_code = error_code
-        self.error_msg = error_msg
-        self.detail = detail
-        self.headers = headers or {}
+class Clock:
+    """The mock's own time, which can be put forward, so that nobody has to wait for a job or a token to end."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        """Seconds before the machine's clock."""
+
+    def now(self) -> float:
+        """Return the seconds since the epoch."""
+        return time.time() + self.ahead
+
+
+class Work:
+    """A job of an engine, or a record of a script task: something that runs, ends and may be retried."""
+
+    __slots__ = ("_ends_at", "_kind", "_retries_end", "_run_time", "_status", "id", "retries")
+
+    def __init__(self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float) -> None:
+        self.id = id_
+        self.retries = 0
+        """How often it was retried."""
+        self._kind = kind
+        self._status: str = given["status"]
+        self._run_time: float = given.get("run_time", run_time)
+        self._retries_end: list[str] = given.get("retries_end", [kind.done])
+        self._ends_at = now + self._run_time
+
+    def status(self, now: float) -> str:
+        """Return the status of this moment."""
+        if self._status in self._kind.running and now >= self._ends_at:
+            self._status = self._retries_end[min(max(self.retries, 1), len(self._retries_end)) - 1]
+        return self._status
+
+    def failed(self, now: float) -> bool:
+        """Say whether it can be retried."""
+        return self.status(now) in self._kind.failed
+
+    def retry(self, now: float) -> None:
+        """Make it run again."""
+        self.retries += 1
+        self._status = self._kind.retried
+        self._ends_at = now + self._run_time
+
+    def describe(self, now: float) -> str:
+        """Say in a few words what it is and how far."""
+        return f"{self._kind.noun} {self.id} is {self.status(now)}"
+
+    def as_json(self, now: float) -> dict[str, Json]:
+        """Return what /_mock/state shows."""
+        return {"status": self.status(now), "retries": self.retries}
 
 
 @dataclass(slots=True)
 class Engine:
-    """A dedicated ServiceComb engine and its last job."""
+    """A dedicated ServiceComb engine; the last of its jobs is the one that can be retried."""
 
     name: str
-    job_id: int
-    job: Run = Run.FAILED
+    jobs: list[Work]
 
 
 @dataclass(slots=True)
 class Project:
     """What one project owns, by ID."""
 
+    name: str
+    clock: "Clock"
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
-    tasks: dict[str, dict[str, Run]] = field(default_factory=dict[str, dict[str, Run]])
+    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])
     """Script tasks, each with its records."""
+    task_of: dict[str, str] = field(default_factory=dict[str, str])
+    """The task of each record."""
 
-    def retry_engine(self, engine_id: str) -> Engine:
+    def retry_engine(self, engine_id: str) -> tuple[Engine, Work]:
         """Make the failed job of an engine run again.
 
         Raises:
@@ -70,13 +121,15 @@ class Project:
         """
         engine = self.engines.get(engine_id)
         if engine is None:
-            what = f"Engine instance not found; the mock has {_known(self.engines)}."
+            what = f"Engine instance not found; the mock has {some(self.engines)}."
             raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
-        if engine.job is not Run.FAILED:
-            what = f"The engine has no failed job to retry: job {engine.job_id} is {engine.job.value}."
+        now = self.clock.now()
+        job = engine.jobs[-1]
+        if not job.failed(now):
+            what = f"The engine has no failed job to retry: {job.describe(now)}."
             raise Refusal(400, "SVCSTG.00501149", what, detail="engine_id")
-        engine.job = Run.RUNNING
-        return engine
+        job.retry(now)
+        return engine, job
 
     def retry_script(self, record_id: str | None, task_id: str | None) -> str:
         """Make one failed record run again or, with `task_id` alone, every failed record of a task.
@@ -91,42 +144,82 @@ class Project:
             task_id = self._task_of(record_id)
         records = self.tasks.get(task_id)
         if records is None:
-            raise _not_found(f"The script execution task does not exist; the mock has {_known(self.tasks)}.")
+            raise _not_found(f"The script execution task does not exist; the mock has {some(self.tasks)}.")
         if record_id is not None and record_id not in records:
-            raise _not_found(f"The script execution record is not of task {task_id}, which has {_known(records)}.")
-        chosen = list(records) if record_id is None else [record_id]
-        failed = [record for record in chosen if records[record] is Run.FAILED]
+            raise _not_found(f"The script execution record is not of task {task_id}, which has {some(records)}.")
+        now = self.clock.now()
+        chosen = list(records.values()) if record_id is None else [records[record_id]]
+        failed = [record for record in chosen if record.failed(now)]
         if not failed:
-            runs = ", ".join(f"record {record} is {records[record].value}" for record in chosen)
+            runs = some(record.describe(now) for record in chosen)
             raise Refusal(400, "WKS.00211102", f"The parameter is invalid: nothing to retry: {runs}.")
-        records.update(dict.fromkeys(failed, Run.RUNNING))
+        for record in failed:
+            record.retry(now)
         return task_id
 
     def _task_of(self, record_id: str | None) -> str:
         if record_id is None:
             raise _not_found("There is nothing to retry: give record_id or task_id.")
-        for task_id, records in self.tasks.items():
-            if record_id in records:
-                return task_id
-        known = _known(record for records in self.tasks.values() for record in records)
-        raise _not_found(f"The script execution record does not exist; the mock has {known}.")
+        if record_id not in self.task_of:
+            raise _not_found(f"The script execution record does not exist; the mock has {some(self.task_of)}.")
+        return self.task_of[record_id]
+
+    def as_json(self) -> dict[str, Json]:
+        """Return what /_mock/state shows."""
+        now = self.clock.now()
+        return {
+            "name": self.name,
+            "engines": {
+                id_: {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
+                for id_, engine in self.engines.items()
+            },
+            "script_tasks": {
+                id_: {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
+                for id_, records in self.tasks.items()
+            },
+        }
 
 
 class State:
-    """All projects. Starts with the one that the examples of openapi.yaml speak of."""
+    """All of it.
 
-    def __init__(self) -> None:
-        self._projects: dict[str, Project] = {}
+    Args:
+        start: what to begin with, as `read_state` returns it; by default state.yaml beside this file.
+    """
+
+    def __init__(self, start: Description | None = None) -> None:
+        self._start = start or _builtin()
+        self.clock = Clock()
+        self.projects: dict[str, Project] = {}
+        self.credentials = Credentials({}, self.clock.now)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that happened."""
-        self._projects = {
-            "demo-project": Project(
-                engines={"4a1bc63d-4719-4bd3-b1ad-5ee590b05e87": Engine(name="cse-gve7lg", job_id=18638)},
-                tasks={"0000000059071dbc01591661d3990019": {"0000000059071dbc01591661d3990020": Run.FAILED}},
-            )
-        }
+        """Go back to the start, and to the machine's time."""
+        self.clock.ahead = 0.0
+        self.become(self._start)
+
+    def become(self, description: Description) -> None:
+        """Forget everything, and be as described, until the next reset."""
+        run_time: float = {**_builtin(), **description}["run_time"]
+        now = self.clock.now()
+        projects = {id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()}
+        builtin = "credentials" not in description or description is _builtin()
+        given: Mapping[str, Any] = _builtin()["credentials"] if builtin else description["credentials"]
+        self.projects, self.credentials = projects, Credentials(given, self.clock.now, public=builtin)
+
+    def _project(self, project_id: str, given: Mapping[str, Any], run_time: float, now: float) -> Project:
+        project = Project(given.get("name", project_id), self.clock)
+        for id_, engine in given.get("engines", {}).items():
+            jobs = [Work(JOB, job["id"], job, run_time, now) for job in engine["jobs"]]
+            project.engines[id_] = Engine(engine["name"], jobs)
+        for id_, task in given.get("script_tasks", {}).items():
+            project.tasks[id_] = {
+                record_id: Work(RECORD, record_id, record, run_time, now)
+                for record_id, record in task["records"].items()
+            }
+            project.task_of |= dict.fromkeys(task["records"], id_)
+        return project
 
     def project(self, project_id: str) -> Project:
         """Return a project.
@@ -134,16 +227,41 @@ class State:
         Raises:
             Refusal: there is none of that ID.
         """
-        if project_id not in self._projects:
-            raise Refusal(403, "APIGW.0310", f"The project is unavailable; the mock has {_known(self._projects)}.")
-        return self._projects[project_id]
+        if project_id not in self.projects:
+            raise Refusal(403, "APIGW.0310", f"The project is unavailable; the mock has {some(self.projects)}.")
+        return self.projects[project_id]
+
+    def as_json(self) -> dict[str, Json]:
+        """Return what /_mock/state shows: everything but credentials."""
+        return {
+            "seconds_ahead": self.clock.ahead,
+            "projects": {id_: project.as_json() for id_, project in self.projects.items()},
+        }
+
+
+def read_state(raw: bytes) -> Description:
+    """Read what a state file says.
+
+    Raises:
+        UnreadableError: with the line and the reason.
+    """
+    described = cast("Description", read_checked(raw, validator("state.schema.yaml")))
+    for project_id, project in described["projects"].items():
+        task_of: dict[str, str] = {}
+        for task_id, task in project.get("script_tasks", {}).items():
+            for record_id in task["records"]:
+                other = task_of.setdefault(record_id, task_id)
+                if other != task_id:
+                    raise UnreadableError(
+                        f"/projects/{project_id}: record {record_id} belongs to task {other} and to task {task_id}"
+                    )
+    return described
+
+
+@cache
+def _builtin() -> Description:
+    return cast("Description", read_yaml(data("state.yaml")))
 
 
 def _not_found(error_msg: str) -> Refusal:
     return Refusal(404, "WKS.00211902", error_msg)
-
-
-def _known(ids: Iterable[str]) -> str:
-    """Name a few, so that a caller sees what would do."""
-    first = list(islice(ids, 4))
-    return ", ".join([*first[:3], *(["…"] if len(first) > 3 else [])]) or "none"  # noqa: PLR2004 - a few

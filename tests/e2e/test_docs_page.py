@@ -1,0 +1,197 @@
+"""The mock's page /docs as a reader meets it: in a real Chromium, without a window.
+
+The browser is the machine's own; where there is none, these tests are skipped and say so.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+
+from huaweicloud_retry.mock import running
+
+found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if found is None:
+    pytest.skip("no Chromium: apt-get install chromium", allow_module_level=True)
+CHROMIUM: str = found
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",  # whatever the machine has: all that is asked for is on the loopback interface
+]
+if hasattr(os, "geteuid") and os.geteuid() == 0:
+    ARGUMENTS.append("--no-sandbox")  # Chromium does not start as root with one
+
+ENGINE_ID = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+
+
+@dataclass
+class Visit:
+    """A page of a fresh browser profile, and all that its browser noticed meanwhile."""
+
+    page: Page
+    url: str
+    """Of the mock, without a slash at its end."""
+    requests: list[Request] = field(default_factory=list[Request])
+    complaints: list[str] = field(default_factory=list[str])
+    """Errors and warnings of the console, uncaught exceptions, requests without an answer."""
+
+    def watch(self) -> None:
+        context = self.page.context
+        context.on("request", self._request)
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
+        context.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"))
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def open(self, fragment: str = "") -> None:
+        """Go to the page and wait until Swagger UI shows both operations."""
+        self.page.goto(f"{self.url}/docs{fragment}")
+        expect(self.page.locator(".opblock")).to_have_count(2)
+
+    def operation(self, tag: str, name: str) -> Locator:
+        """Unfold an operation."""
+        block = self.page.locator(f"#operations-{tag}-{name}")
+        block.locator(".opblock-summary-control").click()
+        expect(block.get_by_role("button", name="Execute")).to_be_visible()
+        return block
+
+    def origins(self) -> set[str]:
+        return {"/".join(request.url.split("/")[:3]) for request in self.requests}
+
+
+def execute(block: Locator) -> None:
+    block.get_by_role("button", name="Execute").click()
+
+
+def expect_answer(block: Locator, status: int, text: str) -> None:
+    answer = block.locator(".live-responses-table tbody")
+    expect(answer.locator("> .response > .response-col_status")).to_have_text(str(status))
+    expect(answer).to_contain_text(text)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    with running() as url, browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        visit = Visit(context.new_page(), url)
+        visit.watch()
+        yield visit
+
+
+def test_the_page_loads_without_a_complaint_and_from_the_mock_alone(visit: Visit) -> None:
+    visit.open()
+    visit.page.wait_for_load_state("networkidle")
+    assert visit.complaints == []
+    assert visit.origins() == {visit.url}
+    expect(visit.page).to_have_title("Huawei Cloud retry operations: mock")
+    expect(visit.page.get_by_role("heading", name="This is a mock, not the live service")).to_be_visible()
+    expect(visit.page.locator(".info .title")).to_contain_text("Huawei Cloud retry operations")
+
+
+def test_the_banner_leads_to_pages_that_exist(visit: Visit) -> None:
+    visit.open()
+    links = visit.page.locator("header a").all()
+    paths = [link.get_attribute("href") for link in links]
+    assert paths == ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/journal"]
+    for path in paths:
+        assert visit.page.request.get(f"{visit.url}{path}").status == 200, path
+
+
+def test_the_page_may_load_nothing_but_its_own_files(visit: Visit) -> None:
+    for path in ("/docs", "/docs/docs.js", "/docs/docs.css", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"):
+        answer = visit.page.request.get(f"{visit.url}{path}")
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy, path
+        assert "unsafe" not in policy, path
+    visit.open()
+    with visit.page.expect_event("requestfailed") as blocked:
+        visit.page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://outside.invalid/'}))")
+    assert blocked.value.failure == "csp"
+
+
+def test_execute_retries_the_engines_job_once_and_is_then_refused(visit: Visit) -> None:
+    visit.open()
+    engine = visit.operation("CSE", "RetryEngine")
+    execute(engine)
+    expect_answer(engine, 200, '"jobId": 18638')
+    assert visit.complaints == []
+    execute(engine)
+    expect_answer(engine, 400, "SVCSTG.00501149")
+    assert visit.complaints == [
+        "error: Failed to load resource: the server responded with a status of 400 (Bad Request)"
+    ]
+    assert visit.origins() == {visit.url}
+
+
+def test_what_execute_sends_for_the_engine_is_what_the_spec_shows(visit: Visit) -> None:
+    visit.open()
+    engine = visit.operation("CSE", "RetryEngine")
+    with visit.page.expect_request("**/actions") as caught:
+        execute(engine)
+    sent = caught.value
+    assert (sent.method, sent.url) == ("PUT", f"{visit.url}/v2/demo-project/enginemgr/engines/{ENGINE_ID}/actions")
+    assert sent.post_data_json == {"action": "Retry"}
+    headers = sent.all_headers()
+    assert headers["content-type"] == "application/json;charset=UTF-8"
+    assert headers["accept"] == "application/json"
+    assert headers["x-auth-token"] == "mock-token"
+    assert "authorization" not in headers
+
+
+def test_execute_retries_the_script(visit: Visit) -> None:
+    visit.open()
+    script = visit.operation("Workspace", "RetryScriptExecution")
+    execute(script)
+    expect_answer(script, 200, '"task_id": "0000000059071dbc01591661d3990019"')
+    assert visit.complaints == []
+    assert visit.origins() == {visit.url}
+
+
+@pytest.mark.parametrize(("tag", "name"), [("CSE", "RetryEngine"), ("Workspace", "RetryScriptExecution")])
+def test_the_curl_line_names_the_mock(visit: Visit, tag: str, name: str) -> None:
+    visit.open()
+    block = visit.operation(tag, name)
+    execute(block)
+    curl = block.locator(".curl-command")
+    expect(curl).to_contain_text(f"'{visit.url}/v2/demo-project/")
+    expect(curl).not_to_contain_text("myhuaweicloud.com")
+    expect(visit.page.locator(".servers option")).to_have_text([f"{visit.url} - This mock"])
+
+
+def test_a_link_straight_to_an_operation_opens_it_ready_to_execute(visit: Visit) -> None:
+    visit.open("#/CSE/RetryEngine")
+    engine = visit.page.locator("#operations-CSE-RetryEngine")
+    execute(engine)
+    expect_answer(engine, 200, '"jobId": 18638')
+
+
+def test_the_page_fits_a_phone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 400, "height": 800})
+    visit.open()
+    for tag, name in (("CSE", "RetryEngine"), ("Workspace", "RetryScriptExecution")):
+        block = visit.operation(tag, name)
+        execute(block)
+        expect_answer(block, 200, "0")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 400
