@@ -722,7 +722,9 @@ def test_a_taken_port_is_told_in_one_line(url: str) -> None:
 
 def test_an_address_of_another_machine_is_told_in_one_line() -> None:
     line = failing(*COMMAND, "--host", "192.0.2.1", "--port", "0")
-    assert line.startswith("python -m huaweicloud_retry.mock: cannot listen on 192.0.2.1 port 0: Cannot assign requested address")
+    assert line.startswith(
+        "python -m huaweicloud_retry.mock: cannot listen on 192.0.2.1 port 0: Cannot assign requested address"
+    )
 
 
 def test_a_broken_spec_is_told_in_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -19,7 +20,7 @@ from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
 names = [m.name for p in (huaweicloud_retry, huaweicloud_retry_client) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
-needs_extra = ("huaweicloud_retry.mock", "huaweicloud_retry.contract", "huaweicloud_retry.demo")
+needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "parsing", "demo"))
 names = [name for name in names if not name.startswith(needs_extra)]
 for name in names:
     importlib.import_module(name)
@@ -60,7 +61,7 @@ class CleanEnvironment:
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
         lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
         self.pins = folder / "pins.txt"  # a wheel of ours has no hash in the lock, so pins without hashes
-        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+", lock, re.MULTILINE)), encoding="utf-8")
+        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+(?: ;[^\\]*)?", lock, re.MULTILINE)), encoding="utf-8")
 
     def python(self, *arguments: str | Path) -> str:
         command = [self.folder / "venv/bin/python", *arguments]
@@ -119,6 +120,38 @@ def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
     assert version in wheel.name
 
 
+def test_without_the_extra_the_command_says_what_to_install(environment: CleanEnvironment) -> None:
+    ran = subprocess.run(
+        [environment.folder / "venv/bin/hwc-retry", "mock"], check=False, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("hwc-retry mock: No module named ")
+    assert ran.stderr.endswith("; pip install 'huaweicloud-retry[mock]'\n")
+
+
 def test_with_the_mock_extra_the_demo_runs(wheel: Path, environment: CleanEnvironment) -> None:
     environment.install(f"{wheel}[mock]")
     assert "18638" in environment.python("-W", "error", "-m", "huaweicloud_retry.demo")
+
+
+def test_the_command_runs_the_mock(environment: CleanEnvironment) -> None:
+    command = [str(environment.folder / "venv/bin/hwc-retry"), "mock", "--port", "0", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as mock:
+        assert mock.stdout
+        ready = re.match(r"mock ready at (http://\S+) ", mock.stdout.readline())
+        try:
+            assert ready
+            for path in ("/docs", "/docs/swagger-ui-bundle.js", "/openapi.yaml", "/_mock/state"):
+                assert httpx.get(ready[1] + path, trust_env=False).status_code == 200
+        finally:
+            mock.terminate()
+        assert mock.communicate(timeout=30) == ("", "")
+    assert mock.returncode == 0
+
+
+def test_pytest_finds_the_fixture_by_itself(environment: CleanEnvironment) -> None:
+    environment.install("pytest")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (environment.folder / "test_example.py").write_text(example, encoding="utf-8")
+    assert "2 passed" in environment.python("-m", "pytest", "-q", "-W", "error", "test_example.py")

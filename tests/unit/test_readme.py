@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 import huaweicloud_retry_client
 from huaweicloud_retry import TokenAuth
@@ -61,8 +62,16 @@ def test_the_block_on_errors() -> None:
         assert explain(client, "demo-project", ENGINE).startswith("not sent: ")
 
 
+def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(BLOCKS[4], encoding="utf-8")
+    # In a checkout nothing is installed, so pytest does not find the plugin by itself; tests/e2e/test_wheel.py shows that.
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "huaweicloud_retry.testing", str(tmp_path)]
+    ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
 def test_no_block_is_left_out() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 def shell(start: str, replacements: dict[str, str]) -> str:
@@ -79,8 +88,30 @@ def shell(start: str, replacements: dict[str, str]) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
 def test_the_curl_line() -> None:
     with running() as url:
-        said = shell("curl", {"http://127.0.0.1:8000": url, "curl": "curl --silent"})
+        said = shell("curl -X PUT", {"http://127.0.0.1:8000": url, "curl": "curl --silent"})
     assert json.loads(said) == {"id": ENGINE, "name": "cse-gve7lg", "jobId": 18638}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
+def test_the_curl_lines_that_make_faults() -> None:
+    with running() as url:
+        shell("curl -X POST", {"http://127.0.0.1:8000": url, "curl": "curl --silent --fail"})
+        faults = httpx.get(f"{url}/_mock/faults", trust_env=False).json()
+    assert faults == [{"close": "after", "times": 1}, {"status": 429, "retry_after": 2, "share": 0.1}]
+
+
+def test_the_faults_named_are_all_there_are() -> None:
+    schema = yaml.safe_load((ROOT / "src/huaweicloud_retry/mock/faults.schema.yaml").read_text(encoding="utf-8"))
+    (said,) = re.findall(r"^The faults: .*?\n\n", README, re.MULTILINE | re.DOTALL)
+    fields = schema["items"]["properties"]
+    names = {*fields, *fields["close"]["enum"], *fields["reply"]["enum"]}
+    assert names - set(re.findall(r"`([a-z-_]+)`", said)) == {"close", "reply", "example", "acted", "seconds"}
+
+
+@pytest.mark.parametrize("page", sorted(set(re.findall(r"`(?:[A-Z]+ )?(/_mock/[a-z]+)`", README))))
+def test_the_mocks_pages_named_exist(page: str) -> None:
+    with running() as url:
+        assert httpx.get(url + page, trust_env=False).status_code in (200, 405)
 
 
 def test_the_schemathesis_line() -> None:

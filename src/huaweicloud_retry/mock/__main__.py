@@ -1,4 +1,4 @@
-"""`python -m huaweicloud_retry.mock`, which is `hwc-retry mock` too."""
+"""`python -m huaweicloud_retry.mock`, and the options of `hwc-retry mock`."""
 
 import argparse
 import logging
@@ -6,61 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+DESCRIPTION = "A stateful mock of both services, driven by openapi.yaml. In memory; not the live service."
 _LONGEST = 3600  # seconds of delay
 
 
-def main(args: Sequence[str] | None = None, prog: str = "python -m huaweicloud_retry.mock") -> int:
-    """Run the mock until it is told to stop.
-
-    Args:
-        args: those after the command's name; by default the process's own.
-        prog: the command's name, for messages.
-
-    Returns:
-        The exit code: 0 stopped by Ctrl-C or SIGTERM; 2 could not start, and one line on stderr says why.
-    """
-    options = _parser(prog).parse_args(args)
-    if not options.quiet:
-        _log_requests()
-    try:
-        # Here, because what it imports is no part of the base install.
-        from huaweicloud_retry.mock.server import StartError, serve  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        return _fail(prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
-    try:
-        serve(
-            options.host,
-            options.port,
-            state=options.state,
-            faults=options.faults,
-            fault=options.fault,
-            seed=options.seed,
-            delay=options.delay,
-            admin=not options.no_admin,
-        )
-    except StartError as error:
-        return _fail(prog, str(error))
-    return 0
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the mock until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m huaweicloud_retry.mock", description=DESCRIPTION)
+    configure(parser)
+    return run(parser.parse_args(args))
 
 
-def _fail(prog: str, message: str) -> int:
-    print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201
-    return 2
-
-
-def _log_requests() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("huaweicloud_retry.mock")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="A stateful mock of both services, driven by openapi.yaml. In memory; not the live service.",
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the mock's options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
@@ -78,7 +36,49 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-admin", action="store_true", help="do not serve /_mock/")
     parser.add_argument("--quiet", action="store_true", help="no line for each request on stderr")
-    return parser
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the mock until it is told to stop.
+
+    Returns:
+        The exit code: 0 stopped by Ctrl-C or SIGTERM; 2 could not start, and one line on stderr says why.
+    """
+    if not options.quiet:
+        _log_requests()
+    try:
+        # Here, because what it imports is no part of the base install.
+        from huaweicloud_retry.mock.server import StartError, serve  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
+    try:
+        serve(
+            options.host,
+            options.port,
+            state=options.state,
+            faults=options.faults,
+            fault=options.fault,
+            seed=options.seed,
+            delay=options.delay,
+            admin=not options.no_admin,
+        )
+    except StartError as error:
+        return _fail(options.prog, str(error))
+    return 0
+
+
+def _fail(prog: str, message: str) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _log_requests() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("huaweicloud_retry.mock")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _port(text: str) -> int:
