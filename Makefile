@@ -38,7 +38,7 @@ lint: $(READY) ## ruff, mypy --strict, pyright
 	@$(PY) -m mypy
 	@$(PY) -m basedpyright
 
-contract: $(READY) ## property-test the contract against the mock
+contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100)
 	@$(PY) -m pytest tests/contract
 
 build: $(READY) ## the wheel and the source archive, under dist/
