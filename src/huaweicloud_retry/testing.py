@@ -64,7 +64,7 @@ class JournalEntry(TypedDict):
     request_id: str
     operation: str | None
     """The `operationId`; None if the spec has nothing at that path."""
-    outcome: Literal["accepted", "refused", "example", "closed before acting"]
+    outcome: Literal["accepted", "refused", "example", "unanswered"]
     acted: bool
     """Something was run: sending the same again could run it a second time."""
     status: int | None

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def url() -> Iterator[str]:
         yield url
 
 
-def the_mock_keeps_the_contract(number: int) -> Callable[..., None]:
+def the_mock_keeps_the_contract(number: int) -> Any:
     @schema.parametrize()
     @seed(number)
     @settings(max_examples=EXAMPLES, deadline=None, database=None)

@@ -4,7 +4,6 @@ size → path and method → fault → body → credentials → contract → Pre
 Whatever step refuses raises a Refusal, which becomes the error body of the spec.
 """
 
-import asyncio
 import json
 import logging
 import time
@@ -85,7 +84,8 @@ class App:
             fault = self._faults.pick(request.operation)
             request.body = await gateway.read_body(request, wire.receive)
             if wait := self._delay + (fault.delay if fault else 0):
-                await asyncio.sleep(wait)
+                # Who gives up waiting learns of no answer, but the service would have gone on: so does this.
+                request.gave_up = await wire.pause(wait)
             answer = None if fault and fault.prevents_acting else self._answer(request, match)
             if fault and fault.status:
                 acted = answer is not None and answer.acted
@@ -142,7 +142,8 @@ class App:
         return Answer(200, handler(state, path_params, checked.body), acted=True)
 
     def _write_down(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
-        sent = None if answer is None or (fault and (fault.close or fault.reply == "not-http")) else answer
+        unsent = answer is None or request.gave_up or (fault and (fault.close or fault.reply == "not-http"))
+        sent = None if unsent else answer
         entry = Entry(
             number=self._journal.count + 1,
             time=time.time(),
@@ -162,9 +163,8 @@ class App:
         self._journal.add(entry)
         if logger.isEnabledFor(logging.INFO):
             came = f"{entry.status or 'no answer'} {entry.error_code or ''}".rstrip()
-            logger.info(
-                "%s %s: %s, %s%s", entry.method, entry.path, came, entry.outcome, " by a fault" if fault else ""
-            )
+            by = " by a fault" if fault else ""
+            logger.info("%s %s: %s%s, %s", entry.method, entry.path, came, by, entry.outcome)
 
 
 def _page(request: Request, content_type: str, content: bytes) -> Encoded:

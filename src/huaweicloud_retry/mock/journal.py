@@ -45,7 +45,7 @@ class Entry(NamedTuple):
         if self.acted:
             return "accepted"
         if self.status is None:
-            return "closed before acting"
+            return "unanswered"
         return "refused" if self.status >= 400 else "example"  # noqa: PLR2004 - where errors begin in HTTP
 
     def as_json(self) -> dict[str, Json]:

@@ -6,7 +6,7 @@ from .wire import Scope
 class Request:
     """A request; its body is read only once it is known to be wanted."""
 
-    __slots__ = ("body", "headers", "id", "method", "operation", "path", "query", "size")
+    __slots__ = ("body", "gave_up", "headers", "id", "method", "operation", "path", "query", "size")
 
     def __init__(self, scope: Scope, id_: str) -> None:
         raw_path: bytes = scope["raw_path"]
@@ -24,6 +24,8 @@ class Request:
             key, text = name.decode("ascii"), value.decode("latin-1")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self.body = b""
+        self.gave_up = False
+        """The caller hung up before there was an answer."""
         self.operation: str | None = None
         """The ID of the operation, once it is known."""
 

@@ -179,10 +179,11 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's own, which also hands the connection to the application and refuses in JSON what is not HTTP."""
+    """uvicorn's own, but it writes less often, hands the connection to the application, and refuses in JSON what is not HTTP."""
 
-    _received = 0
-    """Bytes, since the last request began to be answered."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        self.transport = _Gathering(transport, self.loop)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -193,6 +194,34 @@ class _Protocol(HttpToolsProtocol):
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + content)
         self.transport.close()
+
+
+class _Gathering(asyncio.Transport):
+    """Writes once what is written in one turn of the loop: head and body in one system call, a fifth of a request's time."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._parts: list[bytes | bytearray | memoryview] = []
+        # What uvicorn asks of a transport, and does not change.
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._parts:
+            self._call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
 
 
 def _config(app: App) -> uvicorn.Config:

@@ -43,11 +43,19 @@ class Wire:
         await self._send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await self._send({"type": "http.response.body", "body": answer.content})
 
+    async def pause(self, seconds: float) -> bool:
+        """Wait, but not for a caller who is gone; returns whether it is. The body must have been read."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._disconnected()
+        except TimeoutError:
+            return False
+        return True
+
     async def hang_up(self) -> None:
         """Close the connection after what was sent so far, and wait until it is closed."""
         self._transport.close()
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+        await self._disconnected()
 
     async def spoil(self, answer: Encoded, reply: Reply, seconds: float, chance: Random) -> None:
         """Send an answer as it should not be.
@@ -75,11 +83,14 @@ class Wire:
             case "drip":
                 await self._send({"type": "http.response.start", "status": status, "headers": headers})
                 for byte in content:
-                    await asyncio.sleep(seconds / len(content))
-                    if self._transport.is_closing():
+                    if await self.pause(seconds / len(content)):
                         return
                     await self._send({"type": "http.response.body", "body": bytes((byte,)), "more_body": True})
                 await self._send({"type": "http.response.body", "body": b""})
+
+    async def _disconnected(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
 
     @property
     def _transport(self) -> asyncio.Transport:
