@@ -1,0 +1,63 @@
+"""Files that people write: what is wrong with them is told by line. (JSON bodies: test_contract.py.)"""
+
+import jsonschema_rs
+import pytest
+
+from huaweicloud_retry.parsing import UnreadableError, pointer, read_checked, shorten
+
+SCHEMA = jsonschema_rs.Draft202012Validator(
+    {
+        "type": "object",
+        "properties": {
+            "engines": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}
+        },
+        "additionalProperties": False,
+    }
+)
+
+
+def test_a_good_file_is_read_as_yaml_1_2() -> None:
+    assert read_checked(b"engines:\n  no: [1, 0o17]\n  2025-01-01: []\n", SCHEMA) == {
+        "engines": {"no": [1, 15], "2025-01-01": []}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("engines:\n  a: [1]\n  b:\n    - 2\n    - x\n", 'line 5, /engines/b/1: "x" is not of type "integer"'),
+        ("engines:\n  a: 5\n", 'line 2, /engines/a: 5 is not of type "array"'),
+        ("engines: {}\ntasks: {}\n", "line 1: Additional properties are not allowed ('tasks' was unexpected)"),
+        ("- 1\n", 'line 1: [1] is not of type "object"'),
+        ("", 'line 1: null is not of type "object"'),
+        ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
+        ("engines:\n  1: 5\n", 'line 2, /engines/1: 5 is not of type "array"'),
+        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: the key 'a' stands here a second time"),
+        ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
+        ("engines: !!python/name:os.system\n", "is not YAML: line 1, column 10: could not determine a constructor"),
+        ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
+        ("engines: {a: &loop [*loop]}\n", "is not YAML that stands for JSON: Circular reference detected"),
+    ],
+)
+def test_a_bad_file_is_told_where_and_why(text: str, says: str) -> None:
+    with pytest.raises(UnreadableError) as error:
+        read_checked(text.encode(), SCHEMA)
+    assert str(error.value).startswith(says)
+
+
+def test_what_is_no_utf_8_is_told() -> None:
+    with pytest.raises(UnreadableError, match="is not YAML that stands for JSON"):
+        read_checked(b"engines: \xff", SCHEMA)
+
+
+def test_an_error_that_a_merge_key_brought_is_told_at_the_mapping_that_has_it() -> None:
+    text = "engines:\n  <<: &more\n    a: 5\n"
+    with pytest.raises(UnreadableError, match=r"^line 2, /engines/a: 5 is not"):
+        read_checked(text.encode(), SCHEMA)
+
+
+def test_long_texts_lose_their_middle() -> None:
+    assert shorten("a" * 200) == "a" * 200
+    assert shorten("a" * 100 + "x" + "b" * 100) == "a" * 100 + "…" + "b" * 100
+    assert len(pointer(["x" * 500])) == 201
+    assert pointer([]) == ""
