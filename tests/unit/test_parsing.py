@@ -1,4 +1,4 @@
-"""Files that people write: what is wrong with them is told by line. (JSON bodies: test_contract.py.)"""
+"""Files that people write: what is wrong with them is told by line. JSON bodies are read in test_contract.py."""
 
 import jsonschema_rs
 import pytest
