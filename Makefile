@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test lint check-generated mock contract build clean lock
+.PHONY: help client demo test lint check-generated mock contract bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint: $(READY) ## ruff, mypy --strict, pyright
 
 contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100)
 	@$(PY) -m pytest tests/contract
+
+bench: $(READY) ## measure the mock beside Prism (needs wrk, and the npm registry)
+	@$(PY) tests/benchmarks/bench.py
 
 build: $(READY) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build

