@@ -536,7 +536,7 @@ def _typed(text: str, types: frozenset[str]) -> Json:
 
 def _problems(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
     try:
-        return [Problem(f"{where} {pointer(path)}".rstrip(), what) for path, what in violations(validator, value)]
+        return [Problem(f"{where} {pointer(path)}".rstrip(), what) for path, what, _ in violations(validator, value)]
     except UnreadableError as error:
         return [Problem(where, str(error), malformed=True)]
 

@@ -2,14 +2,14 @@
 
 read_json(body)                 what all JSON readers read alike, or UnreadableError
 read_yaml(raw)                  YAML 1.2 that stands for JSON, or UnreadableError
-read_checked(raw, validator)    a YAML file that keeps a schema, or UnreadableError with the line
+read_checked(raw, …)            a YAML file that keeps a schema, or UnreadableError with the line
 violations(validator, value)    where and how a value breaks a schema
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -20,6 +20,8 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 _MAX_TEXT = 200  # characters of a message, or of a JSON pointer: both may quote what the caller sent
 _MAX_VIOLATIONS = 10  # of one value: after that, more are no help
+_MAX_DEPTH = 100  # of YAML, whose readers recurse, in C and in Python
+_MAX_NODES = 1_000_000  # of YAML with its aliases written out; a few lines of them can stand for gigabytes
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -33,6 +35,8 @@ class Violation(NamedTuple):
     path: Sequence[str | int]
     """The steps to the place."""
     what: str
+    key: Sequence[str] = ()
+    """One step more, to the key that is one too many."""
 
 
 def read_json(body: bytes) -> Json:
@@ -69,8 +73,11 @@ def read_yaml(raw: bytes) -> Json:
         UnreadableError: it is not YAML, or holds what JSON cannot.
     """
     try:
+        _check_extent(raw)
         value: object = yaml.load(raw, _Yaml12Loader)  # noqa: S506 - a safe loader
         return cast("Json", json.loads(json.dumps(value, allow_nan=False)))
+    except UnreadableError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -79,20 +86,45 @@ def read_yaml(raw: bytes) -> Json:
         raise UnreadableError(f"is not YAML that stands for JSON: {' '.join(str(error).split())}") from error
 
 
-def read_checked(raw: bytes, validator: jsonschema_rs.Draft202012Validator) -> Json:
+def read_checked(
+    raw: bytes,
+    validator: jsonschema_rs.Draft202012Validator,
+    more: Callable[[Any], Iterable[Violation]] = lambda _: (),
+    hidden: tuple[str, jsonschema_rs.Draft202012Validator] | None = None,
+) -> Json:
     """Parse a YAML document that somebody wrote by hand, and hold it to a schema.
+
+    Args:
+        raw: the document.
+        validator: the schema.
+        more: what no schema can say; called with what keeps the schema.
+        hidden: the top-level field whose names and values no message may quote, and the schema once more, as a validator
+            that quotes no values.
 
     Raises:
         UnreadableError: with the line, as `line 3, /projects/p: …`.
     """
     value = read_yaml(raw)
     root = yaml.compose(raw, _Yaml12Loader)
-    if root is not None and (twice := _key_twice(root)):
-        raise UnreadableError(f"line {_line(twice)}: the key {shorten(repr(twice.value))} stands here a second time")
-    for path, what in violations(validator, value):
-        where = f", {found}" if (found := pointer(path)) else ""
-        raise UnreadableError(f"line {_line(_node_at(root, path)) if root else 1}{where}: {what}")
-    return value
+    if root is not None and (bad := _bad_key(root)):
+        raise UnreadableError(f"line {_line(bad[0])}: {bad[1]}")
+    for path, what, key in violations(validator, value) or more(value):
+        line = _line(_place_of(root, [*path, *key])) if root else 1
+        where, reason = pointer(path), what
+        if hidden and path[:1] == [hidden[0]]:
+            where = pointer(path[:2])
+            reason = "there is a field that is not known" if key else violations(hidden[1], value)[0].what
+        raise UnreadableError(f"line {line}{where and ', '}{where}: {reason}")
+    return whole_numbers(value)
+
+
+def whole_numbers(value: Json) -> Json:
+    """Turn 5.0 into 5, as JSON Schema sees it, so that who asked for an integer gets one."""
+    if isinstance(value, dict):
+        return {name: whole_numbers(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def violations(validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Violation]:
@@ -107,12 +139,18 @@ def violations(validator: jsonschema_rs.Draft202012Validator, value: Json) -> li
         errors = list(islice(validator.iter_errors(value), _MAX_VIOLATIONS))
     except ValueError as error:
         raise UnreadableError("is nested too deeply") from error
-    return [Violation(error.instance_path, shorten(error.message)) for error in errors]
+    return [Violation(e.instance_path, shorten(e.message), getattr(e.kind, "unexpected", [])[:1]) for e in errors]
 
 
 def pointer(steps: Iterable[str | int]) -> str:
-    """Return a JSON pointer, cut if it is long; the whole document's is empty."""
-    return shorten("".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps))
+    """Return a JSON pointer on one line, cut if it is long; the whole document's is empty."""
+    text = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return shorten(one_line(text))
+
+
+def one_line(text: str) -> str:
+    r"""Write what cannot be printed as `\n` or `\x07`."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def shorten(text: str) -> str:
@@ -180,32 +218,57 @@ def _int12(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int12)
 
 
-def _key_twice(node: yaml.Node) -> yaml.ScalarNode | None:
-    """Find a key that a mapping has twice, of which YAML's readers silently keep one."""
+def _check_extent(raw: bytes) -> None:
+    """Refuse what is nested too deeply for the readers, or too large once its aliases are written out."""
+    open_nodes: list[tuple[Any, int]] = []  # of each collection: its anchor, and the nodes before it
+    sizes: dict[str, int] = {}
+    nodes: int = 0
+    for event in yaml.parse(raw, _Yaml12Loader):
+        if isinstance(event, yaml.AliasEvent):
+            nodes += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+            nodes += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+        else:
+            nodes += 1
+        if len(open_nodes) > _MAX_DEPTH or nodes > _MAX_NODES:
+            raise UnreadableError("is nested too deeply, or too large")
+
+
+def _bad_key(node: yaml.Node) -> tuple[yaml.Node, str] | None:
+    """Find a key that would become another one, or that is there twice, of which YAML's readers silently keep one."""
     parts: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
     seen: set[Any] = set()
     for part in parts:
         key, child = part if isinstance(node, yaml.MappingNode) else (None, part)
-        if isinstance(key, yaml.ScalarNode):
+        if key is not None:
             if key.value in seen:
-                return key
+                return key, "this key stands here a second time"
+            if key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
+                return key, "this key is not text to YAML: write it in quotes"
             seen.add(key.value)
-        if found := _key_twice(child):
+        if found := _bad_key(child):
             return found
     return None
 
 
-def _node_at(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
-    """Follow the steps as far as they lead, which merge keys may cut short."""
+def _place_of(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
+    """Follow the steps as far as they lead, which merge keys may cut short; of a field it is the key that tells where."""
+    place = node
     for step in path:
+        found: list[Any] = []
         if isinstance(node, yaml.MappingNode):
-            parts: list[Any] = [child for key, child in node.value if key.value == step]
-        else:
-            parts = node.value[step:] if isinstance(node, yaml.SequenceNode) and isinstance(step, int) else []
-        if not parts:
+            found = [pair for pair in node.value if pair[0].value == step]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            found = [(item, item) for item in node.value[step:]]
+        if not found:
             break
-        node = parts[0]
-    return node
+        place, node = found[0]
+    return place
 
 
 def _line(node: yaml.Node) -> int:

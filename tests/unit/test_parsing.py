@@ -27,12 +27,19 @@ def test_a_good_file_is_read_as_yaml_1_2() -> None:
     [
         ("engines:\n  a: [1]\n  b:\n    - 2\n    - x\n", 'line 5, /engines/b/1: "x" is not of type "integer"'),
         ("engines:\n  a: 5\n", 'line 2, /engines/a: 5 is not of type "array"'),
-        ("engines: {}\ntasks: {}\n", "line 1: Additional properties are not allowed ('tasks' was unexpected)"),
+        ("engines: {}\ntasks: {}\n", "line 2: Additional properties are not allowed ('tasks' was unexpected)"),
         ("- 1\n", 'line 1: [1] is not of type "object"'),
         ("", 'line 1: null is not of type "object"'),
         ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
-        ("engines:\n  1: 5\n", 'line 2, /engines/1: 5 is not of type "array"'),
-        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: the key 'a' stands here a second time"),
+        ("engines:\n  1: []\n", "line 2: this key is not text to YAML: write it in quotes"),
+        ("engines:\n  b:\n    - x\n", 'line 3, /engines/b/0: "x" is not'),
+        ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
+        (
+            "engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+            + "".join(f"  {b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+            "is nested too deeply, or too large",
+        ),
+        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: this key stands here a second time"),
         ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
         ("engines: !!python/name:os.system\n", "is not YAML: line 1, column 10: could not determine a constructor"),
         ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
@@ -52,7 +59,7 @@ def test_what_is_no_utf_8_is_told() -> None:
 
 def test_an_error_that_a_merge_key_brought_is_told_at_the_mapping_that_has_it() -> None:
     text = "engines:\n  <<: &more\n    a: 5\n"
-    with pytest.raises(UnreadableError, match=r"^line 2, /engines/a: 5 is not"):
+    with pytest.raises(UnreadableError, match=r"^line 1, /engines/a: 5 is not"):
         read_checked(text.encode(), SCHEMA)
 
 

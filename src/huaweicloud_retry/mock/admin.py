@@ -13,10 +13,11 @@ from .faults import Faults, check_faults
 from .journal import Journal
 from .state import State, read_state
 
+_MAX_AHEAD = 1e9  # seconds, which are 30 years; past the year 9999 dates end
 _CLOCK = jsonschema_rs.Draft202012Validator(
     {
         "type": "object",
-        "properties": {"advance": {"type": "number", "minimum": 0, "maximum": 1e9}},
+        "properties": {"advance": {"type": "number", "minimum": 0, "maximum": _MAX_AHEAD}},
         "required": ["advance"],
         "additionalProperties": False,
     }
@@ -86,8 +87,11 @@ class Admin:
     def _advance_clock(self, body: bytes) -> Answer:
         asked = read_json(body)
         if violations(_CLOCK, asked):
-            raise UnreadableError('must read {"advance": SECONDS}, from 0 to 1e9')
-        self._state.clock.ahead += cast("dict[str, float]", asked)["advance"]
+            raise UnreadableError('it must read {"advance": SECONDS}, from 0 to 1e9')
+        ahead = self._state.clock.ahead + cast("dict[str, float]", asked)["advance"]
+        if ahead > _MAX_AHEAD:
+            raise UnreadableError("the clock goes 1e9 seconds ahead at most")
+        self._state.clock.ahead = ahead
         return Answer(200, {"seconds_ahead": self._state.clock.ahead})
 
     def _reset(self, _: bytes) -> Answer:

@@ -8,7 +8,7 @@ from huaweicloud_retry.contract import Operation
 from .answer import Answer, Refusal
 
 # `Prefer: code=404, example=NAME`, as Prism's users know it; other preferences are ignored, as RFC 7240 asks.
-_PREFERENCE = re.compile(r"""(?:^|[,;\s])\s*(code|example)\s*=\s*"?([^",;\s]+)""", re.IGNORECASE)
+_PREFERENCE = re.compile(r"""\s*([^=,;\s]+)\s*(?:=\s*("[^"]*"|[^,;\s]*))?\s*(?:[,;]|\s|$)""")
 
 
 def shown(operation: Operation, status: int | None = None, name: str | None = None) -> Answer:
@@ -28,11 +28,14 @@ def preferred(operation: Operation, prefer: str) -> Answer | None:
     Raises:
         Refusal: the spec has no such status or example.
     """
-    wishes = {name.lower(): value for name, value in _PREFERENCE.findall(prefer)}
-    if not wishes:
+    wishes: dict[str, str] = {}
+    for name, value in _PREFERENCE.findall(prefer):
+        if value:
+            wishes.setdefault(name.lower(), value.strip('"'))  # the first of a name counts
+    code = wishes.get("code")
+    if code is None and "example" not in wishes:
         return None
-    code: str | None = wishes.get("code")
-    if code is not None and not re.fullmatch("[1-5][0-9][0-9]", code):
+    if code is not None and not re.fullmatch("[0-9]{3}", code):
         raise Refusal(400, "APIGW.0201", "Bad request: header Prefer: the code must be a status, such as code=503")
     try:
         return shown(operation, int(code) if code else None, wishes.get("example"))

@@ -1,12 +1,23 @@
 """Misbehaviour on demand: which request meets which fault. What the faults are: faults.schema.yaml beside this file."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any, Literal, TypeAlias, cast
 
 from huaweicloud_retry.contract import Contract, Operation
-from huaweicloud_retry.parsing import Json, UnreadableError, pointer, read_checked, read_yaml, violations
+from huaweicloud_retry.parsing import (
+    Json,
+    UnreadableError,
+    Violation,
+    pointer,
+    read_checked,
+    read_yaml,
+    violations,
+    whole_numbers,
+)
 
 from . import iam
 from .answer import Answer, Refusal
@@ -105,18 +116,18 @@ def check_faults(contract: Contract, value: Json) -> list[Description]:
         UnreadableError: with a JSON pointer and the reason.
     """
     value = value if isinstance(value, list) else [value]
-    for path, what in violations(validator(_SCHEMA), value):
+    for path, what, _ in violations(validator(_SCHEMA), value) or _senseless(contract, value):
         raise UnreadableError(f"{pointer(path) or '/'}: {what}")
-    return _known(contract, cast("list[Description]", value))
+    return cast("list[Description]", whole_numbers(value))
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[Description]:
     """Read a file of faults.
 
     Raises:
-        UnreadableError: with the line, or a JSON pointer, and the reason.
+        UnreadableError: with the line and the reason.
     """
-    return _known(contract, cast("list[Description]", read_checked(raw, validator(_SCHEMA))))
+    return cast("list[Description]", read_checked(raw, validator(_SCHEMA), partial(_senseless, contract)))
 
 
 def parse_fault(contract: Contract, text: str) -> Description:
@@ -125,24 +136,41 @@ def parse_fault(contract: Contract, text: str) -> Description:
     Raises:
         UnreadableError: with the reason.
     """
-    fields = [field.partition("=") for field in text.split(",")]
-    if any(not (name and equals) for name, equals, _ in fields):
-        raise UnreadableError("must read NAME=VALUE,NAME=VALUE")
-    (fault,) = check_faults(contract, {name: read_yaml(value.encode()) for name, _, value in fields})
+    given: dict[str, Json] = {}
+    for field in re.split(",(?=[^, ]*=)", text):  # a date has a comma too
+        name, equals, value = field.partition("=")
+        if not (name and equals):
+            raise UnreadableError("must read NAME=VALUE,NAME=VALUE")
+        if name in given:
+            raise UnreadableError(f"/{name}: is given twice")
+        given[name] = read_yaml(value.encode(errors="surrogateescape"))
+    try:
+        (fault,) = check_faults(contract, given)
+    except UnreadableError as error:
+        raise UnreadableError(str(error).removeprefix("/0").removeprefix(": ")) from error
     return fault
 
 
-def _known(contract: Contract, faults: list[Description]) -> list[Description]:
-    """Refuse operations and examples that the contract does not have."""
-    for index, given in enumerate(faults):
+def _senseless(contract: Contract, faults: Any) -> Iterator[Violation]:
+    """Find what the schema cannot say: contradictions, and what the contract does not have."""
+    for index, given in enumerate(cast("list[Description]", faults)):
+        ways = [way for way in ("close", "status", "reply") if way in given]
+        status = given.get("status", 0)
+        if len(ways) > 1:
+            yield Violation([index, ways[1]], f"not together with {ways[0]}")
+        if not ways and "delay" not in given:
+            yield Violation([index], "it needs one of close, status, reply and delay")
+        if given.get("acted") and (status in {501, 503, 505} or 400 <= status < 499):  # noqa: PLR2004 - see the schema
+            yield Violation([index, "acted"], f"a {status} says that nothing was run")
+        if "seconds" in given and given["reply"] != "drip":
+            yield Violation([index, "seconds"], "only a drip takes any")
         asked = given.get("operation")
         having = [operation for operation in contract.operations if asked in {None, operation.id}]
         if not having and asked != iam.OPERATION:
             ids = ", ".join([*(operation.id for operation in contract.operations), iam.OPERATION])
-            raise UnreadableError(f"/{index}/operation: there is no {asked}; there are {ids}")
-        if "example" in given and (why := _no_example(having, given["status"], given["example"])):
-            raise UnreadableError(f"/{index}/example: {why}")
-    return faults
+            yield Violation([index, "operation"], f"there is no {asked}; there are {ids}")
+        if "example" in given and (why := _no_example(having, int(status), given["example"])):
+            yield Violation([index, "example"], why)
 
 
 def _no_example(operations: Iterable[Operation], status: int, name: str) -> str | None:

@@ -86,8 +86,9 @@ def _wrong_signature(  # noqa: PLR0911 - a way out for each reason
     except ValueError:
         return "X-Sdk-Date must read like 20200608T023900Z"
     if abs(skew) > MAX_SKEW:
-        return f"the signature has expired: X-Sdk-Date is {date}, and the mock's clock says {now:{signing.DATE_FORMAT}}"
-    signed = {name: headers[name] for name in names}
+        return f"the signature has expired: X-Sdk-Date is {date}, and this machine's clock says {now:{signing.DATE_FORMAT}}"
+    # Signed is what was sent, and the official SDK sends UTF-8.
+    signed = {name: headers[name].encode("latin-1").decode(errors="surrogateescape") for name in names}
     canonical = signing.canonical_request(request.method, request.target, signed, request.body)
     security_token = headers.get("x-security-token")
     if hmac.compare_digest(signing.authorization(found["access_key"], key.secret_key, canonical, date), value):

@@ -104,11 +104,11 @@ def create_token(
         return _error(400, "The request body is invalid: Content-Type must be application/json;charset=utf8.")
     try:
         asked: Any = read_json(body)
-        wrong = violations(validator("iam.schema.yaml"), asked)
+        wrong = violations(validator("iam.schema.yaml", secrets=True), asked)
     except UnreadableError as error:
         return _error(400, f"The request body is invalid: it {error}.")
     if wrong:
-        reasons = "; ".join(f"{pointer(path) or 'the whole'}: {what}" for path, what in wrong)
+        reasons = "; ".join(f"{pointer(path) or 'the whole'}: {what}" for path, what, _ in wrong)
         return _error(400, f"The request body is invalid: {reasons}")
     auth = asked["auth"]
     who = auth["identity"]["password"]["user"]

@@ -5,14 +5,19 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote
 
+from huaweicloud_retry import signing
 from huaweicloud_retry.parsing import Json, UnreadableError, read_json, shorten
 
 KEPT = 10_000  # entries; older ones are dropped, so that memory does not grow
 _MAX_KEPT = 4096  # bytes, of a body and of all that stands before it; a larger one is not kept
-_SECRET = re.compile(r"auth|token|secret|passw|credential|signature|cookie|api-?key|access-?key", re.IGNORECASE)
-_SIGNATURE = re.compile(r"(?<=Signature=)[^,\s]+")
+_MAX_HEADERS = 64  # more are not kept: many small ones take far more memory than bytes
+_SECRET = re.compile(
+    r"auth|token|secret|passw|pwd|credential|signature|cookie|api[-_]?key|access[-_]?key|\bsk\b", re.IGNORECASE
+)
+_OPEN = {"id", "methods", "name"}  # what IAM's request has beside the password, in objects named auth and password
+_SIGNED = re.compile(rf"({signing.ALGORITHM} Access=[\w-]+, SignedHeaders=[\w;-]+, Signature=)[0-9a-f]{{64}}")
 _MASK = "***"
 
 
@@ -46,7 +51,7 @@ class Entry(NamedTuple):
             return "accepted"
         if self.status is None:
             return "unanswered"
-        return "refused" if self.status >= 400 else "example"  # noqa: PLR2004 - where errors begin in HTTP
+        return "refused" if self.status >= 300 else "example"  # noqa: PLR2004 - where success ends in HTTP
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/journal shows."""
@@ -55,7 +60,7 @@ class Entry(NamedTuple):
             "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds"),
             "method": self.method,
             "path": self.path,
-            "query": urlencode([(n, _masked(n, v)) for n, v in parse_qsl(self.query, keep_blank_values=True)]),
+            "query": _query(self.query),
             "headers": {name: _masked(name, value) for name, value in self.headers.items()},
             "body": _body(self.body),
             "request_id": self.request_id,
@@ -84,7 +89,7 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Write one down."""
         self.count = entry.number
-        if entry.size > _MAX_KEPT:
+        if entry.size > _MAX_KEPT or len(entry.headers) > _MAX_HEADERS:
             entry = entry._replace(path=shorten(entry.path), query="", headers={})
         if len(entry.body) > _MAX_KEPT:
             entry = entry._replace(body=b"")
@@ -100,23 +105,32 @@ class Journal:
 
 
 def _masked(name: str, value: str) -> str:
-    if name == "authorization" and value.startswith("SDK-HMAC-SHA256 "):
-        return _SIGNATURE.sub(_MASK, value)  # which headers were signed is worth seeing
+    if name == "authorization" and (signed := _SIGNED.fullmatch(value)):
+        return signed[1] + _MASK  # which headers were signed is worth seeing
+    if name == "referer":
+        return value.partition("?")[0]
     return _MASK if _SECRET.search(name) else value
+
+
+def _query(query: str) -> str:
+    parts = re.split("([&;])", query)
+    return "".join(f"{part.partition('=')[0]}={_MASK}" if _SECRET.search(unquote(part)) else part for part in parts)
 
 
 def _body(body: bytes) -> Json:
     try:
         return _without_secrets(read_json(body)) if body else None
-    except UnreadableError:  # so that it cannot be searched for secrets
-        return f"<{len(body)} bytes, not JSON>"
+    except (UnreadableError, RecursionError):  # so that it cannot be searched for secrets
+        return f"<{len(body)} bytes, not readable as JSON>"
 
 
-def _without_secrets(value: Json) -> Json:
+def _without_secrets(value: Json, *, secret: bool = False) -> Json:
+    """Mask what has a name that secrets have, or stands within something that has one."""
     if isinstance(value, dict):
-        # The one secret of IAM's request is a string; its parents are objects with names like it.
         return {
-            name: _MASK if _SECRET.search(name) and isinstance(part, str) else _without_secrets(part)
+            name: _without_secrets(part, secret=name not in _OPEN and (secret or _SECRET.search(name) is not None))
             for name, part in value.items()
         }
-    return [_without_secrets(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_secrets(part, secret=secret) for part in value]
+    return _MASK if secret and value is not None else value

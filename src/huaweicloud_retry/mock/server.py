@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,18 +12,24 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from huaweicloud_retry.contract import Contract, SpecError
-from huaweicloud_retry.parsing import UnreadableError
+from huaweicloud_retry.parsing import UnreadableError, one_line
 
 from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .state import State, read_state
 from .wire import TRANSPORT
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+logger = logging.getLogger("huaweicloud_retry.mock")
 
 T = TypeVar("T")
 
@@ -103,7 +110,7 @@ def serve(  # noqa: PLR0913 - the options of the command
         try:
             waiting.append(parse_fault(contract, text))
         except UnreadableError as error:
-            raise StartError(f"--fault {text}: {error}") from error
+            raise StartError(f"--fault {one_line(text)}: {error}") from error
     app = App(contract, known, Faults(waiting, seed), delay=delay, admin=admin)
     try:
         sock = listen(host, port)
@@ -179,15 +186,61 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's own, but it writes less often, hands the connection to the application, and refuses in JSON what is not HTTP."""
+    """uvicorn's own, with a few things more.
+
+    It writes less often. It hands the connection to the application. It tells the request under way of the connection's
+    end even if another one waits behind it. It reads the body beside an offer to upgrade to another protocol, which
+    uvicorn declines as well, but loses the body (https://github.com/Kludex/uvicorn/issues/2722). It refuses in JSON what
+    is not HTTP.
+    """
+
+    _under_way: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
         self.transport = _Gathering(transport, self.loop)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._under_way and not self._under_way.response_complete:
+            self._under_way.disconnected = True
+            self._under_way.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if self.parser.get_method() == b"CONNECT":
+                self.send_400_response("this is no proxy.")
+            else:
+                self._go_on_without_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            logger.info("what is not HTTP: 400")
+            self.send_400_response("Invalid HTTP request received.")
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item] # more than uvicorn knows of
+
+    def on_headers_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the request once more, without the offer, which makes httptools stop at the end of the headers."""
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
+        lines += [b": ".join(header) for header in self.headers if header[0] not in {b"upgrade", b"connection"}]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         content = json.dumps({"error_code": "APIGW.0201", "error_msg": f"Bad request: {msg}"}).encode()

@@ -9,12 +9,12 @@ of two simultaneous retries exactly one is accepted.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from huaweicloud_retry.parsing import Json, UnreadableError, read_checked, read_yaml
+from huaweicloud_retry.parsing import Json, Violation, read_checked, read_yaml
 
 from .answer import Refusal, some
 from .data import data, validator
@@ -245,17 +245,20 @@ def read_state(raw: bytes) -> Description:
     Raises:
         UnreadableError: with the line and the reason.
     """
-    described = cast("Description", read_checked(raw, validator("state.schema.yaml")))
+    name = "state.schema.yaml"
+    hidden = "credentials", validator(name, secrets=True)
+    return cast("Description", read_checked(raw, validator(name), _records_of_two_tasks, hidden))
+
+
+def _records_of_two_tasks(described: Description) -> Iterator[Violation]:
     for project_id, project in described["projects"].items():
         task_of: dict[str, str] = {}
         for task_id, task in project.get("script_tasks", {}).items():
             for record_id in task["records"]:
                 other = task_of.setdefault(record_id, task_id)
                 if other != task_id:
-                    raise UnreadableError(
-                        f"/projects/{project_id}: record {record_id} belongs to task {other} and to task {task_id}"
-                    )
-    return described
+                    path = ["projects", project_id, "script_tasks", task_id, "records", record_id]
+                    yield Violation(path, f"this record belongs to task {other} already")
 
 
 @cache

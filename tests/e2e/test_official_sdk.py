@@ -1,0 +1,180 @@
+"""The official SDK, unchanged, as a client of the mock; and its signer as a second opinion on ours."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from huaweicloudsdkcore.sdk_request import SdkRequest  # type: ignore[import-untyped] # it has no types
+from huaweicloudsdkcore.signer.signer import Signer  # type: ignore[import-untyped] # it has no types
+
+from huaweicloud_retry import AkSkAuth
+from huaweicloud_retry.mock import running
+from huaweicloud_retry.signing import authorization, canonical_request
+
+ODD = "é 1%2~+&?#;'引"  # every kind of character that a segment of a path has to encode, but for the slash
+STATE = {
+    "projects": {
+        "demo-project": {
+            "engines": {
+                id_: {"name": "cse-1", "jobs": [{"id": 7, "status": "Error"}]} for id_ in ("engine", ODD, "a/b")
+            },
+            "script_tasks": {"task": {"records": {"record": {"status": "FAILED"}, ODD: {"status": "FAILED"}}}},
+        }
+    }
+}
+# In a process of its own: the SDK takes seconds to import, warns, and writes into the home of its user.
+SCRIPT = """
+import importlib, json, sys
+met = []
+sys.addaudithook(lambda event, args: met.append(args[1]) if event == "socket.connect" else
+                 met.append(args[0]) if event == "socket.getaddrinfo" else None)
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
+url, package, client, method, request, body, calls = json.loads(sys.argv[1])
+sdk = importlib.import_module(package)
+came = {}
+for name, (sk, project, arguments, content) in calls.items():
+    built = getattr(sdk, client).new_builder().with_credentials(BasicCredentials("mock-ak", sk, project))
+    try:
+        asked = getattr(sdk, request)(**arguments, body=getattr(sdk, body)(**content))
+        came[name] = getattr(built.with_endpoints([url]).build(), method)(asked).to_json_object()
+    except ClientRequestException as error:
+        came[name] = [error.status_code, error.error_code, error.error_msg, str(error)]
+print(json.dumps({"came": came, "met": met}))
+"""
+RETRY = {"action": "Retry"}
+
+
+def sdk(home: Path, url: str, *arguments: Any) -> Any:
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps([url, *arguments])],
+        capture_output=True,
+        check=False,
+        env={**environment, "HOME": str(home)},
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    result = json.loads(ran.stdout)
+    assert {str(met) for met in result["met"]} == {"127.0.0.1", str(["127.0.0.1", httpx.URL(url).port])}
+    assert [file.name for file in home.rglob("*") if file.is_file()] == ["application_id"]
+    return result["came"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    state = tmp_path_factory.mktemp("state") / "state.yaml"
+    state.write_text(json.dumps(STATE), encoding="utf-8")
+    with running(state=state) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cse(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    def call(engine_id: str, sk: str = "mock-sk", **arguments: str) -> list[Any]:
+        return [sk, "demo-project", {"engine_id": engine_id, **arguments}, RETRY]
+
+    calls = {
+        "retry": call("engine", x_enterprise_project_id="0"),
+        "again": call("engine"),
+        "unknown": call("nope"),
+        "odd": call(ODD),
+        "slash": call("a/b"),
+        "wrong": call("engine", sk="s3cret-but-wrong"),
+    }
+    names = ("huaweicloudsdkcse.v1", "CseClient", "retry_engine", "RetryEngineRequest", "EngineAdditionalActionReq")
+    return sdk(tmp_path_factory.mktemp("home"), url, *names, calls)
+
+
+@pytest.fixture(scope="module")
+def workspace(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    calls = {
+        "retry": ["mock-sk", "demo-project", {}, {"record_id": "record"}],
+        "again": ["mock-sk", "demo-project", {}, {"record_id": "record"}],
+        "unknown": ["mock-sk", "demo-project", {}, {"task_id": "nope"}],
+        "odd": ["mock-sk", "demo-project", {}, {"record_id": ODD, "task_id": "task"}],
+        "no project": ["mock-sk", "nope ~%", {}, {"task_id": "task"}],
+        "no ASCII": ["mock-sk", "é", {}, {"task_id": "task"}],  # in the path, and in X-Project-Id
+    }
+    names = ("WorkspaceClient", "retry_script_execution", "RetryScriptExecutionRequest", "RetryScriptExecutionReq")
+    return sdk(tmp_path_factory.mktemp("home"), url, "huaweicloudsdkworkspace.v2", *names, calls)
+
+
+def test_it_retries_an_engine_and_then_there_is_nothing_to_retry(cse: Any) -> None:
+    assert cse["retry"] == {"id": "engine", "name": "cse-1", "jobId": 7}
+    says = "The engine has no failed job to retry: job 7 is Executing."
+    assert cse["again"][:3] == [400, "SVCSTG.00501149", says]
+
+
+def test_it_retries_a_script_and_then_there_is_nothing_to_retry(workspace: Any) -> None:
+    assert workspace["retry"] == {"task_id": "task"}
+    says = "The parameter is invalid: nothing to retry: record record is RUNNING."
+    assert workspace["again"][:3] == [400, "WKS.00211102", says]
+
+
+def test_what_is_unknown(cse: Any, workspace: Any) -> None:
+    assert cse["unknown"][:2] == [400, "SVCSTG.00501116"]
+    assert workspace["unknown"][:2] == [404, "WKS.00211902"]
+
+
+@pytest.mark.parametrize("project", ["no project", "no ASCII"])
+def test_an_unknown_project_is_not_called_a_wrong_signature(workspace: Any, project: str) -> None:
+    assert workspace[project][:2] == [403, "APIGW.0310"]
+
+
+def test_ids_of_characters_that_are_percent_encoded(cse: Any, workspace: Any) -> None:
+    assert cse["odd"] == {"id": ODD, "name": "cse-1", "jobId": 7}
+    assert workspace["odd"] == {"task_id": "task"}
+
+
+def test_a_wrong_secret_key_is_shown_the_canonical_request_and_no_secret(cse: Any) -> None:
+    status, code, says, text = cse["wrong"]
+    assert (status, code) == (401, "APIGW.0301")
+    assert "|/v2/demo-project/enginemgr/engines/engine/actions/||" in says
+    assert says.startswith("Incorrect IAM authentication information: the signature is not that of the canonical requ")
+    assert "s3cret" not in text
+
+
+def test_an_id_with_a_slash_is_signed_by_the_sdk_as_two_segments_but_by_us_as_it_is_sent(url: str, cse: Any) -> None:
+    path = "/v2/demo-project/enginemgr/engines/a%2Fb/actions"
+    status, code, says, _ = cse["slash"]
+    assert (status, code) == (401, "APIGW.0301")
+    assert f"PUT|{path}/||" in says  # what was sent, and what the mock therefore expects to be signed
+    sent = SdkRequest("PUT", "http", "host", path, query_params=[], header_params={})
+    assert Signer(SimpleNamespace(ak="ak", sk="sk"))._process_canonical_uri(sent) == f"{path}/".replace("%2F", "/")
+    ours = httpx.put(url + path, auth=AkSkAuth("mock-ak", "mock-sk"), json=RETRY, trust_env=False)
+    assert (ours.status_code, ours.json()["id"]) == (200, "a/b")
+
+
+def test_2000_random_requests_have_the_signature_that_the_sdk_gives_them() -> None:
+    chance = random.Random(20200608)
+    alphabet = "aZ09-._~ +&=?#%;:@!$'()*,/\\\"<>[]{}|^`\t\0éß一😀\u202e"
+
+    def text(least: int, letters: str = alphabet) -> str:
+        return "".join(chance.choices(letters, k=chance.randint(least, 6)))
+
+    for _ in range(2000):
+        method = chance.choice(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
+        path = "".join(f"/{quote(text(0, alphabet.replace('/', '')), safe='')}" for _ in range(chance.randint(1, 5)))
+        query = [(text(0), text(0)) for _ in range(chance.randint(0, 4))]
+        query += [(name, text(0)) for name, _ in query[:2]]  # repeated
+        headers = {"Host": "cse.test", "X-Sdk-Date": f"20200608T0239{chance.randint(10, 59)}Z"}
+        headers |= {f"X-{text(1, 'aBc-9')}-{i}": text(0, "aZ \té一,;:=") for i in range(chance.randint(0, 4))}
+        headers |= chance.choice([{}, {"Content-Type": "application/json"}, {"content-type": "application/json;x=y"}])
+        body = text(0).encode() * chance.randint(0, 3)
+        sdks = SdkRequest(method, "https", "cse.test", path, "", list(query), dict(headers), body)
+        theirs = Signer(SimpleNamespace(ak="AK", sk="SK")).sign(sdks).header_params["Authorization"]
+        chance.shuffle(query)
+        target = path + "?" * bool(query) + "&".join(f"{quote(n, safe='')}={quote(v, safe='')}" for n, v in query)
+        canonical = canonical_request(method, target, headers, body)
+        ours = authorization("AK", "SK", canonical, headers["X-Sdk-Date"])
+        assert ours == theirs, (method, target, headers, body)
