@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -59,8 +60,7 @@ class Problem:
         return f"{self.where}: {self.what}"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRequest:
+class CheckedRequest(NamedTuple):
     """What came of checking a request."""
 
     problems: list[Problem]
@@ -84,9 +84,20 @@ class _Parameter:
 
     def check(self, texts: Sequence[str]) -> list[Problem]:
         """Check the values given: none, one, or for a query parameter any number."""
+        # Nearly always there is nothing to put into words.
+        if not texts and not self.required:
+            return []
+        if len(texts) == 1 and self._takes(texts[0]):
+            return []
+        return self._explain(texts)
+
+    def _takes(self, text: str) -> bool:
+        return "string" in self.types and text != "" and text.isascii() and self.validator.is_valid(text)
+
+    def _explain(self, texts: Sequence[str]) -> list[Problem]:
         where = f"{self.location} {self.name}"
         if not texts:
-            return [Problem(where, "is missing")] if self.required else []
+            return [Problem(where, "is missing")]
         if not is_unicode("".join(texts)):
             return [Problem(where, "is not UTF-8 once percent-decoded", malformed=True)]
         if "array" in self.types:
@@ -182,7 +193,7 @@ class Operation:
             headers: in any case.
             body: the bytes as sent; `b""` for none.
         """
-        lower = {name.lower(): value for name, value in headers.items()}
+        lower = _in_small_letters(headers)
         asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape") if query else []
         problems: list[Problem] = []
         for parameter in self._parameters:
@@ -205,7 +216,7 @@ class Operation:
         response = self._response(status)
         if response is None:
             return [Problem("status", f"{status} is not documented; documented are {', '.join(self._responses)}")]
-        lower = {name.lower(): value for name, value in headers.items()}
+        lower = _in_small_letters(headers)
         problems = [p for header in response.headers for p in header.check(_header(lower, header.name))]
         if response.content:
             problems += response.content.check(lower.get("content-type"), body)[1]
@@ -245,8 +256,7 @@ class Operation:
         return exact or self._responses.get(f"{status // 100}XX") or self._responses.get("default")
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A path and method that the spec has."""
 
     operation: Operation
@@ -339,8 +349,9 @@ class Contract:
             if found := route.pattern.fullmatch(raw_path):
                 for operation in route.operations:
                     if operation.method == method:
-                        texts = (unquote(text, errors="surrogateescape") for text in found.groups())
-                        return Match(operation, dict(zip(route.names, texts, strict=True)))
+                        texts = zip(route.names, found.groups(), strict=True)
+                        params = {n: unquote(t, errors="surrogateescape") if "%" in t else t for n, t in texts}
+                        return Match(operation, params)
                 others += route.operations
         return WrongMethod(tuple(others)) if others else None
 
@@ -541,6 +552,10 @@ def _problems(where: str, validator: jsonschema_rs.Draft202012Validator, value: 
         return [Problem(where, str(error), malformed=True)]
 
 
+def _in_small_letters(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return headers if all(map(str.islower, headers)) else {name.lower(): value for name, value in headers.items()}
+
+
 def _header(lower: Mapping[str, str], name: str) -> list[str]:
     value = lower.get(name.lower())
     return [] if value is None else [value]
@@ -550,6 +565,7 @@ def _is_json(media_type: str) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
+@lru_cache(maxsize=100)  # there are few, and each comes with every request
 def _media_type(content_type: str) -> tuple[str, str]:
     """Split a Content-Type into media type and charset (UTF-8 where none is named), in small letters."""
     media_type, *parameters = content_type.lower().split(";")

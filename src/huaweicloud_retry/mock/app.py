@@ -6,8 +6,7 @@ Whatever step refuses raises a Refusal, which becomes the error body of the spec
 
 import json
 import logging
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from random import Random
 
 from huaweicloud_retry.contract import Contract, Match, Operation, Problem, WrongMethod
@@ -19,10 +18,12 @@ from .docs import CONTENT_SECURITY_POLICY, Docs
 from .examples import preferred, successful
 from .faults import Fault, Faults
 from .handlers import HANDLERS
-from .journal import Entry, Journal
+from .journal import Journal
 from .request import Request
 from .state import State
 from .wire import Encoded, Receive, Scope, Send, Wire
+
+_encode = json.JSONEncoder(check_circular=False).encode  # nothing here can be, and the check takes a while
 
 logger = logging.getLogger("huaweicloud_retry.mock")
 
@@ -150,35 +151,25 @@ class App:
     def _write_down(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
         unsent = answer is None or request.gave_up or (fault and (fault.close or fault.reply == "not-http"))
         sent = None if unsent else answer
-        entry = Entry(
-            number=self._journal.count + 1,
-            time=time.time(),
-            method=request.method,
-            path=request.path,
-            query=request.query,
-            headers=request.headers,
-            body=request.body,
-            size=request.size,
-            request_id=request.id,
-            operation=request.operation,
-            status=sent.status if sent else None,
-            error_code=_error_code(sent) if sent else None,
-            acted=answer is not None and answer.acted,
-            fault=fault.given if fault else None,
-        )
-        self._journal.add(entry)
+        status, error_code = (sent.status, _error_code(sent)) if sent else (None, None)
+        acted = answer is not None and answer.acted
+        entry = self._journal.add(request, status, error_code, fault.given if fault else None, acted=acted)
         if logger.isEnabledFor(logging.INFO):
             came = f"{entry.status or 'no answer'} {entry.error_code or ''}".rstrip()
             by = " by a fault" if fault else ""
-            logger.info("%s %s: %s%s, %s", entry.method, entry.path, came, by, entry.outcome)
+            logger.info("%s %s: %s%s, %s", request.method, request.path, came, by, entry.outcome)
 
 
 def _page(request: Request, content_type: str, content: bytes) -> Encoded:
     if request.method != "GET":
         raise Refusal(405, "MOCK.405", f"{request.path} has only GET.", headers={"Allow": "GET"})
-    headers = {"Content-Type": content_type, "Content-Length": str(len(content))}
-    headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return Encoded(200, _headers(request, headers), content)
+    headers = {
+        "x-request-id": request.id,
+        "content-type": content_type,
+        "content-length": str(len(content)),
+        "content-security-policy": CONTENT_SECURITY_POLICY,
+    }
+    return Encoded(200, [(name.encode(), value.encode()) for name, value in headers.items()], content)
 
 
 def _error_code(answer: Answer) -> str | None:
@@ -198,14 +189,12 @@ def _first(own: dict[str, tuple[str, str]], operations: Iterable[Operation], els
 
 
 def _encoded(request: Request, answer: Answer) -> Encoded:
+    headers = [(b"x-request-id", request.id.encode())]
+    for name, value in answer.headers.items():
+        if name.lower() != "x-request-id":  # the spec's examples may show one, but this request has its own
+            headers.append((name.lower().encode(), value.encode()))
     if answer.body is None or answer.status == 304:  # noqa: PLR2004 - which has none in HTTP, whatever a fault says
-        return Encoded(answer.status, _headers(request, answer.headers), b"")
-    content = json.dumps(answer.body).encode()
-    own = {"content-type": "application/json", "content-length": str(len(content))}
-    return Encoded(answer.status, _headers(request, {**answer.headers, **own}), content)
-
-
-def _headers(request: Request, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    # The spec's examples may show an X-Request-Id; this request has its own.
-    own = {name.lower(): value for name, value in headers.items()} | {"x-request-id": request.id}
-    return [(name.encode(), value.encode()) for name, value in own.items()]
+        return Encoded(answer.status, headers, b"")
+    content = _encode(answer.body).encode()
+    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    return Encoded(answer.status, headers, content)

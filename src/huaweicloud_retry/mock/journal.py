@@ -1,14 +1,16 @@
 """What was asked of the mock and what came of it, secrets masked."""
 
 import re
+import time
 from collections import deque
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from huaweicloud_retry import signing
 from huaweicloud_retry.parsing import Json, UnreadableError, read_json, shorten
+
+from .request import Request
 
 KEPT = 10_000  # entries; older ones are dropped, so that memory does not grow
 _MAX_KEPT = 4096  # bytes, of a body and of all that stands before it; a larger one is not kept
@@ -28,15 +30,7 @@ class Entry(NamedTuple):
     """From 1; a reset begins again."""
     time: float
     """Seconds since the epoch, by the machine's clock."""
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    size: int
-    """Bytes of path, query and headers."""
-    request_id: str
-    operation: str | None
+    request: Request
     status: int | None
     """None: no answer was sent."""
     error_code: str | None
@@ -55,16 +49,17 @@ class Entry(NamedTuple):
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/journal shows."""
+        request = self.request
         return {
             "number": self.number,
             "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds"),
-            "method": self.method,
-            "path": self.path,
-            "query": _query(self.query),
-            "headers": {name: _masked(name, value) for name, value in self.headers.items()},
-            "body": _body(self.body),
-            "request_id": self.request_id,
-            "operation": self.operation,
+            "method": request.method,
+            "path": request.path,
+            "query": _query(request.query),
+            "headers": {name: _masked(name, value) for name, value in request.headers.items()},
+            "body": _body(request.body),
+            "request_id": request.id,
+            "operation": request.operation,
             "outcome": self.outcome,
             "acted": self.acted,
             "status": self.status,
@@ -86,14 +81,24 @@ class Journal:
         self._entries.clear()
         self.count = 0
 
-    def add(self, entry: Entry) -> None:
-        """Write one down."""
-        self.count = entry.number
-        if entry.size > _MAX_KEPT or len(entry.headers) > _MAX_HEADERS:
-            entry = entry._replace(path=shorten(entry.path), query="", headers={})
-        if len(entry.body) > _MAX_KEPT:
-            entry = entry._replace(body=b"")
+    def add(
+        self,
+        request: Request,
+        status: int | None,
+        error_code: str | None,
+        fault: dict[str, Json] | None,
+        *,
+        acted: bool,
+    ) -> Entry:
+        """Write down a request that is done with; what is large about it is dropped."""
+        if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
+            request.path, request.query, request.headers = shorten(request.path), "", {}
+        if len(request.body) > _MAX_KEPT:
+            request.body = b""
+        self.count += 1
+        entry = Entry(self.count, time.time(), request, status, error_code, acted, fault)
         self._entries.append(entry)
+        return entry
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/journal shows."""
