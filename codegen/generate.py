@@ -69,6 +69,12 @@ print(json.dumps(failures))
 """
 
 
+SERVERS = '''"""Where the services are: for each, by its tag in small letters, the URL and the values of `{region}` in it."""
+
+from typing import Final
+'''
+
+
 class Operation(NamedTuple):
     """An operation of the spec, and the files that must come of it."""
 
@@ -190,6 +196,25 @@ def finish(package: Path) -> None:
         module.write_text(text, "utf-8", newline="\n")
 
 
+def servers_module(spec: Document, operations: list[Operation]) -> str:
+    """The hosts of each service, which no template gets to see. A service is a tag, and has the same hosts throughout."""
+    servers: dict[str, tuple[str, list[str]]] = {}
+    problems: list[str] = []
+    for operation in operations:
+        _, path, method = operation.place
+        item = spec.root["paths"][path]
+        server = (item[method].get("servers") or item.get("servers") or spec.root.get("servers") or [{"url": "/"}])[0]
+        host = server["url"], server.get("variables", {}).get("region", {}).get("enum", [])
+        for tag in item[method].get("tags", ()):
+            if servers.setdefault(tag.lower(), host) != host:
+                problems.append(spec.at(operation.place, f"{operation.title} has other servers than the rest of {tag}"))
+    refuse(problems)
+    return f"""{SERVERS}
+
+SERVERS: Final[dict[str, tuple[str, list[str]]]] = {servers!r}
+"""
+
+
 def run(*arguments: str, cwd: Path) -> tuple[int, str]:
     """A Python child that no setting of the user's reaches; -I keeps those of Python away."""
     import subprocess
@@ -206,7 +231,7 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
 
     made = read_tree(package)
     wanted = {file: operation for operation in operations for file in operation.files}
-    known = {"__init__.py", "client.py", "errors.py", "types.py", "py.typed", "api/__init__.py", *wanted}
+    known = {"__init__.py", "client.py", "errors.py", "servers.py", "types.py", "py.typed", "api/__init__.py", *wanted}
     known.update(f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted)
     for file in wanted.keys() - made:
         yield spec.at(wanted[file].place, f"the generator left out {wanted[file].title}: no {file}")
@@ -266,6 +291,7 @@ def make_client(scratch: Path) -> tuple[list[Operation], Path, Tree]:
     package, errors = generate(spec, config, scratch)
     refuse(generator_problems(spec, errors))
     finish(package)
+    (package / "servers.py").write_text(servers_module(spec, operations), "utf-8", newline="\n")
     refuse(module_problems(spec, operations, package))
     format_code(package)
     refuse(import_problems(spec, operations, package))
