@@ -57,9 +57,11 @@ class APIError(Exception):
     Attributes:
         outcome_unknown: True if the service may have acted on the request although no answer says so. Then look at
             the task or job before sending the request again. False: it surely did not act.
+        attempts: How often the request was sent, or tried to be; more than once only by a client that was told to.
     """
 
     outcome_unknown: bool = True
+    attempts: int = 1
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -95,6 +97,7 @@ class APIStatusError(APIError):
     def __init__(self, response: Response[Any]) -> None:
         super().__init__(response)
         self.response = response
+        self.attempts = response.attempts
         self.status_code: int = response.status_code
         body = _read(response.content)
         # IAM and older pages: {"error": {"code", "message", "title"}}, {"errorCode", "errorMessage"}
@@ -174,6 +177,7 @@ class APIResponseValidationError(APIError):
     def __init__(self, response: Response[Any]) -> None:
         super().__init__(response)
         self.response = response
+        self.attempts = response.attempts
         self.status_code: int = response.status_code
         self.problem = str(response.problem)
         self.request_id: str | None = response.headers.get("X-Request-Id")

@@ -82,6 +82,7 @@ class Response(Generic[T]):
         content: The body; at most the first mebibyte of it.
         parsed: The model of a 2xx answer that keeps the contract, else None.
         problem: What a 2xx answer does that the contract does not allow, or why its body could not be read; else None.
+        attempts: How often the request was sent to get it; more than once only by a client that was told to.
     """
 
     status_code: int
@@ -89,6 +90,7 @@ class Response(Generic[T]):
     content: bytes = attrs.field(repr=lambda content: f"<{len(content)} bytes>")
     parsed: T | None = attrs.field(default=None, repr=_bounded)
     problem: str | None = attrs.field(default=None, repr=_bounded)
+    attempts: int = 1
 
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:
