@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from document import (
     ROOT,
@@ -201,13 +201,12 @@ def servers_module(spec: Document, operations: list[Operation]) -> str:
     servers: dict[str, tuple[str, list[str]]] = {}
     problems: list[str] = []
     for operation in operations:
-        _, path, method = operation.place
-        item = spec.root["paths"][path]
-        server = (item[method].get("servers") or item.get("servers") or spec.root.get("servers") or [{"url": "/"}])[0]
-        host = server["url"], server.get("variables", {}).get("region", {}).get("enum", [])
-        for tag in item[method].get("tags", ()):
-            if servers.setdefault(tag.lower(), host) != host:
-                problems.append(spec.at(operation.place, f"{operation.title} has other servers than the rest of {tag}"))
+        item, own = (spec.find(place)[1] for place in (operation.place[:-1], operation.place))  # $ref or no $ref
+        listed: Any = own.get("servers") or item.get("servers") or spec.root.get("servers") or [{"url": "/"}]
+        host = listed[0]["url"], listed[0].get("variables", {}).get("region", {}).get("enum", [])
+        others = [tag for tag in own.get("tags", ()) if servers.setdefault(tag.lower(), host) != host]
+        reason = f"{operation.title} has other servers than the rest of"
+        problems += [spec.at(operation.place, f"{reason} {tag}") for tag in others]
     refuse(problems)
     return f"""{SERVERS}
 

@@ -29,8 +29,19 @@ PACKAGE = Path("generated/huaweicloud_retry_client")
 STOCK_TEMPLATES = Path(openapi_python_client.__file__).parent / "templates"
 ENDPOINT, MODEL = "codegen/templates/endpoint_module.py.jinja", "codegen/templates/model.py.jinja"
 
+
+def server_of(tag: str) -> dict[str, Any]:
+    """What openapi.yaml says of where a service is, as far as it makes code."""
+    yaml: Any = YAML(typ="safe")
+    for item in yaml.load(ROOT / "openapi.yaml")["paths"].values():
+        if any(tag in operation["tags"] for operation in item.values() if "tags" in operation):
+            return {key: item["servers"][0][key] for key in ("url", "variables")}
+    raise LookupError(tag)
+
+
 JOB = """\
   /v2/{project_id}/enginemgr/jobs/{job_id}:
+    servers: [SERVER]
     post:
       operationId: PokeEngineJob
       tags: [CSE]
@@ -61,7 +72,7 @@ JOB = """\
                   steps:
                     type: array
                     items: { type: object, required: [seconds], properties: { seconds: { type: number } } }
-"""
+""".replace("SERVER", json.dumps(server_of("CSE")))  # JSON is YAML, too
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,7 @@ def test_makes_a_module_for_each_operation_and_nothing_else(made: Project) -> No
             "client.py",
             "errors.py",
             "py.typed",
+            "servers.py",
             "types.py",
         )
     }
@@ -314,6 +326,32 @@ def test_a_removed_operation_is_gone_and_a_renamed_one_has_its_new_name_only(pro
     assert {name for name in project.generated() if "/api/" in name} == {
         f"{PACKAGE.name}/api/{name}"
         for name in ("__init__.py", "workspace/__init__.py", "workspace/run_script_again.py")
+    }
+
+
+SERVERS = "import json; from huaweicloud_retry_client.servers import SERVERS; print(json.dumps(SERVERS))"
+
+
+def test_the_hosts_of_each_service_are_those_of_the_spec(made: Project) -> None:
+    servers = {tag: server_of(tag) for tag in ("Workspace", "CSE")}
+    expected = {tag.lower(): [each["url"], each["variables"]["region"]["enum"]] for tag, each in servers.items()}
+    assert made.python(SERVERS) == expected
+
+
+def test_a_changed_server_changes_the_hosts(project: Project) -> None:
+    def change_servers(spec: Any) -> None:
+        for item in spec["paths"].values():
+            if "put" in item:
+                item["servers"][0]["url"] = "https://cse.{region}.example.com"
+                item["servers"][0]["variables"]["region"]["enum"] = ["cn-north-4", "moon-1"]
+            else:  # an operation's own servers take the place of the path's
+                item["post"]["servers"] = [{"url": "https://one.example.com"}]
+
+    project.change_spec(change_servers)
+    assert "  ~ servers.py\n" in project.make()
+    assert project.python(SERVERS) == {
+        "workspace": ["https://one.example.com", []],
+        "cse": ["https://cse.{region}.example.com", ["cn-north-4", "moon-1"]],
     }
 
 
@@ -457,6 +495,21 @@ def test_refuses_a_spec_and_names_the_line(project: Project, mistakes: Sequence[
         (offset,) = (offset for offset, line in enumerate(text.splitlines()) if marker in line)
         expected.append((f"openapi.yaml:{project.line('openapi.yaml', f'/jobs{number}/') + offset}", reason))
     assert_refused(project, *expected)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        pytest.param([{"url": "https://other.{region}.com", "variables": server_of("CSE")["variables"]}], id="a URL"),
+        pytest.param([{**server_of("CSE"), "variables": {"region": {"default": "a", "enum": ["a"]}}}], id="regions"),
+        pytest.param([], id="none, so that those of the spec hold"),
+    ],
+)
+def test_refuses_two_operations_of_a_service_with_different_servers(project: Project, servers: Any) -> None:
+    project.add_path(JOB.replace(json.dumps([server_of("CSE")]), json.dumps(servers)))
+    place = f"openapi.yaml:{project.line('openapi.yaml', 'operationId: PokeEngineJob') - 1}"
+    reason = "POST /v2/{project_id}/enginemgr/jobs/{job_id} has other servers than the rest of CSE"
+    assert_refused(project, (place, reason))
 
 
 def test_gives_the_json_pointer_of_the_place(project: Project) -> None:
