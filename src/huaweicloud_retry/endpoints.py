@@ -1,0 +1,132 @@
+"""Where a service is, by its name and a region, and where IAM is, which gives out tokens.
+
+Nobody here reads `os.environ`: the environment is an argument.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from huaweicloud_retry_client.servers import SERVERS
+
+from .errors import ConfigurationError
+
+REGION_VARIABLES: Final = ("HW_REGION_NAME", "OS_REGION_NAME")
+"""Terraform's; the official SDK has none. Source: terraform-provider-huaweicloud, docs/index.md."""
+
+# fmt: off
+IAM_REGIONS: Final = (
+    "ae-ad-1", "af-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "cn-east-2",
+    "cn-east-3", "cn-east-4", "cn-east-5", "cn-north-1", "cn-north-12", "cn-north-2", "cn-north-4", "cn-north-9",
+    "cn-south-1", "cn-south-2", "cn-southwest-2", "eu-west-0", "la-north-2", "la-south-2", "me-east-1",
+    "my-kualalumpur-1", "na-mexico-1", "ru-moscow-1", "sa-brazil-1", "tr-west-1",
+)
+# fmt: on
+"""The regions with an IAM host of their own. Source: huaweicloudsdkcore 3.1.219, auth/endpoint.py."""
+
+_IAM_VARIABLES: Final = ("HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL")
+_NETLOC: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
+_GOOD_URL: Final = "must be an http(s) URL, such as https://cse.cn-north-4.myhuaweicloud.com, without user or query"
+
+
+def find_region(region: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the region given, else that of the environment, else None."""
+    return region or next((value for name in REGION_VARIABLES if (value := environ.get(name))), None)
+
+
+def service_url(service: str, region: str | None, environ: Mapping[str, str]) -> str:
+    """Return the base URL of a service, without a slash at its end.
+
+    Args:
+        service: `cse` or `workspace`, in any case.
+        region: by default that of HW_REGION_NAME, else of OS_REGION_NAME.
+        environ: `HUAWEICLOUD_SDK_REGION_<SERVICE>_<REGION>` in it takes the place of the known host, as in the official
+            SDK (huaweicloudsdkcore 3.1.219, region/provider.py); of several hosts in it, the first.
+
+    Raises:
+        ConfigurationError: no region; a service or region that is not known; an override that is no URL.
+    """
+    template, regions = SERVERS.get(service.lower(), ("", []))
+    if not template:
+        raise ConfigurationError(f"there is no service {service!r}{_meant(service, SERVERS)}")
+    name = find_region(region, environ)
+    if not name:
+        raise ConfigurationError(f"no region: give region=, or set {' or '.join(REGION_VARIABLES)}")
+    variable = f"HUAWEICLOUD_SDK_REGION_{service}_{name}".upper().replace("-", "_")
+    if override := environ.get(variable):
+        return _url_in(variable, override.split(",")[0])
+    if name not in regions:
+        where = "region=" if region else next(each for each in REGION_VARIABLES if environ.get(each))
+        raise ConfigurationError(
+            f"{service.lower()} has no region {name!r} ({where}){_meant(name, regions)}; endpoint= takes any host"
+        )
+    return template.replace("{region}", name)
+
+
+def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
+    """Return the URL of IAM, without a slash or `/v3` at its end.
+
+    Args:
+        region: by default that of the environment. One without an IAM host of its own, or none, has the global one.
+        environ: HUAWEICLOUD_SDK_IAM_ENDPOINT, HW_AUTH_URL and OS_AUTH_URL in it come first, in this order.
+
+    Raises:
+        ConfigurationError: one of them is no URL.
+    """
+    for variable in _IAM_VARIABLES:
+        if value := environ.get(variable):
+            return _url_in(variable, value).removesuffix("/v3").rstrip("/")
+    name = find_region(region, environ)
+    return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else "https://iam.myhuaweicloud.com"
+
+
+def check_url(url: str, *, allow_http: bool) -> None:
+    """Refuse to send secrets in the clear, unless allowed or to this machine: 127.0.0.0/8, ::1 or localhost.
+
+    Raises:
+        ConfigurationError: it is plain http, or no URL of a host.
+    """
+    scheme, host = _parts(url)
+    if not host:
+        raise ConfigurationError(f"the endpoint {_GOOD_URL}")
+    if scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ConfigurationError(
+            f"plain http to {host} would show its secrets to whoever is on the way: use https, "
+            "or allow_http=True where nobody can be"
+        )
+
+
+def _url_in(variable: str, value: str) -> str:
+    value = value.strip()
+    url = value if "://" in value else f"https://{value}"  # as the official SDK does
+    if not _parts(url)[1]:
+        raise ConfigurationError(f"{variable} {_GOOD_URL}")
+    return url.rstrip("/")
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Scheme and host, or two empty strings. What is no good is not shown: a password may stand anywhere in it."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return "", ""
+    # urlsplit passes over line breaks and over what follows a bracket, so it may see another host than who connects.
+    good = _NETLOC.fullmatch(parts.netloc) and re.fullmatch(r"[!-~]+", url) and not parts.query and not parts.fragment
+    return (scheme, host) if good and scheme in ("http", "https") and port != 0 else ("", "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
+    closest = get_close_matches(name.lower(), known, 1)
+    return (f"; did you mean {closest[0]!r}?" if closest else ";") + f" There are: {', '.join(sorted(known))}"

@@ -1,0 +1,252 @@
+"""Where a service is: its hosts are the spec's, and what a user may set comes first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry.endpoints import IAM_REGIONS, check_url, find_region, iam_url, service_url
+from huaweicloud_retry.errors import ConfigurationError
+from huaweicloud_retry_client.servers import SERVERS
+
+SECRET = "s3cr3t-canary"
+
+
+def refusal(*arguments: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        service_url(*arguments)
+    return str(caught.value)
+
+
+# ---- services and regions
+
+
+@pytest.mark.parametrize("service", ["cse", "CSE", "Cse", "workspace", "Workspace"])
+def test_a_service_may_be_written_in_any_case(service: str) -> None:
+    assert service_url(service, "cn-north-4", {}) == f"https://{service.lower()}.cn-north-4.myhuaweicloud.com"
+
+
+@pytest.mark.parametrize(("service", "region"), [(name, each) for name in SERVERS for each in SERVERS[name][1]])
+def test_every_region_of_the_spec_has_a_host(service: str, region: str) -> None:
+    url = service_url(service, region, {})
+    assert url == f"https://{service}.{region}.myhuaweicloud.com"
+    check_url(url, allow_http=False)
+
+
+@pytest.mark.parametrize(
+    ("service", "meant"), [("csee", "cse"), ("WORKSPACES", "workspace"), ("wrokspace", "workspace")]
+)
+def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, meant: str) -> None:
+    text = f"there is no service {service!r}; did you mean {meant!r}? There are: cse, workspace"
+    assert refusal(service, "cn-north-4", {}) == text
+
+
+@pytest.mark.parametrize("service", ["", "ecs-of-old", "{region}"])
+def test_where_nothing_is_close_nothing_is_guessed(service: str) -> None:
+    assert refusal(service, "cn-north-4", {}) == f"there is no service {service!r}; There are: cse, workspace"
+
+
+@pytest.mark.parametrize(
+    ("region", "environ", "expected"),
+    [
+        ("cn-east-3", {"HW_REGION_NAME": "cn-north-4", "OS_REGION_NAME": "cn-south-1"}, "cn-east-3"),
+        (None, {"HW_REGION_NAME": "cn-north-4", "OS_REGION_NAME": "cn-south-1"}, "cn-north-4"),
+        (None, {"HW_REGION_NAME": "", "OS_REGION_NAME": "cn-south-1"}, "cn-south-1"),
+        ("", {"OS_REGION_NAME": "cn-south-1"}, "cn-south-1"),
+    ],
+)
+def test_the_region_is_the_argument_else_terraforms(
+    region: str | None, environ: Mapping[str, str], expected: str
+) -> None:
+    assert find_region(region, environ) == expected
+    assert service_url("cse", region, environ) == f"https://cse.{expected}.myhuaweicloud.com"
+
+
+@pytest.mark.parametrize("environ", [{}, {"HW_REGION_NAME": "", "OS_REGION_NAME": ""}])
+def test_without_a_region_all_three_ways_are_named(environ: Mapping[str, str]) -> None:
+    assert find_region(None, environ) is None
+    assert refusal("cse", None, environ) == "no region: give region=, or set HW_REGION_NAME or OS_REGION_NAME"
+
+
+@pytest.mark.parametrize(
+    ("region", "environ", "where"),
+    [
+        ("cn-nroth-4", {"HW_REGION_NAME": "cn-north-4"}, "region="),
+        (None, {"HW_REGION_NAME": "cn-nroth-4"}, "HW_REGION_NAME"),
+        (None, {"OS_REGION_NAME": "cn-nroth-4"}, "OS_REGION_NAME"),
+    ],
+)
+def test_an_unknown_region_is_refused_with_its_origin_the_closest_and_all(
+    region: str | None, environ: Mapping[str, str], where: str
+) -> None:
+    text = refusal("Workspace", region, environ)
+    assert text.startswith(f"workspace has no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-")
+    assert all(each in text for each in SERVERS["workspace"][1])
+    assert text.endswith("; endpoint= takes any host")
+
+
+def test_a_region_is_not_put_into_a_url_unless_it_is_known() -> None:
+    assert "has no region" in refusal("cse", "evil.example.com/", {})
+
+
+# ---- the SDK's override
+
+
+@pytest.mark.parametrize(
+    ("service", "region", "variable", "value", "expected"),
+    [
+        ("cse", "cn-north-4", "CSE_CN_NORTH_4", "https://a.example.com", "https://a.example.com"),
+        ("Cse", "moon-1", "CSE_MOON_1", "https://a.example.com/", "https://a.example.com"),
+        ("workspace", "moon-1", "WORKSPACE_MOON_1", " https://a.example.com , https://b", "https://a.example.com"),
+        ("workspace", "moon-1", "WORKSPACE_MOON_1", "a.example.com,b.example.com", "https://a.example.com"),
+        ("cse", "moon-1", "CSE_MOON_1", "http://127.0.0.1:8000/cse", "http://127.0.0.1:8000/cse"),
+    ],
+)
+def test_the_sdks_override_comes_first_and_for_any_region(
+    service: str, region: str, variable: str, value: str, expected: str
+) -> None:
+    environ = {f"HUAWEICLOUD_SDK_REGION_{variable}": value}
+    assert service_url(service, region, environ) == expected
+    assert service_url(service, None, {**environ, "HW_REGION_NAME": region}) == expected
+
+
+def test_an_override_for_another_service_or_region_or_an_empty_one_is_none() -> None:
+    names = ("CSE_CN_NORTH_4", "WORKSPACE_CN_NORTH_1")
+    environ = {f"HUAWEICLOUD_SDK_REGION_{name}": "https://a.example.com" for name in names}
+    environ["HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4"] = ""
+    assert service_url("workspace", "cn-north-4", environ) == "https://workspace.cn-north-4.myhuaweicloud.com"
+
+
+BAD_URLS = [
+    f"https://user:{SECRET}@example.com",
+    f"https://user:{SECRET}\N{FULLWIDTH NUMBER SIGN}@example.com",  # the text of urlsplit's own error has it all
+    f"https://example.com?token={SECRET}",
+    f"https://example.com#{SECRET}",
+    f"ftp://{SECRET}.example.com",
+    f"https:///{SECRET}",
+    f"https://{SECRET}:99999999",
+    f"https://{SECRET}:0",
+    f"https://[{SECRET}",
+    f"https://example.com/{SECRET} x",
+    f"ht\ntps://{SECRET}",
+    "://",
+]
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, ",https://a.example.com"])
+def test_an_override_that_is_no_url_is_refused_by_the_name_of_its_variable(url: str) -> None:
+    text = refusal("cse", "moon-1", {"HUAWEICLOUD_SDK_REGION_CSE_MOON_1": url})
+    assert text.startswith("HUAWEICLOUD_SDK_REGION_CSE_MOON_1 must be an http(s) URL, such as https://cse.")
+    assert SECRET not in text
+
+
+# ---- plain http
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://a.example.com", "HTTPS://a.example.com:8443/x", "https://10.0.0.1", "https://[2001:db8::1]:8443"],
+)
+def test_https_is_good(url: str) -> None:
+    check_url(url, allow_http=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8000", "http://127.255.0.9", "http://[::1]:8000", "http://localhost:8000/x", "HTTP://LOCALHOST"],
+)
+def test_plain_http_to_this_machine_is_good(url: str) -> None:
+    check_url(url, allow_http=False)
+
+
+# What may look like this machine, to whom reads it one way or another, and is not.
+ELSEWHERE = [
+    "http://a.example.com",
+    "http://10.0.0.1",
+    "http://0.0.0.0",
+    "http://128.0.0.1",
+    "http://[::2]",
+    "http://127.0.0.1.example.com",
+    "http://localhost.example.com",
+    "http://my-localhost",
+]
+DISGUISED = ["http://127.0.0.1@example.com", "http://example.com#@127.0.0.1", "http://127.0.0.1\\.example.com"]
+DISGUISED += [
+    "http://localhost%2eexample.com",
+    "http://[::1].example.com",
+    "http://exa\nmple.com",
+    "\x01http://localhost",
+    "http://local\thost",
+]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_plain_http_elsewhere_is_refused_unless_allowed(url: str) -> None:
+    host = httpx.URL(url).host
+    with pytest.raises(ConfigurationError, match=f"plain http to {host} .*use https, or allow_http=True"):
+        check_url(url, allow_http=False)
+    check_url(url, allow_http=True)
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, *DISGUISED, "", "localhost:8000", "//localhost"])
+@pytest.mark.parametrize("allow_http", [False, True])
+def test_what_is_no_url_of_a_host_is_refused_and_not_shown(url: str, *, allow_http: bool) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_url(url, allow_http=allow_http)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+# ---- IAM
+
+
+def test_iam_has_the_hosts_that_the_sdk_knows() -> None:
+    code = """
+import json
+from huaweicloudsdkcore.auth import endpoint
+print(json.dumps(vars(endpoint)["__IAM_ENDPOINT_DICT"]))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, text=True)
+    assert {region: iam_url(region, {}) for region in IAM_REGIONS} == json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("region", [None, "", "eu-west-101", "cn-north-11", "moon-1", "a.example.com/"])
+def test_iam_of_another_region_is_the_global_one(region: str | None) -> None:
+    assert iam_url(region, {}) == "https://iam.myhuaweicloud.com"
+
+
+def test_iam_takes_the_region_of_the_environment() -> None:
+    assert iam_url(None, {"OS_REGION_NAME": "cn-east-3"}) == "https://iam.cn-east-3.myhuaweicloud.com"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["https://x.example.com", "https://x.example.com/", "https://x.example.com/v3", "https://x.example.com/v3/"],
+)
+@pytest.mark.parametrize("variable", ["HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL"])
+def test_iam_may_be_set(variable: str, value: str) -> None:
+    assert iam_url("cn-north-4", {variable: value}) == "https://x.example.com"
+
+
+def test_of_several_settings_of_iam_the_first_counts() -> None:
+    environ = {"OS_AUTH_URL": "https://3.example.com/v3"}
+    assert iam_url(None, environ) == "https://3.example.com"
+    environ["HW_AUTH_URL"] = "https://2.example.com/identity/v3"
+    assert iam_url(None, environ) == "https://2.example.com/identity"
+    environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"] = "1.example.com"
+    assert iam_url(None, environ) == "https://1.example.com"
+    environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"] = ""
+    assert iam_url(None, environ) == "https://2.example.com/identity"
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_setting_of_iam_that_is_no_url_is_refused_by_the_name_of_its_variable(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^HW_AUTH_URL must be an http\(s\) URL") as caught:
+        iam_url("cn-north-4", {"HW_AUTH_URL": url, "OS_AUTH_URL": "https://good.example.com"})
+    assert SECRET not in str(caught.value)
