@@ -52,6 +52,19 @@ def test_auth_knows_nothing_of_operations_or_of_the_mock() -> None:
     assert not knows(SRC / "auth.py", SRC, "huaweicloud_retry_client", "huaweicloud_retry.mock", "yaml")
 
 
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("errors", set[str]()),
+        ("endpoints", {"huaweicloud_retry_client.servers", "huaweicloud_retry.errors"}),
+        ("credentials", {"huaweicloud_retry.auth", "huaweicloud_retry.endpoints", "huaweicloud_retry.errors", "httpx"}),
+    ],
+)
+def test_finding_hosts_and_credentials_knows_little(name: str, own: set[str]) -> None:
+    foreign = {n for n in imported(SRC / f"{name}.py", SRC) if n.partition(".")[0] not in sys.stdlib_module_names}
+    assert {n for n in foreign if not any(f"{n}.".startswith(f"{o}.") for o in own)} <= {"huaweicloud_retry"}
+
+
 def test_signing_knows_no_http_library() -> None:
     assert not knows(SRC / "signing.py", SRC, "httpx", "uvicorn", "huaweicloud_retry")
 
@@ -77,6 +90,17 @@ def test_importing_the_package_loads_none_of_the_mocks_libraries(name: str) -> N
     code = f"import huaweicloud_retry{name}, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"yaml", "jsonschema_rs", "uvicorn"} & set(loaded)
+
+
+def test_finding_credentials_loads_nothing_that_only_a_file_or_an_error_needs() -> None:
+    code = """
+import sys, huaweicloud_retry.credentials as credentials, pathlib
+environ = {"HUAWEICLOUD_SDK_AK": "ak", "HUAWEICLOUD_SDK_SK": "sk"}
+credentials.find_credentials("cn-north-4", environ, pathlib.Path("/none"))
+print(*sys.modules)
+"""
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"configparser", "difflib"} & set(loaded)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)

@@ -1,0 +1,209 @@
+"""Credentials that are there already: in the environment, or in the profile file of the official SDK.
+
+the SDK's variables -> Terraform's HW_ ones -> its OS_ ones -> the file; the first that has any is the one that counts
+Names by huaweicloudsdkcore 3.1.219, auth/provider.py, and terraform-provider-huaweicloud, docs/index.md. No value is ever
+shown, by no error, its cause or its context.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from .auth import AkSkAuth, PasswordAuth, TokenAuth
+from .endpoints import check_url, find_region, iam_url
+from .errors import ConfigurationError
+
+_Names = Mapping[str, tuple[str, ...]]  # what a value is for -> what it may be called, the first that is there counts
+
+_SDK: Final[_Names] = {
+    "ak": ("HUAWEICLOUD_SDK_AK",),
+    "sk": ("HUAWEICLOUD_SDK_SK",),
+    "security_token": ("HUAWEICLOUD_SDK_SECURITY_TOKEN",),
+    "project_id": ("HUAWEICLOUD_SDK_PROJECT_ID",),
+}
+_HW: Final[_Names] = {
+    "ak": ("HW_ACCESS_KEY",),
+    "sk": ("HW_SECRET_KEY",),
+    "security_token": ("HW_SECURITY_TOKEN",),
+    "token": ("HW_AUTH_TOKEN",),
+    "user": ("HW_USER_NAME",),
+    "password": ("HW_USER_PASSWORD",),
+    "domain": ("HW_DOMAIN_NAME",),
+    "project_id": ("HW_PROJECT_ID",),
+    "project_name": ("HW_PROJECT_NAME",),
+}
+_OS: Final[_Names] = {
+    "ak": ("OS_ACCESS_KEY",),
+    "sk": ("OS_SECRET_KEY",),
+    "security_token": ("OS_SECURITY_TOKEN",),
+    "token": ("OS_AUTH_TOKEN",),
+    "user": ("OS_USERNAME",),
+    "password": ("OS_PASSWORD",),
+    "domain": ("OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"),
+    "project_id": ("OS_PROJECT_ID",),
+    "project_name": ("OS_PROJECT_NAME",),
+}
+_FILE: Final[_Names] = {key: (key,) for key in ("ak", "sk", "security_token", "project_id")}
+_FILE_VARIABLE: Final = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
+
+# Ways of the SDK and of Terraform that are not ours. Told only to who has nothing else.
+_UNSUPPORTED_KEYS: Final = ("idp_id", "id_token_file")
+_UNSUPPORTED: Final = (
+    "HUAWEICLOUD_SDK_IDP_ID",
+    "HUAWEICLOUD_OIDC_PROVIDER_URN",
+    "HC_CONTAINER_CREDENTIALS_FULL_URI",
+    "HW_SHARED_CONFIG_FILE",
+)
+_TO_MEND: Final = "Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give auth="
+
+
+def find_credentials(
+    region: str | None, environ: Mapping[str, str], home: Path, *, allow_http: bool = False
+) -> httpx.Auth:
+    """Return the first credentials that are there. Empty values count as absent.
+
+    Looked for in the environment under the official SDK's names, Terraform's with HW_ and those with OS_; then in the
+    SDK's profile file, `~/.huaweicloud/credentials` or HUAWEICLOUD_SDK_CREDENTIALS_FILE. In each: access key and secret
+    key, else a token, else user and password. The file has keys only, and keys need no IAM, so its iam_endpoint is not used.
+
+    Args:
+        region: of the service: who has a password and names no project gets the one that is named like the region,
+            and a token of the region's IAM.
+        environ: such as `os.environ`.
+        home: where `.huaweicloud` is, such as `Path.home()`.
+        allow_http: let a password go to IAM over plain http.
+
+    Returns:
+        An `AkSkAuth`, `TokenAuth` or `PasswordAuth`.
+
+    Raises:
+        ConfigurationError: nothing was found, or half of something, which is not passed over in favour of the next; a
+            value cannot be sent; the file cannot be read; IAM's URL will not do.
+
+    Warns:
+        UserWarning: others than its owner can read or change the file.
+    """
+    for names in (_SDK, _HW, _OS):
+        if auth := _auth(_Source("the environment", names, environ), region, environ, allow_http=allow_http):
+            return auth
+    file = Path(environ.get(_FILE_VARIABLE) or home / ".huaweicloud" / "credentials")
+    profile = _read(file, wanted=bool(environ.get(_FILE_VARIABLE)))
+    source = _Source(f"[basic] of {file}", _FILE, profile)
+    if auth := _auth(source, region, environ, allow_http=allow_http):
+        return auth
+    if others := [key for key in _UNSUPPORTED_KEYS if profile.get(key)]:
+        raise ConfigurationError(f"{source.where} has {' and '.join(others)}, which is not supported. {_TO_MEND}")
+    unsupported = [name for name in _UNSUPPORTED if environ.get(name)]
+    raise ConfigurationError(
+        "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
+        "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
+        f"{source.where}. {_TO_MEND}" + (f". Set, but not supported: {', '.join(unsupported)}" if unsupported else "")
+    )
+
+
+class _Source:
+    """A place that may hold credentials, and what it calls them."""
+
+    def __init__(self, where: str, names: _Names, values: Mapping[str, str]) -> None:
+        self.where = where
+        self._names = names
+        self._values = values
+
+    def get(self, what: str) -> str | None:
+        name = self._name(what)
+        if name is None:
+            return None
+        value = self._values[name]
+        # The auth classes would refuse it too, but cannot know its name. User, password and so on go into JSON.
+        if what in ("user", "password", "domain", "project_name"):
+            good, must_be = not any("\ud800" <= char <= "\udfff" for char in value), "UTF-8"
+        else:
+            good = value.isascii() and value.isprintable() and value == value.strip()
+            must_be = "printable ASCII, without blanks or line breaks around it"
+        if not good:
+            raise ConfigurationError(f"{name} in {self.where} must be {must_be}")
+        return value
+
+    def all(self, *whats: str, seen: tuple[str, ...]) -> list[str] | None:
+        """All of these, or None if there is none of `seen`, which are of no use alone."""
+        present = [name for what in seen if (name := self._name(what))]
+        if not present:
+            return None
+        if missing := [self.called(what) for what in whats if not self._name(what)]:
+            raise ConfigurationError(
+                f"half a credential: {self.where} has {', '.join(present)}, but not {', '.join(missing)}. "
+                f"Add what is missing, or remove {', '.join(present)}"
+            )
+        return [value for what in whats if (value := self.get(what))]
+
+    def called(self, *whats: str) -> str:
+        return " or ".join(name for what in whats for name in self._names[what])
+
+    def _name(self, what: str) -> str | None:
+        """What it is called here, if it is here."""
+        return next((name for name in self._names.get(what, ()) if self._values.get(name)), None)
+
+
+def _auth(
+    source: _Source, region: str | None, environ: Mapping[str, str], *, allow_http: bool
+) -> AkSkAuth | TokenAuth | PasswordAuth | None:
+    if keys := source.all("ak", "sk", seen=("ak", "sk", "security_token")):
+        access_key, secret_key = keys
+        project_id, security_token = source.get("project_id"), source.get("security_token")
+        return AkSkAuth(access_key, secret_key, project_id=project_id, security_token=security_token)
+    if token := source.get("token"):
+        return TokenAuth(token)
+    if login := source.all("user", "password", "domain", seen=("user", "password")):
+        project_id = source.get("project_id")
+        project_name = None if project_id else source.get("project_name") or find_region(region, environ)
+        if not (project_id or project_name):
+            names = source.called("project_id", "project_name")
+            raise ConfigurationError(
+                f"half a credential: {source.where} has a user, but no project: set {names}, or give region="
+            )
+        iam = iam_url(region, environ)
+        check_url(iam, allow_http=allow_http)
+        user, password, domain = login
+        return PasswordAuth(
+            user, password, domain_name=domain, project_id=project_id, project_name=project_name, iam_endpoint=iam
+        )
+    return None
+
+
+def _read(file: Path, *, wanted: bool) -> dict[str, str]:
+    """What [basic] has; nothing if there is no such section, or no file and none is `wanted`."""
+    import configparser  # noqa: PLC0415 - most users have no such file
+
+    try:
+        with file.open("rb") as stream:
+            mode, data = os.fstat(stream.fileno()).st_mode, stream.read()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not wanted:
+            return {}
+        hint = f"; {_FILE_VARIABLE} names it" if wanted else ""
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
+    if os.name == "posix" and mode & 0o066:
+        warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=3)
+    # As the SDK reads it, interpolation of % included.
+    parser, values, key = configparser.ConfigParser(), dict[str, str](), ""
+    try:
+        parser.read_string(data.decode("utf-8-sig"))  # editors on Windows begin a file with a BOM
+        for key in (*_FILE, *_UNSUPPORTED_KEYS):
+            values[key] = parser.get("basic", key, fallback="")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        problem = f"{file}:{line}: this is not UTF-8"
+    except configparser.InterpolationError:
+        problem = f"{file}: {key} of [basic]: write %% for a %"
+    except configparser.Error as error:
+        line = getattr(error, "lineno", None) or getattr(error, "errors", [(1, "")])[0][0]
+        twice = isinstance(error, configparser.DuplicateSectionError | configparser.DuplicateOptionError)
+        what = "is there twice" if twice else "is neither [section] nor key = value"
+        problem = f"{file}:{line}: this {what}"
+    else:
+        return values
+    raise ConfigurationError(problem)  # here, without the parser's error for its context: that one quotes the line

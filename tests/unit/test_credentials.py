@@ -1,0 +1,450 @@
+"""Which credentials are taken, from where, and that no value of theirs is shown by anything."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry import signing
+from huaweicloud_retry.credentials import find_credentials
+from huaweicloud_retry.errors import ConfigurationError
+
+SECRET = "s3cr3t-canary"
+SDK = {"HUAWEICLOUD_SDK_AK": "sdk-ak", "HUAWEICLOUD_SDK_SK": "sdk-sk"}
+HW = {"HW_ACCESS_KEY": "hw-ak", "HW_SECRET_KEY": "hw-sk"}
+HW_LOGIN = {"HW_USER_NAME": "hw-user", "HW_USER_PASSWORD": "hw-password", "HW_DOMAIN_NAME": "hw-domain"}
+OS = {"OS_ACCESS_KEY": "os-ak", "OS_SECRET_KEY": "os-sk"}
+OS_LOGIN = {"OS_USERNAME": "os-user", "OS_PASSWORD": "os-password", "OS_DOMAIN_NAME": "os-domain"}
+BASIC = "[basic]\nak = file-ak\nsk = file-sk\n"
+FILE_VARIABLE = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
+
+
+def sent_by(auth: httpx.Auth) -> dict[str, Any]:
+    """What a request carries; for a password, what IAM is asked."""
+    seen: dict[str, Any] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "service.test":
+            seen.update({k: v for k, v in request.headers.items() if k.startswith(("x-", "authorization"))})
+            return httpx.Response(200)
+        seen["iam"] = f"{request.method} {request.url.copy_with(query=None)}"
+        seen["auth"] = json.loads(request.content)["auth"]
+        body = {"token": {"expires_at": "2999-01-01T00:00:00.000000Z"}}
+        return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json=body)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), auth=auth) as client:
+        client.get("https://service.test/")
+    return seen
+
+
+def keys_of(auth: httpx.Auth, *secret_keys: str) -> dict[str, str | None]:
+    """What an AkSkAuth was made of; of the secret keys, the one that signed."""
+    sent = sent_by(auth)
+    access_key, names = sent["authorization"].split("Access=")[1].split(", ")[:2]
+    headers = {
+        "host": "service.test",
+        **{name: sent[name] for name in names.split("=")[1].split(";") if name != "host"},
+    }
+    request = signing.canonical_request("GET", "/", headers, b"")
+    signed = [signing.authorization(access_key, sk, request, sent["x-sdk-date"]) for sk in secret_keys]
+    sk = secret_keys[signed.index(sent["authorization"])]
+    project_id, security_token = sent.get("x-project-id"), sent.get("x-security-token")
+    return {"ak": access_key, "sk": sk, "project_id": project_id, "security_token": security_token}
+
+
+def write(home: Path, text: str | bytes, mode: int = 0o600) -> Path:
+    file = home / ".huaweicloud" / "credentials"
+    file.parent.mkdir()
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file.chmod(mode)
+    return file
+
+
+def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-north-4") -> str:
+    """The text of the error; nothing else that hangs on it has a secret either."""
+    with pytest.raises(ConfigurationError) as caught:
+        find_credentials(region, environ, home)
+    error: BaseException | None = caught.value
+    while error:
+        shown = [str(error), repr(error), repr(error.args), repr(vars(error)), *getattr(error, "__notes__", [])]
+        assert SECRET not in " ".join(shown)
+        error = error.__cause__ or error.__context__
+    return str(caught.value)
+
+
+# ---- which
+
+
+def test_the_sdks_variables(tmp_path: Path) -> None:
+    more = {"HUAWEICLOUD_SDK_PROJECT_ID": "p1", "HUAWEICLOUD_SDK_SECURITY_TOKEN": "st"}
+    assert keys_of(find_credentials(None, {**SDK, **more}, tmp_path), "sdk-sk") == {
+        "ak": "sdk-ak",
+        "sk": "sdk-sk",
+        "project_id": "p1",
+        "security_token": "st",
+    }
+    bare = {"ak": "sdk-ak", "sk": "sdk-sk", "project_id": None, "security_token": None}
+    assert keys_of(find_credentials(None, SDK, tmp_path), "sdk-sk") == bare
+
+
+@pytest.mark.parametrize("prefix", ["HW", "OS"])
+def test_terraforms_keys(tmp_path: Path, prefix: str) -> None:
+    names = ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")
+    environ = {f"{prefix}_{name}": name for name in names}
+    assert keys_of(find_credentials(None, environ, tmp_path), "SECRET_KEY") == {
+        "ak": "ACCESS_KEY",
+        "sk": "SECRET_KEY",
+        "project_id": "PROJECT_ID",
+        "security_token": "SECURITY_TOKEN",
+    }
+
+
+@pytest.mark.parametrize("prefix", ["HW", "OS"])
+def test_terraforms_token(tmp_path: Path, prefix: str) -> None:
+    assert sent_by(find_credentials(None, {f"{prefix}_AUTH_TOKEN": "t1"}, tmp_path)) == {"x-auth-token": "t1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "user"),
+    [
+        (HW_LOGIN, {"name": "hw-user", "password": "hw-password", "domain": {"name": "hw-domain"}}),
+        (OS_LOGIN, {"name": "os-user", "password": "os-password", "domain": {"name": "os-domain"}}),
+    ],
+    ids=["HW", "OS"],
+)
+def test_terraforms_password(tmp_path: Path, environ: Mapping[str, str], user: Any) -> None:
+    assert sent_by(find_credentials("cn-north-4", environ, tmp_path)) == {
+        "iam": "POST https://iam.cn-north-4.myhuaweicloud.com/v3/auth/tokens",
+        "auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": {"name": "cn-north-4"}},
+        },
+        "x-auth-token": "issued",
+    }
+
+
+@pytest.mark.parametrize("domain", ["OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"])
+def test_the_names_of_a_domain(tmp_path: Path, domain: str) -> None:
+    environ = {"OS_PROJECT_DOMAIN_NAME": "", **OS_LOGIN, "OS_DOMAIN_NAME": ""} | {domain: "d1"}
+    sent = sent_by(find_credentials("cn-north-4", environ, tmp_path))
+    assert sent["auth"]["identity"]["password"]["user"]["domain"] == {"name": "d1"}
+
+
+@pytest.mark.parametrize(("prefix", "login"), [("HW", HW_LOGIN), ("OS", OS_LOGIN)])
+@pytest.mark.parametrize(
+    ("given", "region", "project"),
+    [
+        ({"PROJECT_ID": "p1", "PROJECT_NAME": "n1", "REGION_NAME": "r1"}, "cn-east-3", {"id": "p1"}),
+        ({"PROJECT_NAME": "n1", "REGION_NAME": "r1"}, "cn-east-3", {"name": "n1"}),
+        ({"REGION_NAME": "r1"}, "cn-east-3", {"name": "cn-east-3"}),
+        ({"REGION_NAME": "r1"}, None, {"name": "r1"}),
+        ({"PROJECT_ID": "p1"}, None, {"id": "p1"}),
+    ],
+)
+def test_the_project_of_a_password(
+    tmp_path: Path, prefix: str, login: Mapping[str, str], given: Any, region: str | None, project: Any
+) -> None:
+    environ = {**login, **{f"{prefix}_{name}": value for name, value in given.items()}}
+    assert sent_by(find_credentials(region, environ, tmp_path))["auth"]["scope"] == {"project": project}
+
+
+def test_a_password_goes_to_the_iam_that_is_set(tmp_path: Path) -> None:
+    environ = {**OS_LOGIN, "OS_AUTH_URL": "https://iam.example.com/v3"}
+    sent = sent_by(find_credentials("cn-north-4", environ, tmp_path))
+    assert sent["iam"] == "POST https://iam.example.com/v3/auth/tokens"
+
+
+def test_a_password_does_not_go_over_plain_http_unless_allowed(tmp_path: Path) -> None:
+    environ = {**OS_LOGIN, "OS_AUTH_URL": "http://iam.example.com/v3"}
+    assert refusal(environ, tmp_path).startswith("plain http to iam.example.com")
+    sent = sent_by(find_credentials("cn-north-4", environ, tmp_path, allow_http=True))
+    assert sent["iam"] == "POST http://iam.example.com/v3/auth/tokens"
+
+
+def test_the_order_of_the_sources(tmp_path: Path) -> None:
+    write(tmp_path, BASIC)
+    environ = {**OS, "OS_AUTH_TOKEN": "t", **OS_LOGIN, **HW, "HW_AUTH_TOKEN": "t", **HW_LOGIN, **SDK}
+    for source in (SDK, HW, OS):
+        auth = find_credentials("cn-north-4", environ, tmp_path)
+        assert keys_of(auth, *source.values())["ak"] == next(iter(source.values()))
+        prefix = next(iter(source)).partition("_")[0]
+        environ = {name: value for name, value in environ.items() if not name.startswith(prefix)}
+    assert environ == {}
+    assert keys_of(find_credentials("cn-north-4", environ, tmp_path), "file-sk")["ak"] == "file-ak"
+
+
+@pytest.mark.parametrize(("prefix", "keys", "login"), [("HW", HW, HW_LOGIN), ("OS", OS, OS_LOGIN)])
+def test_in_one_source_keys_come_before_a_token_and_that_before_a_password(
+    tmp_path: Path, prefix: str, keys: Mapping[str, str], login: Mapping[str, str]
+) -> None:
+    token = {f"{prefix}_AUTH_TOKEN": "t1"}
+    assert "authorization" in sent_by(find_credentials("cn-north-4", {**login, **token, **keys}, tmp_path))
+    assert sent_by(find_credentials("cn-north-4", {**login, **token}, tmp_path)) == {"x-auth-token": "t1"}
+    half = [name for name in login if "USER" in name][:1]  # beside a token this is no half credential
+    assert sent_by(find_credentials("cn-north-4", {half[0]: "u", **token}, tmp_path)) == {"x-auth-token": "t1"}
+
+
+def test_what_is_no_credential_by_itself_is_passed_over(tmp_path: Path) -> None:
+    names = ("HUAWEICLOUD_SDK_PROJECT_ID", "HW_DOMAIN_NAME", "HW_PROJECT_ID", "HW_PROJECT_NAME", "HW_REGION_NAME")
+    environ = {**dict.fromkeys(names, "x"), **OS}
+    assert keys_of(find_credentials(None, environ, tmp_path), "os-sk") == {
+        "ak": "os-ak",
+        "sk": "os-sk",
+        "project_id": None,
+        "security_token": None,
+    }
+
+
+def test_empty_values_are_absent(tmp_path: Path) -> None:
+    empty = dict.fromkeys([*SDK, *HW, *HW_LOGIN, "HW_AUTH_TOKEN", "OS_SECURITY_TOKEN", FILE_VARIABLE], "")
+    assert keys_of(find_credentials(None, {**empty, **OS}, tmp_path), "os-sk")["security_token"] is None
+    write(tmp_path, BASIC + "security_token =\nproject_id =\n")
+    assert keys_of(find_credentials(None, empty, tmp_path), "file-sk") == {
+        "ak": "file-ak",
+        "sk": "file-sk",
+        "project_id": None,
+        "security_token": None,
+    }
+
+
+# ---- half of one
+
+
+@pytest.mark.parametrize("region", ["cn-north-4", None])
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [
+        (["HUAWEICLOUD_SDK_AK"], ["HUAWEICLOUD_SDK_SK"]),
+        (["HUAWEICLOUD_SDK_SK"], ["HUAWEICLOUD_SDK_AK"]),
+        (["HUAWEICLOUD_SDK_SECURITY_TOKEN"], ["HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"]),
+        (["HW_ACCESS_KEY", "HW_SECURITY_TOKEN"], ["HW_SECRET_KEY"]),
+        (["HW_USER_NAME"], ["HW_USER_PASSWORD", "HW_DOMAIN_NAME"]),
+        (["HW_USER_PASSWORD"], ["HW_USER_NAME", "HW_DOMAIN_NAME"]),
+        (["HW_USER_NAME", "HW_USER_PASSWORD"], ["HW_DOMAIN_NAME"]),
+        (["OS_SECRET_KEY"], ["OS_ACCESS_KEY"]),
+        (["OS_USERNAME"], ["OS_PASSWORD", "OS_DOMAIN_NAME or OS_USER_DOMAIN_NAME or OS_PROJECT_DOMAIN_NAME"]),
+    ],
+)
+def test_half_a_credential_is_not_passed_over(
+    tmp_path: Path, present: list[str], missing: list[str], region: str | None
+) -> None:
+    write(tmp_path, BASIC)
+    later = OS if present[0].startswith("H") else {}
+    text = refusal({**later, **dict.fromkeys(present, SECRET)}, tmp_path, region)
+    assert text == (
+        f"half a credential: the environment has {', '.join(present)}, but not {', '.join(missing)}. "
+        f"Add what is missing, or remove {', '.join(present)}"
+    )
+
+
+def test_keys_that_are_half_there_count_before_a_whole_token(tmp_path: Path) -> None:
+    environ = {"HW_ACCESS_KEY": SECRET, "HW_AUTH_TOKEN": SECRET}
+    assert "has HW_ACCESS_KEY, but not HW_SECRET_KEY" in refusal(environ, tmp_path)
+
+
+@pytest.mark.parametrize(("login", "prefix"), [(HW_LOGIN, "HW"), (OS_LOGIN, "OS")])
+def test_a_password_without_a_project(tmp_path: Path, login: Mapping[str, str], prefix: str) -> None:
+    assert refusal(login, tmp_path, None) == (
+        f"half a credential: the environment has a user, but no project: set {prefix}_PROJECT_ID or "
+        f"{prefix}_PROJECT_NAME, or give region="
+    )
+
+
+@pytest.mark.parametrize(("present", "missing"), [("ak", "sk"), ("sk", "ak")])
+def test_half_a_credential_in_the_file(tmp_path: Path, present: str, missing: str) -> None:
+    file = write(tmp_path, f"[basic]\n{present} = {SECRET}\n[global]\n{missing} = {SECRET}\n")
+    assert f"[basic] of {file} has {present}, but not {missing}." in refusal({}, tmp_path)
+
+
+# ---- what cannot be sent
+
+UNSENDABLE = [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX-Admin: 1", f"{SECRET}é", f"{SECRET}\x00", f"{SECRET}\udcff"]
+
+
+@pytest.mark.parametrize("value", [*UNSENDABLE, " "])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("HUAWEICLOUD_SDK_AK", SDK),
+        ("HUAWEICLOUD_SDK_SK", SDK),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", SDK),
+        ("HUAWEICLOUD_SDK_SECURITY_TOKEN", SDK),
+        ("HW_AUTH_TOKEN", {}),
+        ("OS_ACCESS_KEY", OS),
+        ("OS_PROJECT_ID", OS_LOGIN),
+    ],
+)
+def test_a_value_that_cannot_stand_in_a_header_is_refused_by_its_name(
+    tmp_path: Path, name: str, others: Mapping[str, str], value: str
+) -> None:
+    text = f"{name} in the environment must be printable ASCII, without blanks or line breaks around it"
+    assert refusal({**others, name: value}, tmp_path) == text
+
+
+@pytest.mark.parametrize("name", [*OS_LOGIN, "OS_PROJECT_NAME"])
+def test_a_login_may_be_any_text(tmp_path: Path, name: str) -> None:
+    sent = sent_by(find_credentials("cn-north-4", {**OS_LOGIN, name: " pässwörd 密码 "}, tmp_path))
+    assert " pässwörd 密码 " in json.dumps(sent["auth"], ensure_ascii=False)
+    assert refusal({**OS_LOGIN, name: f"{SECRET}\udcff"}, tmp_path) == f"{name} in the environment must be UTF-8"
+
+
+def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Path) -> None:
+    file = write(tmp_path, f"[basic]\nak = a\nsk = {SECRET}\n  {SECRET}\n")
+    assert refusal({}, tmp_path).startswith(f"sk in [basic] of {file} must be printable ASCII")
+
+
+# ---- the file
+
+SDK_READS = """
+import json
+from huaweicloudsdkcore.auth.provider import ProfileCredentialProvider
+credentials = ProfileCredentialProvider.get_basic().get_credentials()
+print(json.dumps({name: getattr(credentials, name) for name in ("ak", "sk", "project_id", "security_token")}))
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASIC,
+        BASIC + "project_id = p1\nsecurity_token = st\niam_endpoint = https://iam.example.com\n",
+        "[DEFAULT]\nproject_id = p1\n[global]\nak = other\nsk = other\n" + BASIC,
+        "; comment\n# another\n[basic]\nAK: file-ak\nSK=file-sk  \n\ndomain_id = d1\nunknown = x",
+        "[basic]\nak=x%%y\nsk=a=b;c#d\nproject_id=%(ak)s-1\n",
+        BASIC.replace("\n", "\r\n"),
+        BASIC + "idp_id = only half of what would be needed\n",
+    ],
+)
+def test_a_file_gives_what_it_gives_to_the_sdk(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, text)
+    code = [sys.executable, "-W", "ignore", "-c", SDK_READS]
+    env = {**os.environ, "HOME": str(tmp_path)}
+    env.pop(FILE_VARIABLE, None)
+    expected = json.loads(subprocess.run(code, env=env, capture_output=True, check=True, text=True).stdout)
+    assert keys_of(find_credentials(None, {}, tmp_path), expected["sk"]) == expected
+    moved = file.rename(tmp_path / "elsewhere")
+    expected = json.loads(
+        subprocess.run(code, env={**env, FILE_VARIABLE: str(moved)}, capture_output=True, check=True, text=True).stdout
+    )
+    assert keys_of(find_credentials(None, {FILE_VARIABLE: str(moved)}, tmp_path), expected["sk"]) == expected
+
+
+def test_a_file_that_an_editor_on_windows_wrote(tmp_path: Path) -> None:
+    write(tmp_path, BASIC.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert keys_of(find_credentials(None, {}, tmp_path), "file-sk")["ak"] == "file-ak"
+
+
+def test_a_named_file_takes_the_place_of_the_one_at_home(tmp_path: Path) -> None:
+    write(tmp_path, BASIC)
+    named = tmp_path / "named"
+    named.write_text("[basic]\nak = named-ak\nsk = named-sk\n")
+    named.chmod(0o600)
+    assert keys_of(find_credentials(None, {FILE_VARIABLE: str(named)}, tmp_path), "named-sk")["ak"] == "named-ak"
+
+
+def test_the_file_is_not_looked_at_when_the_environment_has_credentials(tmp_path: Path) -> None:
+    write(tmp_path, "no INI", mode=0o666)
+    assert keys_of(find_credentials(None, SDK, tmp_path), "sdk-sk")["ak"] == "sdk-ak"
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path, BASIC)
+    text = f"{tmp_path}/gone cannot be read: No such file or directory; {FILE_VARIABLE} names it"
+    assert refusal({FILE_VARIABLE: f"{tmp_path}/gone"}, tmp_path) == text
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / ".huaweicloud" / "credentials").mkdir(parents=True)
+    assert refusal({}, tmp_path) == f"{tmp_path}/.huaweicloud/credentials cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (f"ak = {SECRET}\n[basic]\n", 1, "this is neither [section] nor key = value"),
+        (f"[basic]\nak = a\n{SECRET}\nsk = b\n{SECRET}\n", 3, "this is neither [section] nor key = value"),
+        (f"[basic]\nak = a\n= {SECRET}\n", 3, "this is neither [section] nor key = value"),
+        (f"[basic]\nak = a\nsk = b\nsk = {SECRET}\n", 4, "this is there twice"),
+        (f"[basic]\nak = {SECRET}\n[basic]\n", 3, "this is there twice"),
+        (f"[basic]\nak = a\nsk = {SECRET}".encode() + b"\xff\n", 3, "this is not UTF-8"),
+        (BASIC.encode("utf-16"), 1, "this is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_is_refused_by_its_line(
+    tmp_path: Path, text: str | bytes, line: int, reason: str
+) -> None:
+    file = write(tmp_path, text)
+    assert refusal({}, tmp_path) == f"{file}:{line}: {reason}"
+
+
+@pytest.mark.parametrize("value", [f"{SECRET}%x", f"%({SECRET})s", "%(sk)s"])
+def test_a_stray_percent_sign_is_refused_by_its_key(tmp_path: Path, value: str) -> None:
+    file = write(tmp_path, f"[basic]\nak = a\nsk = {value}\n")
+    assert refusal({}, tmp_path) == f"{file}: sk of [basic]: write %% for a %"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
+def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int) -> None:
+    file = write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\n", mode)
+    with pytest.warns(UserWarning, match="chmod 600") as caught:
+        find_credentials(None, {}, tmp_path)
+    assert [str(each.message) for each in caught] == [f"others can read or change your credentials: chmod 600 {file}"]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o611])
+def test_a_file_closed_to_others_is_not(tmp_path: Path, mode: int) -> None:
+    write(tmp_path, BASIC, mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_credentials(None, {}, tmp_path)
+
+
+# ---- nothing
+
+
+@pytest.mark.parametrize("text", [None, "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"])
+def test_when_nothing_is_found_it_says_where_it_looked_and_what_to_do(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        write(tmp_path, text)
+    assert refusal({}, tmp_path) == (
+        "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
+        "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
+        f"[basic] of {tmp_path}/.huaweicloud/credentials. Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give auth="
+    )
+
+
+def test_what_the_sdk_supports_and_this_does_not_is_told(tmp_path: Path) -> None:
+    environ = {"HUAWEICLOUD_SDK_IDP_ID": SECRET, "HW_SHARED_CONFIG_FILE": SECRET, "HUAWEICLOUD_OIDC_PROVIDER_URN": ""}
+    told = ". Set, but not supported: HUAWEICLOUD_SDK_IDP_ID, HW_SHARED_CONFIG_FILE"
+    assert refusal(environ, tmp_path).endswith(told)
+    file = write(tmp_path, f"[basic]\nidp_id = {SECRET}\nid_token_file = {SECRET}\n")
+    text = f"[basic] of {file} has idp_id and id_token_file, which is not supported. Set HUAWEICLOUD_SDK_AK"
+    assert refusal(environ, tmp_path).startswith(text)
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize(
+    "environ", [SDK, HW, HW_LOGIN, {"HW_AUTH_TOKEN": "x"}, {}], ids=lambda e: next(iter(e), "file")
+)
+def test_nothing_that_a_log_might_print_shows_a_secret(
+    tmp_path: Path, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\nsecurity_token = {SECRET}\n")
+    with caplog.at_level(logging.DEBUG):
+        auth = find_credentials("cn-north-4", dict.fromkeys(environ, SECRET), tmp_path)
+        logging.getLogger().warning("%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)])
+    out, err = capfd.readouterr()
+    assert SECRET not in caplog.text + out + err
