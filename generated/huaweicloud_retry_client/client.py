@@ -26,6 +26,9 @@ DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 MAX_BODY_BYTES: Final = 1 << 20
 USER_AGENT: Final = "huaweicloud-retry/0.1.0"
 
+# The asynchronous transport lets an ssl.SSLError through that comes after the handshake, such as TLS 1.3's refusal of a client
+# that has no certificate. It does not say whose request it was, so that one of the auth's own counts as ours.
+_FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
 # By these a request was surely not sent: there was no connection to send it on. Any other failure may have come after
 # the last byte of the request; httpx.LocalProtocolError too, with a transport that speaks HTTP/2.
 _NOT_SENT: Final = (
@@ -171,14 +174,14 @@ class Client:
             answer = http.send(
                 request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
             )
-        except (httpx.RequestError, httpx.InvalidURL) as error:
+        except _FAILURES as error:
             _raise_connection_error(request, error)
         body = _Body(answer)
         try:
             for chunk in [answer.content] if answer.is_stream_consumed else answer.iter_raw():
                 if body.is_full_with(chunk):
                     break
-        except httpx.RequestError as error:
+        except _FAILURES as error:
             body.problem = f"its body cannot be read: {error}"
         finally:
             answer.close()
@@ -201,7 +204,7 @@ class Client:
             answer = await http.send(
                 request, auth=self._auth or httpx.USE_CLIENT_DEFAULT, stream=True, follow_redirects=False
             )
-        except (httpx.RequestError, httpx.InvalidURL) as error:
+        except _FAILURES as error:
             _raise_connection_error(request, error)
         body = _Body(answer)
         try:
@@ -211,7 +214,7 @@ class Client:
                 async for chunk in answer.aiter_raw():
                     if body.is_full_with(chunk):
                         break
-        except httpx.RequestError as error:
+        except _FAILURES as error:
             body.problem = f"its body cannot be read: {error}"
         finally:
             await answer.aclose()
@@ -373,7 +376,7 @@ def _response(answer: httpx.Response, body: _Body, parse: Callable[[int, bytes],
     )
 
 
-def _raise_connection_error(request: httpx.Request, error: httpx.RequestError | httpx.InvalidURL) -> NoReturn:
+def _raise_connection_error(request: httpx.Request, error: Exception) -> NoReturn:
     failed: httpx.Request = getattr(error, "_request", None) or request
     # A request that the auth made for itself, such as for a token, comes before ours or after a 401 to ours.
     ours = (failed.method, failed.url) == (request.method, request.url)
