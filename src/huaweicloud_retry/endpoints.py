@@ -77,7 +77,7 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
     """
     for variable in _IAM_VARIABLES:
         if value := environ.get(variable):
-            return _url_in(variable, value).removesuffix("/v3").rstrip("/")
+            return _url_in(variable, value).removesuffix("/v3")
     name = find_region(region, environ)
     return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else "https://iam.myhuaweicloud.com"
 

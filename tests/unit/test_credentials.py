@@ -320,7 +320,7 @@ print(json.dumps({name: getattr(credentials, name) for name in ("ak", "sk", "pro
         BASIC + "project_id = p1\nsecurity_token = st\niam_endpoint = https://iam.example.com\n",
         "[DEFAULT]\nproject_id = p1\n[global]\nak = other\nsk = other\n" + BASIC,
         "; comment\n# another\n[basic]\nAK: file-ak\nSK=file-sk  \n\ndomain_id = d1\nunknown = x",
-        "[basic]\nak=x%%y\nsk=a=b;c#d\nproject_id=%(ak)s-1\n",
+        "[basic]\nak=x%%y\nsk=a=b;c #d ;e\nproject_id=%(ak)s-1\n",
         BASIC.replace("\n", "\r\n"),
         BASIC + "idp_id = only half of what would be needed\n",
     ],
@@ -413,9 +413,13 @@ def test_a_file_closed_to_others_is_not(tmp_path: Path, mode: int) -> None:
 # ---- nothing
 
 
-@pytest.mark.parametrize("text", [None, "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"])
+@pytest.mark.parametrize(
+    "text", [None, "no folder", "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"]
+)
 def test_when_nothing_is_found_it_says_where_it_looked_and_what_to_do(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
+    if text == "no folder":
+        (tmp_path / ".huaweicloud").touch()
+    elif text is not None:
         write(tmp_path, text)
     assert refusal({}, tmp_path) == (
         "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
