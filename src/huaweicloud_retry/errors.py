@@ -1,5 +1,66 @@
-"""What can go wrong before a call is made."""
+"""What is raised before a service is called: settings that will not do, and IAM's refusals to give a token."""
+
+import json
+
+import httpx
+
+from huaweicloud_retry_client.errors import APIStatusError, AuthenticationError
+from huaweicloud_retry_client.types import Response
+
+__all__ = ["ConfigurationError", "IAMAuthenticationError", "IAMError"]
+
+_KEPT = 1 << 20  # bytes of a body, as in the client
+_UNAUTHORIZED = 401
+_ADVICE = {
+    _UNAUTHORIZED: "check user_name, password and domain_name before you try again: repeated wrong passwords lock the account",
+    403: "the IAM user may not get a token: ask the administrator of the account",
+    404: "check project_id or project_name, and that the user may use this project",
+}
 
 
 class ConfigurationError(ValueError):
     """A setting is missing or wrong: which one, where it was looked for, and what to do. The text shows no secret."""
+
+
+class IAMError(APIStatusError):
+    """IAM answered, but not with a token: it refused, failed, or cannot be understood. The service was not reached.
+
+    Has what every APIStatusError has; `error_code` is IAM's. None of its texts shows the password or a token.
+
+    Attributes:
+        outcome_unknown: always False: the service was sent nothing, or had refused the request before with 401.
+    """
+
+    def __init__(self, response: Response[None]) -> None:
+        super().__init__(response)
+        self.outcome_unknown = False
+
+    def __str__(self) -> str:
+        if self.response.problem is not None:
+            return f"IAM's answer is no token: {self.status_code}, but {self.response.problem}"
+        advice = _ADVICE.get(self.status_code)
+        return f"IAM refused to give a token: {super().__str__()}{f'; {advice}' if advice else ''}"
+
+
+class IAMAuthenticationError(IAMError, AuthenticationError):
+    """401 of IAM: it does not know this user, password and account. The object that asked will not ask it again."""
+
+
+def kept(answer: httpx.Response, body: bytes, *, secret: str = "", problem: str | None = None) -> Response[None]:
+    """Return what an error may hold of an answer: no token, and no secret that it echoes."""
+    headers = answer.headers.copy()
+    headers.pop("X-Subject-Token", None)
+    if secret:
+        for echo in (secret, json.dumps(secret)[1:-1]):  # as text, or as a string within JSON
+            body = body.replace(echo.encode(), b"***")
+    return Response(status_code=answer.status_code, headers=headers, content=body[:_KEPT], problem=problem)
+
+
+def iam_error(response: Response[None]) -> IAMError:
+    """Return the error of the class that fits the status."""
+    return (IAMAuthenticationError if response.status_code == _UNAUTHORIZED else IAMError)(response)
+
+
+def error_code(answer: httpx.Response, body: bytes) -> str:
+    """Return the code in an error body of any of the known shapes, or nothing."""
+    return APIStatusError(kept(answer, body)).error_code or ""
