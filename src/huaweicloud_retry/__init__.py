@@ -3,6 +3,20 @@
 with Client(base_url, auth=AkSkAuth(access_key, secret_key)) as client: ...
 """
 
-from .auth import AkSkAuth, TokenAuth
+from typing import TYPE_CHECKING
 
-__all__ = ["AkSkAuth", "TokenAuth"]
+from .auth import AkSkAuth, PasswordAuth, TokenAuth
+
+if TYPE_CHECKING:
+    from .errors import IAMAuthenticationError, IAMError
+
+__all__ = ["AkSkAuth", "IAMAuthenticationError", "IAMError", "PasswordAuth", "TokenAuth"]
+
+
+def __getattr__(name: str) -> object:
+    # At first use only: they load the generated client, which the mock does without.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import errors  # noqa: PLC0415 - see above
+
+    return getattr(errors, name)

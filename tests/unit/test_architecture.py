@@ -48,14 +48,18 @@ def test_the_reader_knows_nothing_of_the_contract() -> None:
     assert not knows(SRC / "parsing.py", SRC, "huaweicloud_retry")
 
 
-def test_auth_knows_nothing_of_operations_or_of_the_mock() -> None:
-    assert not knows(SRC / "auth.py", SRC, "huaweicloud_retry_client", "huaweicloud_retry.mock", "yaml")
+@pytest.mark.parametrize("name", ["auth.py", "errors.py"])
+def test_auth_knows_nothing_of_operations_or_of_the_mock(name: str) -> None:
+    of_client = knows(SRC / name, SRC, "huaweicloud_retry_client")
+    assert all(
+        module.startswith(("huaweicloud_retry_client.errors", "huaweicloud_retry_client.types")) for module in of_client
+    )
+    assert not knows(SRC / name, SRC, "huaweicloud_retry.mock", "yaml")
 
 
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        ("errors", set[str]()),
         ("endpoints", {"huaweicloud_retry_client.servers", "huaweicloud_retry.errors"}),
         ("credentials", {"huaweicloud_retry.auth", "huaweicloud_retry.endpoints", "huaweicloud_retry.errors", "httpx"}),
     ],
@@ -71,7 +75,9 @@ def test_signing_knows_no_http_library() -> None:
 
 def test_the_mock_does_not_know_the_client_it_is_there_to_test() -> None:
     for file in (SRC / "mock").rglob("*.py"):
-        assert not knows(file, SRC, "huaweicloud_retry_client", "huaweicloud_retry.auth"), file
+        assert not knows(file, SRC, "huaweicloud_retry_client", "huaweicloud_retry.auth", "huaweicloud_retry.errors"), (
+            file
+        )
 
 
 def test_only_the_server_of_the_mock_knows_uvicorn() -> None:
