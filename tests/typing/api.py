@@ -10,6 +10,7 @@ from typing import assert_type
 
 import httpx
 
+from huaweicloud_retry import IAMAuthenticationError, IAMError, PasswordAuth, TokenAuth
 from huaweicloud_retry_client import (
     UNSET,
     APIConnectionError,
@@ -150,6 +151,26 @@ def every_error(error: APIError) -> None:
         assert_type(error.problem, str)
         assert_type(error.request_id, str | None)
         assert_type(error.response.content, bytes)
+
+
+def ways_to_authenticate() -> None:
+    Client("http://127.0.0.1", auth=TokenAuth("t0ken"))
+    Client("http://127.0.0.1", auth=TokenAuth(lambda: "t0ken"))
+    Client("http://127.0.0.1", auth=PasswordAuth("u", "p", domain_name="d"))
+    PasswordAuth("u", "p", domain_name="d", project_id="p1", iam_endpoint="https://iam.test")
+    PasswordAuth("u", "p", domain_name="d", project_name="cn-north-4")
+
+    TokenAuth()  # type: ignore[call-arg]
+    TokenAuth(lambda: None)  # type: ignore[arg-type,return-value]
+    PasswordAuth("u", "p")  # type: ignore[call-arg]
+    PasswordAuth("u", "p", "d")  # type: ignore[call-arg]
+
+
+def errors_of_iam(error: IAMAuthenticationError) -> None:
+    iam: IAMError = error
+    wrong_credentials: AuthenticationError = error
+    assert_type(iam.outcome_unknown, bool)
+    assert_type(wrong_credentials.error_code, str | None)
 
 
 ERRORS: list[type[APIError]] = [APIConnectionError, APITimeoutError, APIStatusError, APIResponseValidationError]
