@@ -225,14 +225,14 @@ def _shared(  # noqa: C901 - two functions that share a state which nobody else 
             got = yield from get(request, own)
         except BaseException as error:
             with lock:
-                flight = None if flight is own else flight
+                flight = None
             if isinstance(error, Exception):
                 own.set_exception(error)
             else:
                 own.give_up()
             raise
         with lock:
-            token, flight = got, None if flight is own else flight
+            token, flight = got, None
         own.set_result(got)
         return got, True
 

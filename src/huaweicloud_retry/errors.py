@@ -47,13 +47,11 @@ class IAMAuthenticationError(IAMError, AuthenticationError):
 
 
 def kept(answer: httpx.Response, body: bytes, *, secret: str = "", problem: str | None = None) -> Response[None]:
-    """Return what an error may hold of an answer: no token, and no secret that it echoes."""
-    headers = answer.headers.copy()
-    headers.pop("X-Subject-Token", None)
+    """Return what an error may hold of an answer, whose token is taken out: not a secret that it echoes."""
     if secret:
         for echo in (secret, json.dumps(secret)[1:-1]):  # as text, or as a string within JSON
             body = body.replace(echo.encode(), b"***")
-    return Response(status_code=answer.status_code, headers=headers, content=body[:_KEPT], problem=problem)
+    return Response(status_code=answer.status_code, headers=answer.headers, content=body[:_KEPT], problem=problem)
 
 
 def iam_error(response: Response[None]) -> IAMError:

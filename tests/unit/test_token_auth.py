@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 import anyio
@@ -204,6 +205,20 @@ def test_it_is_renewed_before_it_expires(
         assert asked(mock) == 2
 
 
+def test_its_lifetime_begins_when_the_answer_comes(clock: Callable[[float], None]) -> None:
+    def slow(request: httpx.Request) -> httpx.Response:
+        def body() -> Iterator[bytes]:
+            clock(86400)
+            yield issued(request).content
+
+        return httpx.Response(201, headers={"X-Subject-Token": TOKEN}, content=body())
+
+    gateway, how = Gateway(iam=slow), password_auth("https://iam.test")
+    call(gateway, how)
+    call(gateway, how)
+    assert len(gateway.asked) == 2
+
+
 # ---- 401
 
 
@@ -309,6 +324,31 @@ def test_a_401_that_was_looked_at_can_still_be_streamed() -> None:
             assert b"".join(response.iter_raw()) == b"no"
 
 
+def test_a_401_that_a_hook_has_read_is_looked_at_too() -> None:
+    body = refused("APIGW.0307").content
+    answer = httpx.Response(401, headers={"Content-Length": str(len(body))}, content=iter([body]))
+    gateway, hooks = Gateway(httpx.Response(200), answer), {"response": [lambda response: response.read()]}
+    with httpx.Client(transport=gateway, auth=password_auth("https://iam.test"), event_hooks=hooks) as http:
+        assert [http.get("https://cse.test").status_code for _ in range(2)] == [200, 200]
+    assert len(gateway.asked) == 2
+
+
+def test_a_401_whose_body_breaks_off_is_a_401(run: Run, lazy_stream: Any) -> None:
+    def broken() -> httpx.Response:
+        stream = lazy_stream([b"{"], failure=httpx.ReadError("reset"))
+        return httpx.Response(401, headers={"Content-Length": "9"}, stream=stream)
+
+    gateway, how = Gateway(httpx.Response(200), broken(), broken()), password_auth("https://iam.test")
+
+    async def main() -> httpx.Response:
+        async with httpx.AsyncClient(transport=gateway, auth=how) as http:
+            return await http.get("https://cse.test")
+
+    call(gateway, how)
+    for answer in (call(gateway, how), run(main)):
+        assert (answer.status_code, answer.content) == (401, b"{")
+
+
 def test_a_body_that_can_be_sent_but_once_is_not_sent_again() -> None:
     gateway = Gateway(httpx.Response(200), refused("APIGW.0307"))
     how = password_auth("https://iam.test")
@@ -366,6 +406,57 @@ def test_two_hundred_tasks_ask_iam_once_and_once_more_to_renew(mock: Mock, run: 
 
     run(main)
     assert len(mock.journal()) >= 2 * TASKS + 2
+
+
+@pytest.mark.parametrize("status", [201, 503])
+def test_all_that_wait_take_what_comes_even_if_it_is_over_at_once(
+    run: Run, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "monotonic", count(step=1_000_000).__next__)
+    times, got = 0, []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal times
+        if request.url.host == "cse.test":
+            return httpx.Response(200)
+        times += 1
+        await anyio.wait_all_tasks_blocked()
+        return issued(request) if status == 201 else httpx.Response(status)
+
+    async def main() -> None:
+        async def get() -> None:
+            try:
+                got.append((await http.get("https://cse.test")).status_code)
+            except IAMError as error:
+                got.append(error.status_code)
+
+        how = password_auth("https://iam.test")
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer), auth=how) as http,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(TASKS):
+                group.start_soon(get)
+
+    run(main)
+    assert (times, got) == (1, [200 if status == 201 else 503] * TASKS)
+
+
+def test_an_event_loop_that_ended_while_it_waited_is_forgotten(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    how = password_auth("https://iam.test")
+    leader = how.sync_auth_flow(httpx.Request("GET", "https://cse.test"))
+    ask = next(leader)
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=Gateway(), auth=how) as http, anyio.create_task_group() as group:
+            group.start_soon(http.get, "https://cse.test")
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+
+    run(main)
+    assert leader.send(issued(ask)).headers["X-Auth-Token"] == TOKEN
+    leader.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_threads_and_event_loops_share_one_call(waiting: threading.Semaphore) -> None:
@@ -614,6 +705,12 @@ def test_other_refusals_are_told_and_not_remembered(status: int, body: Any, code
     assert call(gateway, how).status_code == 200
 
 
+def test_an_error_keeps_a_mebibyte_at_most() -> None:
+    with pytest.raises(IAMError) as refusal:
+        call(Gateway(iam=lambda _: httpx.Response(502, content=b"x" * (1 << 21))), password_auth("https://iam.test"))
+    assert len(refusal.value.response.content) == 1 << 20
+
+
 def test_an_unknown_project_and_a_failing_iam_of_the_mock(mock: Mock) -> None:
     other = password_auth(mock.url, project_id="other")
     with httpx.Client(base_url=mock.url, auth=other) as http, pytest.raises(IAMError, match=r"404.*check project_id"):
@@ -630,7 +727,10 @@ def test_an_unknown_project_and_a_failing_iam_of_the_mock(mock: Mock) -> None:
     [
         httpx.Response(201, json={"token": {}}),
         httpx.Response(201, json={"token": {}}, headers={"X-Subject-Token": TOKEN}),
-        httpx.Response(201, text=f"<html>{TOKEN}", headers={"X-Subject-Token": f"{TOKEN}\t"}),
+        httpx.Response(201, text=f"<html>{TOKEN}", headers={"X-Subject-Token": TOKEN}),
+        httpx.Response(
+            201, json=issued(httpx.Request("GET", "https://x")).json(), headers={"X-Subject-Token": f"{TOKEN}\t"}
+        ),
         httpx.Response(201, content=b"[" * 100_000, headers={"X-Subject-Token": TOKEN}),
         issued(httpx.Request("GET", "https://iam.test"), "2020-01-04T09:05:22.701000Z"),
         issued(httpx.Request("GET", "https://iam.test"), "2020-01-05T09:05:22.701000"),
@@ -723,6 +823,35 @@ def test_it_may_block_and_is_called_once_for_all_tasks(run: Run) -> None:
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
     assert gateway.tokens == [TOKEN] * TASKS
+
+
+def test_who_is_cancelled_does_not_wait_for_it_to_return(run: Run) -> None:
+    gateway, begun, go, calls = Gateway(), threading.Event(), threading.Event(), count()
+
+    def token() -> str:
+        if next(calls) == 0:
+            begun.set()
+            assert go.wait(60)
+        return TOKEN
+
+    async def main() -> None:
+        scope = anyio.CancelScope()
+
+        async def lead() -> None:
+            with scope:
+                await http.get("https://cse.test")
+
+        async with httpx.AsyncClient(transport=gateway, auth=TokenAuth(token)) as http:
+            async with anyio.create_task_group() as group:
+                group.start_soon(lead)
+                await anyio.to_thread.run_sync(begun.wait)
+                group.start_soon(http.get, "https://cse.test")
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+            go.set()
+
+    run(main)
+    assert gateway.tokens == [TOKEN]
 
 
 @pytest.mark.parametrize("failure", [OSError("vault"), StopIteration()])
