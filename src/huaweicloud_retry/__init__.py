@@ -1,22 +1,21 @@
-"""What is written by hand on top of the generated `huaweicloud_retry_client`: how to authenticate.
+"""What is written by hand on top of the generated `huaweicloud_retry_client`: connecting, and authentication.
 
-with Client(base_url, auth=AkSkAuth(access_key, secret_key)) as client: ...
+with connect("cse", region="cn-north-4") as client: ...
 """
 
-from typing import TYPE_CHECKING
-
 from .auth import AkSkAuth, PasswordAuth, TokenAuth
+from .connection import Connection, connect
+from .errors import ConfigurationError, IAMAuthenticationError, IAMError
+from .resend import Resend
 
-if TYPE_CHECKING:
-    from .errors import IAMAuthenticationError, IAMError
-
-__all__ = ["AkSkAuth", "IAMAuthenticationError", "IAMError", "PasswordAuth", "TokenAuth"]
-
-
-def __getattr__(name: str) -> object:
-    # At first use only: they load the generated client, which the mock does without.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import errors  # noqa: PLC0415 - see above
-
-    return getattr(errors, name)
+__all__ = [
+    "AkSkAuth",
+    "ConfigurationError",
+    "Connection",
+    "IAMAuthenticationError",
+    "IAMError",
+    "PasswordAuth",
+    "Resend",
+    "TokenAuth",
+    "connect",
+]

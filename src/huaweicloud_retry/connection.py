@@ -45,8 +45,7 @@ class Connection(Client):
             resend: None: send nothing again.
         """
         view = copy.copy(self)
-        view._resend = resend
-        view._origin = self._origin or self
+        view._resend, view._origin = resend, self._origin or self  # noqa: SLF001 - its own kind
         return view
 
     def call(
@@ -74,7 +73,10 @@ class Connection(Client):
             attempt += 1
 
     async def acall(
-        self, kwargs: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+        self,
+        kwargs: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as httpx has it
     ) -> Response[T]:
         """Send a request, and again as far as the rule allows; what `asyncio_detailed` does with its arguments.
 
@@ -111,10 +113,10 @@ class Connection(Client):
         return None if self._resend is None else self._resend.wait(attempt, outcome)
 
     def _opened(self) -> httpx.Client:
-        return super()._opened() if self._origin is None else self._origin._opened()
+        return super()._opened() if self._origin is None else self._origin._opened()  # noqa: SLF001 - its own kind
 
     def _async_opened(self) -> httpx.AsyncClient:
-        return super()._async_opened() if self._origin is None else self._origin._async_opened()
+        return super()._async_opened() if self._origin is None else self._origin._async_opened()  # noqa: SLF001 - see above
 
 
 def connect(  # noqa: PLR0913 - what there is to choose

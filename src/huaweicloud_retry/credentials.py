@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 
 from .auth import AkSkAuth, PasswordAuth, TokenAuth
-from .endpoints import check_url, find_region, iam_url
+from .endpoints import find_region, iam_url
 from .errors import ConfigurationError
 
 _Names = Mapping[str, tuple[str, ...]]  # what a value is for -> what it may be called, the first that is there counts
@@ -58,12 +58,10 @@ _UNSUPPORTED: Final = (
     "HC_CONTAINER_CREDENTIALS_FULL_URI",
     "HW_SHARED_CONFIG_FILE",
 )
-_TO_MEND: Final = "Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give auth="
+_TO_MEND: Final = "Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give credentials="
 
 
-def find_credentials(
-    region: str | None, environ: Mapping[str, str], home: Path, *, allow_http: bool = False
-) -> httpx.Auth:
+def find_credentials(region: str | None, environ: Mapping[str, str], home: Path) -> httpx.Auth:
     """Return the first credentials that are there. Empty values count as absent.
 
     Looked for in the environment under the official SDK's names, Terraform's with HW_ and those with OS_; then in the
@@ -75,7 +73,6 @@ def find_credentials(
             and a token of the region's IAM.
         environ: such as `os.environ`.
         home: where `.huaweicloud` is, such as `Path.home()`.
-        allow_http: let a password go to IAM over plain http.
 
     Returns:
         An `AkSkAuth`, `TokenAuth` or `PasswordAuth`.
@@ -88,12 +85,12 @@ def find_credentials(
         UserWarning: others than its owner can read or change the file.
     """
     for names in (_SDK, _HW, _OS):
-        if auth := _auth(_Source("the environment", names, environ), region, environ, allow_http=allow_http):
+        if auth := _auth(_Source("the environment", names, environ), region, environ):
             return auth
     file = Path(environ.get(_FILE_VARIABLE) or home / ".huaweicloud" / "credentials")
     profile = _read(file, wanted=bool(environ.get(_FILE_VARIABLE)))
     source = _Source(f"[basic] of {file}", _FILE, profile)
-    if auth := _auth(source, region, environ, allow_http=allow_http):
+    if auth := _auth(source, region, environ):
         return auth
     if others := [key for key in _UNSUPPORTED_KEYS if profile.get(key)]:
         raise ConfigurationError(f"{source.where} has {' and '.join(others)}, which is not supported. {_TO_MEND}")
@@ -149,7 +146,7 @@ class _Source:
 
 
 def _auth(
-    source: _Source, region: str | None, environ: Mapping[str, str], *, allow_http: bool
+    source: _Source, region: str | None, environ: Mapping[str, str]
 ) -> AkSkAuth | TokenAuth | PasswordAuth | None:
     if keys := source.all("ak", "sk", seen=("ak", "sk", "security_token")):
         access_key, secret_key = keys
@@ -166,7 +163,6 @@ def _auth(
                 f"half a credential: {source.where} has a user, but no project: set {names}, or give region="
             )
         iam = iam_url(region, environ)
-        check_url(iam, allow_http=allow_http)
         user, password, domain = login
         return PasswordAuth(
             user, password, domain_name=domain, project_id=project_id, project_name=project_name, iam_endpoint=iam

@@ -23,7 +23,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         verify: as httpx has it.
     """
 
-    def __init__(self, verify: ssl.SSLContext | bool) -> None:  # noqa: FBT001 - as httpx has it
+    def __init__(self, verify: ssl.SSLContext | bool) -> None:
         self._verify = verify
         self._lock = Lock()
         self._sync: httpx.HTTPTransport | None = None
@@ -57,7 +57,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         try:
             response = await connection.handle_async_request(request)
         except BaseException:  # cancellation too
-            self._give_back(connection)
+            self.give_back(connection)
             raise
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
@@ -70,7 +70,8 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         for connection in self._idle:
             await connection.aclose()
 
-    def _give_back(self, connection: httpx.AsyncHTTPTransport) -> None:
+    def give_back(self, connection: httpx.AsyncHTTPTransport) -> None:
+        """Take a connection back from whoever is done with it."""
         self._idle.append(connection)
         self._free.release()
 
@@ -92,5 +93,5 @@ class _Stream(httpx.AsyncByteStream):
             await self._stream.aclose()
         finally:
             if self._connection is not None:
-                self._owner._give_back(self._connection)  # noqa: SLF001 - of the same make
+                self._owner.give_back(self._connection)
                 self._connection = None

@@ -91,12 +91,16 @@ def asynchronous(url: str) -> list[str | APIError]:
     async def calls() -> list[str | APIError]:
         turn = asyncio.Semaphore(AT_ONCE)
         auth = TokenAuth("mock-token")
-        async with connect("cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(first_wait=0)) as client:
+        async with connect(
+            "cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(first_wait=0)
+        ) as client:
 
             async def call(number: int) -> str | APIError:
                 async with turn:
                     try:
-                        job = await retry_engine.asyncio("p", engine_id(number), client=client, body=EngineActionRequest())
+                        job = await retry_engine.asyncio(
+                            "p", engine_id(number), client=client, body=EngineActionRequest()
+                        )
                     except APIError as error:
                         return error
                 assert job.job_id == number

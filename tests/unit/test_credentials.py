@@ -39,7 +39,7 @@ def sent_by(auth: httpx.Auth) -> dict[str, Any]:
             return httpx.Response(200)
         seen["iam"] = f"{request.method} {request.url.copy_with(query=None)}"
         seen["auth"] = json.loads(request.content)["auth"]
-        body = {"token": {"expires_at": "2999-01-01T00:00:00.000000Z"}}
+        body = {"token": {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}}
         return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json=body)
 
     with httpx.Client(transport=httpx.MockTransport(answer), auth=auth) as client:
@@ -164,11 +164,9 @@ def test_a_password_goes_to_the_iam_that_is_set(tmp_path: Path) -> None:
     assert sent["iam"] == "POST https://iam.example.com/v3/auth/tokens"
 
 
-def test_a_password_does_not_go_over_plain_http_unless_allowed(tmp_path: Path) -> None:
+def test_a_password_does_not_go_over_plain_http(tmp_path: Path) -> None:
     environ = {**OS_LOGIN, "OS_AUTH_URL": "http://iam.example.com/v3"}
     assert refusal(environ, tmp_path).startswith("plain http to iam.example.com")
-    sent = sent_by(find_credentials("cn-north-4", environ, tmp_path, allow_http=True))
-    assert sent["iam"] == "POST http://iam.example.com/v3/auth/tokens"
 
 
 def test_the_order_of_the_sources(tmp_path: Path) -> None:
@@ -424,7 +422,7 @@ def test_when_nothing_is_found_it_says_where_it_looked_and_what_to_do(tmp_path: 
     assert refusal({}, tmp_path) == (
         "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
         "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
-        f"[basic] of {tmp_path}/.huaweicloud/credentials. Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give auth="
+        f"[basic] of {tmp_path}/.huaweicloud/credentials. Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give credentials="
     )
 
 

@@ -946,9 +946,9 @@ def test_it_cannot_be_pickled_and_its_copies_share_its_token(how: httpx.Auth) ->
 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "domain_name", "project_id", "project_name"])
-@pytest.mark.parametrize("wrong", ["", f" {PASSWORD}", f"{PASSWORD}\n", f"{PASSWORD}é"])
+@pytest.mark.parametrize("wrong", ["", f"{PASSWORD}\ud800"])
 def test_arguments_that_will_not_do_are_refused_without_being_shown(name: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=f"the {name} must be printable ASCII") as refusal:
+    with pytest.raises(ValueError, match=f"the {name} must be text") as refusal:
         password_auth("https://iam.test", **{"project_id": None, name: wrong})
     assert PASSWORD not in str(refusal.value)
 
@@ -976,7 +976,7 @@ def test_a_project_has_one_name() -> None:
     ],
 )
 def test_endpoints_that_will_not_do_are_refused(endpoint: str) -> None:
-    with pytest.raises(ValueError, match="iam_endpoint must be https://HOST") as refusal:
+    with pytest.raises(ValueError, match=r"must be an http|plain http to") as refusal:
         password_auth(endpoint)
     assert PASSWORD not in str(refusal.value)
 
