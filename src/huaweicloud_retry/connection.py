@@ -18,7 +18,7 @@ import httpx
 from huaweicloud_retry_client import APIConnectionError, Client, Response
 
 from .credentials import find_credentials
-from .endpoints import check_url, service_url
+from .endpoints import check_service, check_url, service_url
 from .resend import Resend
 from .transport import Transport
 
@@ -153,6 +153,7 @@ def connect(  # noqa: PLR0913 - what there is to choose
         ConfigurationError: Service, region, endpoint or credentials are missing or wrong; the text says where they were
             looked for, and what to do.
     """
+    check_service(service)
     url = service_url(service, region, os.environ) if endpoint is None else endpoint
     check_url(url, allow_http=allow_http)
     auth = credentials or find_credentials(region, os.environ, Path.home())

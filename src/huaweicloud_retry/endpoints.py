@@ -36,6 +36,16 @@ def find_region(region: str | None, environ: Mapping[str, str]) -> str | None:
     return region or next((value for name in REGION_VARIABLES if (value := environ.get(name))), None)
 
 
+def check_service(service: str) -> None:
+    """Refuse a service that the contract does not have.
+
+    Raises:
+        ConfigurationError: with the closest match, and all there are.
+    """
+    if service.lower() not in SERVERS:
+        raise ConfigurationError(f"there is no service {service!r}{_meant(service, SERVERS)}")
+
+
 def service_url(service: str, region: str | None, environ: Mapping[str, str]) -> str:
     """Return the base URL of a service, without a slash at its end.
 
@@ -48,9 +58,8 @@ def service_url(service: str, region: str | None, environ: Mapping[str, str]) ->
     Raises:
         ConfigurationError: no region; a service or region that is not known; an override that is no URL.
     """
-    template, regions = SERVERS.get(service.lower(), ("", []))
-    if not template:
-        raise ConfigurationError(f"there is no service {service!r}{_meant(service, SERVERS)}")
+    check_service(service)
+    template, regions = SERVERS[service.lower()]
     name = find_region(region, environ)
     if not name:
         raise ConfigurationError(f"no region: give region=, or set {' or '.join(REGION_VARIABLES)}")

@@ -7,6 +7,7 @@ Never after a timeout in reading, a 502 or a 504; never on a 401, five of which 
 import logging
 import random
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,18 @@ class Resend:
                 return None
             asked, why = error.retry_after, str(error)
         else:
-            cause = outcome.__cause__
-            if not isinstance(cause, _NO_CONNECTION) or isinstance(cause.__cause__, ssl.SSLCertVerificationError):
+            # A certificate that will not do will not do the next time either.
+            bad_certificate = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(outcome))
+            if bad_certificate or not isinstance(outcome.__cause__, _NO_CONNECTION):
                 return None
             why = str(outcome)
         wait = min(self.first_wait * 2 ** (attempt - 1) if asked is None else asked, self.longest_wait)
         wait += random.uniform(0, wait / 4)  # noqa: S311 - no secret
         logger.info("attempt %d of %d: %s; again in %.1f s", attempt, self.attempts, why, wait)
         return wait
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while error.__cause__ is not None:
+        error = error.__cause__
+        yield error
