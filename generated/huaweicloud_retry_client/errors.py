@@ -130,7 +130,26 @@ class BadRequestError(APIStatusError):
 
 
 class AuthenticationError(APIStatusError):
-    """401: missing, wrong or expired credentials, or a token of another region."""
+    """401: missing, wrong or expired credentials, or a token of another region.
+
+    Attributes:
+        clock_ahead: Seconds that this machine's clock was ahead of the server's Date header when the error was made, or
+            None without one. A signature is good for 15 minutes either way; from 5 on, the text mentions it.
+    """
+
+    def __init__(self, response: Response[Any]) -> None:
+        super().__init__(response)
+        date = _date(response.headers.get("Date"))
+        self.clock_ahead = (datetime.now(timezone.utc) - date).total_seconds() if date else None
+
+    def __str__(self) -> str:
+        ahead = self.clock_ahead or 0.0
+        if abs(ahead) < 300:
+            return super().__str__()
+        way = "ahead of" if ahead > 0 else "behind"
+        return (
+            f"{super().__str__()}; mind that this machine's clock is {abs(ahead) / 60:.0f} minutes {way} the server's"
+        )
 
 
 class PermissionDeniedError(APIStatusError):

@@ -7,6 +7,8 @@ import inspect
 import json
 import pickle
 import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -418,3 +420,38 @@ def test_the_docstring_has_summary_parameters_and_the_official_page(
         assert re.search(rf"^ +{parameter} \(.+\): \w", function.__doc__, re.MULTILINE), parameter
     for raised in ("APIConnectionError", "ValueError"):
         assert f" {raised}: " in function.__doc__
+
+
+# --- A clock that is off ----------------------------------------------------------------------------------------------
+
+
+def dated(minutes: float, status: int = 401) -> Any:
+    """An answer of a server whose clock says that many minutes more than ours."""
+    date = datetime.now(UTC) + timedelta(minutes=minutes)
+    return status_error(status, THROTTLED, {"Date": format_datetime(date, usegmt=True)})
+
+
+@pytest.mark.parametrize(
+    ("minutes", "hint"), [(20, "20 minutes behind"), (-20, "20 minutes ahead of"), (600, "600 minutes behind")]
+)
+def test_a_401_tells_of_a_clock_that_is_off(minutes: float, hint: str) -> None:
+    error = dated(minutes)
+    assert str(error).endswith(f"[request id 5a1e4c8b]; mind that this machine's clock is {hint} the server's")
+    assert error.clock_ahead == pytest.approx(-60 * minutes, abs=60)
+    assert str(pickle.loads(pickle.dumps(error))) == str(copy.copy(error)) == str(error)
+
+
+@pytest.mark.parametrize("minutes", [0, 4, -4])
+def test_it_says_nothing_of_one_that_is_about_right(minutes: float) -> None:
+    assert "clock" not in str(dated(minutes))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": ""}])
+def test_without_the_servers_date_there_is_nothing_to_say(headers: dict[str, str]) -> None:
+    error = status_error(401, THROTTLED, headers)
+    assert error.clock_ahead is None
+    assert "clock" not in str(error)
+
+
+def test_other_errors_have_nothing_to_do_with_clocks() -> None:
+    assert "clock" not in str(dated(600, 403))
