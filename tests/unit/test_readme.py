@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,24 @@ def test_the_first_block_retries_an_engine() -> None:
     assert run(0)[1] == "engine cse-gve7lg: job 18638 runs again\n"
 
 
-def test_the_block_on_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HUAWEICLOUD_TOKEN", "mock-token")
+@pytest.fixture
+def mock_in_place_of_cn_north_4(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with running() as url:
-        assert run(1)[0]["retry_record"](url, "demo-project", RECORD) == "0000000059071dbc01591661d3990019"
+        monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", url)
+        monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_CSE_CN_NORTH_4", url)
+        monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "mock-ak")
+        monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "mock-sk")
+        yield
 
 
+@pytest.mark.usefixtures("mock_in_place_of_cn_north_4")
+def test_the_block_on_scripts() -> None:
+    assert run(1)[0]["retry_record"]("demo-project", RECORD) == "0000000059071dbc01591661d3990019"
+
+
+@pytest.mark.usefixtures("mock_in_place_of_cn_north_4")
 def test_the_block_on_many_engines_at_once() -> None:
-    with running() as url:
-        outcome = asyncio.run(run(2)[0]["retry_engines"](url, "mock-token", "demo-project", [ENGINE, "nowhere"]))
+    outcome = asyncio.run(run(2)[0]["retry_engines"]("demo-project", [ENGINE, "nowhere"]))
     assert outcome[ENGINE] == "job 18638"
     assert outcome["nowhere"].startswith("400 SVCSTG.00501116: ")
 
