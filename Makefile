@@ -41,7 +41,7 @@ lint: $(READY) ## ruff, mypy --strict, pyright
 contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100)
 	@$(PY) -m pytest tests/contract
 
-bench: $(READY) ## measure the mock beside Prism (needs wrk, and the npm registry)
+bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry)
 	@$(PY) tests/benchmarks/bench.py
 
 build: $(READY) ## the wheel and the source archive, under dist/

@@ -9,12 +9,11 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing, closing, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Never, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, Self, TypeAlias, TypeVar, cast
 
 import httpx
 
@@ -44,11 +43,13 @@ _MARGIN = 0.05  # the part of its lifetime that a token has left when it is rene
 _LONGEST_MARGIN = 300.0  # ... but no more than this many seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    value: str = field(repr=False)
+class _Token(NamedTuple):
+    value: str
     renew_at: float
     """On the monotonic clock."""
+
+    def __repr__(self) -> str:
+        return "_Token(<hidden>)"
 
 
 class _Flight(Future[_Token | None]):
@@ -104,8 +105,7 @@ class _Flight(Future[_Token | None]):
         return self.result()
 
 
-@dataclass(frozen=True, slots=True)
-class _Take:
+class _Take(NamedTuple):
     """Take a body off the line, for it holds a connection that others may need; the response is as if unread."""
 
     response: httpx.Response

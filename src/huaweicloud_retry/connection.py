@@ -11,13 +11,11 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import anyio
 import attrs
 import httpx
 
 from huaweicloud_retry_client import APIConnectionError, Client, Response
 
-from .credentials import find_credentials
 from .endpoints import check_service, check_url, service_url
 from .resend import Resend
 from .transport import Transport
@@ -83,6 +81,8 @@ class Connection(Client):
         Raises:
             APIConnectionError: No answer came.
         """
+        import anyio  # noqa: PLC0415 - the synchronous world does without it
+
         attempt = 1
         while True:
             try:
@@ -156,11 +156,14 @@ def connect(  # noqa: PLR0913 - what there is to choose
     check_service(service)
     url = service_url(service, region, os.environ) if endpoint is None else endpoint
     check_url(url, allow_http=allow_http)
-    auth = credentials or find_credentials(region, os.environ, Path.home())
+    if credentials is None:
+        from .credentials import find_credentials  # noqa: PLC0415 - who brings them need not wait for this import
+
+        credentials = find_credentials(region, os.environ, Path.home())
     tls = verify or _tls()
     # httpx takes proxies from the environment only if it is left to make the transport.
     settings: dict[str, Any] = {"verify": tls} if _has_proxy(url) else {"transport": Transport(tls)}
-    return Connection(url, auth=auth, timeout=timeout, headers=headers, resend=resend, **settings)
+    return Connection(url, auth=credentials, timeout=timeout, headers=headers, resend=resend, **settings)
 
 
 @cache

@@ -6,11 +6,15 @@ Everything on the wire, every error and every timeout is httpx's own.
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from threading import Lock
+from typing import TYPE_CHECKING
 
-import anyio
 import httpx
+
+if TYPE_CHECKING:
+    import anyio
 
 _MOST = 100  # connections at once, as httpx's own default
 _SINGLE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
@@ -28,7 +32,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._lock = Lock()
         self._sync: httpx.HTTPTransport | None = None
         self._idle: list[httpx.AsyncHTTPTransport] = []
-        self._free = anyio.Semaphore(_MOST)
+        self._free: anyio.Semaphore | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
@@ -47,22 +51,25 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         Raises:
             httpx.PoolTimeout: none became free in time.
         """
+        import anyio  # noqa: PLC0415 - the synchronous world does without it
+
+        self._free = free = self._free or anyio.Semaphore(_MOST)
         seconds: float | None = request.extensions.get("timeout", {}).get("pool")
         try:
             with anyio.fail_after(seconds):
-                await self._free.acquire()
+                await free.acquire()
         except TimeoutError:
             raise httpx.PoolTimeout(f"no connection of {_MOST} became free in {seconds} s", request=request) from None
         connection = self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=self._verify, limits=_SINGLE)
         try:
             response = await connection.handle_async_request(request)
         except BaseException:  # cancellation too
-            self.give_back(connection)
+            self._give_back(connection, free)
             raise
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("an asynchronous transport answers with an asynchronous stream")
-        response.stream = _Stream(stream, self, connection)
+        response.stream = _Stream(stream, partial(self._give_back, connection, free))
         return response
 
     async def aclose(self) -> None:
@@ -70,19 +77,17 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         for connection in self._idle:
             await connection.aclose()
 
-    def give_back(self, connection: httpx.AsyncHTTPTransport) -> None:
-        """Take a connection back from whoever is done with it."""
+    def _give_back(self, connection: httpx.AsyncHTTPTransport, free: "anyio.Semaphore") -> None:
         self._idle.append(connection)
-        self._free.release()
+        free.release()
 
 
 class _Stream(httpx.AsyncByteStream):
     """A body; at its end the connection is given back."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, owner: Transport, connection: httpx.AsyncHTTPTransport) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, at_end: Callable[[], None]) -> None:
         self._stream = stream
-        self._owner = owner
-        self._connection: httpx.AsyncHTTPTransport | None = connection
+        self._at_end: Callable[[], None] | None = at_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:
@@ -92,6 +97,6 @@ class _Stream(httpx.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            if self._connection is not None:
-                self._owner.give_back(self._connection)
-                self._connection = None
+            at_end, self._at_end = self._at_end, None
+            if at_end is not None:
+                at_end()

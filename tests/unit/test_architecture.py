@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import huaweicloud_retry
+
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "huaweicloud_retry"
 CLIENT = ROOT / "generated" / "huaweicloud_retry_client"
@@ -96,6 +98,19 @@ def test_importing_the_package_loads_none_of_the_mocks_libraries(name: str) -> N
     code = f"import huaweicloud_retry{name}, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"yaml", "jsonschema_rs", "uvicorn"} & set(loaded)
+
+
+def test_the_mock_loads_neither_httpx_nor_the_client() -> None:
+    code = "import huaweicloud_retry.mock.server, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"httpx", "attrs", "huaweicloud_retry_client"} & set(loaded)
+
+
+def test_all_names_of_the_package_can_be_imported_and_no_others() -> None:
+    for name in huaweicloud_retry.__all__:
+        assert getattr(huaweicloud_retry, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        huaweicloud_retry.nope  # noqa: B018 - is what must fail
 
 
 def test_finding_credentials_loads_nothing_that_only_a_file_or_an_error_needs() -> None:

@@ -1,0 +1,34 @@
+"""The floor under every figure of calls: a server that answers each request with the same bytes. `python floor.py PORT`."""
+
+import asyncio
+import sys
+
+BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+class Floor(asyncio.Protocol):
+    """Looks for the end of the headers and for Content-Length, and at nothing else."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        head, found, rest = self.received.partition(b"\r\n\r\n")
+        if found:
+            length = int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or 0)
+            if len(rest) >= length:
+                self.received = rest[length:]
+                self.transport.write(ANSWER)
+
+
+async def main(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Floor, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
