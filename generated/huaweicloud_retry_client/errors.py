@@ -121,7 +121,8 @@ class APIStatusError(APIError):
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
         message = self.error_msg or "no message"
-        what = one_line(f"{self.status_code} {self.error_code or ''}").rstrip()
+        code = self.error_code if self.error_code != str(self.status_code) else None  # IAM's is the status again
+        what = one_line(f"{self.status_code} {code or ''}").rstrip()
         return f"{what}: {one_line(message + detail)}{_quoted(self.request_id)}"
 
 
