@@ -389,7 +389,7 @@ def response(**changes: Any) -> Response[RetryScriptExecutionResponse]:
             response(headers=httpx.Headers({"X-Subject-Token": SECRET}), content=SECRET.encode()),
             (
                 "Response(status_code=200, content=<13 bytes>, "
-                "parsed=RetryScriptExecutionResponse(task_id='t1', additional_properties={}), problem=None)"
+                "parsed=RetryScriptExecutionResponse(task_id='t1', additional_properties={}), problem=None, attempts=1)"
             ),
         ),
     ],

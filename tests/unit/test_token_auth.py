@@ -655,7 +655,7 @@ def test_wrong_passwords_are_tried_once(mock: Mock, run: Run) -> None:
         run(main)
     assert len({str(error) for error in [*errors, last.value]}) == 1
     assert re.fullmatch(
-        r"IAM refused to give a token: 401 401: The username or password is wrong\. \[request id \w+\]; check user_name, "
+        r"IAM refused to give a token: 401: The username or password is wrong\. \[request id \w+\]; check user_name, "
         "password and domain_name before you try again: repeated wrong passwords lock the account",
         str(last.value),
     )
