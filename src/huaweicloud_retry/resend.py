@@ -60,9 +60,9 @@ class Resend:
                 return None
             asked, why = error.retry_after, str(error)
         else:
-            # A certificate that will not do will not do the next time either.
-            bad_certificate = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(outcome))
-            if bad_certificate or not isinstance(outcome.__cause__, _NO_CONNECTION):
+            # A certificate or version that will not do will not do the next time either.
+            by_tls = any(isinstance(cause, ssl.SSLError) for cause in _causes(outcome))
+            if by_tls or not isinstance(outcome.__cause__, _NO_CONNECTION):
                 return None
             why = str(outcome)
         wait = min(self.first_wait * 2 ** (attempt - 1) if asked is None else asked, self.longest_wait)

@@ -1,6 +1,8 @@
 """connect(): the right host, the right credentials, one rule for sending again."""
 
 import asyncio
+import logging
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -189,3 +191,27 @@ def test_headers_and_timeout_are_the_clients(mock: Mock) -> None:
         retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
     mock.clear_faults()
     assert mock.journal()[-1]["headers"]["x-test"] == "yes"
+
+
+@pytest.mark.parametrize("secret_key", ["mock-sk", "wrong"])
+def test_keys_show_nowhere(mock: Mock, caplog: pytest.LogCaptureFixture, secret_key: str) -> None:
+    secrets = {secret_key, "s3cret-security-token"}
+    caplog.set_level(logging.DEBUG)
+    credentials = AkSkAuth("mock-ak", secret_key, security_token="s3cret-security-token")
+    shown: list[object] = [credentials, vars(credentials)]
+    mock.add_fault(status=429, retry_after=0, times=1)
+
+    async def asynchronous() -> None:
+        async with connect("cse", endpoint=mock.url, credentials=credentials, resend=AT_ONCE) as client:
+            answer = await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
+            shown.extend([client, answer, answer.error, getattr(answer.error, "args", ())])
+
+    with connect("cse", endpoint=mock.url, credentials=credentials, resend=AT_ONCE) as client:
+        answer = retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
+        shown += [client, answer, answer.error, getattr(answer.error, "args", ())]
+    asyncio.run(asynchronous())
+    text = caplog.text + "".join(f"{each!r}{each!s}" for each in shown)
+    assert "attempt 1 of 3" in text
+    assert [secret for secret in secrets if secret in text.replace("a signature with mock-ak and mock-sk", "")] == []
+    with pytest.raises((TypeError, AttributeError)):
+        pickle.dumps(credentials)

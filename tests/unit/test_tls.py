@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from huaweicloud_retry import Resend, TokenAuth, connect
 from huaweicloud_retry_client import APIConnectionError, Client, InternalServerError
 
 if TYPE_CHECKING:
@@ -124,8 +125,28 @@ def trusting(ca: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl
     return context
 
 
-def refused(world: World, operation: Operation, url: str, context: ssl.SSLContext | bool) -> APIConnectionError:
-    error = world.error(operation, Client(url, verify=context))
+def directly(url: str, context: ssl.SSLContext | None) -> Client:
+    return Client(url, verify=context or True)
+
+
+def by_connect(url: str, context: ssl.SSLContext | None) -> Client:
+    return connect("cse", endpoint=url, credentials=TokenAuth("t"), verify=context, resend=Resend(first_wait=0))
+
+
+Made = Callable[[str, "ssl.SSLContext | None"], Client]
+
+
+@pytest.fixture(params=[directly, by_connect])
+def made(request: pytest.FixtureRequest) -> Made:
+    """Both ways to a client, which have connections of different makes."""
+    made: Made = request.param
+    return made
+
+
+def refused(
+    world: World, operation: Operation, made: Made, url: str, context: ssl.SSLContext | None
+) -> APIConnectionError:
+    error = world.error(operation, made(url, context))
     assert type(error) is APIConnectionError
     return error
 
@@ -133,9 +154,11 @@ def refused(world: World, operation: Operation, url: str, context: ssl.SSLContex
 # ---- the server's certificate
 
 
-def test_a_ca_of_ones_own_by_verify(world: World, operation: Operation, serving: Serving, ca: trustme.CA) -> None:
+def test_a_ca_of_ones_own_by_verify(
+    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
+) -> None:
     with serving() as server:
-        answer = world.call(operation, Client(server.url, verify=trusting(ca)))
+        answer = world.call(operation, made(server.url, trusting(ca)))
     assert answer.to_dict().items() >= operation.answer.items()
     assert server.asked == [operation.arguments["body"].to_dict()]
 
@@ -143,6 +166,7 @@ def test_a_ca_of_ones_own_by_verify(world: World, operation: Operation, serving:
 def test_a_ca_of_ones_own_by_the_environment(serving: Serving, ca: trustme.CA, tmp_path: Path) -> None:
     code = """
 import asyncio, sys
+from huaweicloud_retry import TokenAuth, connect
 from huaweicloud_retry_client import APIConnectionError, Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
@@ -155,6 +179,9 @@ try:
     with Client(sys.argv[1]) as client:
         print(retry_engine.sync("p1", "e1", client=client, body=EngineActionRequest()).job_id)
     print(asyncio.run(call(Client(sys.argv[1]))).job_id)
+    with connect("cse", endpoint=sys.argv[1], credentials=TokenAuth("t")) as client:
+        print(retry_engine.sync("p1", "e1", client=client, body=EngineActionRequest()).job_id)
+    print(asyncio.run(call(connect("cse", endpoint=sys.argv[1], credentials=TokenAuth("t")))).job_id)
 except APIConnectionError as error:
     print(error)
 """
@@ -172,32 +199,34 @@ except APIConnectionError as error:
             ).stdout
             for file in (good, other)
         ]
-    assert printed[0] == "18638\n18638\n"
+    assert printed[0] == "18638\n" * 4
     assert "certificate verify failed" in printed[1]
 
 
-def test_another_ca_is_refused(world: World, operation: Operation, serving: Serving) -> None:
+def test_another_ca_is_refused(world: World, operation: Operation, made: Made, serving: Serving) -> None:
     with serving() as server:
-        error = refused(world, operation, server.url, trusting(trustme.CA()))
+        error = refused(world, operation, made, server.url, trusting(trustme.CA()))
     assert "certificate verify failed: unable to get local issuer certificate" in str(error)
     assert error.outcome_unknown is False
     assert str(error).endswith("; nothing was sent")
     assert server.asked == []
 
 
-def test_the_cas_of_the_machine_do_not_know_ours(world: World, operation: Operation, serving: Serving) -> None:
+def test_the_cas_of_the_machine_do_not_know_ours(
+    world: World, operation: Operation, made: Made, serving: Serving
+) -> None:
     with serving() as server:
-        error = refused(world, operation, server.url, context=True)
+        error = refused(world, operation, made, server.url, None)
     assert "certificate verify failed" in str(error)
     assert error.outcome_unknown is False
     assert server.asked == []
 
 
 def test_an_expired_certificate_is_refused(
-    world: World, operation: Operation, serving: Serving, ca: trustme.CA
+    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
 ) -> None:
     with serving(not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2021, 1, 1, tzinfo=UTC)) as server:
-        error = refused(world, operation, server.url, trusting(ca))
+        error = refused(world, operation, made, server.url, trusting(ca))
     assert "certificate verify failed: certificate has expired" in str(error)
     assert error.outcome_unknown is False
     assert server.asked == []
@@ -211,22 +240,29 @@ def test_an_expired_certificate_is_refused(
     ],
 )  # fmt: skip
 def test_another_host_name_is_refused(
-    world: World, operation: Operation, serving: Serving, ca: trustme.CA, certified: str, called: str, reason: str
+    world: World,
+    operation: Operation,
+    made: Made,
+    serving: Serving,
+    ca: trustme.CA,
+    certified: str,
+    called: str,
+    reason: str,
 ) -> None:
     with serving(certified) as server:
-        error = refused(world, operation, server.url.replace("127.0.0.1", called), trusting(ca))
+        error = refused(world, operation, made, server.url.replace("127.0.0.1", called), trusting(ca))
     assert reason in str(error)
     assert error.outcome_unknown is False
     assert server.asked == []
 
 
 def test_a_server_that_is_too_old_is_refused(
-    world: World, operation: Operation, serving: Serving, ca: trustme.CA
+    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
 ) -> None:
     context = trusting(ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     with serving(newest=ssl.TLSVersion.TLSv1_2) as server:
-        error = refused(world, operation, server.url, context)
+        error = refused(world, operation, made, server.url, context)
     assert "alert protocol version" in str(error)
     assert error.outcome_unknown is False
     assert server.asked == []
@@ -245,11 +281,11 @@ VERSIONS = pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVer
 
 @VERSIONS
 def test_a_client_certificate_by_verify(
-    world: World, operation: Operation, serving: Serving, ca: trustme.CA, newest: ssl.TLSVersion
+    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA, newest: ssl.TLSVersion
 ) -> None:
     clients = trustme.CA()
     with serving(clients=clients, newest=newest) as server:
-        world.call(operation, Client(server.url, verify=trusting(ca, clients.issue_cert("me@example.com"))))
+        world.call(operation, made(server.url, trusting(ca, clients.issue_cert("me@example.com"))))
     assert (len(server.asked), server.refused) == (1, [])
 
 
@@ -261,6 +297,7 @@ def test_a_client_certificate_by_verify(
 def test_without_the_client_certificate_the_refusal_is_reported(
     world: World,
     operation: Operation,
+    made: Made,
     serving: Serving,
     ca: trustme.CA,
     newest: ssl.TLSVersion,
@@ -269,7 +306,7 @@ def test_without_the_client_certificate_the_refusal_is_reported(
 ) -> None:
     certificate = trustme.CA().issue_cert("me@example.com") if of_another_ca else None
     with serving(clients=trustme.CA(), newest=newest) as server:
-        error = refused(world, operation, server.url, trusting(ca, certificate))
+        error = refused(world, operation, made, server.url, trusting(ca, certificate))
     assert len(server.refused) == 1
     assert server.asked == []
     missing = "handshake failure" if newest == ssl.TLSVersion.TLSv1_2 else "certificate required"
