@@ -72,6 +72,6 @@ class Resend:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    while error.__cause__ is not None:
-        error = error.__cause__
-        yield error
+    while (cause := error.__cause__ or error.__context__) is not None:  # httpcore leaves it at the context
+        yield cause
+        error = cause
