@@ -185,7 +185,9 @@ def test_the_journal_keeps_no_large_bodies_headers_or_urls(mock: httpx.Client) -
     mock.put(ENGINE, json={**RETRY, "a": large})
     mock.put(f"{ENGINE}?a={large}", json=RETRY, headers={"X-A": large})
     mock.get(f"/{large}")
-    assert [entry["method"] for entry in entries(mock)] == ["PUT", "PUT", "GET"]
+    mock.get("/nope", headers={f"X-{number}": "" for number in range(70)})  # whose memory is not in their bytes
+    assert [entry["method"] for entry in entries(mock)] == ["PUT", "PUT", "GET", "GET"]
+    assert [len(entry["headers"]) > 0 for entry in entries(mock)] == [True, False, False, False]
     assert len(mock.get("/_mock/journal").content) < 10_000
 
 

@@ -254,6 +254,9 @@ def test_a_gateway_that_gave_up_waiting_does_not_know_of_a_refusal_either(mock: 
     mock.add({"status": 504, "acted": True})
     assert mock.send(ENGINE).status_code == 504
     assert (mock.journal[-1]["acted"], mock.journal[-1]["status"], mock.work(ENGINE)[1]) == (False, 504, 1)
+    # But whom it lets in it knows before.
+    refused = mock.http.put(ENGINE.path, headers={"X-Auth-Token": "wrong"}, content=b"{}")
+    assert refused.status_code == 401
 
 
 # --- Whom faults meet, and how often ----------------------------------------------------------------------------------

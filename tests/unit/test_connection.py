@@ -132,6 +132,7 @@ def test_the_same_in_asyncio(mock: Mock) -> None:
             body = EngineActionRequest()
             first = await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=once, body=body)
             await once.aclose()
+            await client.with_resend(None).aclose()  # which has the open connections, and closes nothing either
             return first.attempts, (
                 await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=client, body=body)
             ).attempts

@@ -107,6 +107,19 @@ def test_a_body_left_unread_gives_the_connection_back(mock: Mock, monkeypatch: p
     asyncio.run(calls())
 
 
+def test_a_body_closed_twice_gives_its_connection_back_once(mock: Mock) -> None:
+    async def calls() -> None:
+        ours = Transport(CONTEXT)
+        async with httpx.AsyncClient(transport=ours, base_url=mock.url) as client:
+            async with client.stream("GET", "/openapi.yaml") as answer:
+                assert isinstance(answer.stream, httpx.AsyncByteStream)
+                await answer.stream.aclose()
+            assert ours._free is not None
+            assert (ours._free.value, len(ours._idle)) == (100, 1)  # no other sign of it would be certain
+
+    asyncio.run(calls())
+
+
 def test_it_serves_the_synchronous_world_too(mock: Mock) -> None:
     with httpx.Client(transport=Transport(CONTEXT), base_url=mock.url) as client:
         assert [client.get("/_mock/health").status_code for _ in range(3)] == [200] * 3
