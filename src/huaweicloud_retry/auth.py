@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Never, Self, TypeAlias, TypeV
 import httpx
 
 from . import signing
-from .endpoints import check_url
+from .endpoints import IAM_ENDPOINT, check_url
 from .errors import error_code, iam_error, kept
 
 if TYPE_CHECKING:
     from huaweicloud_retry_client.types import Response
 
 T = TypeVar("T")
-
-# Valid in all regions, and the SDK's own fallback (huaweicloudsdkcore, auth/internal.py).
-IAM_ENDPOINT = "https://iam.myhuaweicloud.com"
 
 # User-Agent is left out: proxies rewrite it, and then the signature would not fit.
 _SIGNED = ("host", "content-type", "x-sdk-date", "x-project-id", "x-security-token", "x-enterprise-project-id")

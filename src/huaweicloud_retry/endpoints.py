@@ -13,6 +13,9 @@ from huaweicloud_retry_client.servers import SERVERS
 
 from .errors import ConfigurationError
 
+IAM_ENDPOINT: Final = "https://iam.myhuaweicloud.com"
+"""Its tokens are good in all regions; the SDK's own fallback. Source: huaweicloudsdkcore 3.1.219, auth/internal.py."""
+
 REGION_VARIABLES: Final = ("HW_REGION_NAME", "OS_REGION_NAME")
 """Terraform's; the official SDK has none. Source: terraform-provider-huaweicloud, docs/index.md."""
 
@@ -88,7 +91,7 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
         if value := environ.get(variable):
             return _url_in(variable, value).removesuffix("/v3")
     name = find_region(region, environ)
-    return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else "https://iam.myhuaweicloud.com"
+    return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else IAM_ENDPOINT
 
 
 def check_url(url: str, *, allow_http: bool) -> None:
