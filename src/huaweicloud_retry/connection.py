@@ -57,7 +57,7 @@ class Connection(Client):
         attempt = 1
         while True:
             try:
-                answer = attrs.evolve(super().call(kwargs, parse, timeout), attempts=attempt)
+                answer = super().call(kwargs, parse, timeout)
             except APIConnectionError as error:
                 error.attempts = attempt
                 wait = self._wait(attempt, error)
@@ -66,7 +66,7 @@ class Connection(Client):
             else:
                 wait = self._wait(attempt, answer)
                 if wait is None:
-                    return answer
+                    return answer if attempt == 1 else attrs.evolve(answer, attempts=attempt)
             time.sleep(wait)
             attempt += 1
 
@@ -86,7 +86,7 @@ class Connection(Client):
         attempt = 1
         while True:
             try:
-                answer = attrs.evolve(await super().acall(kwargs, parse, timeout), attempts=attempt)
+                answer = await super().acall(kwargs, parse, timeout)
             except APIConnectionError as error:
                 error.attempts = attempt
                 wait = self._wait(attempt, error)
@@ -95,7 +95,7 @@ class Connection(Client):
             else:
                 wait = self._wait(attempt, answer)
                 if wait is None:
-                    return answer
+                    return answer if attempt == 1 else attrs.evolve(answer, attempts=attempt)
             await anyio.sleep(wait)
             attempt += 1
 
