@@ -22,6 +22,11 @@ def test_a_good_file_is_read_as_yaml_1_2() -> None:
     }
 
 
+def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
+    read = read_checked(b"engines: {a: [5.0]}", SCHEMA)
+    assert repr(read) == "{'engines': {'a': [5]}}"  # 5.0 would equal 5, and then stand as 5.0 in an answer
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
