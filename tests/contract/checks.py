@@ -1,7 +1,8 @@
 """What the contract suite asks beyond schemathesis's own checks, and the cases that it adds to schemathesis's own.
 
 agrees_with_contract    contract.py, which the mock relies on, finds nothing wrong with the answer either
-CredentialsAreChecked   a good signature is let in; none, a wrong, an altered and an outdated one are not
+CredentialsAndFormAreChecked
+                        a good signature is let in; no, wrong, altered and outdated credentials are not, nor is what is no JSON
 EveryStatusIsReached    each documented status came up, so that no promise goes untested
 add_statuses            cases for the statuses that the mock answers only when asked to
 """
@@ -100,8 +101,8 @@ def _check_answer(operation: Operation, status: int, headers: dict[str, str], co
 
 
 @schemathesis.check
-class CredentialsAreChecked:
-    """Once for each operation, with the first request that was accepted."""
+class CredentialsAndFormAreChecked:
+    """Once for each operation, with the first request that was accepted: schemathesis signs nothing, and sends no half JSON."""
 
     def __init__(self) -> None:
         self._done: set[str] = set()
@@ -110,28 +111,35 @@ class CredentialsAreChecked:
         if response.status_code != 200 or _id(case) in self._done:
             return
         self._done.add(_id(case))
-        sent = response.request
+        sent, operation = response.request, _operation(case)
         assert isinstance(sent.body, bytes)
         headers = {"Content-Type": str(sent.headers["Content-Type"])}
         request = httpx.Request(str(sent.method), str(sent.url), headers=headers, content=sent.body)
         with httpx.Client(trust_env=False) as client:
-            for what, wanted, attempt in attempts(request):
+            for what, wanted, attempt in attempts(request, operation):
                 answer = client.send(attempt)
-                answers[_id(case), answer.status_code] += 1
-                _check_answer(_operation(case), answer.status_code, dict(answer.headers), answer.content)
+                answers[operation.id, answer.status_code] += 1
+                _check_answer(operation, answer.status_code, dict(answer.headers), answer.content)
                 assert answer.status_code == wanted, f"{what}: {answer.status_code} {answer.text}"
 
 
-def attempts(request: httpx.Request) -> Iterator[tuple[str, int, httpx.Request]]:
-    """Yield the request with each kind of credentials, what they are, and the status to expect."""
+def attempts(request: httpx.Request, operation: Operation) -> Iterator[tuple[str, int, httpx.Request]]:
+    """Yield a valid request in several guises: what they are, the status to expect, and the request."""
     now = datetime.now(UTC)
-    yield "a good signature", 200, signed(request)
-    yield "no credentials", 401, request
-    yield "a wrong token", 401, with_(request, {"X-Auth-Token": "no-such-token"})
-    yield "an unknown access key", 401, signed(request, access_key="no-such-key")
-    yield "a wrong secret key", 401, signed(request, secret_key="no-such-secret")
-    yield "a signature of an hour ago", 401, signed(request, date=now - timedelta(hours=1))
-    yield "a signature of another body", 401, with_(signed(request), {}, content=request.content + b" ")
+    unknown = 401 if operation.security else 200
+    by_signature = 200 if frozenset({"Signature"}) in operation.security else unknown
+    yield "a good signature", by_signature, signed(request)
+    yield "an unknown access key", unknown, signed(request, access_key="no-such-key")
+    yield "a wrong secret key", unknown, signed(request, secret_key="no-such-secret")
+    yield "a signature of an hour ago", unknown, signed(request, date=now - timedelta(hours=1))
+    yield "a signature of another body", unknown, with_(signed(request), {}, content=request.content + b" ")
+    yield "a wrong token", unknown, with_(request, {"X-Auth-Token": "no-such-token"})
+    yield "no credentials", unknown, request
+    known = with_(request, {"X-Auth-Token": "mock-token"})
+    yield "no body", 400, with_(known, {}, content=b"")
+    yield "half the body", 400, with_(known, {}, content=request.content[: len(request.content) // 2])
+    yield "a list", 400, with_(known, {}, content=b"[" + request.content + b"]")
+    yield "the body as text", 400, with_(known, {"Content-Type": "text/plain"})
 
 
 def signed(

@@ -122,7 +122,8 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
                 self._found("", "loading", "error", str(event.exception))
             case events.EngineFinished():
                 for failure in event.failures:
-                    self._found("", "end of the run", failure.title, failure.message)
+                    # There is no other check of the run as a whole.
+                    self._found("", "end of the run", checks.EveryStatusIsReached.__name__, failure.message)
             case _:
                 pass
 

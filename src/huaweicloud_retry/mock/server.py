@@ -24,7 +24,7 @@ from huaweicloud_retry.parsing import UnreadableError, one_line
 from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .state import State, read_state
-from .wire import TRANSPORT
+from .wire import TRANSPORT, Application
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -61,7 +61,13 @@ def running(
         SpecError: the spec will not do.
         StartError: the state file will not do.
     """
-    app = App(contract or Contract.load(), _state(state), Faults(seed=seed))
+    with serving(App(contract or Contract.load(), _state(state), Faults(seed=seed))) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: Application) -> Generator[str, None, None]:
+    """Serve an application on a free port of 127.0.0.1 as long as the block lasts; yields its base URL."""
     # Listening before the server starts: whoever connects meanwhile is kept waiting by the kernel, not refused.
     with listen("127.0.0.1", 0) as sock:
         server = _Server(_config(app))
@@ -277,7 +283,7 @@ class _Gathering(asyncio.Transport):
             self._parts.clear()
 
 
-def _config(app: App) -> uvicorn.Config:
+def _config(app: Application) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=_Protocol,

@@ -1,0 +1,76 @@
+"""Clients with something wrong, in copies of the checkout: client.toml, which says what."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tests.contract.suite import ROOT
+
+COPIED = (
+    "codegen",
+    "generated",
+    "src",
+    "tests",
+    "openapi.yaml",
+    "pyproject.toml",
+    "requirements.lock",
+    "README.md",
+    "CHANGELOG.md",
+)
+# What holds the client to its word, the quickest first. Not the test that the generated package is current, which no
+# mutant could pass.
+TESTS = (
+    "tests/contract/test_client.py",
+    "tests/unit/test_client_wire.py",
+    "tests/unit/test_client_errors.py",
+    "tests/unit/test_client_object.py",
+    "tests/unit/test_client_connection.py",
+    "tests/unit/test_client_any_answer.py",
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+def mutants() -> list[Mutant]:
+    described = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    return [Mutant(**mutant) for mutant in described["mutant"]]
+
+
+def copy(mutant: Mutant, folder: Path) -> None:
+    """Copy the checkout with the mutant's change; regenerate the client, if it is to a template."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    file = folder / mutant.file
+    text = file.read_text("utf-8")
+    assert mutant.old in text, f"{mutant.what!r}: {mutant.file} has no {mutant.old!r}"
+    file.write_text(text.replace(mutant.old, mutant.new), "utf-8")
+    if mutant.file.startswith("codegen/"):
+        subprocess.run([sys.executable, "codegen/generate.py"], cwd=folder, check=True, capture_output=True)
+
+
+def first_failure(folder: Path) -> tuple[str, int] | None:
+    """Run the tests on a copy; returns the first that fails and how many had run, or None if all pass."""
+    report = folder / "report.xml"
+    command = [sys.executable, "-m", "pytest", "--exitfirst", "--junit-xml", str(report), *TESTS]
+    paths = os.pathsep.join(str(folder / name) for name in ("src", "generated"))
+    environment = {**os.environ, "PYTHONPATH": paths, "EXAMPLES": "50"}
+    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
+    cases = list(ET.parse(report).iter("testcase"))
+    for number, case in enumerate(cases, start=1):
+        if case.find("failure") is not None or case.find("error") is not None:
+            return case.get("name", "").partition("[")[0], number
+    return None

@@ -1,0 +1,361 @@
+"""Servers that break the contract: the mock, with one thing wrong between it and the wire.
+
+A mutant is a generator that plays the part of a bad intermediary: it is given what was asked, yields what the mock is
+asked instead, gets the mock's answer, and returns the one that goes out.
+"""
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from huaweicloud_retry import signing
+from huaweicloud_retry.contract import Contract
+from huaweicloud_retry.mock.app import App
+from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.server import serving
+from huaweicloud_retry.mock.state import State
+from huaweicloud_retry.mock.wire import Receive, Scope, Send
+from tests.contract import suite
+
+TOKEN = {"x-auth-token": "mock-token"}
+ENGINE, SCRIPT = "/actions", "/retry"  # how the paths end
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    """As it is sent, percent-encoded."""
+    headers: Mapping[str, str]
+    """Names in small letters."""
+    body: bytes
+
+    def with_headers(self, **headers: str | None) -> "Request":
+        """Return it with other headers (`_` for `-`); None takes one away."""
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        merged = {**self.headers, **changed}
+        return replace(self, headers={name: value for name, value in merged.items() if value is not None})
+
+    def with_body(self, body: bytes) -> "Request":
+        return replace(self, body=body, headers={**self.headers, "content-length": str(len(body))})
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def with_json(self, value: Any) -> "Answer":
+        return replace(self, body=json.dumps(value).encode())
+
+    def with_headers(self, **headers: str | None) -> "Answer":
+        """Return it with other headers (`_` for `-`); None takes one away."""
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        merged = {**self.headers, **changed}
+        return replace(self, headers={name: value for name, value in merged.items() if value is not None})
+
+
+Mutant: TypeAlias = Callable[[Request], Generator[Request, Answer, Answer]]
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def answers(what: str, change: Callable[[Answer], Answer], *, status: int | None = None, path: str = "") -> None:
+    """Add a mutant that changes answers: of one status or all, of one operation or both."""
+
+    def mutant(request: Request) -> Generator[Request, Answer, Answer]:
+        answer = yield request
+        wanted = status in {None, answer.status} and request.path.endswith(path)
+        return change(answer) if wanted else answer
+
+    MUTANTS[what] = mutant
+
+
+def requests(what: str, change: Callable[[Request], Request | Answer]) -> None:
+    """Add a mutant that changes requests, or answers them by itself."""
+
+    def mutant(request: Request) -> Generator[Request, Answer, Answer]:
+        changed = change(request)
+        if isinstance(changed, Answer):
+            return changed
+        return (yield changed)
+
+    MUTANTS[what] = mutant
+
+
+def fields(change: Callable[[dict[str, Any]], Any]) -> Callable[[Answer], Answer]:
+    """Change the body of an answer in place."""
+
+    def changed(answer: Answer) -> Answer:
+        body = json.loads(answer.body)
+        change(body)
+        return answer.with_json(body)
+
+    return changed
+
+
+def renamed(old: str, new: str) -> Callable[[Answer], Answer]:
+    return fields(lambda body: body.update({new: body.pop(old)}))
+
+
+def status(value: int) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, status=value)
+
+
+def error(status_: int, code: str = "APIGW.0201") -> Answer:
+    body = {"error_code": code, "error_msg": "Refused."}
+    return Answer(status_, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def accepted(request: Request) -> Answer:
+    """Answer as if it had been valid."""
+    engine = {"id": "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87", "name": "cse-gve7lg", "jobId": 18638}
+    script = {"task_id": "0000000059071dbc01591661d3990019"}
+    body = engine if request.path.endswith(ENGINE) else script
+    return Answer(200, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def body_of(request: Request) -> Any:
+    """Return the JSON of a request; None if it is none."""
+    try:
+        return json.loads(request.body)
+    except ValueError:
+        return None
+
+
+# --- Answers: what is wrong with a good one ---------------------------------------------------------------------------
+
+answers("200 without task_id", fields(lambda body: body.pop("task_id")), status=200, path=SCRIPT)
+answers("200 with task_id spelt taskId", renamed("task_id", "taskId"), status=200, path=SCRIPT)
+answers("200 with task_id null", fields(lambda body: body.update(task_id=None)), status=200, path=SCRIPT)
+answers("200 with task_id a number", fields(lambda body: body.update(task_id=19)), status=200, path=SCRIPT)
+answers("200 without name", fields(lambda body: body.pop("name")), status=200, path=ENGINE)
+answers("200 with id null", fields(lambda body: body.update(id=None)), status=200, path=ENGINE)
+answers("200 with jobId spelt job_id", renamed("jobId", "job_id"), status=200, path=ENGINE)
+answers("200 with jobId a string", fields(lambda body: body.update(jobId="18638")), status=200, path=ENGINE)
+answers("200 with jobId a fraction", fields(lambda body: body.update(jobId=18638.5)), status=200, path=ENGINE)
+answers("200 with jobId out of int32", fields(lambda body: body.update(jobId=2**31)), status=200, path=ENGINE)
+answers("200 with a list for a body", lambda answer: answer.with_json([json.loads(answer.body)]), status=200)
+answers("200 with half a body", lambda answer: replace(answer, body=answer.body[:-5]), status=200)
+answers("200 without a body", lambda answer: replace(answer, body=b""), status=200)
+answers("200 as text/plain", lambda answer: answer.with_headers(content_type="text/plain"), status=200)
+answers("200 without Content-Type", lambda answer: answer.with_headers(content_type=None), status=200)
+answers(
+    "200 in UTF-16",
+    lambda answer: replace(answer, body=answer.body.decode().encode("utf-16")).with_headers(
+        content_type="application/json;charset=utf-16"
+    ),
+    status=200,
+)
+answers("202 for 200", status(202), status=200)
+answers("201 for 200", status(201), status=200)
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+answers("400 without error_code", fields(lambda body: body.pop("error_code")), status=400)
+answers("400 with errorCode and errorMessage", renamed("error_code", "errorCode"), status=400)
+answers("400 with error_code a number", fields(lambda body: body.update(error_code=400)), status=400)
+answers("403 with error_msg null", fields(lambda body: body.update(error_msg=None)), status=403)
+answers("401 without a body", lambda answer: replace(answer, body=b""), status=401)
+answers("401 with the body as text", lambda answer: replace(answer, body=b"Unauthorized"), status=401)
+answers("404 as text/html", lambda answer: answer.with_headers(content_type="text/html"), status=404)
+answers("429 with request_id a number", fields(lambda body: body.update(request_id=1)), status=429)
+answers("502 as a page of HTML", lambda answer: replace(answer, body=b"<html>Bad Gateway</html>"), status=502)
+answers("504 for 502, as a number", lambda answer: replace(answer, body=b"504"), status=502)
+answers("422 for 400", status(422), status=400)
+answers("200 for 400", status(200), status=400)
+answers("403 for 401", status(403), status=401)
+answers("400 for 401", status(400), status=401)
+answers("404 for 405", status(404), status=405)
+answers("405 without Allow", lambda answer: answer.with_headers(allow=None), status=405)
+answers(
+    "404 for an unknown engine", lambda answer: status(404)(answer) if b"501116" in answer.body else answer, path=ENGINE
+)
+answers(
+    "409 for an engine without a failed job or unknown",
+    lambda answer: status(409)(answer) if b"501116" in answer.body else answer,
+    path=ENGINE,
+)
+answers("500 for an unknown project", status(500), status=403)
+
+# --- Credentials ------------------------------------------------------------------------------------------------------
+
+
+def with_token(request: Request) -> Request:
+    return request.with_headers(x_auth_token="mock-token", authorization=None)
+
+
+def _outdated_is_fine(request: Request) -> Request:
+    date = request.headers.get("x-sdk-date")
+    if date is None:
+        return request
+    signed_at = datetime.strptime(date, signing.DATE_FORMAT).replace(tzinfo=UTC)
+    return with_token(request) if datetime.now(UTC) - signed_at > timedelta(minutes=15) else request
+
+
+def _body_is_not_signed(request: Request) -> Request:
+    return request if body_of(request) is None else request.with_body(request.body.rstrip())
+
+
+requests("no credentials needed", lambda r: r if {"x-auth-token", "authorization"} & set(r.headers) else with_token(r))
+requests("any token will do", lambda r: with_token(r) if "x-auth-token" in r.headers else r)
+requests("any signature will do", lambda r: with_token(r) if "authorization" in r.headers else r)
+requests("an outdated signature will do", _outdated_is_fine)
+requests("the body is not signed", _body_is_not_signed)
+requests(
+    "an unknown access key will do",
+    lambda r: with_token(r) if "no-such-key" in r.headers.get("authorization", "") else r,
+)
+requests("no signature will do", lambda r: error(401) if "authorization" in r.headers else r)
+requests("the token is refused for engines", lambda r: error(401) if r.path.endswith(ENGINE) else r)
+
+# --- Requests: what is let through, or is not -------------------------------------------------------------------------
+
+
+def _invalid_is_accepted(request: Request) -> Generator[Request, Answer, Answer]:
+    answer = yield request
+    return accepted(request) if answer.status == 400 and b"501116" not in answer.body else answer
+
+
+def _shortened(request: Request) -> Request:
+    return replace(request, path="/".join(segment[:64] for segment in request.path.split("/")))
+
+
+def _lenient(change: Callable[[dict[str, Any]], Any], *, path: str = "") -> Callable[[Request], Request]:
+    """Change the body of a request in place, if it is a JSON object; of one operation or both."""
+
+    def mended(request: Request) -> Request:
+        body = body_of(request)
+        if not (isinstance(body, dict) and request.path.endswith(path)):
+            return request
+        changed = dict(body)
+        change(changed)
+        return request if changed == body else request.with_body(json.dumps(changed).encode())
+
+    return mended
+
+
+def _strict(refuse: Callable[[dict[str, Any]], bool]) -> Callable[[Request], Request | Answer]:
+    def checked(request: Request) -> Request | Answer:
+        body = body_of(request)
+        return error(400) if isinstance(body, dict) and refuse(body) else request
+
+    return checked
+
+
+def _cut_ids(body: dict[str, Any]) -> None:
+    body.update({name: value[:64] for name, value in body.items() if name in KNOWN and isinstance(value, str)})
+
+
+KNOWN = {"action", "record_id", "task_id"}
+
+MUTANTS["any invalid request is accepted"] = _invalid_is_accepted
+requests("a missing action means Retry", _lenient(lambda body: body.setdefault("action", "Retry"), path=ENGINE))
+requests("any action will do", _lenient(lambda body: body.update(action="Retry"), path=ENGINE))
+requests("numbers are taken for IDs", _lenient(lambda b: b.update({k: str(v) for k, v in b.items() if type(v) is int})))
+requests("null is taken for absent", _lenient(lambda b: [b.pop(k) for k in list(b) if k in KNOWN and b[k] is None]))
+requests("IDs of any length in a body", _lenient(_cut_ids))
+requests("an empty ID in a body is ignored", _lenient(lambda b: [b.pop(k) for k in list(b) if b[k] == ""]))
+requests("IDs of any length in a path", _shortened)
+requests("the enterprise project is not looked at", lambda r: r.with_headers(x_enterprise_project_id=None))
+requests("any Content-Type will do", lambda r: r.with_headers(content_type="application/json") if r.body else r)
+requests("no body means the default", lambda r: r if r.body else r.with_body(b'{"action": "Retry"}'))
+requests(
+    "POST will do for PUT", lambda r: replace(r, method="PUT") if r.method == "POST" and r.path.endswith(ENGINE) else r
+)
+requests(
+    "PATCH will do for POST",
+    lambda r: replace(r, method="POST") if r.method == "PATCH" and r.path.endswith(SCRIPT) else r,
+)
+requests("unknown fields are refused", _strict(lambda body: not set(body) <= KNOWN))
+requests("task_id alone is refused", _strict(lambda body: set(body) == {"task_id"}))
+requests("IDs over 32 characters are refused", _strict(lambda body: len(str(body.get("record_id", ""))) > 32))
+requests("500 on text that is not ASCII", lambda r: r if r.body.isascii() and b"\\u" not in r.body else error(500))
+requests("500 on a percent sign in the path", lambda r: error(500) if "%" in r.path else r)
+requests(
+    "500 on a number for an ID",
+    lambda r: (
+        error(500)
+        if isinstance((body_of(r) or {}).get("record_id") if isinstance(body_of(r), dict) else None, int)
+        else r
+    ),
+)
+requests("500 on a body that is no JSON", lambda r: error(500) if r.body and body_of(r) is None else r)
+requests(
+    "a long enterprise project is a 500",
+    lambda r: error(500) if len(r.headers.get("x-enterprise-project-id", "")) > 64 else r,
+)
+
+
+# --- Serving one ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Between:
+    """An ASGI application: the mock, behind a mutant."""
+
+    app: App
+    mutant: Mutant
+    changed: int = 0
+    """How many exchanges were not what they would have been."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["path"].startswith("/_mock/"):
+            await self.app(scope, receive, send)
+            return
+        asked = await _read(scope, receive)
+        steps = self.mutant(asked)
+        request, answer = asked, None
+        while True:
+            try:
+                request = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as stop:
+                final: Answer = stop.value
+                break
+            answer = await self._ask(scope, request)
+        self.changed += (request, answer) != (asked, final)
+        length = {"content-length": str(len(final.body))}
+        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in {**final.headers, **length}.items()]
+        await send({"type": "http.response.start", "status": final.status, "headers": headers})
+        await send({"type": "http.response.body", "body": final.body})
+
+    async def _ask(self, scope: Scope, request: Request) -> Answer:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": request.body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in request.headers.items()]
+        path = {"raw_path": request.path.encode(), "path": unquote(request.path)}
+        await self.app({**scope, **path, "method": request.method, "headers": headers}, receive, send)
+        start, *bodies = sent
+        named = {n.decode("latin-1"): v.decode("latin-1") for n, v in start["headers"]}
+        return Answer(start["status"], named, b"".join(body["body"] for body in bodies))
+
+
+async def _read(scope: Scope, receive: Receive) -> Request:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+    return Request(scope["method"], scope["raw_path"].decode(), headers, body)
+
+
+@contextmanager
+def broken(what: str) -> Generator[tuple[str, Between], None, None]:
+    """Serve a mutant; yields its URL, and itself."""
+    between = Between(App(Contract.load(), State(), Faults()), MUTANTS[what])
+    with serving(between) as url:
+        suite.set_state(url)
+        yield url, between
