@@ -303,8 +303,12 @@ class Contract:
     _routes: tuple[_Route, ...] = field(repr=False)
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Self:
-        """Read and compile `path`; by default the spec of this package or, in a checkout, of the project.
+    def load(cls, path: Path | None = None, *, hide_values: bool = False) -> Self:
+        """Read and compile a spec.
+
+        Args:
+            path: by default the spec of this package or, in a checkout, of the project.
+            hide_values: no problem quotes what a schema refuses: for real traffic, which may have secrets anywhere.
 
         Raises:
             SpecError: it cannot be found, read or compiled.
@@ -316,7 +320,7 @@ class Contract:
             if not isinstance(document, dict):
                 raise SpecError("not a mapping, so no OpenAPI document")  # noqa: TRY301 - one way out for all reasons
             root: dict[str, Any] = document
-            operations = _Compiler(root).operations()
+            operations = _Compiler(root, hide_values=hide_values).operations()
             return cls(
                 source=str(file),
                 raw=raw,
@@ -362,8 +366,9 @@ class Contract:
 class _Compiler:
     """Follows references and compiles each distinct schema once."""
 
-    def __init__(self, root: dict[str, Any]) -> None:
+    def __init__(self, root: dict[str, Any], *, hide_values: bool) -> None:
         self._root = root
+        self._mask = "the value" if hide_values else None
         # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
         self._shared: dict[str, Json] = {"components": {"schemas": root.get("components", {}).get("schemas", {})}}
         self._compiled: dict[str, jsonschema_rs.Draft202012Validator] = {}
@@ -444,7 +449,7 @@ class _Compiler:
             whole = _with_ranges(schema if isinstance(schema, bool) else schema | self._shared)
             try:
                 self._compiled[key] = jsonschema_rs.Draft202012Validator(
-                    cast("dict[str, Any] | bool", whole), validate_formats=True
+                    cast("dict[str, Any] | bool", whole), validate_formats=True, mask=self._mask
                 )
             except jsonschema_rs.ValidationError as error:
                 raise SpecError(f"{where}: its schema will not do: {shorten(error.message)}") from error

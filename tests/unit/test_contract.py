@@ -206,6 +206,19 @@ def test_a_problem_quotes_little_of_what_was_sent_and_keeps_the_reason(length: i
     assert len(problem) < 250
 
 
+def test_no_problem_quotes_a_value_where_that_was_asked_for() -> None:
+    hiding = operation(Contract.load(hide_values=True), "RetryEngine")
+    params = {"project_id": "p" * 65, "engine_id": ""}
+    problems = hiding.check_request(params, "", JSON, b'{"action": "s3cret"}').problems
+    assert [str(problem) for problem in problems] == [
+        "path project_id: the value is longer than 64 characters",
+        "path engine_id: is empty",
+        'body /action: "Retry" was expected',
+    ]
+    (problem,) = hiding.check_response(400, JSON, b'{"error_code": {"s3cret": "s3cret"}, "error_msg": ""}')
+    assert str(problem) == 'body /error_code: the value is not of type "string"'
+
+
 def test_of_very_many_problems_a_few_are_told(tmp_path: Path) -> None:
     schema = {"type": "array", "items": {"type": "string"}}
     listing = operation(edited(tmp_path, with_body(schema)), "RetryEngine")
