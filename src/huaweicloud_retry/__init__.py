@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .auth import AkSkAuth, PasswordAuth, TokenAuth
     from .connection import Connection, connect
-    from .errors import ConfigurationError, IAMAuthenticationError, IAMError
+    from .errors import APIRequestValidationError, ConfigurationError, IAMAuthenticationError, IAMError
     from .resend import Resend
 
 __all__ = [
+    "APIRequestValidationError",
     "AkSkAuth",
     "ConfigurationError",
     "Connection",
@@ -27,7 +28,7 @@ __all__ = [
 _HOMES = {
     "auth": ("AkSkAuth", "PasswordAuth", "TokenAuth"),
     "connection": ("Connection", "connect"),
-    "errors": ("ConfigurationError", "IAMAuthenticationError", "IAMError"),
+    "errors": ("APIRequestValidationError", "ConfigurationError", "IAMAuthenticationError", "IAMError"),
     "resend": ("Resend",),
 }
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,8 +17,12 @@ import httpx
 from huaweicloud_retry_client import APIConnectionError, Client, Response
 
 from .endpoints import check_service, check_url, service_url
+from .errors import ConfigurationError
 from .resend import Resend
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .contract_check import ContractCheck
 
 T = TypeVar("T")
 
@@ -28,12 +32,15 @@ _DEFAULT_RESEND = Resend()
 class Connection(Client):
     """A client of one service, as `connect` makes it: a `Client` that sends again what surely did not act."""
 
-    __slots__ = ("_origin", "_resend")
+    __slots__ = ("_check", "_origin", "_resend")
 
-    def __init__(self, base_url: str, *, resend: Resend | None, **settings: Any) -> None:
-        """Take the settings of `Client`, and the rule by which to send again."""
+    def __init__(
+        self, base_url: str, *, resend: Resend | None, check: "ContractCheck | None" = None, **settings: Any
+    ) -> None:
+        """Take the settings of `Client`, the rule by which to send again, and what each attempt is held against."""
         super().__init__(base_url, **settings)
         self._resend = resend
+        self._check = check
         self._origin: Connection | None = None
 
     def with_resend(self, resend: Resend | None) -> Self:
@@ -57,7 +64,7 @@ class Connection(Client):
         attempt = 1
         while True:
             try:
-                answer = super().call(kwargs, parse, timeout)
+                answer = self._checked(kwargs, super().call(kwargs, parse, timeout))
             except APIConnectionError as error:
                 error.attempts = attempt
                 wait = self._wait(attempt, error)
@@ -86,7 +93,7 @@ class Connection(Client):
         attempt = 1
         while True:
             try:
-                answer = await super().acall(kwargs, parse, timeout)
+                answer = self._checked(kwargs, await super().acall(kwargs, parse, timeout))
             except APIConnectionError as error:
                 error.attempts = attempt
                 wait = self._wait(attempt, error)
@@ -112,6 +119,24 @@ class Connection(Client):
     def _wait(self, attempt: int, outcome: Response[Any] | APIConnectionError) -> float | None:
         return None if self._resend is None else self._resend.wait(attempt, outcome)
 
+    def _request(
+        self,
+        http: httpx.Client | httpx.AsyncClient,
+        timeout: float | httpx.Timeout | None,
+        *,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        **content: Any,
+    ) -> httpx.Request:
+        request = super()._request(http, timeout, method=method, path=path, headers=headers, **content)
+        if self._check is not None:
+            self._check.request(path, request)
+        return request
+
+    def _checked(self, kwargs: Mapping[str, Any], answer: Response[T]) -> Response[T]:
+        return answer if self._check is None else self._check.answer(kwargs["method"], kwargs["path"], answer)
+
     def _opened(self) -> httpx.Client:
         return super()._opened() if self._origin is None else self._origin._opened()  # noqa: SLF001 - its own kind
 
@@ -130,6 +155,7 @@ def connect(  # noqa: PLR0913 - what there is to choose
     headers: Mapping[str, str] | None = None,
     verify: ssl.SSLContext | None = None,
     allow_http: bool = False,
+    check_contract: Literal["log", "raise"] | None = None,
 ) -> Connection:
     """Return a ready client of a service.
 
@@ -148,10 +174,14 @@ def connect(  # noqa: PLR0913 - what there is to choose
         verify: An ssl.SSLContext for a CA or client certificate of your own. By default what httpx trusts: its bundle of
             CAs, or SSL_CERT_FILE or SSL_CERT_DIR of the environment. One context serves all connections of the client.
         allow_http: Take an endpoint that is neither https nor on this machine's loopback.
+        check_contract: Hold each attempt's request and answer against openapi.yaml. "log": each deviation is a WARNING of
+            the logger `huaweicloud_retry`, without values of the traffic. "raise": besides, a request that deviates is not
+            sent but raises APIRequestValidationError; of an answer, `problem` says what deviates, which makes a 2xx an
+            APIResponseValidationError; any other status raises its own error. Needs the extra `contract`.
 
     Raises:
         ConfigurationError: Service, region, endpoint or credentials are missing or wrong; the text says where they were
-            looked for, and what to do.
+            looked for, and what to do. Or check_contract is neither, or what it needs is not installed.
     """
     check_service(service)
     url = service_url(service, region, os.environ) if endpoint is None else endpoint
@@ -163,7 +193,18 @@ def connect(  # noqa: PLR0913 - what there is to choose
     tls = verify or _tls()
     # httpx takes proxies from the environment only if it is left to make the transport.
     settings: dict[str, Any] = {"verify": tls} if _has_proxy(url) else {"transport": Transport(tls)}
-    return Connection(url, auth=credentials, timeout=timeout, headers=headers, resend=resend, **settings)
+    check = None if check_contract is None else _contract_check(check_contract)
+    return Connection(url, auth=credentials, timeout=timeout, headers=headers, resend=resend, check=check, **settings)
+
+
+def _contract_check(mode: str) -> "ContractCheck":
+    if mode not in {"log", "raise"}:
+        raise ConfigurationError(f'check_contract is {mode!r}; it may be "log", "raise" or None')
+    try:
+        from .contract_check import ContractCheck  # noqa: PLC0415 - what it imports is no part of the base install
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"check_contract: {error}; pip install 'huaweicloud-retry[contract]'") from error
+    return ContractCheck(refuses=mode == "raise")
 
 
 @cache

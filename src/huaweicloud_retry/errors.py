@@ -1,13 +1,13 @@
-"""What is raised before a service is called: settings that will not do, and IAM's refusals to give a token."""
+"""What is raised before a service is called: settings and requests that will not do, IAM's refusals to give a token."""
 
 import json
 
 import httpx
 
-from huaweicloud_retry_client.errors import APIStatusError, AuthenticationError
+from huaweicloud_retry_client.errors import APIError, APIStatusError, AuthenticationError
 from huaweicloud_retry_client.types import Response
 
-__all__ = ["ConfigurationError", "IAMAuthenticationError", "IAMError"]
+__all__ = ["APIRequestValidationError", "ConfigurationError", "IAMAuthenticationError", "IAMError"]
 
 _KEPT = 1 << 20  # bytes of a body, as in the client
 _UNAUTHORIZED = 401
@@ -20,6 +20,20 @@ _ADVICE = {
 
 class ConfigurationError(ValueError):
     """A setting is missing or wrong: which one, where it was looked for, and what to do. The text shows no secret."""
+
+
+class APIRequestValidationError(APIError, ValueError):
+    """The contract does not allow this request, and `connect(…, check_contract="raise")` was told to mind. It was not sent.
+
+    The text names each place in the request and shows none of its values.
+
+    Attributes:
+        outcome_unknown: always False.
+        attempts: always 0.
+    """
+
+    outcome_unknown = False
+    attempts = 0
 
 
 class IAMError(APIStatusError):

@@ -10,7 +10,7 @@ from typing import assert_type
 
 import httpx
 
-from huaweicloud_retry import IAMAuthenticationError, IAMError, PasswordAuth, TokenAuth
+from huaweicloud_retry import IAMAuthenticationError, IAMError, PasswordAuth, TokenAuth, connect
 from huaweicloud_retry_client import (
     UNSET,
     APIConnectionError,
@@ -164,6 +164,15 @@ def ways_to_authenticate() -> None:
     TokenAuth(lambda: None)  # type: ignore[arg-type,return-value]
     PasswordAuth("u", "p")  # type: ignore[call-arg]
     PasswordAuth("u", "p", "d")  # type: ignore[call-arg]
+
+
+def ways_to_check_the_contract() -> None:
+    connect("cse", check_contract="log")
+    connect("cse", check_contract="raise")
+    connect("cse", check_contract=None)
+
+    connect("cse", check_contract=True)  # type: ignore[arg-type]
+    connect("cse", check_contract="warn")  # type: ignore[arg-type]
 
 
 def errors_of_iam(error: IAMAuthenticationError) -> None:
