@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from huaweicloud_retry import verify
 from huaweicloud_retry.mock import __main__ as mock
 
 
@@ -11,5 +12,6 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     mock.configure(commands.add_parser("mock", help=mock.DESCRIPTION, description=mock.DESCRIPTION))
+    verify.configure(commands.add_parser("verify", help=verify.DESCRIPTION, description=verify.DESCRIPTION))
     options = parser.parse_args(args)
     return int(options.run(options))

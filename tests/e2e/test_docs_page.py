@@ -4,13 +4,17 @@ The browser is the machine's own; where there is none, these tests are skipped a
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
+from huaweicloud_retry.cli import main
 from huaweicloud_retry.mock import running
 
 found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -195,3 +199,36 @@ def test_the_page_fits_a_phone(visit: Visit) -> None:
         execute(block)
         expect_answer(block, 200, "0")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+@pytest.mark.parametrize(("bodies", "unchecked"), [("embed", 0), ("attach", 4), ("omit", 4)])
+def test_what_the_browser_records_of_the_page_can_be_verified(
+    browser: Browser,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    bodies: Literal["embed", "attach", "omit"],
+    unchecked: int,
+) -> None:
+    file = tmp_path / "traffic.har"
+    with (
+        running() as url,
+        browser.new_context(
+            record_har_path=file, record_har_content=bodies, viewport={"width": 1280, "height": 900}
+        ) as context,
+    ):
+        visit = Visit(context.new_page(), url)
+        visit.open()
+        for tag, name in (("CSE", "RetryEngine"), ("Workspace", "RetryScriptExecution")):
+            block = visit.operation(tag, name)
+            execute(block)
+            expect_answer(block, 200, "0")
+    assert main(["verify", str(file)]) == 0
+    *unread, engine, script, rest = capsys.readouterr().out.splitlines()
+    assert (engine, script) == (
+        "RetryEngine: requests 1, deviations 0",
+        "RetryScriptExecution: requests 1, deviations 0",
+    )
+    assert re.match(
+        rf"not checked: bodies and answers that are not there {unchecked}, entries of other APIs [1-9]", rest
+    )
+    assert len(unread) == unchecked

@@ -20,7 +20,7 @@ from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
 names = [m.name for p in (huaweicloud_retry, huaweicloud_retry_client) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
-needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "parsing", "demo"))
+needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "har", "parsing", "demo"))
 names = [name for name in names if not name.startswith(needs_extra)]
 for name in names:
     importlib.import_module(name)
@@ -120,13 +120,24 @@ def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
     assert version in wheel.name
 
 
-def test_without_the_extra_the_command_says_what_to_install(environment: CleanEnvironment) -> None:
-    ran = subprocess.run(
-        [environment.folder / "venv/bin/hwc-retry", "mock"], check=False, capture_output=True, text=True
-    )
+@pytest.mark.parametrize(("command", "extra"), [(["mock"], "mock"), (["verify", "traffic.har"], "contract")])
+def test_without_the_extra_a_command_says_what_to_install(
+    environment: CleanEnvironment, command: list[str], extra: str
+) -> None:
+    hwc_retry = environment.folder / "venv/bin/hwc-retry"
+    ran = subprocess.run([hwc_retry, *command], check=False, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("hwc-retry mock: No module named ")
-    assert ran.stderr.endswith("; pip install 'huaweicloud-retry[mock]'\n")
+    assert ran.stderr.startswith(f"hwc-retry {command[0]}: No module named ")
+    assert ran.stderr.endswith(f"; pip install 'huaweicloud-retry[{extra}]'\n")
+
+
+def test_with_the_contract_extra_traffic_is_verified(wheel: Path, environment: CleanEnvironment) -> None:
+    environment.install(f"{wheel}[contract]")
+    (environment.folder / "traffic.har").write_text('{"log": {"entries": []}}', encoding="utf-8")
+    hwc_retry = environment.folder / "venv/bin/hwc-retry"
+    ran = subprocess.run([hwc_retry, "verify", "traffic.har"], check=False, cwd=environment.folder, capture_output=True)
+    assert ran.stderr.endswith(b"nothing to check: none of its 0 entries is of the contract\n")
+    assert "uvicorn" not in environment.packages()
 
 
 def test_with_the_mock_extra_the_demo_runs(wheel: Path, environment: CleanEnvironment) -> None:

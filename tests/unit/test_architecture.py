@@ -41,8 +41,8 @@ def test_the_generated_client_knows_only_attrs_and_httpx() -> None:
         assert {name.partition(".")[0] for name in imported(file, CLIENT)} <= allowed, file
 
 
-@pytest.mark.parametrize("name", ["contract.py", "parsing.py"])
-def test_the_contract_and_its_reader_know_no_http(name: str) -> None:
+@pytest.mark.parametrize("name", ["contract.py", "har.py", "parsing.py"])
+def test_the_contract_and_its_readers_know_no_http(name: str) -> None:
     assert not knows(SRC / name, SRC, "uvicorn", "httpx", "huaweicloud_retry.mock")
 
 

@@ -1,0 +1,69 @@
+"""`hwc-retry verify`: recorded traffic held against the contract."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .har import Report
+
+DESCRIPTION = "Hold the requests and responses of a HAR file against openapi.yaml."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the command's options."""
+    parser.add_argument(
+        "file", metavar="FILE.har", help="HTTP Archive 1.2, as browsers and proxies export it; - for stdin"
+    )
+    parser.epilog = "Exit code: 0 no deviation, 1 deviations, 2 nothing could be checked."
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each deviation on a line of its own, then how much was checked.
+
+    Returns:
+        The exit code: 0 no deviation; 1 deviations; 2 nothing could be checked, and one line on stderr says why.
+    """
+    try:
+        # Here, because what they import is no part of the base install.
+        from .contract import Contract, SpecError  # noqa: PLC0415
+        from .har import check  # noqa: PLC0415
+        from .parsing import UnreadableError  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[contract]'")
+    name = "standard input" if options.file == "-" else options.file
+    try:
+        raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        report = check(raw, Contract.load(hide_values=True))
+    except OSError as error:
+        return _fail(options.prog, f"{name}: cannot be read: {error.strerror}")
+    except UnreadableError as error:
+        return _fail(options.prog, f"{name}: {error}")
+    except SpecError as error:
+        return _fail(options.prog, str(error))
+    if not report.requests:
+        return _fail(
+            options.prog, f"{name}: nothing to check: none of its {report.passed_over} entries is of the contract"
+        )
+    _show(report)
+    return 1 if report.deviations() else 0
+
+
+def _show(report: "Report") -> None:
+    lines = [str(finding) for finding in report.findings]
+    lines += [
+        f"{operation}: requests {count}, deviations {report.deviations(operation)}"
+        for operation, count in sorted(report.requests.items())
+    ]
+    unchecked = len(report.findings) - report.deviations()
+    lines.append(
+        f"not checked: bodies and answers that are not there {unchecked}, entries of other APIs {report.passed_over}"
+    )
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _fail(prog: str, message: str) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
+    return 2

@@ -1,0 +1,448 @@
+"""`hwc-retry verify`: what was recorded, held against the contract. The recordings are of real traffic with the mock."""
+
+import base64
+import copy
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry import TokenAuth
+from huaweicloud_retry.cli import main
+from huaweicloud_retry.testing import mock_server
+from huaweicloud_retry_client import Client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
+
+PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+Har = dict[str, Any]
+Verify = Callable[[Any], tuple[int, list[str], str]]
+
+
+def entry_of(answer: httpx.Response) -> dict[str, Any]:
+    """An exchange as a browser writes it down."""
+
+    def headers(message: httpx.Request | httpx.Response) -> list[dict[str, str]]:
+        return [{"name": name, "value": value} for name, value in message.headers.multi_items()]
+
+    answer.read()
+    request = answer.request
+    sent = request.read()
+    return {
+        "startedDateTime": "2026-01-01T00:00:00Z",
+        "time": 1,
+        "request": {
+            "method": request.method,
+            "url": str(request.url),
+            "httpVersion": "HTTP/1.1",
+            "cookies": [],
+            "headers": headers(request),
+            "queryString": [],
+            "postData": {"mimeType": request.headers["Content-Type"], "text": sent.decode()},
+            "headersSize": -1,
+            "bodySize": len(sent),
+        },
+        "response": {
+            "status": answer.status_code,
+            "statusText": answer.reason_phrase,
+            "httpVersion": "HTTP/1.1",
+            "cookies": [],
+            "headers": headers(answer),
+            "content": {"size": len(answer.content), "mimeType": "application/json", "text": answer.text},
+            "redirectURL": "",
+            "headersSize": -1,
+            "bodySize": len(answer.content),
+        },
+        "cache": {},
+        "timings": {"send": 0, "wait": 1, "receive": 0},
+    }
+
+
+def har(*entries: Any) -> Har:
+    return {"log": {"version": "1.2", "creator": {"name": "test", "version": "1"}, "entries": list(entries)}}
+
+
+@pytest.fixture(scope="module")
+def recording() -> Har:
+    """A token of IAM, an engine retried, the same refused, a script retried, and one throttled."""
+    entries: list[Any] = []
+    http = httpx.Client(event_hooks={"response": [lambda answer: entries.append(entry_of(answer))]})
+    with mock_server() as mock, http:
+        user = {"name": "mock-user", "password": "mock-password", "domain": {"name": "mock-domain"}}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        token = http.post(f"{mock.url}/v3/auth/tokens", json={"auth": {"identity": identity}}).headers[
+            "X-Subject-Token"
+        ]
+        client = Client(mock.url, auth=TokenAuth(token), http_client=http)
+        for _ in range(2):
+            retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
+        script = RetryScriptExecutionRequest(record_id="0000000059071dbc01591661d3990020")
+        retry_script_execution.sync(PROJECT, client=client, body=script)
+        mock.add_fault(status=429, retry_after=2)
+        retry_script_execution.sync_detailed(PROJECT, client=client, body=script)
+    return har(*entries)
+
+
+@pytest.fixture
+def engine(recording: Har) -> dict[str, Any]:
+    """The one entry of an engine retried."""
+    entry: dict[str, Any] = copy.deepcopy(recording["log"]["entries"][1])
+    return entry
+
+
+@pytest.fixture
+def verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Run the command on a file: its exit code, the lines on stdout, and stderr."""
+
+    def run(content: Any) -> tuple[int, list[str], str]:
+        file = tmp_path / "traffic.har"
+        file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        code = main(["verify", str(file)])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err.replace(str(file), "FILE")
+
+    return run
+
+
+def test_what_the_client_and_the_mock_say_to_each_other_keeps_the_contract(recording: Har, verify: Verify) -> None:
+    assert [entry["response"]["status"] for entry in recording["log"]["entries"]] == [201, 200, 400, 200, 429]
+    assert verify(recording) == (
+        0,
+        [
+            "RetryEngine: requests 2, deviations 0",
+            "RetryScriptExecution: requests 2, deviations 0",
+            "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+        ],
+        "",
+    )
+
+
+def test_standard_input_is_read_too(
+    recording: Har, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(recording).encode())))
+    assert main(["verify", "-"]) == 0
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert main(["verify", "-"]) == 2
+    assert "hwc-retry verify: standard input: is not JSON" in capsys.readouterr().err
+
+
+# --- Deviations -------------------------------------------------------------------------------------------------------
+
+
+def change(entry: dict[str, Any], path: str, value: Any) -> None:
+    """Set what a pointer leads to; None takes it away."""
+    *steps, last = path.split("/")
+    for step in steps:
+        entry = entry[step]
+    if value is None:
+        del entry[last]
+    else:
+        entry[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "line"),
+    [
+        (
+            "response/content/text",
+            '{"id": "e", "name": "n", "jobId": "7"}',
+            'response/content: RetryEngine: body /jobId: the value is not of type "integer"',
+        ),
+        (
+            "response/content/text",
+            '{"id": "e", "jobId": 7}',
+            'response/content: RetryEngine: body: "name" is a required property',
+        ),
+        (
+            "response/content/text",
+            '{"id": "e", "name": "n", "jobId": 2147483648}',
+            "response/content: RetryEngine: body /jobId: the value is greater than the maximum of 2147483647",
+        ),
+        (
+            "response/content/text",
+            "<html>",
+            "response/content: RetryEngine: body: is not JSON: Expecting value, line 1 column 1",
+        ),
+        (
+            "response/content",
+            {"size": 0, "mimeType": ""},
+            "response/content: RetryEngine: body: is empty; application/json is needed",
+        ),
+        ("response/headers", [], "response/headers: RetryEngine: header Content-Type: is missing; the body must be"),
+        (
+            "response/status",
+            418,
+            "response/status: RetryEngine: status: 418 is not documented; documented are 200, 400",
+        ),
+        (
+            "request/postData/text",
+            '{"action": "Delete"}',
+            'request/postData: RetryEngine: body /action: "Retry" was expected',
+        ),
+        (
+            "request/headers",
+            [{"name": "content-type", "value": "text/plain"}],
+            "request/headers: RetryEngine: header Content-Type: 'text/plain' will not do",
+        ),
+        (
+            "request/headers",
+            [
+                {"name": "Content-Type", "value": "application/json"},
+                {"name": "x-enterprise-project-id", "value": "0" * 65},
+            ],
+            "request/headers: RetryEngine: header X-Enterprise-Project-ID: the value is longer than 64 characters",
+        ),
+        (
+            "request/url",
+            f"https://cse.cn-north-4.myhuaweicloud.com/v2/{'p' * 65}/enginemgr/engines/e/actions",
+            "request/url: RetryEngine: path project_id: the value is longer than 64 characters",
+        ),
+        ("request/method", "POST", "request/method: RetryEngine: 'POST' is not documented; the path has PUT"),
+    ],
+)
+def test_a_deviation_is_named_by_its_place_in_the_file_and_in_the_body(
+    engine: dict[str, Any], verify: Verify, place: str, value: Any, line: str
+) -> None:
+    stranger = {"request": {"method": "GET", "url": "https://example.com/"}}
+    change(engine, place, value)
+    code, (said, *counts), _ = verify(har(stranger, engine))
+    assert code == 1
+    assert said.startswith(f"/log/entries/1/{line}")
+    assert counts == [
+        "RetryEngine: requests 1, deviations 1",
+        "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+    ]
+
+
+def test_all_deviations_of_an_entry_are_named(engine: dict[str, Any], verify: Verify) -> None:
+    change(engine, "request/postData/text", "{}")
+    change(engine, "response/content/text", '{"id": 1, "name": 2}')
+    code, lines, _ = verify(har(engine))
+    assert code == 1
+    assert lines[:4] == [
+        '/log/entries/0/request/postData: RetryEngine: body: "action" is a required property',
+        '/log/entries/0/response/content: RetryEngine: body: "jobId" is a required property',
+        '/log/entries/0/response/content: RetryEngine: body /id: the value is not of type "string"',
+        '/log/entries/0/response/content: RetryEngine: body /name: the value is not of type "string"',
+    ]
+
+
+def test_a_header_given_twice_is_read_as_one(engine: dict[str, Any], verify: Verify) -> None:
+    for name, value in (("X-Enterprise-Project-ID", "a" * 40), ("x-enterprise-project-id", "b" * 40)):
+        engine["request"]["headers"].append({"name": name, "value": value})
+    assert "X-Enterprise-Project-ID: the value is longer than 64 characters" in verify(har(engine))[1][0]
+
+
+def test_a_form_in_place_of_json_is_a_deviation(engine: dict[str, Any], verify: Verify) -> None:
+    form = "application/x-www-form-urlencoded"
+    change(engine, "request/postData", {"mimeType": form, "params": [{"name": "action", "value": "Retry"}]})
+    change(engine, "request/headers", [{"name": "Content-Type", "value": form}])
+    assert verify(har(engine))[1][0].startswith("/log/entries/0/request/headers: RetryEngine: header Content-Type: ")
+
+
+@pytest.mark.parametrize("data", [None, {"mimeType": "", "text": "", "params": []}])
+def test_a_request_without_a_body_is_a_deviation(engine: dict[str, Any], verify: Verify, data: Any) -> None:
+    change(engine, "request/postData", data)
+    change(engine, "request/bodySize", 0)
+    assert verify(har(engine))[1][0].startswith("/log/entries/0/request/postData: RetryEngine: body: is empty")
+
+
+# --- What is none -----------------------------------------------------------------------------------------------------
+
+
+def in_base64(entry: dict[str, Any]) -> None:
+    for holder in (entry["request"]["postData"], entry["response"]["content"]):
+        holder |= {"text": base64.b64encode(holder["text"].encode()).decode(), "encoding": "base64"}
+
+
+def behind_a_proxy(entry: dict[str, Any]) -> None:
+    entry["request"]["url"] = entry["request"]["url"].replace("/v2/", "/huawei/cloud/v2/") + "?trace=1#top"
+
+
+def as_http_2(entry: dict[str, Any]) -> None:
+    for message in (entry["request"], entry["response"]):
+        message["headers"] = [
+            {"name": ":path", "value": "/"},
+            *({"name": h["name"].upper(), "value": h["value"]} for h in message["headers"]),
+            *({"name": h["name"].lower(), "value": h["value"]} for h in message["headers"]),
+        ]
+
+
+def sanitised(entry: dict[str, Any]) -> None:
+    before = entry["request"]["headers"]
+    entry["request"]["headers"] = [h for h in before if h["name"].lower() != "x-auth-token"]
+    assert len(entry["request"]["headers"]) == len(before) - 1
+
+
+def unpacked(entry: dict[str, Any]) -> None:
+    entry["response"]["headers"].append({"name": "Content-Encoding", "value": "br"})
+
+
+@pytest.mark.parametrize("quirk", [in_base64, behind_a_proxy, as_http_2, sanitised, unpacked])
+def test_a_quirk_of_the_recorder_is_no_deviation(
+    engine: dict[str, Any], verify: Verify, quirk: Callable[[dict[str, Any]], None]
+) -> None:
+    quirk(engine)
+    code, lines, _ = verify(har(engine))
+    assert (code, lines[0]) == (0, "RetryEngine: requests 1, deviations 0")
+
+
+def test_a_base64_body_is_looked_into(engine: dict[str, Any], verify: Verify) -> None:
+    change(engine, "response/content/text", "[]")
+    in_base64(engine)
+    assert verify(har(engine))[1][0].endswith('body: the value is not of type "object"')
+
+
+def test_a_byte_order_mark_does_no_harm(recording: Har, verify: Verify) -> None:
+    assert verify(b"\xef\xbb\xbf" + json.dumps(recording).encode())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "response"),
+    [
+        ({"method": "GET", "url": "https://cse.cn-north-4.myhuaweicloud.com/v2/p/enginemgr/engines"}, {}),
+        ({"method": "OPTIONS", "url": "https://console.test/v2/p/script-executions/retry"}, {"status": 204}),
+        ({"method": "GET", "url": "data:text/html;base64,PGh0bWw+/a/b/c/d/e/f/g/h"}, {}),
+        ({"method": "GET", "url": "http://[nonsense"}, {}),
+        ({"method": "GET", "url": ""}, {}),
+        ({"method": "GET", "url": "https://a.test/"}, {"content": {"text": "\ud800"}}),
+    ],
+    ids=["the same host", "CORS", "data", "no URL", "empty", "half a character"],
+)
+def test_what_is_of_others_is_counted_and_passed_over(
+    engine: dict[str, Any], verify: Verify, request_: Any, response: Any
+) -> None:
+    code, lines, _ = verify(har({"request": request_, "response": response}, engine))
+    assert code == 0
+    assert lines == [
+        "RetryEngine: requests 1, deviations 0",
+        "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+    ]
+
+
+@pytest.mark.parametrize("status", [0, -1])
+def test_where_no_answer_came_the_request_is_checked_still(engine: dict[str, Any], verify: Verify, status: int) -> None:
+    engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
+    unanswered = "/log/entries/0/response: RetryEngine: no answer came, so none was checked"
+    code, lines, _ = verify(har(engine))
+    assert (code, lines[0]) == (0, unanswered)
+    assert lines[-1] == "not checked: bodies and answers that are not there 1, entries of other APIs 0"
+    change(engine, "request/postData/text", "{}")
+    code, lines, _ = verify(har(engine))
+    assert (code, lines[1], "postData" in lines[0]) == (1, unanswered, True)
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_bodies_that_were_not_recorded_are_said_to_be_unchecked_and_the_rest_is_checked(
+    engine: dict[str, Any], verify: Verify, text: str | None
+) -> None:
+    change(engine, "request/postData/text", text)
+    change(engine, "response/content/text", text)
+    code, lines, _ = verify(har(engine))
+    assert code == 0
+    assert lines == [
+        "/log/entries/0/request/postData: RetryEngine: the body was not recorded, so it was not checked",
+        "/log/entries/0/response/content: RetryEngine: the body was not recorded, so it was not checked",
+        "RetryEngine: requests 1, deviations 0",
+        "not checked: bodies and answers that are not there 2, entries of other APIs 0",
+    ]
+    change(engine, "response/status", 418)
+    assert verify(har(engine))[0] == 1
+
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_value_of_the_traffic_is_shown(engine: dict[str, Any], verify: Verify) -> None:
+    secret = "s3cret" * 20
+    names = ("X-Auth-Token", "Authorization", "X-Security-Token", "X-Subject-Token", "X-Enterprise-Project-ID")
+    for message in (engine["request"], engine["response"]):
+        message["headers"] += [{"name": name, "value": secret} for name in names]
+    engine["request"]["url"] = f"https://a.test/v2/{secret}/enginemgr/engines/{secret}/actions?token={secret}"
+    change(engine, "request/postData/text", json.dumps({"action": secret, secret: secret}))
+    for text in (
+        {"id": [secret], "name": {secret: secret}, "jobId": secret},
+        [secret],
+        secret,
+        f"X-Auth-Token: {secret}",
+    ):
+        change(engine, "response/content/text", json.dumps(text))
+        code, lines, said = verify(har(engine))
+        assert (code, len(lines) > 5) == (1, True)
+        assert "s3cret" not in said + "".join(lines)
+    engine["response"]["headers"][0] = {"name": secret, "value": [secret]}
+    assert verify(har(engine)) == (
+        2,
+        [],
+        "hwc-retry verify: FILE: is no HAR: /log/entries/0/response/headers/0 must have a name and a value\n",
+    )
+
+
+# --- What cannot be checked -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\xff", "is not JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"[" * 100_000, "is nested too deeply"),
+        ([], "is no HAR: there is no list at /log/entries"),
+        ({"log": {"entries": {}}}, "is no HAR: there is no list at /log/entries"),
+        (har(7), "is no HAR: there is no object at /log/entries/0/request"),
+        (har({"request": {"method": "GET"}}), "is no HAR: /log/entries/0/request must have a method and a url"),
+        (har(), "nothing to check: none of its 0 entries is of the contract"),
+        (
+            har({"request": {"method": "GET", "url": "https://example.com/"}}),
+            "nothing to check: none of its 1 entries is of the contract",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_checked_is_refused_in_one_line(verify: Verify, content: Any, says: str) -> None:
+    assert verify(content) == (2, [], f"hwc-retry verify: FILE: {says}\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("response", None, "there is no object at /log/entries/0/response"),
+        ("response/status", "200", "/log/entries/0/response/status is no whole number"),
+        ("response/headers", None, "there is no list at /log/entries/0/response/headers"),
+        ("request/headers", [{"name": "Host"}], "/log/entries/0/request/headers/0 must have a name and a value"),
+        ("response/content/encoding", "gzip", "/log/entries/0/response/content/encoding is none that is understood"),
+        (
+            "request/postData",
+            {"text": "abcde", "encoding": "base64"},
+            "/log/entries/0/request/postData/text is not base64",
+        ),
+    ],
+)
+def test_an_entry_of_ours_that_is_no_har_is_refused_with_its_place(
+    engine: dict[str, Any], verify: Verify, place: str, value: Any, says: str
+) -> None:
+    change(engine, place, value)
+    code, lines, said = verify(har(engine))
+    assert (code, lines) == (2, [])
+    assert said.startswith(f"hwc-retry verify: FILE: is no HAR: {says}")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"hwc-retry verify: {tmp_path}: cannot be read: Is a directory\n"
+
+
+def test_without_what_it_needs_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['jsonschema_rs'] = None\nfrom huaweicloud_retry.cli import main\nsys.exit(main(['verify', 'x']))"
+    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("hwc-retry verify: ")
+    assert ran.stderr.endswith("; pip install 'huaweicloud-retry[contract]'\n")
