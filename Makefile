@@ -38,8 +38,8 @@ lint: $(READY) ## ruff, mypy --strict, pyright
 	@$(PY) -m mypy
 	@$(PY) -m basedpyright
 
-contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100)
-	@$(PY) -m pytest tests/contract
+contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100); with URL= and TAG=, hold a live endpoint to it
+	@$(PY) $(if $(URL),tests/contract/live.py,-m pytest tests/contract)
 
 bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry)
 	@$(PY) tests/benchmarks/bench.py
