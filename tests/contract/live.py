@@ -225,7 +225,7 @@ def _has_no_value(content: bytes, body: _Body) -> bool:
         value = read_json(content)
     except UnreadableError:
         return False
-    if not isinstance(value, dict) or not value or not body.required <= set(value) <= set(body.fields):
+    if not isinstance(value, dict) or not body.required <= set(value) <= set(body.fields):
         return False
     return all(part == NO_VALUE for part in value.values())
 
@@ -413,8 +413,6 @@ def _answer(case: Case, client: httpx.Client, auth: httpx.Auth | None) -> httpx.
     except IAMError as error:
         raise Stop(one_line(str(error))) from None
     except httpx.RequestError as error:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            may_have_started = ""
         raise Stop(f"no answer, {type(error).__name__}: {one_line(str(error))}{may_have_started}") from None
     except KeyboardInterrupt:
         raise Stop(f"interrupted{may_have_started}", _INTERRUPTED) from None

@@ -408,10 +408,11 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], tuple[int, bytes]]) -> 
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             status, body = answer(self)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            self.send_header("X-Request-Id", self.headers.get("X-Auth-Token", "1"))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -489,16 +490,25 @@ def test_an_answer_that_breaks_the_contract_is_told_with_a_way_to_repeat_it(
     )
 
 
-def test_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (OBJECT, "STOPPED: interrupted.\n"),
+        (RETRY, "STOPPED: interrupted; a retry MAY HAVE STARTED: look at the job or task before anything else.\n"),
+    ],
+    ids=["refused", "retry"],
+)
+def test_ctrl_c_ends_it_with_a_report(tmp_path: Path, at: str, told: str) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
-    def hang(_: BaseHTTPRequestHandler) -> tuple[int, bytes]:
-        asked.set()
-        go_on.wait()
-        return 400, b""
+    def hang(request: Any) -> tuple[int, bytes]:
+        if request.body.decode() == at:
+            asked.set()
+            go_on.wait()
+        return 400, b'{"error_code": "code", "error_msg": "refused"}'
 
     with answering(hang) as url:
-        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "URL": url, **CSE, **TOKEN, **CONFIRM}
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "URL": url, **CSE, **TOKEN, **WRITES}
         process = subprocess.Popen([sys.executable, LIVE], env=environ, stdout=subprocess.PIPE, text=True)
         try:
             assert asked.wait(30)
@@ -508,8 +518,8 @@ def test_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> None:
             process.kill()
             go_on.set()
     assert process.returncode == 130
-    assert "STOPPED: interrupted." in said
-    assert "RetryEngine: 6 requests planned; answers: none" in said
+    assert told in said
+    assert "RetryEngine: 8 requests planned; answers: " in said
 
 
 # --- How fast, and what may be sent -----------------------------------------------------------------------------------
@@ -572,6 +582,7 @@ def test_a_get_cannot_act() -> None:
         pytest.param(request('{"Action": {"unexpected": "unexpected"}}'), "is unknown, so action absent", id="name"),
         pytest.param(request(OBJECT[:-1] + ', "action": "Retry"}'), "the last may count", id="twice"),
         pytest.param(request(OBJECT[:-1] + ', "type": "Retry"}'), "another field may be the action", id="more"),
+        pytest.param(request(OBJECT[:-1] + ', "type": {"unexpected": "unexpected"}}'), "nobody knows it", id="unknown"),
         pytest.param(request('{"action": "Retry"} unexpected'), "some stop at the first value's end", id="trailing"),
         pytest.param(request('{"action": "Retry"'), "some mend it", id="cut off"),
         pytest.param(request('{"action": {"unexpected": '), "mended it may be an empty object", id="cut off early"),
@@ -602,20 +613,27 @@ def test_whatever_might_act_is_not_known_as_harmless(sent: httpx.Request, would:
     assert not live.cannot_act(CONTRACT, sent), would
 
 
-@pytest.fixture
-def other_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in which the action is an object, so that what was refused is allowed."""
+def changed(folder: Path, old: str, new: str) -> Contract:
+    """The contract with one line that is another."""
     spec = (ROOT / "openapi.yaml").read_text(encoding="utf-8")
-    assert "          const: Retry\n" in spec
-    file = tmp_path / "openapi.yaml"
-    file.write_text(spec.replace("          const: Retry\n", "          type: object\n"), encoding="utf-8")
-    changed = Contract.load(file)
-    monkeypatch.setattr(live.Contract, "load", lambda: changed)
+    assert spec.count(old) == 1
+    file = folder / "openapi.yaml"
+    file.write_text(spec.replace(old, new), encoding="utf-8")
+    return Contract.load(file)
 
 
-@pytest.mark.usefixtures("other_contract")
-def test_with_a_contract_that_allows_what_should_be_refused_nothing_is_sent(service: Service, run: Run) -> None:
-    ran = run()
-    assert ran.code == 2
-    assert "these might act, so nothing is sent: an object as action" in ran.said
-    assert service.journal() == []
+def test_without_a_field_that_is_required_nothing_is_known_as_harmless(tmp_path: Path) -> None:
+    sent = request('{"record_id": {"unexpected": "unexpected"}}', "POST", WORKSPACE_PATH)
+    assert live.cannot_act(CONTRACT, sent)
+    contract = changed(tmp_path, "      x-at-least-one-of: [record_id, task_id]\n", "      required: [task_id]\n")
+    assert not live.cannot_act(contract, sent)
+
+
+def test_with_a_contract_that_allows_what_should_be_refused_there_is_no_plan(tmp_path: Path) -> None:
+    contract = changed(tmp_path, "          const: Retry\n", "          type: object\n")
+    settings = live.read_settings(contract, CSE | {"URL": "https://cse.example.com"})
+    with (
+        httpx.Client() as client,
+        pytest.raises(live.UsageError, match="these might act, so nothing is sent: an object as action"),
+    ):
+        live.make_plan(contract, settings, client)
