@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test lint check-generated mock contract bench build clean lock
+.PHONY: help client demo test lint check-generated mock contract mutants bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,8 +38,11 @@ lint: $(READY) ## ruff, mypy --strict, pyright
 	@$(PY) -m mypy
 	@$(PY) -m basedpyright
 
-contract: $(READY) ## property-test the contract against the mock (EXAMPLES=100); with URL= and TAG=, hold a live endpoint to it
-	@$(PY) $(if $(URL),tests/contract/live.py,-m pytest tests/contract)
+contract: $(READY) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
+	@$(PY) -m tests.contract.$(if $(URL),live,suite)
+
+mutants: $(READY) ## break server, spec and client on purpose, and see that the contract suite finds it
+	@$(PY) -m tests.mutants.run
 
 bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry)
 	@$(PY) tests/benchmarks/bench.py

@@ -81,7 +81,8 @@ class Response(Generic[T]):
         headers: Headers of the answer; looked up in any case.
         content: The body; at most the first mebibyte of it.
         parsed: The model of a 2xx answer that keeps the contract, else None.
-        problem: What a 2xx answer does that the contract does not allow, or why its body could not be read; else None.
+        problem: What the answer does that the contract does not allow, or why its body could not be read; else None. Only a 2xx is
+            looked at, unless the client was told to check the contract.
         attempts: How often the request was sent to get it; more than once only by a client that was told to.
     """
 

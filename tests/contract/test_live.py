@@ -3,7 +3,6 @@
 What must not wait runs in this process, with a clock that only `sleep` moves; the rest as `make` runs it.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -23,9 +21,9 @@ import pytest
 
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
+from tests.contract import live
 
 ROOT = Path(__file__).parents[2]
-LIVE = ROOT / "tests" / "contract" / "live.py"
 CONTRACT = Contract.load()
 
 PROJECT, ENGINE = "p-1", "e-1"
@@ -62,18 +60,6 @@ CONFIRM = {"CONFIRM": "yes"}
 WRITES = {"CONFIRM": "yes", "ALLOW_WRITES": "yes"}
 # No misbehaviour, but what it meets the next fault does not. A GET meets none, being of no operation.
 BEFORE_THE_RETRIES = [{"delay": 0, "times": 4}]
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("live", LIVE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-live = load()
 
 
 @dataclass
@@ -509,7 +495,9 @@ def test_ctrl_c_ends_it_with_a_report(tmp_path: Path, at: str, told: str) -> Non
 
     with answering(hang) as url:
         environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "URL": url, **CSE, **TOKEN, **WRITES}
-        process = subprocess.Popen([sys.executable, LIVE], env=environ, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.contract.live"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True
+        )
         try:
             assert asked.wait(30)
             process.send_signal(signal.SIGINT)

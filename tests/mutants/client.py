@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from tests.contract.suite import ROOT
 
 COPIED = (
@@ -68,7 +70,9 @@ def first_failure(folder: Path) -> tuple[str, int] | None:
     command = [sys.executable, "-m", "pytest", "--exitfirst", "--junit-xml", str(report), *TESTS]
     paths = os.pathsep.join(str(folder / name) for name in ("src", "generated"))
     environment = {**os.environ, "PYTHONPATH": paths, "EXAMPLES": "50"}
-    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        raise RuntimeError(f"pytest could not run the tests: {ran.stdout}{ran.stderr}")
     cases = list(ET.parse(report).iter("testcase"))
     for number, case in enumerate(cases, start=1):
         if case.find("failure") is not None or case.find("error") is not None:

@@ -1,0 +1,85 @@
+"""The contract suite bites. `make mutants` tries all that is broken on purpose; this, a few of each kind."""
+
+import contextlib
+import io
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+
+from tests.contract import suite
+from tests.mutants import run, server
+
+
+@pytest.mark.parametrize(
+    ("what", "check"),
+    [
+        ("200 with jobId out of int32", "agrees_with_contract"),
+        ("405 without Allow", "unsupported_method"),
+        ("the body is not signed", "CredentialsAndFormAreChecked"),
+        ("404 for 405", "EveryStatusIsReached"),
+        ("any action will do", "negative_data_rejection"),
+    ],
+)
+def test_a_broken_server_is_found(what: str, check: str) -> None:
+    assert run.try_server(what, seed=1).check == check
+
+
+@pytest.mark.parametrize(
+    ("what", "check"),
+    [
+        ("400 is another media type", "content_type_conformance"),
+        ("action may be Cancel", "agrees_with_contract"),
+        ("signatures are not let in", "CredentialsAndFormAreChecked"),
+    ],
+)
+def test_a_changed_spec_is_found(what: str, check: str) -> None:
+    assert run.try_spec(what, seed=1).check == check
+
+
+@pytest.mark.parametrize("what", ["unknown fields are not sent", "an engine called .. is sent"])
+def test_a_broken_client_is_found(what: str) -> None:
+    assert run.try_client(what).check
+
+
+def unchanged(request: server.Request) -> Generator[server.Request, server.Answer, server.Answer]:
+    return (yield request)
+
+
+def test_a_server_that_is_the_mock_is_found_to_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(server.MUTANTS, "the mock", unchanged)
+    with server.broken("the mock") as (url, between), contextlib.redirect_stdout(io.StringIO()):
+        assert suite.run(url, seed=1, examples=20).findings == []
+    assert between.changed == 0
+
+
+def test_a_mutant_that_changes_nothing_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(server.MUTANTS, "the mock", unchanged)
+    monkeypatch.setattr(run, "EXAMPLES", 1)
+    with pytest.raises(RuntimeError, match="'the mock' changed nothing"):
+        run.try_server("the mock", seed=1)
+
+
+FOUND = run.Verdict("server", "no name", "response_schema_conformance", "examples", 9)
+SURVIVED = run.Verdict("spec", "no promise", "", reason="it promises less")
+
+
+def test_all_found_or_with_a_reason_is_as_expected() -> None:
+    assert run.unexpected([FOUND, SURVIVED]) == []
+    assert run.summary([FOUND, SURVIVED]) == "server: 1 of 1 found; spec: 0 of 1 found"
+
+
+def test_a_survivor_without_a_reason_is_named() -> None:
+    assert run.unexpected([FOUND, replace(FOUND, check="")]) == ["server mutant 'no name' survives"]
+
+
+def test_a_reason_that_does_not_hold_is_named() -> None:
+    found = replace(SURVIVED, check="ignored_auth")
+    assert run.unexpected([found]) == ["spec mutant 'no promise' was found by ignored_auth"]
+
+
+def test_a_mutant_is_a_line_of_the_table_with_the_cases_of_each_seed() -> None:
+    assert run.table([FOUND, replace(FOUND, after=11), SURVIVED]).splitlines()[2:] == [
+        "| server | no name | response_schema_conformance | examples | 9 11 |",
+        "| spec | no promise | survives: it promises less |  | 0 |",
+    ]
