@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test lint check-generated mock contract mutants bench build clean lock
+.PHONY: help client demo test lint check-generated breaking mock contract mutants bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed
 
 check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
 	@$(PY) codegen/generate.py --check
+
+breaking: $(READY) ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
+	@$(PY) codegen/breaking.py -- "$(BASE)"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
 	@$(PY) -m huaweicloud_retry.demo
