@@ -124,6 +124,17 @@ def test_the_mocks_pages_named_exist(page: str) -> None:
         assert httpx.get(url + page, trust_env=False).status_code in (200, 405)
 
 
+def test_the_schemathesis_line() -> None:
+    python = Path(sys.executable)
+    with running() as url:
+        replacements = {
+            ".venv/bin/st": f"'{python.parent}/st'",
+            "https://cse.cn-north-4.myhuaweicloud.com": url,
+            "$TOKEN": "mock-token",
+        }
+        assert " passed" in shell(".venv/bin/st", replacements)
+
+
 def test_the_line_for_a_live_endpoint() -> None:
     with running() as url:
         replacements = {
