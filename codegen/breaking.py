@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import io
 import re
 import subprocess
@@ -42,7 +41,7 @@ PUBLIC = re.compile(r"huaweicloud_retry(\.mock|\.testing)?|huaweicloud_retry_cli
 WIDER = {"int": "float", "dict": "Mapping", "list": "Sequence", "Sequence": "Iterable"}
 UNSEEN = {"__slots__", "__post_init__", "__repr__"}  # without one of its own, a class has another's
 ATTRS = "attrs.define", "attrs.frozen"
-SENT = "Request"  # so end the models that are only sent; to take more there breaks nobody
+SENT = "Request", "Fault"  # so end the names of what is only sent; to take more there breaks nobody
 FIXTURE = ("pytest.fixture",)  # pytest finds it by its name
 
 
@@ -112,8 +111,7 @@ def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: set[str]) -> 
         return
     seen.add(old.path)
     if isinstance(old, griffe.Class) and isinstance(new, griffe.Class):
-        for lost in sorted(ancestors(old) - ancestors(new)):
-            yield f"{new.path}: is no longer a {lost}"
+        yield from class_changes(old, new)
     elif isinstance(old, griffe.Function) and isinstance(new, griffe.Function):
         yield from function_changes(old, new)
     elif isinstance(old, griffe.Attribute) and isinstance(new, griffe.Attribute):
@@ -124,13 +122,29 @@ def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: set[str]) -> 
             now = members[name]
             if isinstance(old, griffe.Module) and not now.is_public:
                 yield f"{new.path}.{name}: is not public any more"
-            with contextlib.suppress(griffe.AliasResolutionError):  # it is another library's
-                yield from missed_by_griffe(target(was), target(now), seen)
+            before, after = target(was), target(now)
+            if isinstance(before, griffe.Alias):
+                continue
+            if not isinstance(after, griffe.Alias):
+                yield from missed_by_griffe(before, after, seen)
+            elif after.target_path.partition(".")[0] in PACKAGES:
+                yield f"{new.path}.{name}: is imported from {after.target_path}, where it is gone"
+
+
+def class_changes(old: griffe.Class, new: griffe.Class) -> Iterator[str]:
+    for lost in sorted(ancestors(old) - ancestors(new)):
+        yield f"{new.path}: is no longer a {lost}"
+    partial, partial_now = (str(each.keywords.get("total")) == "False" for each in (old, new))
+    if partial != partial_now and partial == new.name.endswith(SENT):
+        yield f"{new.path}: keys {'are mandatory' if partial else 'may be missing'} now"
+    frozen, frozen_now = (any("frozen" in str(deco.value) for deco in each.decorators) for each in (old, new))
+    if frozen != frozen_now:
+        yield f"{new.path}: is {'frozen' if frozen_now else 'mutable'} now"
 
 
 def function_changes(old: griffe.Function, new: griffe.Function) -> Iterator[str]:
-    if ("async" in old.labels) != ("async" in new.labels):
-        yield f"{new.path}: is {'async' if 'async' in new.labels else 'not async'} now"
+    for trait in sorted(traits(old) ^ traits(new)):
+        yield f"{new.path}: is {'' if trait in traits(new) else 'not '}{trait} now"
     for was in old.parameters:
         now = new.parameters[was.name] if was.name in new.parameters else was  # noqa: SIM401 - has no get()
         if not covers(now.annotation, was.annotation):
@@ -140,13 +154,25 @@ def function_changes(old: griffe.Function, new: griffe.Function) -> Iterator[str
 
 
 def attribute_changes(old: griffe.Attribute, new: griffe.Attribute) -> Iterator[str]:
-    sent = new.parent is not None and new.parent.name.endswith(SENT)
-    if not sent and not covers(old.annotation, new.annotation):
-        yield f"{new.path}: is {new.annotation} now, was {old.annotation}"
+    if new.parent is None or not new.parent.name.endswith(SENT):
+        if not covers(old.annotation, new.annotation):
+            yield f"{new.path}: is {new.annotation} now, was {old.annotation}"
+    elif "__init__" not in new.parent.members and not covers(new.annotation, old.annotation):
+        yield f"{new.path}: takes {new.annotation} now, took {old.annotation}"
 
 
-def target(member: griffe.Object | griffe.Alias) -> griffe.Object:
-    return member.final_target if isinstance(member, griffe.Alias) else member
+def traits(of: griffe.Function) -> set[str]:
+    """What decides how it is called."""
+    managers = {each.callable_path.rpartition(".")[2] for each in of.decorators} & {"contextmanager"}
+    return {*of.labels & {"async", "classmethod", "staticmethod"}, *managers}
+
+
+def target(member: griffe.Object | griffe.Alias) -> griffe.Object | griffe.Alias:
+    """What a name stands for or, if that is not in our packages, the import that leads out of them."""
+    try:
+        return member.final_target if isinstance(member, griffe.Alias) else member
+    except griffe.AliasResolutionError as error:
+        return error.alias
 
 
 def ancestors(of: griffe.Class) -> set[str]:
