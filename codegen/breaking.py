@@ -106,7 +106,7 @@ def python_findings(olds: dict[str, griffe.Module], news: dict[str, griffe.Modul
 
 
 def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: set[str]) -> Iterator[str]:
-    """Of public objects: names that `__all__` has lost, base classes, async, and types."""
+    """Of public objects: names that `__all__` or their module has lost, base classes, decorators, async, and types."""
     if old.path in seen or old.kind is not new.kind:
         return
     seen.add(old.path)
@@ -119,16 +119,13 @@ def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: set[str]) -> 
     members = new.all_members
     for name, was in old.all_members.items():
         if was.is_public and name in members:
-            now = members[name]
+            now, before, after = members[name], target(was), target(members[name])
             if isinstance(old, griffe.Module) and not now.is_public:
                 yield f"{new.path}.{name}: is not public any more"
-            before, after = target(was), target(now)
-            if isinstance(before, griffe.Alias):
-                continue
-            if not isinstance(after, griffe.Alias):
+            if not isinstance(before, str) and not isinstance(after, str):
                 yield from missed_by_griffe(before, after, seen)
-            elif after.target_path.partition(".")[0] in PACKAGES:
-                yield f"{new.path}.{name}: is imported from {after.target_path}, where it is gone"
+            elif not isinstance(before, str) and str(after).partition(".")[0] in PACKAGES:
+                yield f"{new.path}.{name}: is imported from {after}, where it is gone"
 
 
 def class_changes(old: griffe.Class, new: griffe.Class) -> Iterator[str]:
@@ -167,12 +164,12 @@ def traits(of: griffe.Function) -> set[str]:
     return {*of.labels & {"async", "classmethod", "staticmethod"}, *managers}
 
 
-def target(member: griffe.Object | griffe.Alias) -> griffe.Object | griffe.Alias:
-    """What a name stands for or, if that is not in our packages, the import that leads out of them."""
+def target(member: griffe.Object | griffe.Alias) -> griffe.Object | str:
+    """What a name stands for or, if that is nowhere in our packages, where it is imported from."""
     try:
         return member.final_target if isinstance(member, griffe.Alias) else member
     except griffe.AliasResolutionError as error:
-        return error.alias
+        return error.alias.target_path
 
 
 def ancestors(of: griffe.Class) -> set[str]:
@@ -201,18 +198,25 @@ def widened(name: str) -> Iterator[str]:
 def alternatives(annotation: griffe.Expr | str) -> set[str]:
     """The types that a union is of, and the values of Literal, by their names without modules."""
 
-    def split(node: ast.expr) -> Iterator[str]:
-        if isinstance(node, ast.BinOp):
-            yield from split(node.left)
-            yield from split(node.right)
-        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
-            for each in node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]:
-                yield ast.unparse(each)
-        else:
-            yield ast.unparse(node)
+    def split(node: ast.expr) -> set[str]:
+        match node:
+            case ast.BinOp():
+                parts = [node.left, node.right]
+            case ast.Constant(value=str(quoted)):
+                parts = [ast.parse(quoted, mode="eval").body]
+            case ast.Subscript(value=ast.Name(id="Optional")):
+                parts = [node.slice, ast.Constant(None)]
+            case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=parts)):
+                pass
+            case ast.Subscript(value=ast.Name(id="Literal")):
+                return {ast.unparse(each) for each in getattr(node.slice, "elts", [node.slice])}
+            case _:
+                return {ast.unparse(node)}
+        return set[str]().union(*map(split, parts))
 
     names = re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", str(annotation))
-    return set(split(ast.parse(re.sub(r"\bSelf\b", "T", names), mode="eval").body))  # which the generator may write
+    names = re.sub(r"\b(Dict|FrozenSet|List|Set|Tuple|Type)\[", lambda old: old[0].lower(), names)
+    return split(ast.parse(re.sub(r"\bSelf\b", "T", names), mode="eval").body)  # which the generator may write
 
 
 def git(*arguments: str, or_else: str) -> bytes:

@@ -386,6 +386,8 @@ def python_harmless(file: str, *edits: str, name: str) -> object:
         python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: httpx.URL | str | None = None,\n", name="a wider type of a parameter"),
         python_harmless(CLIENT, "        timeout: float | httpx.Timeout | None = None,\n        headers: Mapping[str, str] | None = None,\n        transport =>         timeout: httpx.Timeout | None | float = None,\n        headers: typing.Mapping[str, str] | None = None,\n        transport", name="types in another order, or spelt with their module"),
         python_harmless(INIT, '    "connect",\n] =>     "connect",\n    "other",\n]', "    from .resend import Resend =>     from .resend import Resend\n    from .signing import sign as other", name="a name is added"),
+        python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: typing.Optional[str] = None,\n", "    allow_http: bool = False, =>     allow_http: Union[None, 'bool'] = False,", ") -> Connection:\n => ) -> 'Connection':\n", name="types in another spelling"),
+        python_harmless(TESTING, "-> list[JournalEntry] => -> List[JournalEntry]", "-> dict[str, Any]: => -> Dict[str, Any]:", name="types by their old names"),
         python_harmless(AUTH, "class _Once(httpx.SyncByteStream, httpx.AsyncByteStream): => class _Another:", name="a private class is removed"),
         python_harmless(RESEND, "    attempts: int = 3\n    first_wait: float = 1.0 =>     first_wait: float = 1.0\n    attempts: int = 3", name="keyword-only fields in another order"),
         python_harmless("src/huaweicloud_retry/signing.py", "rm", name="an internal module is removed"),
