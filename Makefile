@@ -26,8 +26,10 @@ client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed
 check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
 	@$(PY) codegen/generate.py --check
 
-breaking: $(READY) ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
-	@$(PY) codegen/breaking.py -- "$(BASE)"
+# The names of git's branches may have what is the shell's.
+breaking: export REF := $(value BASE)
+breaking: check-generated ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
+	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
 	@$(PY) -m huaweicloud_retry.demo

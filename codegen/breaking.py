@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, cast
 
 import griffe
 
-from document import ROOT, Document, Refused, openapi_problems, refuse, yaml_problems
+from document import ROOT, Document, Refused, openapi_problems, refuse, short, show, yaml_problems
 from generate import SPEC
 from spec_changes import Comparison
 
@@ -55,7 +55,7 @@ def load(root: Path) -> dict[str, griffe.Module]:
                 try:
                     ast.parse(file.read_bytes())  # griffe would pass over such a file, as if it were gone
                 except SyntaxError as error:
-                    raise Refused(f"{file}:{error.lineno}: {error.msg}") from None
+                    raise Refused(f"{file}:{error.lineno or 1}: {error.msg}") from None
             found[name] = cast("griffe.Module", loader.load(name))
             complete(found[name])
     return found
@@ -222,7 +222,7 @@ def alternatives(annotation: griffe.Expr | str) -> set[str]:
 def git(*arguments: str, or_else: str) -> bytes:
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)  # noqa: S607 - the user's git
     if done.returncode:
-        raise Refused(or_else)
+        raise Refused(": ".join(filter(None, [or_else, short(done.stderr.decode(errors="replace"))])))
     return done.stdout
 
 
@@ -230,8 +230,9 @@ def earlier_tree(base: str, folder: Path) -> None:
     """Put the commit's files into the folder; the checkout, its index and its branches stay as they are."""
     if not base:
         raise Refused("BASE is missing: which commit to compare with? make breaking BASE=<git ref>")
-    git("rev-parse", "--git-dir", or_else=f"{ROOT} is no git checkout, so there is nothing earlier to compare with")
-    unknown = f"BASE={base}: git knows no such commit; if it is on a server, `git fetch --tags` brings it"
+    git("rev-parse", "--git-dir", or_else=f"{ROOT} cannot be read as a git checkout")
+    fetch = "`git fetch --tags` brings it, or `git fetch --unshallow` if the clone is shallow"
+    unknown = f"BASE={base}: git knows no such commit; if it is on a server, {fetch}"
     commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}", or_else=unknown)
     archive = git(
         "archive", "--format=zip", commit.decode().strip(), or_else=f"BASE={base}: git cannot read that commit"
@@ -260,16 +261,19 @@ def version_of(spec: Document) -> tuple[int, ...]:
 
 
 def read_changelog(root: Path) -> str:
-    return (root / CHANGELOG).read_text("utf-8") if (root / CHANGELOG).is_file() else ""
+    try:
+        return (root / CHANGELOG).read_text("utf-8") if (root / CHANGELOG).is_file() else ""
+    except UnicodeDecodeError:
+        raise Refused(f"{root / CHANGELOG}:1: not UTF-8; save the file as UTF-8") from None
 
 
 def entries(changelog: str, *sections: str) -> set[str]:
-    """The first lines of the entries in some sections, or in all of them."""
+    """The first lines of the entries in some sections, in small letters, or in all of them."""
     found: set[str] = set()
-    for section in re.split(r"(?m)^## ", changelog)[1:]:
-        title = section.partition("\n")[0].partition("]")[0].strip("[ ")
-        if not sections or title in sections:
-            found.update(line.strip() for line in section.splitlines() if line.startswith("- "))
+    for section in re.split(r"(?m)^##\s", re.sub(r"(?s)<!--.*?-->", "", changelog))[1:]:
+        title = re.match(r"\s*\[?v?([^]\s]*)", section)
+        if not sections or (title and title[1].lower() in sections):
+            found.update(re.sub(r"\s+", " ", line[2:]).strip() for line in re.findall(r"(?m)^[-*]\s.*", section))
     return found
 
 
@@ -283,9 +287,9 @@ def untold(base: str, old: tuple[Document, str], new: tuple[Document, str], *, b
         yield spec.at(at, f"{said}, and must not go down")
     elif breaks and now < needed:
         yield spec.at(at, f"{said}; with these changes it must be {'.'.join(map(str, needed))} or more")
-    sections = ".".join(map(str, now)), "Unreleased"
-    if breaks and not entries(changelog, *sections) - entries(old_changelog):
-        yield f"{CHANGELOG}:1: nothing was added under [{sections[0]}] or [Unreleased] since {base}; say there what breaks"
+    version = ".".join(map(str, now))
+    if breaks and not entries(changelog, version, "unreleased") - entries(old_changelog):
+        yield f"{CHANGELOG}:1: nothing was added under [{version}] or [Unreleased] since {base}; say there what breaks"
 
 
 def main() -> int:
@@ -293,9 +297,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Say what the changes since an earlier commit break, and for whom.")
     parser.add_argument("base", nargs="?", default="", help="the commit: a tag, a branch, a hash")
     base = parser.parse_args().base
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names may have characters that the terminal does not
-            stream.reconfigure(errors="backslashreplace")
     code = 0
     with TemporaryDirectory(prefix="breaking-") as name:
         folder = Path(name)
@@ -315,8 +316,7 @@ def main() -> int:
             code, lines = 2, [f"refused: {error.strerror}{f': {error.filename}' if error.filename else ''}"]
         except KeyboardInterrupt:
             code, lines = 130, ["interrupted"]
-    print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout)
-    return code
+    return show(code, lines)
 
 
 if __name__ == "__main__":

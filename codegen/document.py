@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,6 +108,21 @@ def short(text: object) -> str:
     """One line, and no screenful: validators like to quote whole schemas."""
     line = " ".join(str(text).split())
     return line if len(line) <= REASON_LENGTH else line[:REASON_LENGTH] + "..."
+
+
+def show(code: int, lines: Iterable[str]) -> int:
+    """Print what a command has to say: refusals to stderr. Returns its exit code, 2 if nothing could be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # the spec may have characters that the terminal does not
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+        if not isinstance(error, BrokenPipeError):  # of which the reader has seen enough
+            code = 2
+            print(f"standard output: {error.strerror}", file=sys.stderr)
+    return code
 
 
 def refuse(problems: Iterable[str]) -> None:

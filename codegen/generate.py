@@ -30,6 +30,7 @@ from document import (
     reading_problems,
     refuse,
     short,
+    show,
     yaml_problems,
 )
 
@@ -398,9 +399,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
     checking = parser.parse_args().check
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # descriptions may have characters that the terminal does not
-            stream.reconfigure(errors="backslashreplace")
     code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
     lock = os.open(ROOT, os.O_RDONLY)
     try:
@@ -420,8 +418,7 @@ def main() -> int:
         code, lines = 130, ["interrupted; generated/ is as it was"]
     finally:
         os.close(lock)
-    print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout)
-    return code
+    return show(code, lines)
 
 
 if __name__ == "__main__":

@@ -448,6 +448,12 @@ NEW = OLD.replace("- Old.", "- New.\n- Old.")
         pytest.param("0.1.0", "0.2.0", "", [TELL], id="no changelog"),
         pytest.param("0.1.0", "0.2.0", OLD.replace("[Unreleased]", "[0.2.0]"), [TELL], id="old entries under a new name"),
         pytest.param("0.1.0", "0.2.0", OLD.replace("- Older.", "- New.\n- Older."), [TELL], id="an entry under an older version"),
+        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "0.2.0 - 2026-01-31"), [], id="a version without brackets"),
+        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "v0.2.0"), [], id="a version with a v"),
+        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "[unreleased]"), [], id="small letters"),
+        pytest.param("0.1.0", "0.2.0", NEW.replace("- New", "* New"), [], id="another bullet"),
+        pytest.param("0.1.0", "0.2.0", NEW.replace("- New.", "<!--\n- New.\n-->"), [TELL], id="an entry in a comment"),
+        pytest.param("0.1.0", "0.2.0", OLD.replace("- Old.", "-  Old. "), [TELL], id="an old entry with other spaces"),
         pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "[0.2.0] - 2026-01-31"), [], id="an entry under the new version, with its date"),
     ],
 )  # fmt: skip
@@ -529,6 +535,12 @@ def test_it_leaves_the_repository_as_it_was(project: Path) -> None:
     assert state()[1:] == before[1:]
 
 
+UNKNOWN = (
+    "git knows no such commit; if it is on a server, `git fetch --tags` brings it, "
+    "or `git fetch --unshallow` if the clone is shallow"
+)
+
+
 def no_checkout(project: Path) -> None:
     shutil.rmtree(project / ".git")
 
@@ -549,13 +561,15 @@ def broken_old_spec(project: Path) -> None:
     ("prepare", "base_ref", "said"),
     [
         pytest.param(None, "", "BASE is missing: which commit to compare with? make breaking BASE=<git ref>", id="no BASE"),
-        pytest.param(None, "v9", "BASE=v9: git knows no such commit; if it is on a server, `git fetch --tags` brings it", id="an unknown ref"),
-        pytest.param(None, "--output=x", "BASE=--output=x: git knows no such commit; if it is on a server, `git fetch --tags` brings it", id="no ref but an option of git's"),
-        pytest.param(None, "HEAD:openapi.yaml", "BASE=HEAD:openapi.yaml: git knows no such commit; if it is on a server, `git fetch --tags` brings it", id="a file"),
-        pytest.param(no_checkout, "v0.1.0", "{project} is no git checkout, so there is nothing earlier to compare with", id="no git checkout"),
+        pytest.param(None, "v9", "BASE=v9: {unknown}", id="an unknown ref"),
+        pytest.param(None, "--output=x", "BASE=--output=x: {unknown}", id="no ref but an option of git's"),
+        pytest.param(None, "HEAD:openapi.yaml", "BASE=HEAD:openapi.yaml: {unknown}", id="a file"),
+        pytest.param(no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git repository", id="no git checkout"),
         pytest.param(no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit", id="a commit without a spec"),
         pytest.param(broken_old_spec, "HEAD", "HEAD:openapi.yaml:2: ", id="a commit with a broken spec"),
         pytest.param(lambda project: edit(project / INIT, "__all__ = [", "__all__ = ]"), "HEAD", f"{INIT}:15: unmatched ']'", id="Python that is none"),
+        pytest.param(lambda project: edit(project / INIT, "__all__ = [", "__all__ = [\0"), "HEAD", f"{INIT}:1: source code string cannot contain null bytes", id="Python with a NUL"),
+        pytest.param(lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"), "HEAD", "CHANGELOG.md:1: not UTF-8; save the file as UTF-8", id="a changelog that is no text"),
         pytest.param(lambda project: edit(project / "openapi.yaml", "openapi: 3.1.0", "openapi: 3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1 can be compared", id="another OpenAPI"),
         pytest.param(lambda project: set_version(project, "next"), "HEAD", ": the version is next; three numbers are needed, such as 0.2.0", id="a version that is none"),
     ],
@@ -567,19 +581,47 @@ def test_it_exits_2_and_says_what_is_wrong(
         prepare(project)
     ran = run(project, "--", base_ref)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert re.match(rf"(openapi\.yaml:\d+)?{re.escape(said.format(project=project))}", ran.stderr), ran.stderr
+    assert re.match(rf"(openapi\.yaml:\d+)?{re.escape(said.format(project=project, unknown=UNKNOWN))}", ran.stderr), (
+        ran.stderr
+    )
     assert "Traceback" not in ran.stderr
 
 
-def test_make_hands_over_the_base(project: Path) -> None:
-    shutil.copy(ROOT / "Makefile", project)
+def test_a_reader_that_has_seen_enough_changes_nothing(project: Path) -> None:
+    edit(project / REMOVED[0], *REMOVED[1:])
+    command = f"'{sys.executable}' '{project}/codegen/breaking.py' v0.1.0 | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_a_disk_that_is_full_is_said(project: Path) -> None:
+    command = f"'{sys.executable}' '{project}/codegen/breaking.py' v0.1.0 >/dev/full"
+    ran = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (2, "standard output: No space left on device\n")
+
+
+def make(python: str, project: Path, base_ref: str) -> subprocess.CompletedProcess[str]:
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, project)
     command = [
         "make",
         "breaking",
-        "BASE=v0.1.0",
-        f"PY={sys.executable}",
+        f"BASE={base_ref}",
+        f"PY={python}",
         "READY=openapi.yaml",
         "--assume-old=openapi.yaml",
     ]
-    ran = subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
-    assert ran.stdout.endswith("changes since v0.1.0 that break callers or servers: none\n"), ran.stderr
+    return subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("base_ref", ["v0.1.0", 'it\'s-"$HOME"-$(id)-`id`-a;b', ""])
+def test_make_hands_over_the_base_as_it_is(project: Path, base_ref: str) -> None:
+    assert make("echo", project, base_ref).stdout.endswith(f"codegen/breaking.py -- {base_ref}\n")
+
+
+def test_make_refuses_a_client_that_is_not_of_this_spec(project: Path) -> None:
+    """Its Python would be compared as if nothing had changed."""
+    edit(project / REMOVED[0], *REMOVED[1:])
+    ran = make(sys.executable, project, "v0.1.0")
+    assert ran.returncode == 2
+    assert ran.stdout.endswith("is not what openapi.yaml makes; mend it by: make\n")
