@@ -10,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from document import Document, Place, short
+from document import Document, Place, keys_of, short
 from generate import METHODS
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ TYPES: dict[type[Any], str] = {
     str: "string",
     list: "array",
 }
-LOWER = {"minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties"}
+LOWER = {"minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties", "uniqueItems"}
 UPPER = {"maxLength", "maximum", "exclusiveMaximum", "maxItems", "maxProperties"}
+UNSAID = {"minLength": 0, "minItems": 0, "minProperties": 0, "uniqueItems": False}  # what JSON Schema takes them for
 COMPARED = {"type", "enum", "const", "default", "properties", "required", "additionalProperties", "items"}
 SILENT = {
     "title",
@@ -51,8 +52,11 @@ SILENT = {
     "readOnly",
     "writeOnly",
     "externalDocs",
+    "xml",
     "$comment",
+    "$defs",  # what is referred to there is compared where it is
 }
+ERRORS = "45d"  # begin the statuses that are none of success: 4…, 5… and default
 ENFORCED = "x-at-least-one-of"  # by the client; other extensions bind nobody
 
 
@@ -103,12 +107,15 @@ class Comparison:
     def operation(self, name: str, was: Operation, now: Operation) -> None:
         place = "paths", now.path, now.method
         titles = [f"{each.method.upper()} {each.path}" for each in (was, now)]
-        if len({re.sub("{.*?}", "{}", title) for title in titles}) > 1:  # the names in it never travel
+        names = [re.findall("{.*?}", title) for title in titles]
+        swapped = names[0] != names[1] and sorted(names[0]) == sorted(names[1])
+        if swapped or len({re.sub("{.*?}", "{}", title) for title in titles}) > 1:  # the names in it never travel
             self.add(place, f"{name} is {titles[1]} now, was {titles[0]}", BOTH)
-        for host in was.hosts - now.hosts:
-            self.add(place, f"{name} is no longer at {host}", {CALLERS})
-        for way in was.security - now.security:
-            self.add(place, f"{way} no longer authenticates {name}", BOTH)
+        if lost := was.hosts - now.hosts:
+            self.add(place, f"{name} is no longer at {', '.join(sorted(lost))}", {CALLERS})
+        if "nothing" not in now.security:
+            for way in was.security - now.security:
+                self.add(place, f"{way} no longer authenticates {name}", BOTH)
         self.parameters(was, now, place)
         self.body(was.own.get("requestBody"), now.own.get("requestBody"), (*place, "requestBody"))
         self.responses(was.own.get("responses", {}), now.own.get("responses", {}), (*place, "responses"))
@@ -119,7 +126,7 @@ class Comparison:
             if now.get("required") and not was.get("required"):
                 self.add(at, f"{title} is {'mandatory now' if was else 'new and mandatory'}", BOTH)
             if was:
-                if any(was.get(key) != now.get(key) for key in ("style", "explode", "allowReserved")):
+                if spelling(was) != spelling(now):
                     self.add(at, f"{title} is written another way", BOTH)
                 self.schemas("request", was.get("schema"), now.get("schema"), (*at, "schema"))
                 self.content("request", was.get("content", {}), now.get("content", {}), (*at, "content"))
@@ -137,15 +144,17 @@ class Comparison:
             self.content("request", was["content"], now["content"], (*place, "content"))
 
     def responses(self, olds: Json, news: Json, place: Place) -> None:
-        for status in olds.keys() - news:
-            self.add(place, f"status {status} is gone", {SERVERS} if status[0] in "45" else BOTH)
         for status in news.keys() - olds:
-            if status[0] not in "45":  # a new error is an error to callers, whichever it is
+            if status[0] not in ERRORS:  # a new error is an error to callers, whichever it is
                 self.add((*place, status), f"status {status} is new, and no error", {CALLERS})
-        for status in olds.keys() & news:
-            was, now = resolved(self.old, olds[status]), resolved(self.new, news[status])
-            self.headers(was.get("headers", {}), now.get("headers", {}), (*place, status, "headers"))
-            self.content("response", was.get("content", {}), now.get("content", {}), (*place, status, "content"))
+        for status, old in olds.items():
+            key = next((each for each in (status, f"{status[0]}XX", "default") if each in news), None)
+            if key is None:
+                self.add(place, f"status {status} is gone", {SERVERS} if status[0] in ERRORS else BOTH)
+                continue
+            was, now = resolved(self.old, old), resolved(self.new, news[key])
+            self.headers(was.get("headers", {}), now.get("headers", {}), (*place, key, "headers"))
+            self.content("response", was.get("content", {}), now.get("content", {}), (*place, key, "content"))
 
     def headers(self, olds: Json, news: Json, place: Place) -> None:
         was_named, now_named = ({name.lower(): name for name in each} for each in (olds, news))  # in whatever case
@@ -181,6 +190,10 @@ class Comparison:
             return
         above |= {(id(old), id(new))}
         was, now = alternatives(self.old, old), alternatives(self.new, new)
+        at: Any = new
+        while "$ref" in keys_of(at):  # what several share is told once, where it is
+            place = self.new.target(at["$ref"]) or place
+            at = self.new.find(place)[1]
         pairs = [[[*self.plain_changes(a, b, place, above)] for b in now] for a in was]
         if len(was) == len(now) == 1:
             yield from pairs[0][0]
@@ -195,23 +208,27 @@ class Comparison:
     def plain_changes(self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]) -> Iterator[Change]:
         values, values_now = values_of(old), values_of(new)
         if values is not None and values_now is not None:
-            reason = f"{', '.join(sorted(values))} was possible, {', '.join(sorted(values_now))} is"
+            reason = f"{listed(values)} was possible, {listed(values_now)} is"
             yield from both_ways(place, values - values_now, values_now - values, reason)
         else:
             types, types_now = types_of(old), types_of(new)
             reason = f"type was {' or '.join(sorted(types))}, is {' or '.join(sorted(types_now))}"
             yield from both_ways(place, types - types_now, types_now - types, reason)
             if values_now is not None:
-                yield Change(place, "narrower", f"only {', '.join(sorted(values_now))} is possible now")
+                yield Change(place, "narrower", f"only {listed(values_now)} is possible now")
             if values is not None:
-                yield Change(place, "wider", f"not only {', '.join(sorted(values))} is possible now")
-        if "default" in old and old["default"] != new.get("default"):
-            yield Change(place, "default", f"default was {told(old['default'])}, is {told(new.get('default'))}")
+                yield Change(place, "wider", f"not only {listed(values)} is possible now")
+        if old.get("default") != new.get("default"):
+            yield Change(place, "default", f"default was {told(old.get('default'))}, is {told(new.get('default'))}")
         for key in sorted((old.keys() | new) - COMPARED - SILENT):
-            was, now = cast("tuple[Any, Any]", (old.get(key), new.get(key)))
+            was = expanded(self.old, old.get(key, UNSAID.get(key)))
+            now = expanded(self.new, new.get(key, UNSAID.get(key)))
             if was != now and (key == ENFORCED or not key.startswith("x-")):
-                lost, gained = now is not None, was is not None  # of a changed pattern nobody knows which way it went
-                if lost and gained and key in LOWER | UPPER:
+                if was is None or now is None or key not in {*LOWER, *UPPER, ENFORCED}:
+                    lost, gained = now is not None, was is not None  # of another pattern nobody knows which way it went
+                elif key == ENFORCED:
+                    lost, gained = not set(was) <= set(now), not set(now) <= set(was)
+                else:
                     lost = (now > was) == (key in LOWER)
                     gained = not lost
                 yield from both_ways(place, lost, gained, f"{key} was {told(was)}, is {told(now)}")
@@ -233,7 +250,7 @@ class Comparison:
                 )
             elif name in needed - needed_now:
                 yield Change(at, "wider", f"field {name} may be missing now")
-            elif name not in was and others is False:
+            if name in now and name not in was and others is False:
                 yield Change(at, "wider", f"field {name} is new, where nothing else could be")
             if name in was and name in now:
                 yield from self.changes(was[name], now[name], at, above)
@@ -243,6 +260,16 @@ class Comparison:
             yield Change(place, "narrower", "fields that are not named here are refused now")
         elif others_now is not False:
             yield Change(place, "wider", "fields that are not named here are possible now")
+
+
+def listed(values: set[str]) -> str:
+    return ", ".join(sorted(values)) or "nothing"
+
+
+def spelling(parameter: Json) -> tuple[str, bool, bool]:
+    """How a parameter is written on the wire; OpenAPI says what holds if it is not said."""
+    style = parameter.get("style", "form" if parameter["in"] in ("query", "cookie") else "simple")
+    return style, parameter.get("explode", style == "form"), parameter.get("allowReserved", False)
 
 
 def both_ways(place: Place, lost: object, gained: object, reason: str) -> Iterator[Change]:
@@ -270,8 +297,24 @@ def merged(document: Document, value: Any) -> Json:
     for part in (*(merged(document, each) for each in own.pop("allOf", ())), own):
         fields = {**whole.get("properties", {}), **part.get("properties", {})}
         required = [*whole.get("required", ()), *part.get("required", ())]
-        whole |= part | ({"properties": fields} if fields else {}) | ({"required": required} if required else {})
+        folded: Json = {key: both for key, both in (("properties", fields), ("required", required)) if both}
+        folded |= {key: max(whole[key], part[key]) for key in LOWER & whole.keys() & part.keys()}
+        folded |= {key: min(whole[key], part[key]) for key in UPPER & whole.keys() & part.keys()}
+        whole |= part | folded
     return whole
+
+
+def expanded(document: Document, value: Any, above: tuple[str, ...] = ()) -> Any:
+    """What is compared as it stands, with the targets of its references, but for those that lead back, and no titles."""
+    if isinstance(value, list):
+        return [expanded(document, each, above) for each in cast("Iterable[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    reference = cast("Json", value).get("$ref")
+    if isinstance(reference, str) and reference not in above:
+        return expanded(document, resolved(document, value), (*above, reference))
+    parts = cast("Json", value).items()
+    return {key: expanded(document, part, above) for key, part in parts if key not in SILENT or isinstance(part, dict)}
 
 
 def alternatives(document: Document, value: Any) -> list[Json]:

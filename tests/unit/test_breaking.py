@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import griffe
@@ -141,17 +141,19 @@ def spec_file(tmp_path: Path) -> Path:
 
 
 def compared(file: Path, edits: list[str]) -> list[str]:
-    """What is found after `old => new`, again and again."""
+    """What is found after `old => new`, again and again; of what stands before BASE, if it is there, nothing."""
     before = Document(str(file))
     for each in edits:
-        edit(file, *each.split(" => "))
+        if each == "BASE":
+            before = Document(str(file))
+        else:
+            edit(file, *each.split(" => "))
     return Comparison(before, Document(str(file))).findings()
 
 
-def breaks(edits: str | list[str], *findings: str, whom: str, name: str) -> object:
-    return pytest.param(
-        [edits] if isinstance(edits, str) else edits, [f"{each}; breaks {whom}" for each in findings], id=name
-    )
+def breaks(edits: str | list[str], *findings: str, whom: str, name: str, more: Iterable[str] = ()) -> object:
+    told = [*(f"{each}; breaks {whom}" for each in findings), *more]
+    return pytest.param([edits] if isinstance(edits, str) else edits, told, id=name)
 
 
 DELETE = API[API.index("    delete:") : API.index("components:")]
@@ -170,6 +172,14 @@ DELETE = API[API.index("    delete:") : API.index("components:")]
             whom=BOTH,
             name="another path",
         ),
+        breaks(
+            ["  /v1/{project}/jobs: =>   /v1/{project}/{job}/jobs:", "    post:\n =>       - { name: job, in: path, required: true, schema: { type: string } }\n    post:\n", "BASE", "/{project}/{job}/jobs: => /{job}/{project}/jobs:"],
+            "StartJob is POST /v1/{job}/{project}/jobs now, was POST /v1/{project}/{job}/jobs",
+            "StopJobs is DELETE /v1/{job}/{project}/jobs now, was DELETE /v1/{project}/{job}/jobs",
+            whom=BOTH,
+            name="path parameters in another order",
+        ),
+        breaks("https://{region}.example.com => https://{region}.example.net", "StartJob is no longer at https://north.example.com, https://south.example.com", "StopJobs is no longer at https://north.example.com, https://south.example.com", whom=CALLERS, name="another host"),
         breaks("enum: [north, south] => enum: [north]", "StartJob is no longer at https://south.example.com", "StopJobs is no longer at https://south.example.com", whom=CALLERS, name="a region is removed"),
         breaks("{ AuthToken: [] }, { Signature: [] } => { AuthToken: [] }", "apiKey header Authorization no longer authenticates StartJob", whom=BOTH, name="an alternative of authentication is removed"),
         breaks("operationId: StopJobs => security: [{ AuthToken: [] }]\n      operationId: StopJobs", "nothing no longer authenticates StopJobs", whom=BOTH, name="authentication is demanded"),
@@ -179,6 +189,7 @@ DELETE = API[API.index("    delete:") : API.index("components:")]
         breaks("name: dry, in: query, => name: dry, in: query, explode: false,", "query parameter dry is written another way", whom=BOTH, name="a parameter is written another way"),
         breaks("minLength: 1, maxLength: 64 } }\n      requestBody => minLength: 1, maxLength: 32 } }\n      requestBody", "maxLength was 64, is 32", whom=BOTH, name="a parameter is limited more"),
         breaks("schema: { type: boolean, default: false } => schema: { type: boolean, default: true }", "default was false, is true", whom=CALLERS, name="another default: left out, it means another thing"),
+        breaks("secret: { type: string } => secret: { type: string, default: x }", 'default was none, is "x"', whom=CALLERS, name="a default where there was none"),
         breaks("      requestBody:\n        content:\n          application/json: { =>       requestBody:\n        required: true\n        content:\n          application/json: {", "a request body is mandatory now", whom=BOTH, name="a body becomes mandatory"),
         breaks("          text/plain: { schema: { type: string, pattern: '^[a-z]+$' } }\n => ", "request media type text/plain is gone", whom=BOTH, name="a request media type is removed"),
         breaks(API[API.index("      requestBody:") : API.index("      responses:")] + " => ", "the request body is gone", whom=BOTH, name="a body is removed"),
@@ -192,6 +203,10 @@ DELETE = API[API.index("    delete:") : API.index("components:")]
         breaks("weight: { type: number => weight: { type: integer", "type was integer or number, is integer", whom=BOTH, name="a narrower type of a request field"),
         breaks("type: string, minLength: 2 => type: string, minLength: 3", "minLength was 2, is 3", whom=BOTH, name="a request field must be longer"),
         breaks("colour: { enum: [red, green] } => colour: { enum: [red] }", '"green", "red" was possible, "red" is', whom=BOTH, name="a value of a request field is removed"),
+        breaks("secret: { type: string } => secret: false", "only nothing is possible now", whom=BOTH, name="a request field is refused"),
+        breaks(["secret: { type: string } => secret: { allOf: [{ type: string, maxLength: 9 }, { maxLength: 20 }] }", "BASE", "maxLength: 9 } => maxLength: 8 }"], "maxLength was 9, is 8", whom=BOTH, name="the narrower of two bounds is narrowed"),
+        breaks(["secret: { type: string } => secret: { not: { $ref: '#/components/schemas/Bad' } }", "    Named:\n =>     Bad: { const: x }\n    Named:\n", "BASE", "{ const: x } => { type: string }"], 'not was {"const": "x"}, is {"type": "string"}', whom=BOTH, name="a schema that is referred to under not"),
+        breaks(["    NewJob:\n      type: object =>     NewJob:\n      type: object\n      x-at-least-one-of: [colour, secret]", "BASE", "[colour, secret] => [colour]"], 'x-at-least-one-of was ["colour", "secret"], is ["colour"]', whom=BOTH, name="an alternative of what is demanded is removed"),
         breaks("secret: { type: string } => secret: { enum: [x] }", 'only "x" is possible now', whom=BOTH, name="a request field gets an enum"),
         breaks("owner: { anyOf: [{ type: string }, { type: 'null' }] } => owner: { type: string }", 'no alternative takes all that {"type": "null"} did', whom=BOTH, name="an alternative of a request field is removed"),
         breaks("        run: { type: string } =>         run: { type: string, maxLength: 7 }", "maxLength was none, is 7", whom=BOTH, name="a request field deep in a schema that contains itself is limited"),
@@ -215,6 +230,7 @@ DELETE = API[API.index("    delete:") : API.index("components:")]
         breaks("state: { enum: [running, done] } => state: { enum: [running, done, failed] }", '"done", "running" was possible, "done", "failed", "running" is', whom=CALLERS, name="a value of a response field is added"),
         breaks("state: { enum: [running, done] } => state: { enum: [done] }", '"done", "running" was possible, "done" is', whom=SERVERS, name="a value of a response field is removed"),
         breaks("properties: { size: { type: integer } } => properties: { size: { type: integer }, unit: {} }", "field unit is new, where nothing else could be", whom=CALLERS, name="a response field is added where none could be"),
+        breaks("properties: { size: { type: integer } } => required: [unit], properties: { size: { type: integer }, unit: {} }", "field unit is new, where nothing else could be", whom=CALLERS, name="a mandatory response field is added where none could be", more=["field unit is new and mandatory; breaks servers"]),
         breaks("{ type: array, items: { type: string } }] => { type: array, items: { type: string } }, { type: boolean }]", '{"type": "boolean"} is possible now', whom=CALLERS, name="an alternative of a response field is added"),
     ],
 )  # fmt: skip
@@ -230,6 +246,12 @@ def harmless(*edits: str, name: str) -> object:
 @pytest.mark.parametrize(
     "edits",
     [
+        harmless("secret: { type: string } => secret: { type: string, minLength: 0 }\n      x-at-least-one-of: [secret, colour]", "BASE", "[secret, colour] => [colour, weight, secret]", "minLength: 0 } => }", name="more alternatives of what is demanded, in another order"),
+        harmless("secret: { type: string } => secret: { type: string, minLength: 0, xml: { name: s } }", "maxItems: 9, => maxItems: 9, uniqueItems: false, $defs: { X: {} },", name="what JSON Schema takes for granted is said"),
+        harmless("{ name: dry, in: query, => { name: dry, in: query, style: form, explode: true, allowReserved: false,", "in: header, schema => in: header, style: simple, explode: false, schema", name="what OpenAPI takes for granted is said"),
+        harmless("        '409': =>         4XX:", name="an error status is told by its class"),
+        harmless("        '409': =>         default:", name="error statuses are told by default"),
+        harmless("{ AuthToken: [] }, { Signature: [] } => {}", name="no authentication is needed: to send one does no harm"),
         harmless("title: Jobs => title: Work", name="another title"),
         harmless("description: It runs already. => description: Sorry!", name="another description"),
         harmless("secret: { type: string } => secret: { type: string, examples: [x], x-source: sdk, deprecated: true }", name="examples, extensions and a deprecation"),
@@ -267,6 +289,20 @@ def test_what_breaks_is_told_once_with_file_line_and_place(spec_file: Path) -> N
     (line,) = (number for number, text in enumerate(spec_file.read_text("utf-8").splitlines(), 1) if "run: {" in text)
     place = "#/components/schemas/Step/properties/run"
     assert found == f"{spec_file}:{line}: maxLength was none, is 7 (at {place}); breaks {BOTH}"
+
+
+def test_a_schema_that_several_share_is_told_once(spec_file: Path) -> None:
+    (found,) = compared(
+        spec_file,
+        [
+            "        run: { type: string } =>         run: { $ref: '#/components/schemas/Text' }",
+            "secret: { type: string } => secret: { $ref: '#/components/schemas/Text' }",
+            "    Named:\n =>     Text: { type: string }\n    Named:\n",
+            "BASE",
+            "Text: { type: string } => Text: { type: integer }",
+        ],
+    )
+    assert found.endswith(f"type was string, is integer (at #/components/schemas/Text); breaks {BOTH}")
 
 
 def test_a_schema_of_both_a_request_and_a_response_breaks_whom_either_does(spec_file: Path) -> None:
