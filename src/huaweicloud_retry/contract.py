@@ -139,9 +139,9 @@ class _Content:
         # The official SDK sends plain application/json where the page asks for a charset, and is understood:
         # so one JSON media type is as good as another.
         if not _is_json(media_type):
-            return f"{shorten(content_type)!r} will not do; the body must be {self._wanted()}"
+            return f"{shorten(media_type)!r} will not do; the body must be {self._wanted()}"
         if charset not in {"utf-8", "utf8"}:
-            return f"charset {shorten(charset)!r} will not do; JSON is UTF-8"
+            return "the charset will not do; JSON is UTF-8"  # a parameter may hold anything, so it is not quoted
         return self.validators.get(media_type) or next(iter(self.validators.values()))
 
     def _wanted(self) -> str:

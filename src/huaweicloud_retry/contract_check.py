@@ -20,6 +20,8 @@ from .errors import APIRequestValidationError
 
 T = TypeVar("T")
 
+_UNREAD = "its body "  # so the client begins what it says of a body that it could not read to its end
+
 logger = logging.getLogger("huaweicloud_retry")
 
 
@@ -71,8 +73,9 @@ class ContractCheck:
         if not isinstance(match, Match):
             return answer
         problems = match.operation.check_response(answer.status_code, answer.headers, answer.content)
-        if answer.problem is not None:  # of a body that was not read to its end, it knows more than is to be seen
-            problems = [Problem("body", answer.problem) if p.where == "body" and p.malformed else p for p in problems]
+        if answer.problem is not None and (answer.problem.startswith(_UNREAD) or not problems):
+            others = (problem for problem in problems if not problem.where.startswith("body"))
+            problems = [*others, Problem("body", answer.problem.removeprefix(_UNREAD))]
         if not problems:
             return answer
         text = _text(problems)

@@ -400,7 +400,7 @@ def test_large_headers_within_the_limits_pass(mock: httpx.Client) -> None:
         (
             {"Content-Type": "application/json;charset=GBK"},
             b"{}",
-            "header Content-Type: charset 'gbk' will not do; JSON is UTF-8",
+            "header Content-Type: the charset will not do; JSON is UTF-8",
         ),
     ],
 )

@@ -255,7 +255,7 @@ def test_every_json_media_type_in_utf_8_passes(content_type: str, name: str) -> 
         ({}, "header Content-Type: is missing; the body must be application/json"),
         ({"Content-Type": ""}, "header Content-Type: '' will not do; the body must be application/json"),
         (
-            {"Content-Type": "text/json"},
+            {"Content-Type": "text/json; key=s3cret"},
             "header Content-Type: 'text/json' will not do; the body must be application/json",
         ),
         (
@@ -264,11 +264,11 @@ def test_every_json_media_type_in_utf_8_passes(content_type: str, name: str) -> 
         ),
         (
             {"Content-Type": "application/json;charset=ISO-8859-1"},
-            "header Content-Type: charset 'iso-8859-1' will not do; JSON is UTF-8",
+            "header Content-Type: the charset will not do; JSON is UTF-8",
         ),
         (
             {"Content-Type": "application/json;charset"},
-            "header Content-Type: charset '' will not do; JSON is UTF-8",
+            "header Content-Type: the charset will not do; JSON is UTF-8",
         ),
     ],
 )

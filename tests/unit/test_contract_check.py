@@ -169,6 +169,31 @@ def test_the_endpoints_own_path_does_no_harm(
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b'{"id": "e1", "name": "n", "jobId": 1}' + b" " * (1 << 20), "has more than 1048576 bytes"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b"<html>", "is not JSON: Expecting value, line 1 column 1"),
+    ],
+    ids=["as much as was read will do", "nested too deeply", "HTML"],
+)
+def test_a_success_that_cannot_be_read_is_logged_in_the_contracts_words(
+    world: Any,
+    operations: Any,
+    connected: Connect,
+    loopback: Any,
+    on_the_wire: Any,
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    what: str,
+) -> None:
+    with loopback(on_the_wire(200, body)) as server:
+        error = world.error(operations["RetryEngine"], connected(server.url, check_contract="raise"))
+    assert caplog.messages == [f"RetryEngine: answer 200 deviates from the contract: body: {what}"]
+    assert str(error) == f"200, but not what the contract promises: body: {what}"
+
+
 def test_of_a_body_that_was_not_read_to_its_end_the_reason_is_said(
     world: Any, operation: Any, connected: Connect, loopback: Any, on_the_wire: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +203,7 @@ def test_of_a_body_that_was_not_read_to_its_end_the_reason_is_said(
     assert isinstance(error, InternalServerError)
     assert error.response.content == body[: 1 << 20]
     assert caplog.messages == [
-        f"{operation.name}: answer 500 deviates from the contract: body: its body has more than 1048576 bytes"
+        f"{operation.name}: answer 500 deviates from the contract: body: has more than 1048576 bytes"
     ]
 
 
