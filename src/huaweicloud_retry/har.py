@@ -22,18 +22,27 @@ _OF_REQUEST = {"path": "url", "query": "url", "header": "headers", "body": "post
 _OF_RESPONSE = {"status": "status", "header": "headers", "body": "content"}
 
 
+class _OddError(Exception):
+    """A part of an entry is not as HAR has it: its JSON pointer, and in what."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(where, what)
+        self.where, self.what = where, what
+
+
 class Finding(NamedTuple):
     """Something to say about an entry."""
 
     where: str
     """A JSON pointer into the HAR."""
     operation: str
+    """Empty if the entry is too odd to tell."""
     what: str
     deviates: bool = True
     """False: it could not be checked."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.operation}: {self.what}"
+        return ": ".join(filter(None, (self.where, self.operation, self.what)))
 
 
 @dataclass(slots=True)
@@ -43,7 +52,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list[Finding])
     """In the order of the file."""
     requests: Counter[str] = field(default_factory=Counter[str])
-    """How many there were, by operation."""
+    """How many were checked in whole or in part, by operation."""
     passed_over: int = 0
     """Entries that are not of the contract."""
 
@@ -65,27 +74,49 @@ def check(raw: bytes, contract: Contract) -> Report:
     report = Report()
     for number, entry in enumerate(_entries(raw)):
         where = f"/log/entries/{number}"
-        request = _member(entry, "request", where)
-        method, url = request.get("method"), request.get("url")
-        if not (isinstance(method, str) and isinstance(url, str)):
-            raise UnreadableError(f"is no HAR: {where}/request must have a method and a url")
-        path, query = _split(url)
-        found = None if method == "OPTIONS" else _match(contract, method, path)  # a browser asks so before it sends
-        if found is None:
-            report.passed_over += 1
-        elif isinstance(found, WrongMethod):
-            operation = " or ".join(each.id for each in found.operations)
-            report.requests[operation] += 1
-            what = f"{shorten(method)!r} is not documented; the path has {found.allowed}"
-            report.findings.append(Finding(f"{where}/request/method", operation, what))
-        else:
-            report.requests[found.operation.id] += 1
-            report.findings += _check_request(f"{where}/request", found, query, request)
-            report.findings += _check_response(f"{where}/response", found, _member(entry, "response", where))
+        try:
+            _check_entry(where, entry, contract, report)
+        except _OddError as error:
+            report.findings.append(_unchecked(error, "", "entry"))
     return report
 
 
+def _check_entry(where: str, entry: Json, contract: Contract, report: Report) -> None:
+    request = _member(entry, "request", where)
+    method, url = request.get("method"), request.get("url")
+    if not (isinstance(method, str) and isinstance(url, str)):
+        raise _OddError(f"{where}/request", "has no method or no url")
+    path, query = _split(url)
+    found = None if method == "OPTIONS" else _match(contract, method, path)  # a browser asks so before it sends
+    if found is None:
+        report.passed_over += 1
+        return
+    if isinstance(found, WrongMethod):
+        operation = " or ".join(each.id for each in found.operations)
+        report.requests[operation] += 1
+        what = f"{shorten(method)!r} is not documented; the path has {found.allowed}; the answer was not checked"
+        report.findings.append(Finding(f"{where}/request/method", operation, what))
+        return
+    operation, checked = found.operation.id, False
+    parts = {"request": _check_request(where, found, query, request), "response": _check_response(where, found, entry)}
+    for name, findings in parts.items():
+        try:
+            report.findings += findings
+            checked = True
+        except _OddError as error:
+            report.findings.append(_unchecked(error, operation, name))
+    if checked:
+        report.requests[operation] += 1
+
+
+def _unchecked(error: _OddError, operation: str, part: str) -> Finding:
+    return Finding(error.where, operation, f"{error.what}, so the {part} was not checked", deviates=False)
+
+
 def _entries(raw: bytes) -> Sequence[Json]:
+    for magic, kind in ((b"PK\3\4", "a zip archive"), (b"\x1f\x8b", "compressed with gzip")):
+        if raw.startswith(magic):
+            raise UnreadableError(f"is {kind}: unpack it first")
     try:
         # More lenient than read_json, which is for the bodies within: what a stranger's page sent need not be whole text.
         document: Json = json.loads(raw)
@@ -103,7 +134,7 @@ def _entries(raw: bytes) -> Sequence[Json]:
 def _member(holder: Json, name: str, where: str) -> dict[str, Json]:
     member = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(member, dict):
-        raise UnreadableError(f"is no HAR: there is no object at {where}/{name}")
+        raise _OddError(f"{where}/{name}", "is no object")
     return member
 
 
@@ -124,22 +155,25 @@ def _match(contract: Contract, method: str, path: str) -> Match | WrongMethod | 
     return None
 
 
-def _check_request(where: str, found: Match, query: str, request: dict[str, Json]) -> Iterator[Finding]:
-    operation = found.operation
+def _check_request(entry_at: str, found: Match, query: str, request: dict[str, Json]) -> Iterator[Finding]:
+    operation, where = found.operation, f"{entry_at}/request"
     body = _sent(request, f"{where}/postData")
-    checked = operation.check_request(found.path_params, query, _headers(request, where), body or b"")
+    checked = operation.check_request(found.path_params, query, _headers(request, "postData", where), body or b"")
     yield from _findings(where, _OF_REQUEST, operation.id, checked.problems, body)
 
 
-def _check_response(where: str, found: Match, response: dict[str, Json]) -> Iterator[Finding]:
+def _check_response(entry_at: str, found: Match, entry: Json) -> Iterator[Finding]:
+    response, where = _member(entry, "response", entry_at), f"{entry_at}/response"
     operation, status = found.operation, response.get("status")
-    if not isinstance(status, int):
-        raise UnreadableError(f"is no HAR: {where}/status is no whole number")
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise _OddError(f"{where}/status", "is no whole number")
     if status <= 0:  # blocked, aborted or without connection; 0 in browsers, -1 in Playwright
         yield Finding(where, operation.id, "no answer came, so none was checked", deviates=False)
         return
     body = _received(response, f"{where}/content")
-    problems = operation.check_response(status, _headers(response, where), body or b"")
+    problems = operation.check_response(status, _headers(response, "content", where), body or b"")
+    if body is not None and _size(response) > len(body) and any(p.where == "body" and p.malformed for p in problems):
+        body = None  # cut by the exporter
     yield from _findings(where, _OF_RESPONSE, operation.id, problems, body)
 
 
@@ -151,23 +185,32 @@ def _findings(
         if part != "body" or body is not None:
             yield Finding(f"{where}/{parts[part]}", operation, str(problem))
     if body is None:
-        what = "the body was not recorded, so it was not checked"
+        what = "the body was not recorded, or not whole, so it was not checked"
         yield Finding(f"{where}/{parts['body']}", operation, what, deviates=False)
 
 
-def _headers(message: dict[str, Json], where: str) -> dict[str, str]:
-    """Return the headers in small letters; those given more than once joined, as HTTP reads them."""
+def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, str]:
+    """Return the headers in small letters; those given more than once joined, as HTTP reads them.
+
+    Some exporters leave all of them out, and say only what `content` is.
+    """
     headers = message.get("headers")
     if not isinstance(headers, list):
-        raise UnreadableError(f"is no HAR: there is no list at {where}/headers")
+        raise _OddError(f"{where}/headers", "is no list")
     values: dict[str, dict[str, None]] = {}
     for number, header in enumerate(headers):
         match header:
             case {"name": str(name), "value": str(value)}:
                 values.setdefault(name.lower(), {})[value] = None  # once: exporters may write down two views of one
             case _:
-                raise UnreadableError(f"is no HAR: {where}/headers/{number} must have a name and a value")
-    return {name: ", ".join(several) for name, several in values.items()}
+                raise _OddError(f"{where}/headers/{number}", "has no name or no value")
+    match message.get(content):
+        case {"mimeType": str(media_type)} if media_type and not values:
+            values["content-type"] = {media_type: None}
+        case _:
+            pass
+    # Two views may spell the Content-Type differently; it cannot have two values.
+    return {name: next(iter(each)) if name == "content-type" else ", ".join(each) for name, each in values.items()}
 
 
 def _sent(request: dict[str, Json], where: str) -> bytes | None:
@@ -181,9 +224,18 @@ def _sent(request: dict[str, Json], where: str) -> bytes | None:
 
 def _received(response: dict[str, Json], where: str) -> bytes | None:
     """Return the body of a response, unpacked; None if it was not recorded."""
-    content = response.get("content")
-    body = _text(content, where)
-    return b"" if body is None and isinstance(content, dict) and content.get("size") == 0 else body
+    body = _text(response.get("content"), where)
+    # A size of 0 alone may also be that of a body which the browser kept no longer.
+    return b"" if body is None and _size(response) == 0 and response.get("bodySize") == 0 else body
+
+
+def _size(response: dict[str, Json]) -> int:
+    """Return how long the body was, unpacked; -1 if that is not known."""
+    match response.get("content"):
+        case {"size": int(size)}:
+            return size
+        case _:
+            return -1
 
 
 def _text(holder: Json, where: str) -> bytes | None:
@@ -194,8 +246,8 @@ def _text(holder: Json, where: str) -> bytes | None:
     if not encoding:
         return text.encode(errors="surrogatepass")
     if encoding != "base64":
-        raise UnreadableError(f"is no HAR: {where}/encoding is none that is understood, which is base64")
+        raise _OddError(f"{where}/encoding", "is none that is understood, which is base64")
     try:
         return binascii.a2b_base64(text)
     except ValueError as error:
-        raise UnreadableError(f"is no HAR: {where}/text is not base64") from error
+        raise _OddError(f"{where}/text", "is not base64") from error

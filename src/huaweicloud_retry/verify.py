@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
         # Here, because what they import is no part of the base install.
         from .contract import Contract, SpecError  # noqa: PLC0415
         from .har import check  # noqa: PLC0415
-        from .parsing import UnreadableError  # noqa: PLC0415
+        from .parsing import UnreadableError, one_line  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[contract]'")
-    name = "standard input" if options.file == "-" else options.file
+    name = "standard input" if options.file == "-" else one_line(options.file)
     try:
         raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
         report = check(raw, Contract.load(hide_values=True))
@@ -44,9 +44,8 @@ def run(options: argparse.Namespace) -> int:
     except SpecError as error:
         return _fail(options.prog, str(error))
     if not report.requests:
-        return _fail(
-            options.prog, f"{name}: nothing to check: none of its {report.passed_over} entries is of the contract"
-        )
+        why = report.findings[0] if report.findings else f"no entry is of the contract, of {report.passed_over}"
+        return _fail(options.prog, f"{name}: nothing to check: {why}")
     _show(report)
     return 1 if report.deviations() else 0
 
@@ -59,7 +58,7 @@ def _show(report: "Report") -> None:
     ]
     unchecked = len(report.findings) - report.deviations()
     lines.append(
-        f"not checked: bodies and answers that are not there {unchecked}, entries of other APIs {report.passed_over}"
+        f"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS {report.passed_over}"
     )
     sys.stdout.writelines(f"{line}\n" for line in lines)
 

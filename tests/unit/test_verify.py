@@ -119,7 +119,7 @@ def test_what_the_client_and_the_mock_say_to_each_other_keeps_the_contract(recor
         [
             "RetryEngine: requests 2, deviations 0",
             "RetryScriptExecution: requests 2, deviations 0",
-            "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+            "not checked: parts of entries 0, entries of other APIs or with OPTIONS 1",
         ],
         "",
     )
@@ -168,16 +168,25 @@ def change(entry: dict[str, Any], path: str, value: Any) -> None:
             "response/content: RetryEngine: body /jobId: the value is greater than the maximum of 2147483647",
         ),
         (
-            "response/content/text",
-            "<html>",
+            "response/content",
+            {"size": 6, "mimeType": "text/html", "text": "<html>"},
             "response/content: RetryEngine: body: is not JSON: Expecting value, line 1 column 1",
         ),
         (
-            "response/content",
-            {"size": 0, "mimeType": ""},
+            "response",
+            {"status": 200, "headers": [], "bodySize": 0, "content": {"size": 0, "mimeType": ""}},
             "response/content: RetryEngine: body: is empty; application/json is needed",
         ),
-        ("response/headers", [], "response/headers: RetryEngine: header Content-Type: is missing; the body must be"),
+        (
+            "response/headers",
+            [{"name": "Content-Type", "value": "text/html"}, {"name": "content-type", "value": "text/plain"}],
+            "response/headers: RetryEngine: header Content-Type: 'text/html' will not do",
+        ),
+        (
+            "response/headers",
+            [{"name": "Via", "value": "1"}],
+            "response/headers: RetryEngine: header Content-Type: is missing; the body must be",
+        ),
         (
             "response/status",
             418,
@@ -206,7 +215,11 @@ def change(entry: dict[str, Any], path: str, value: Any) -> None:
             f"https://cse.cn-north-4.myhuaweicloud.com/v2/{'p' * 65}/enginemgr/engines/e/actions",
             "request/url: RetryEngine: path project_id: the value is longer than 64 characters",
         ),
-        ("request/method", "POST", "request/method: RetryEngine: 'POST' is not documented; the path has PUT"),
+        (
+            "request/method",
+            "POST",
+            "request/method: RetryEngine: 'POST' is not documented; the path has PUT; the answer was not checked",
+        ),
     ],
 )
 def test_a_deviation_is_named_by_its_place_in_the_file_and_in_the_body(
@@ -219,7 +232,7 @@ def test_a_deviation_is_named_by_its_place_in_the_file_and_in_the_body(
     assert said.startswith(f"/log/entries/1/{line}")
     assert counts == [
         "RetryEngine: requests 1, deviations 1",
-        "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+        "not checked: parts of entries 0, entries of other APIs or with OPTIONS 1",
     ]
 
 
@@ -287,7 +300,19 @@ def unpacked(entry: dict[str, Any]) -> None:
     entry["response"]["headers"].append({"name": "Content-Encoding", "value": "br"})
 
 
-@pytest.mark.parametrize("quirk", [in_base64, behind_a_proxy, as_http_2, sanitised, unpacked])
+def without_headers(entry: dict[str, Any]) -> None:
+    entry["request"]["headers"] = entry["response"]["headers"] = []
+
+
+def with_two_spellings(entry: dict[str, Any]) -> None:
+    for message in (entry["request"], entry["response"]):
+        types = ({"name": "content-type", "value": f"application/json{end}"} for end in (";charset=UTF-8", ""))
+        message["headers"] = [*types]
+
+
+@pytest.mark.parametrize(
+    "quirk", [in_base64, behind_a_proxy, as_http_2, sanitised, unpacked, without_headers, with_two_spellings]
+)
 def test_a_quirk_of_the_recorder_is_no_deviation(
     engine: dict[str, Any], verify: Verify, quirk: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -325,7 +350,7 @@ def test_what_is_of_others_is_counted_and_passed_over(
     assert code == 0
     assert lines == [
         "RetryEngine: requests 1, deviations 0",
-        "not checked: bodies and answers that are not there 0, entries of other APIs 1",
+        "not checked: parts of entries 0, entries of other APIs or with OPTIONS 1",
     ]
 
 
@@ -335,10 +360,27 @@ def test_where_no_answer_came_the_request_is_checked_still(engine: dict[str, Any
     unanswered = "/log/entries/0/response: RetryEngine: no answer came, so none was checked"
     code, lines, _ = verify(har(engine))
     assert (code, lines[0]) == (0, unanswered)
-    assert lines[-1] == "not checked: bodies and answers that are not there 1, entries of other APIs 0"
+    assert lines[-1] == "not checked: parts of entries 1, entries of other APIs or with OPTIONS 0"
     change(engine, "request/postData/text", "{}")
     code, lines, _ = verify(har(engine))
     assert (code, lines[1], "postData" in lines[0]) == (1, unanswered, True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"size": 5_000_000, "mimeType": "application/json", "text": '{"id": "e", "name'},
+        {"size": 0, "mimeType": "application/json"},
+    ],
+    ids=["cut", "no longer kept"],
+)
+def test_a_body_that_was_not_recorded_whole_is_unchecked(engine: dict[str, Any], verify: Verify, content: Any) -> None:
+    change(engine, "response/content", content)
+    unchecked = (
+        "/log/entries/0/response/content: RetryEngine: the body was not recorded, or not whole, so it was not checked"
+    )
+    code, lines, _ = verify(har(engine))
+    assert (code, lines[0]) == (0, unchecked)
 
 
 @pytest.mark.parametrize("text", [None, ""])
@@ -350,10 +392,10 @@ def test_bodies_that_were_not_recorded_are_said_to_be_unchecked_and_the_rest_is_
     code, lines, _ = verify(har(engine))
     assert code == 0
     assert lines == [
-        "/log/entries/0/request/postData: RetryEngine: the body was not recorded, so it was not checked",
-        "/log/entries/0/response/content: RetryEngine: the body was not recorded, so it was not checked",
+        "/log/entries/0/request/postData: RetryEngine: the body was not recorded, or not whole, so it was not checked",
+        "/log/entries/0/response/content: RetryEngine: the body was not recorded, or not whole, so it was not checked",
         "RetryEngine: requests 1, deviations 0",
-        "not checked: bodies and answers that are not there 2, entries of other APIs 0",
+        "not checked: parts of entries 2, entries of other APIs or with OPTIONS 0",
     ]
     change(engine, "response/status", 418)
     assert verify(har(engine))[0] == 1
@@ -379,12 +421,10 @@ def test_no_value_of_the_traffic_is_shown(engine: dict[str, Any], verify: Verify
         code, lines, said = verify(har(engine))
         assert (code, len(lines) > 5) == (1, True)
         assert "s3cret" not in said + "".join(lines)
-    engine["response"]["headers"][0] = {"name": secret, "value": [secret]}
-    assert verify(har(engine)) == (
-        2,
-        [],
-        "hwc-retry verify: FILE: is no HAR: /log/entries/0/response/headers/0 must have a name and a value\n",
-    )
+    for name, value in ((secret, [secret]), ("Content-Type", f"application/json;charset={secret}")):
+        engine["response"]["headers"][0] = {"name": name, "value": value}
+        code, lines, said = verify(har(engine))
+        assert "s3cret" not in said + "".join(lines)
 
 
 # --- What cannot be checked -------------------------------------------------------------------------------------------
@@ -398,12 +438,17 @@ def test_no_value_of_the_traffic_is_shown(engine: dict[str, Any], verify: Verify
         (b"[" * 100_000, "is nested too deeply"),
         ([], "is no HAR: there is no list at /log/entries"),
         ({"log": {"entries": {}}}, "is no HAR: there is no list at /log/entries"),
-        (har(7), "is no HAR: there is no object at /log/entries/0/request"),
-        (har({"request": {"method": "GET"}}), "is no HAR: /log/entries/0/request must have a method and a url"),
-        (har(), "nothing to check: none of its 0 entries is of the contract"),
+        (b"PK\3\4", "is a zip archive: unpack it first"),
+        (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+        (har(7), "nothing to check: /log/entries/0/request: is no object, so the entry was not checked"),
+        (
+            har({"request": {"method": "GET"}}),
+            "nothing to check: /log/entries/0/request: has no method or no url, so the entry was not checked",
+        ),
+        (har(), "nothing to check: no entry is of the contract, of 0"),
         (
             har({"request": {"method": "GET", "url": "https://example.com/"}}),
-            "nothing to check: none of its 1 entries is of the contract",
+            "nothing to check: no entry is of the contract, of 1",
         ),
     ],
 )
@@ -414,25 +459,51 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(verify: Verify, co
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("response", None, "there is no object at /log/entries/0/response"),
-        ("response/status", "200", "/log/entries/0/response/status is no whole number"),
-        ("response/headers", None, "there is no list at /log/entries/0/response/headers"),
-        ("request/headers", [{"name": "Host"}], "/log/entries/0/request/headers/0 must have a name and a value"),
-        ("response/content/encoding", "gzip", "/log/entries/0/response/content/encoding is none that is understood"),
+        ("response", None, "response: RetryEngine: is no object"),
+        ("response/status", "200", "response/status: RetryEngine: is no whole number"),
+        ("response/status", True, "response/status: RetryEngine: is no whole number"),
+        ("response/headers", None, "response/headers: RetryEngine: is no list"),
+        ("request/headers", [{"name": "Host"}], "request/headers/0: RetryEngine: has no name or no value"),
+        (
+            "response/content/encoding",
+            "gzip",
+            "response/content/encoding: RetryEngine: is none that is understood, which is base64",
+        ),
         (
             "request/postData",
             {"text": "abcde", "encoding": "base64"},
-            "/log/entries/0/request/postData/text is not base64",
+            "request/postData/text: RetryEngine: is not base64",
         ),
     ],
 )
-def test_an_entry_of_ours_that_is_no_har_is_refused_with_its_place(
+def test_an_odd_part_of_an_entry_is_named_and_all_else_is_checked(
     engine: dict[str, Any], verify: Verify, place: str, value: Any, says: str
 ) -> None:
+    deviating = copy.deepcopy(engine)
     change(engine, place, value)
-    code, lines, said = verify(har(engine))
-    assert (code, lines) == (2, [])
-    assert said.startswith(f"hwc-retry verify: FILE: is no HAR: {says}")
+    change(deviating, "response/status", 418)
+    code, (odd, deviation, *counts), _ = verify(har(engine, deviating))
+    part = place.partition("/")[0]
+    assert (code, odd) == (1, f"/log/entries/0/{says}, so the {part} was not checked")
+    assert deviation.startswith("/log/entries/1/response/status: ")
+    assert counts == [
+        "RetryEngine: requests 2, deviations 1",
+        "not checked: parts of entries 1, entries of other APIs or with OPTIONS 0",
+    ]
+
+
+def test_an_entry_that_is_odd_in_all_its_parts_is_not_counted(engine: dict[str, Any], verify: Verify) -> None:
+    for part in ("request", "response"):
+        change(engine, f"{part}/headers", None)
+    unchecked = "/log/entries/0/request/headers: RetryEngine: is no list, so the request was not checked"
+    assert verify(har(engine)) == (2, [], f"hwc-retry verify: FILE: nothing to check: {unchecked}\n")
+
+
+def test_a_file_name_is_written_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "no\n\x1b[31msuch"]) == 2
+    assert (
+        capsys.readouterr().err == "hwc-retry verify: no\\n\\x1b[31msuch: cannot be read: No such file or directory\n"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
