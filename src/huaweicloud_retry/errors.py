@@ -1,6 +1,8 @@
 """What is raised before a service is called: settings and requests that will not do, IAM's refusals to give a token."""
 
 import json
+import re
+from html.entities import codepoint2name
 
 import httpx
 
@@ -11,6 +13,7 @@ __all__ = ["APIRequestValidationError", "ConfigurationError", "IAMAuthentication
 
 _KEPT = 1 << 20  # bytes of a body, as in the client
 _UNAUTHORIZED = 401
+_ENTITIES = {**codepoint2name, ord("'"): "apos"}
 _ADVICE = {
     _UNAUTHORIZED: "check user_name, password and domain_name before you try again: repeated wrong passwords lock the account",
     403: "the IAM user may not get a token: ask the administrator of the account",
@@ -62,10 +65,23 @@ class IAMAuthenticationError(IAMError, AuthenticationError):
 
 def kept(answer: httpx.Response, body: bytes, *, secret: str = "", problem: str | None = None) -> Response[None]:
     """Return what an error may hold of an answer, whose token is taken out: not a secret that it echoes."""
-    if secret:
-        for echo in (secret, json.dumps(secret)[1:-1]):  # as text, or as a string within JSON
-            body = body.replace(echo.encode(), b"***")
-    return Response(status_code=answer.status_code, headers=answer.headers, content=body[:_KEPT], problem=problem)
+    body = masked(body, secret)[:_KEPT]
+    return Response(status_code=answer.status_code, headers=answer.headers, content=body, problem=problem)
+
+
+def masked(text: bytes, secret: str) -> bytes:
+    """Put *** for a secret, as it is or escaped by the rules of JSON, HTML or URLs, each character in any of these ways."""
+    return re.sub(b"".join(map(_escaped, secret)), b"***", text) if secret else text
+
+
+def _escaped(char: str) -> bytes:
+    """Return a pattern of the ways to write a character."""
+    plain, code, utf_16 = char.encode(), ord(char), char.encode("utf-16-be")
+    units = b"".join(rb"\\{1,4}u%02x%02x" % (high, low) for high, low in zip(utf_16[::2], utf_16[1::2], strict=True))
+    percent = b"".join(b"%%%02x" % byte for byte in plain)
+    entity = rb"&(?:#0*%d|#x0*%x|%s);" % (code, code, _ENTITIES.get(code, "#").encode())
+    in_json = json.dumps(char)[1:-1].encode()
+    return rb"(?:\\{0,4}%s|%s|(?i:%s|%s|%s))" % (re.escape(plain), re.escape(in_json), units, percent, entity)
 
 
 def iam_error(response: Response[None]) -> IAMError:

@@ -3,10 +3,12 @@
 import asyncio
 import copy
 import gc
+import html
 import json
 import logging
 import pickle
 import re
+import struct
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
@@ -15,6 +17,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -924,6 +927,30 @@ def test_neither_password_nor_token_shows_anywhere(
     assert "receive_response_headers.complete" in caplog.text
     assert PASSWORD not in shown
     assert TOKEN not in shown
+
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with a slash escaped": lambda text: json.dumps(text)[1:-1].replace("/", r"\/"),
+    "JSON within JSON": lambda text: json.dumps(json.dumps(text))[3:-3],
+    "JSON with all escaped": lambda text: "".join(
+        f"\\u{unit:04X}" for unit in struct.unpack(f">{len(text.encode('utf-16-be')) // 2}H", text.encode("utf-16-be"))
+    ),
+    "JSON with some escaped": lambda text: text.replace("=", r"\u003d").replace('"', r"\""),
+    "a URL": lambda text: quote(text, safe=""),
+    "a URL in small letters": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text)),
+    "HTML": html.escape,
+    "HTML by number": lambda text: "".join(f"&#{ord(char)};" for char in text),
+}
+
+
+@pytest.mark.parametrize("escape", ECHOES.values(), ids=list(ECHOES))
+def test_a_password_that_iam_quotes_does_not_show_however_it_is_escaped(escape: Callable[[str], str]) -> None:
+    password = "Ab/c=1&\"'<\\+% ü脚\U0001f511"
+    refusal = httpx.Response(400, content=f'{{"error_msg": "invalid: {escape(password)}!"}}'.encode())
+    with pytest.raises(IAMError) as error:
+        call(Gateway(iam=lambda _: refusal), password_auth("https://iam.test", password=password))
+    assert error.value.response.content == b'{"error_msg": "invalid: ***!"}'
 
 
 def test_a_request_that_failed_does_not_carry_the_password_in_its_exception() -> None:
