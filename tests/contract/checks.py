@@ -2,18 +2,21 @@
 
 agrees_with_contract    contract.py, which the mock relies on, finds nothing wrong with the answer either
 CredentialsAndFormAreChecked
-                        a good signature is let in; no, wrong, altered and outdated credentials are not, nor is what is no JSON
+                        a good signature is let in; no, wrong, altered and outdated credentials are not, nor is what is no
+                        JSON, or nearly valid; where there is nothing to retry, the error code is the one for that
 EveryStatusIsReached    each documented status came up, so that no promise goes untested
 add_statuses            cases for the statuses that the mock answers only when asked to
 """
 
+import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
 import httpx
 import schemathesis
@@ -22,6 +25,8 @@ from schemathesis.core.failures import Failure
 
 from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Contract, Operation
+from huaweicloud_retry.parsing import read_yaml
+from tests.contract.curl import curl
 
 # What the mock answers only if `Prefer: code=…` asks for it. 413, 414 and 494 are for requests of many kilobytes too,
 # which the mock's own tests send.
@@ -31,18 +36,21 @@ ON_REQUEST = {"RetryScriptExecution": _ON_REQUEST, "RetryEngine": _ON_REQUEST | 
 # With which CSE refuses a well-formed request: an unknown engine, and one without a failed job.
 NOTHING_TO_RETRY = {"SVCSTG.00501116", "SVCSTG.00501149"}
 
+# The credentials in it are those that will do.
+STATE = Path(__file__).with_name("state.yaml")
+_CREDENTIALS: Any = cast("dict[str, Any]", read_yaml(STATE.read_bytes()))["credentials"]
+(TOKEN,) = _CREDENTIALS["tokens"]
+KEYS: tuple[str, str] = next((access, key["secret_key"]) for access, key in _CREDENTIALS["access_keys"].items())
+"""Access key and secret key."""
+
+contract = Contract.load()
+"""What the run under way holds answers to. Who starts one sets it."""
+
 answers: Counter[tuple[str, int]] = Counter()
 """How many answers had which status, by operation ID. Of one run: who starts another clears it."""
 
 
-@cache
-def contract_at(location: str) -> Contract:
-    """Return the compiled spec at a file URL, which is how schemathesis names it."""
-    return Contract.load(Path(unquote(urlsplit(location).path)))
-
-
 def _operation(case: Case[Any]) -> Operation:
-    contract = contract_at(case.operation.schema.location or "")
     return next(operation for operation in contract.operations if operation.id == _id(case))
 
 
@@ -81,28 +89,28 @@ def filter_failure(_context: HookContext, failure: Failure, case: Case[Any], res
 
 @schemathesis.check
 def agrees_with_contract(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    _check_answer(_operation(case), response.status_code, _headers(response), response.content)
-    if _id(case) == "RetryEngine" and response.status_code == 400 and _is_valid(case):
+    problems = _operation(case).check_response(response.status_code, _headers(response), response.content)
+    assert not problems, "; ".join(map(str, problems))
+    if _id(case) != "RetryEngine":
+        return
+    if response.status_code == 200:
+        asked, named = unquote(case.path_parameters["engine_id"]), response.json()["id"]
+        assert named == asked, f"asked was for engine {asked}, and the answer is about {named}"
+    if response.status_code == 400 and case.meta:
         code = response.json()["error_code"]
-        assert code in NOTHING_TO_RETRY, f"a valid request is refused as invalid: {code}"
-
-
-def _is_valid(case: Case[Any]) -> bool:
-    return case.meta is not None and case.meta.generation.mode.is_positive
+        if case.meta.generation.mode.is_positive:
+            assert code in NOTHING_TO_RETRY, f"a valid request is refused as invalid: {code}"
+        else:
+            assert code not in NOTHING_TO_RETRY, f"an invalid request is refused as if it were valid: {code}"
 
 
 def _headers(response: Response) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in response.headers.items()}
 
 
-def _check_answer(operation: Operation, status: int, headers: dict[str, str], content: bytes) -> None:
-    problems = operation.check_response(status, headers, content)
-    assert not problems, "; ".join(map(str, problems))
-
-
 @schemathesis.check
 class CredentialsAndFormAreChecked:
-    """Once for each operation, with the first request that was accepted: schemathesis signs nothing, and sends no half JSON."""
+    """Once for each operation, with the first request that was accepted: what schemathesis does not send."""
 
     def __init__(self) -> None:
         self._done: set[str] = set()
@@ -116,71 +124,138 @@ class CredentialsAndFormAreChecked:
         headers = {"Content-Type": str(sent.headers["Content-Type"])}
         request = httpx.Request(str(sent.method), str(sent.url), headers=headers, content=sent.body)
         with httpx.Client(trust_env=False) as client:
-            for what, wanted, attempt in attempts(request, operation):
-                answer = client.send(attempt)
-                answers[operation.id, answer.status_code] += 1
-                _check_answer(operation, answer.status_code, dict(answer.headers), answer.content)
-                assert answer.status_code == wanted, f"{what}: {answer.status_code} {answer.text}"
+            wrong = [
+                problem for attempt in attempts(request, operation) if (problem := _try(attempt, client, operation))
+            ]
+        assert not wrong, "\n".join(wrong)
 
 
-def attempts(request: httpx.Request, operation: Operation) -> Iterator[tuple[str, int, httpx.Request]]:
-    """Yield a valid request in several guises: what they are, the status to expect, and the request."""
-    now = datetime.now(UTC)
+class Attempt(NamedTuple):
+    """A valid request, in some other guise."""
+
+    what: str
+    status: int
+    """The one to expect."""
+    request: httpx.Request
+    code: str = ""
+    """The error code to expect; if none, any but those of a valid request."""
+
+
+def _try(attempt: Attempt, client: httpx.Client, operation: Operation) -> str:
+    """Send it, and say what is wrong with the answer; nothing if all is right."""
+    request = attempt.request
+    answer = client.send(request)
+    answers[operation.id, answer.status_code] += 1
+    problems = (
+        [] if answer.status_code == attempt.status else [f"status {answer.status_code}, and not {attempt.status}"]
+    )
+    if request.method != "HEAD":  # the answer to which has no body
+        problems += map(str, operation.check_response(answer.status_code, answer.headers, answer.content))
+    code = _error_code(answer.content)
+    if code != attempt.code if attempt.code else code in NOTHING_TO_RETRY:
+        problems.append(f"error code {code}, and not {attempt.code or 'one of an invalid request'}")
+    line = curl(request.method, request.url.raw_path.decode(), request.headers, request.content, token=TOKEN)
+    return f"{attempt.what}: {'; '.join(problems)}\n  {line}" if problems else ""
+
+
+def _error_code(content: bytes) -> object:
+    try:
+        return dict(json.loads(content)).get("error_code")
+    except (TypeError, ValueError):
+        return None
+
+
+def attempts(request: httpx.Request, operation: Operation) -> Iterator[Attempt]:
+    """Yield a valid request in several guises."""
     unknown = 401 if operation.security else 200
     by_signature = 200 if frozenset({"Signature"}) in operation.security else unknown
-    yield "a good signature", by_signature, signed(request)
-    yield "an unknown access key", unknown, signed(request, access_key="no-such-key")
-    yield "a wrong secret key", unknown, signed(request, secret_key="no-such-secret")
-    yield "a signature of an hour ago", unknown, signed(request, date=now - timedelta(hours=1))
-    yield "a signature of another body", unknown, with_(signed(request), {}, content=request.content + b" ")
-    yield "a wrong token", unknown, with_(request, {"X-Auth-Token": "no-such-token"})
-    yield "no credentials", unknown, request
-    known = with_(request, {"X-Auth-Token": "mock-token"})
-    yield "no body", 400, with_(known, {}, content=b"")
-    yield "half the body", 400, with_(known, {}, content=request.content[: len(request.content) // 2])
-    yield "a list", 400, with_(known, {}, content=b"[" + request.content + b"]")
-    yield "the body as text", 400, with_(known, {"Content-Type": "text/plain"})
+    hour = timedelta(hours=1)
+    other_path, other_method = with_(request, path="/v2/other"), with_(request, method="PATCH")
+    yield Attempt("a good signature", by_signature, signed(request))
+    for what, wrong in {
+        "an unknown access key": signed(request, access_key="no-such-key"),
+        "a wrong secret key": signed(request, secret_key="no-such-secret"),
+        "a signature of an hour ago": signed(request, date=datetime.now(UTC) - hour),
+        "a signature of the next hour": signed(request, date=datetime.now(UTC) + hour),
+        "a signature of another body": with_(signed(request), content=request.content + b" "),
+        "a signature of another path": with_(signed(other_path), path=request.url.raw_path.decode()),
+        "a signature of another method": with_(signed(other_method), method=request.method),
+        "a signature without Host": signed(request, without="Host"),
+        "a signature without X-Sdk-Date": signed(request, without="X-Sdk-Date"),
+        "a wrong token": with_(request, {"X-Auth-Token": "no-such-token"}),
+        "an empty token": with_(request, {"X-Auth-Token": ""}),
+        "a token with more at its end": with_(request, {"X-Auth-Token": f"{TOKEN}x"}),
+        "no credentials": request,
+    }.items():
+        yield Attempt(what, unknown, wrong)
+    known = with_(request, {"X-Auth-Token": TOKEN})
+    yield Attempt("no body", 400, with_(known, content=b""))
+    yield Attempt("half the body", 400, with_(known, content=request.content[: len(request.content) // 2]))
+    yield Attempt("a list", 400, with_(known, content=b"[" + request.content + b"]"))
+    yield Attempt("the body as text", 400, with_(known, {"Content-Type": "text/plain"}))
+    yield Attempt("HEAD", 405, with_(known, method="HEAD", content=b""))
+    yield from (_of_engines if operation.id == "RetryEngine" else _of_scripts)(known)
+
+
+def _of_engines(known: httpx.Request) -> Iterator[Attempt]:
+    for action in ("retry", " Retry ", ["Retry"]):
+        yield Attempt(f"the action {action!r}", 400, with_(known, content=json.dumps({"action": action}).encode()))
+    for engine, code in {"no-such-engine": "SVCSTG.00501116", "engine-without-failed-job": "SVCSTG.00501149"}.items():
+        path = re.sub("(?<=/engines/)[^/]+", engine, known.url.raw_path.decode())
+        yield Attempt(engine, 400, with_(known, path=path), code)
+
+
+def _of_scripts(known: httpx.Request) -> Iterator[Attempt]:
+    for named in ({"record_id": "record-that-succeeded"}, {"task_id": "task-without-failed-record"}):
+        yield Attempt(str(named), 400, with_(known, content=json.dumps(named).encode()), "WKS.00211102")
 
 
 def signed(
     request: httpx.Request,
     *,
-    access_key: str = "mock-ak",
-    secret_key: str = "mock-sk",
+    access_key: str = KEYS[0],
+    secret_key: str = KEYS[1],
     date: datetime | None = None,
+    without: str = "",
 ) -> httpx.Request:
+    """Sign a request, but for the header `without`, which is sent nevertheless."""
     date_text = (date or datetime.now(UTC)).strftime(signing.DATE_FORMAT)
     headers = {"Host": request.headers["Host"], "X-Sdk-Date": date_text}
-    target = request.url.raw_path.decode()
-    canonical = signing.canonical_request(request.method, target, headers, request.content)
+    covered = {name: value for name, value in headers.items() if name != without}
+    canonical = signing.canonical_request(request.method, request.url.raw_path.decode(), covered, request.content)
     authorization = signing.authorization(access_key, secret_key, canonical, date_text)
     return with_(request, {**headers, "Authorization": authorization})
 
 
-def with_(request: httpx.Request, headers: dict[str, str], *, content: bytes | None = None) -> httpx.Request:
+def with_(
+    request: httpx.Request,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    method: str = "",
+    path: str = "",
+    content: bytes | None = None,
+) -> httpx.Request:
     merged = request.headers.copy()
     merged.update(headers)
     merged.pop("Content-Length", None)
+    url = request.url.copy_with(raw_path=path.encode()) if path else request.url
     body = request.content if content is None else content
-    return httpx.Request(request.method, request.url, headers=merged, content=body)
+    return httpx.Request(method or request.method, url, headers=merged, content=body)
 
 
 @schemathesis.check
 class EveryStatusIsReached:
-    """A promise that was never put to the test is not kept."""
-
-    def __init__(self) -> None:
-        self._documented: dict[str, tuple[str, ...]] = {}
+    """A promise that was never put to the test is not kept: of no operation of the contract, whether it was tested or not."""
 
     def after_response(self, ctx: CheckContext, response: Response, case: Case[Any]) -> None:
         answers[_id(case), response.status_code] += 1
-        self._documented[_id(case)] = case.operation.responses.status_codes
 
     def after_run(self, ctx: CheckContext) -> None:
+        paths = cast("dict[str, Any]", contract.document["paths"])
         missing = [
-            f"{id_} never answered {status}"
-            for id_, statuses in sorted(self._documented.items())
-            for status in statuses
-            if not answers[id_, int(status)]
+            f"{operation.id} never answered {status}"
+            for operation in contract.operations
+            for status in paths[operation.path][operation.method.lower()]["responses"]
+            if not answers[operation.id, int(status)]
         ]
         assert not missing, "; ".join(missing)

@@ -8,47 +8,43 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import httpx
+import click
 from schemathesis import cli
 from schemathesis.cli.context import BaseExecutionContext
 from schemathesis.engine import Status, events
+from schemathesis.engine.recorder import Request
 
+from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from tests.contract import checks
+from tests.contract.curl import curl
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "openapi.yaml"
 REPORTS = ROOT / "reports"
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 
-# Whatever is retried fails again at once, or only the first retry of each thing would be accepted.
-STATE = """
-run_time: 0
-projects:
-  demo-project:
-    engines:
-      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: cse-gve7lg, jobs: [{id: 18638, status: Error, retries_end: [Error]}]}
-    script_tasks:
-      '0000000059071dbc01591661d3990019':
-        records: {'0000000059071dbc01591661d3990020': {status: FAILED, retries_end: [FAILED]}}
-"""
+_INTERRUPTED = 130  # the exit code, as a shell and st have it
+
+REPEATING = f"""\
+To send a curl line again: .venv/bin/python -m huaweicloud_retry.mock --state {checks.STATE.relative_to(ROOT)}
+and URL=http://127.0.0.1:8000 TOKEN=…, the one in that file."""
 
 
-@contextmanager
-def mock() -> Generator[str, None, None]:
+def mock() -> AbstractContextManager[str]:
     """Run a mock whose engine and script can be retried any number of times; yields its URL."""
-    with running() as url:
-        set_state(url)
-        yield url
+    return running(state=checks.STATE)
 
 
-def set_state(url: str) -> None:
-    httpx.put(f"{url}/_mock/state", content=STATE, trust_env=False).raise_for_status()
+class NotRunError(Exception):
+    """The suite could not be run. One line, which says why as far as st has not."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,9 @@ class Finding:
     after: int
     """The case it was, of all in the order of the run."""
     text: str
-    """More than one line: what is wrong, and if it was one request, the curl line that sends it again."""
+    """What is wrong; may have more than one line."""
+    curl: str = ""
+    """The line that sends the request again, if it was one."""
 
 
 @dataclass
@@ -71,6 +69,7 @@ class Outcome:
 
     cases: int = 0
     findings: list[Finding] = field(default_factory=list)
+    """What a check finds wrong with an operation is here once, with the first case that showed it."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By operation ID and status."""
 
@@ -79,21 +78,33 @@ def run(url: str, *, seed: int, examples: int, spec: Path = SPEC, options: tuple
     """Run the suite; st's own report of it goes to standard output.
 
     Args:
-        url: of the server.
+        url: of the server, on this machine.
         seed: the same one makes the same cases.
         examples: of each operation in the fuzzing phase.
         spec: what the server is held to.
         options: more of those of `st run`.
+
+    Raises:
+        NotRunError: there is nothing to tell of the server.
+        KeyboardInterrupt: it was interrupted, which st takes for an end.
     """
     outcome = _Recorder.outcome = Outcome()
     checks.answers.clear()
-    config = Path(__file__).with_name("schemathesis.toml")
+    checks.contract = Contract.load(spec)
     given = ["--url", url, "--seed", str(seed), "--max-examples", str(examples), *options]
+    arguments = ["--config-file", str(CONFIG), "run", str(spec), *given]
     try:
-        cli.schemathesis.main(["--config-file", str(config), "run", str(spec), *given], standalone_mode=False)
+        # Whatever proxies the environment has, none leads to this machine.
+        with patch.dict(os.environ, {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}):
+            code: object = cli.schemathesis.main(arguments, standalone_mode=False)
     except SystemExit as stop:
-        if stop.code and not outcome.findings:
-            raise RuntimeError(f"st stopped with {stop.code} and has found nothing") from stop
+        code = stop.code
+    except click.ClickException as error:
+        raise NotRunError(error.format_message()) from error
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    if not outcome.findings and (code or not outcome.cases):
+        raise NotRunError(f"st ended with code {code} after {outcome.cases} cases, and has found nothing")
     outcome.answers = +checks.answers
     return outcome
 
@@ -112,10 +123,13 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
             case events.ScenarioFinished():
                 for case_id in event.recorder.cases:
                     outcome.cases += 1
-                    for check in event.recorder.checks.get(case_id, ()):
+                    # In which order they ran depends on the runs before; ours come last.
+                    ran = event.recorder.checks.get(case_id, ())
+                    for check in sorted(ran, key=lambda each: hasattr(checks, each.name)):
                         if check.status is Status.FAILURE and (info := check.failure_info):
-                            text = f"{info.failure.title}\n{info.failure.message}\n{info.code_sample}"
-                            self._found(event.label or "", event.phase.value, check.name, text)
+                            sent = event.recorder.interactions[case_id].request
+                            text = f"{info.failure.title}: {info.failure.message}"
+                            self._found(event.label or "", event.phase.value, check.name, text, _curl(sent))
             case events.NonFatalError():
                 self._found(event.label, str(event.phase), "error", str(event.value))
             case events.FatalError():
@@ -127,11 +141,30 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
             case _:
                 pass
 
-    def _found(self, operation: str, phase: str, check: str, text: str) -> None:
-        self.outcome.findings.append(Finding(operation, phase, check, self.outcome.cases, text))
+    def _found(self, operation: str, phase: str, check: str, text: str, curl: str = "") -> None:
+        known = {(each.operation, each.check, each.text) for each in self.outcome.findings}
+        if (operation, check, text) not in known:
+            self.outcome.findings.append(Finding(operation, phase, check, self.outcome.cases, text, curl))
 
 
 cli.handler()(_Recorder)  # as a decorator it would leave None in the class's place
+
+
+def _curl(sent: Request) -> str:
+    target = "/" + sent.uri.split("/", 3)[3]
+    headers = {name: ", ".join(values) for name, values in sent.headers.items()}
+    return curl(sent.method, target, headers, sent.body or b"", token=checks.TOKEN)
+
+
+def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
+    """Put findings into words, those of one case together: which checks of what, and what is wrong."""
+    told: list[tuple[str, str]] = []
+    for (operation, after), group in groupby(findings, key=lambda finding: (finding.operation, finding.after)):
+        found = list(group)
+        title = f"{', '.join(dict.fromkeys(each.check for each in found))}: {operation or 'the run as a whole'}"
+        lines = [f"case {after}, phase {found[0].phase}", *(each.text for each in found), found[0].curl]
+        told.append((title, "\n".join(filter(None, lines))))
+    return told
 
 
 def table(answers: Counter[tuple[str, int]]) -> str:
@@ -160,17 +193,29 @@ def whole_number(name: str, default: int) -> int:
 def main() -> int:
     """Run the suite against the mock, as the environment says; returns the exit code."""
     try:
-        examples = whole_number("EXAMPLES", 300)
-        seed = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
-    except ValueError as error:
-        print(error, file=sys.stderr)
+        return _main()
+    except (ValueError, NotRunError, OSError) as error:
+        print(f"make contract: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("make contract: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _main() -> int:
+    examples = whole_number("EXAMPLES", 300)
+    seed = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
+    if of_live := [name for name in ("TAG", "CONFIRM", "ALLOW_WRITES") if os.environ.get(name)]:
+        raise ValueError(f"{' and '.join(of_live)} is for a live endpoint: give its URL= as well")
     REPORTS.mkdir(exist_ok=True)
     html, junit = REPORTS / "contract", REPORTS / "contract.xml"
     reports = ("--report", "html,junit", "--report-html-path", str(html), "--report-junit-path", str(junit))
     with mock() as url:
         outcome = run(url, seed=seed, examples=examples, options=reports)
-    print("\nAnswers by status:\n")
+    for title, text in by_case(outcome.findings):
+        print(f"\n{title}\n{text}")
+    print(f"\n{REPEATING}\n" if outcome.findings else "")
+    print("Answers by status:\n")
     print(table(outcome.answers))
     print(f"\nreports: {html.relative_to(ROOT)}/index.html, {junit.relative_to(ROOT)}")
     return 1 if outcome.findings else 0

@@ -5,10 +5,11 @@ asked instead, gets the mock's answer, and returns the one that goes out.
 """
 
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -17,11 +18,10 @@ from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
 from huaweicloud_retry.mock.server import serving
-from huaweicloud_retry.mock.state import State
+from huaweicloud_retry.mock.state import State, read_state
 from huaweicloud_retry.mock.wire import Receive, Scope, Send
-from tests.contract import suite
+from tests.contract import checks
 
-TOKEN = {"x-auth-token": "mock-token"}
 ENGINE, SCRIPT = "/actions", "/retry"  # how the paths end
 
 
@@ -107,17 +107,32 @@ def status(value: int) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, status=value)
 
 
+def coded(code: str) -> Callable[[Answer], Answer]:
+    return fields(lambda body: body.update(error_code=code))
+
+
+def if_says(word: str, change: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
+    return lambda answer: change(answer) if word.encode() in answer.body else answer
+
+
 def error(status_: int, code: str = "APIGW.0201") -> Answer:
     body = {"error_code": code, "error_msg": "Refused."}
     return Answer(status_, {"content-type": "application/json"}, json.dumps(body).encode())
 
 
+def ok(**body: Any) -> Answer:
+    return Answer(200, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+ACCEPTED = {
+    ENGINE: ok(id="4a1bc63d-4719-4bd3-b1ad-5ee590b05e87", name="cse-gve7lg", jobId=18638),
+    SCRIPT: ok(task_id="0000000059071dbc01591661d3990019"),
+}
+
+
 def accepted(request: Request) -> Answer:
     """Answer as if it had been valid."""
-    engine = {"id": "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87", "name": "cse-gve7lg", "jobId": 18638}
-    script = {"task_id": "0000000059071dbc01591661d3990019"}
-    body = engine if request.path.endswith(ENGINE) else script
-    return Answer(200, {"content-type": "application/json"}, json.dumps(body).encode())
+    return ACCEPTED[ENGINE if request.path.endswith(ENGINE) else SCRIPT]
 
 
 def body_of(request: Request) -> Any:
@@ -136,6 +151,7 @@ answers("200 with task_id null", fields(lambda body: body.update(task_id=None)),
 answers("200 with task_id a number", fields(lambda body: body.update(task_id=19)), status=200, path=SCRIPT)
 answers("200 without name", fields(lambda body: body.pop("name")), status=200, path=ENGINE)
 answers("200 with id null", fields(lambda body: body.update(id=None)), status=200, path=ENGINE)
+answers("200 with the id of another engine", fields(lambda body: body.update(id="another")), status=200, path=ENGINE)
 answers("200 with jobId spelt job_id", renamed("jobId", "job_id"), status=200, path=ENGINE)
 answers("200 with jobId a string", fields(lambda body: body.update(jobId="18638")), status=200, path=ENGINE)
 answers("200 with jobId a fraction", fields(lambda body: body.update(jobId=18638.5)), status=200, path=ENGINE)
@@ -166,51 +182,88 @@ answers("401 with the body as text", lambda answer: replace(answer, body=b"Unaut
 answers("404 as text/html", lambda answer: answer.with_headers(content_type="text/html"), status=404)
 answers("429 with request_id a number", fields(lambda body: body.update(request_id=1)), status=429)
 answers("502 as a page of HTML", lambda answer: replace(answer, body=b"<html>Bad Gateway</html>"), status=502)
-answers("504 for 502, as a number", lambda answer: replace(answer, body=b"504"), status=502)
+answers("502 with a number for a body", lambda answer: replace(answer, body=b"504"), status=502)
+answers("504 for 502", status(504), status=502)
 answers("422 for 400", status(422), status=400)
 answers("200 for 400", status(200), status=400)
 answers("403 for 401", status(403), status=401)
 answers("400 for 401", status(400), status=401)
 answers("404 for 405", status(404), status=405)
 answers("405 without Allow", lambda answer: answer.with_headers(allow=None), status=405)
-answers(
-    "404 for an unknown engine", lambda answer: status(404)(answer) if b"501116" in answer.body else answer, path=ENGINE
-)
-answers(
-    "409 for an engine without a failed job or unknown",
-    lambda answer: status(409)(answer) if b"501116" in answer.body else answer,
-    path=ENGINE,
-)
+answers("404 for an unknown engine", if_says("SVCSTG.00501116", status(404)))
+answers("200 for an unknown engine", if_says("SVCSTG.00501116", lambda _: ACCEPTED[ENGINE]))
+answers("409 for an engine without a failed job", if_says("SVCSTG.00501149", status(409)))
+answers("500 for an engine without a failed job", if_says("SVCSTG.00501149", status(500)))
+answers("409 for a script with nothing to retry", if_says("nothing to retry", status(409)), path=SCRIPT)
+answers("an unknown engine is one without a failed job", if_says("SVCSTG.00501116", coded("SVCSTG.00501149")))
+answers("an engine without a failed job is an unknown one", if_says("SVCSTG.00501149", coded("SVCSTG.00501116")))
+answers("nothing to retry is malformed", if_says("nothing to retry", coded("APIGW.0201")), path=SCRIPT)
+answers("half a body means an unknown engine", if_says("APIGW.0201", coded("SVCSTG.00501116")), path=ENGINE, status=400)
+answers("404 for an unknown project", status(404), status=403, path=SCRIPT)
 answers("500 for an unknown project", status(500), status=403)
 
 # --- Credentials ------------------------------------------------------------------------------------------------------
 
 
 def with_token(request: Request) -> Request:
-    return request.with_headers(x_auth_token="mock-token", authorization=None)
+    return request.with_headers(x_auth_token=checks.TOKEN, authorization=None)
 
 
-def _outdated_is_fine(request: Request) -> Request:
-    date = request.headers.get("x-sdk-date")
-    if date is None:
-        return request
-    signed_at = datetime.strptime(date, signing.DATE_FORMAT).replace(tzinfo=UTC)
-    return with_token(request) if datetime.now(UTC) - signed_at > timedelta(minutes=15) else request
+def _seconds_old(request: Request) -> float:
+    date = datetime.strptime(request.headers["x-sdk-date"], signing.DATE_FORMAT).replace(tzinfo=UTC)
+    return (datetime.now(UTC) - date).total_seconds()
 
 
-def _body_is_not_signed(request: Request) -> Request:
-    return request if body_of(request) is None else request.with_body(request.body.rstrip())
+def _authorization(request: Request) -> dict[str, str]:
+    """Return the parts of a signature's header; empty if there is none."""
+    return dict(re.findall(r"(\w+)=([^,]+)", request.headers.get("authorization", "")))
+
+
+def signature(what: str, will_do: Callable[[Request, dict[str, str]], bool]) -> None:
+    """Add a mutant that lets certain signatures in, without a look at the rest; they come with the header's parts."""
+
+    def change(request: Request) -> Request:
+        parts = _authorization(request)
+        return with_token(request) if parts and will_do(request, parts) else request
+
+    requests(what, change)
+
+
+def _fits(request: Request, parts: dict[str, str], **other: Any) -> bool:
+    """Say whether the suite's key makes this signature of the request with something else in the place of what it has."""
+    meant = replace(request, **other)
+    covered = {name: meant.headers[name] for name in parts["SignedHeaders"].split(";")}
+    canonical = signing.canonical_request(meant.method, meant.path, covered, meant.body)
+    date = request.headers["x-sdk-date"]
+    return signing.authorization(*checks.KEYS, canonical, date) == request.headers["authorization"]
+
+
+def _any_key(request: Request, parts: dict[str, str]) -> bool:
+    """Take any access key, whose secret key is that of the suite."""
+    known, secret = checks.KEYS
+    covered = {name: request.headers[name] for name in parts["SignedHeaders"].split(";")}
+    canonical = signing.canonical_request(request.method, request.path, covered, request.body)
+    ours = signing.authorization(parts["Access"], secret, canonical, request.headers["x-sdk-date"])
+    return parts["Access"] != known and ours == request.headers["authorization"]
+
+
+def _token_begins(request: Request) -> Request:
+    return with_token(request) if request.headers.get("x-auth-token", "").startswith(checks.TOKEN) else request
 
 
 requests("no credentials needed", lambda r: r if {"x-auth-token", "authorization"} & set(r.headers) else with_token(r))
 requests("any token will do", lambda r: with_token(r) if "x-auth-token" in r.headers else r)
-requests("any signature will do", lambda r: with_token(r) if "authorization" in r.headers else r)
-requests("an outdated signature will do", _outdated_is_fine)
-requests("the body is not signed", _body_is_not_signed)
-requests(
-    "an unknown access key will do",
-    lambda r: with_token(r) if "no-such-key" in r.headers.get("authorization", "") else r,
-)
+requests("an empty token will do", lambda r: with_token(r) if r.headers.get("x-auth-token") == "" else r)
+requests("a token with more at its end will do", _token_begins)
+signature("any signature will do", lambda _, _parts: True)
+signature("an outdated signature will do", lambda r, _: _seconds_old(r) > 900)
+signature("a signature of the future will do", lambda r, _: _seconds_old(r) < -900)
+signature("the body is not signed", lambda r, parts: _fits(r, parts, body=r.body.rstrip()))
+signature("the path is not signed", lambda r, parts: _fits(r, parts, path="/v2/other"))
+signature("the method is not signed", lambda r, parts: any(_fits(r, parts, method=m) for m in ("PATCH", "POST", "PUT")))
+signature("Host need not be signed", lambda _, parts: "host" not in parts["SignedHeaders"])
+signature("X-Sdk-Date need not be signed", lambda _, parts: "x-sdk-date" not in parts["SignedHeaders"])
+signature("an unknown access key will do", _any_key)
 requests("no signature will do", lambda r: error(401) if "authorization" in r.headers else r)
 requests("the token is refused for engines", lambda r: error(401) if r.path.endswith(ENGINE) else r)
 
@@ -240,6 +293,10 @@ def _lenient(change: Callable[[dict[str, Any]], Any], *, path: str = "") -> Call
     return mended
 
 
+def _action_like(same: Callable[[Any], bool]) -> Callable[[Request], Request]:
+    return _lenient(lambda body: body.update(action="Retry") if same(body.get("action")) else None, path=ENGINE)
+
+
 def _strict(refuse: Callable[[dict[str, Any]], bool]) -> Callable[[Request], Request | Answer]:
     def checked(request: Request) -> Request | Answer:
         body = body_of(request)
@@ -257,6 +314,9 @@ KNOWN = {"action", "record_id", "task_id"}
 MUTANTS["any invalid request is accepted"] = _invalid_is_accepted
 requests("a missing action means Retry", _lenient(lambda body: body.setdefault("action", "Retry"), path=ENGINE))
 requests("any action will do", _lenient(lambda body: body.update(action="Retry"), path=ENGINE))
+requests("the action in small letters will do", _action_like(lambda action: action == "retry"))
+requests("the action between blanks will do", _action_like(lambda action: action == " Retry "))
+requests("a list of the action will do", _action_like(lambda action: action == ["Retry"]))
 requests("numbers are taken for IDs", _lenient(lambda b: b.update({k: str(v) for k, v in b.items() if type(v) is int})))
 requests("null is taken for absent", _lenient(lambda b: [b.pop(k) for k in list(b) if k in KNOWN and b[k] is None]))
 requests("IDs of any length in a body", _lenient(_cut_ids))
@@ -272,9 +332,10 @@ requests(
     "PATCH will do for POST",
     lambda r: replace(r, method="POST") if r.method == "PATCH" and r.path.endswith(SCRIPT) else r,
 )
+requests("HEAD is answered with 200", lambda r: ok() if r.method == "HEAD" else r)
 requests("unknown fields are refused", _strict(lambda body: not set(body) <= KNOWN))
 requests("task_id alone is refused", _strict(lambda body: set(body) == {"task_id"}))
-requests("IDs over 32 characters are refused", _strict(lambda body: len(str(body.get("record_id", ""))) > 32))
+requests("record IDs over 32 characters are refused", _strict(lambda body: len(str(body.get("record_id", ""))) > 32))
 requests("500 on text that is not ASCII", lambda r: r if r.body.isascii() and b"\\u" not in r.body else error(500))
 requests("500 on a percent sign in the path", lambda r: error(500) if "%" in r.path else r)
 requests(
@@ -302,7 +363,7 @@ class Between:
     app: App
     mutant: Mutant
     changed: int = 0
-    """How many exchanges were not what they would have been."""
+    """How many answers were not what the mock would have said."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -319,7 +380,8 @@ class Between:
                 final: Answer = stop.value
                 break
             answer = await self._ask(scope, request)
-        self.changed += (request, answer) != (asked, final)
+        plain = answer if answer is not None and request == asked else await self._ask(scope, asked)
+        self.changed += _of_any_request(final) != _of_any_request(plain)
         length = {"content-length": str(len(final.body))}
         headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in {**final.headers, **length}.items()]
         await send({"type": "http.response.start", "status": final.status, "headers": headers})
@@ -342,6 +404,13 @@ class Between:
         return Answer(start["status"], named, b"".join(body["body"] for body in bodies))
 
 
+def _of_any_request(answer: Answer) -> Answer:
+    """Leave out what differs from request to request."""
+    id_ = answer.headers.get("x-request-id", "")
+    body = answer.body.replace(id_.encode(), b"") if id_ else answer.body
+    return replace(answer.with_headers(x_request_id=None, content_length=None), body=body)
+
+
 async def _read(scope: Scope, receive: Receive) -> Request:
     body, more = b"", True
     while more:
@@ -355,7 +424,7 @@ async def _read(scope: Scope, receive: Receive) -> Request:
 @contextmanager
 def broken(what: str) -> Generator[tuple[str, Between], None, None]:
     """Serve a mutant; yields its URL, and itself."""
-    between = Between(App(Contract.load(), State(), Faults()), MUTANTS[what])
+    state = State(read_state(checks.STATE.read_bytes()))
+    between = Between(App(Contract.load(), state, Faults()), MUTANTS[what])
     with serving(between) as url:
-        suite.set_state(url)
         yield url, between

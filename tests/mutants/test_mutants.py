@@ -17,7 +17,7 @@ from tests.mutants import run, server
         ("200 with jobId out of int32", "agrees_with_contract"),
         ("405 without Allow", "unsupported_method"),
         ("the body is not signed", "CredentialsAndFormAreChecked"),
-        ("404 for 405", "EveryStatusIsReached"),
+        ("404 for an unknown project", "EveryStatusIsReached"),
         ("any action will do", "negative_data_rejection"),
     ],
 )
