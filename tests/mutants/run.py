@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.contract import suite
 from tests.mutants import client, server, spec
 
+KINDS = ["client", "server", "spec"]
 SEEDS = (1, 2, 3)
 EXAMPLES = 100
 _UNTIL_FOUND = ("--max-failures", "1", "--no-shrink")
@@ -25,7 +26,7 @@ _UNTIL_FOUND = ("--max-failures", "1", "--no-shrink")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant with one seed."""
+    """What became of a mutant, with one seed."""
 
     kind: str
     what: str
@@ -33,33 +34,33 @@ class Verdict:
     """Which found it; empty if it survived."""
     phase: str = ""
     after: int = 0
-    """The case that did, of all in the order of the run."""
+    """The case that did, or the test, of all in the order of the run; what checks send by themselves is not counted."""
     reason: str = ""
     """Why it may survive."""
 
 
-def try_server(what: str, seed: int) -> Verdict:
+def try_server(what: str, seed: int) -> list[Verdict]:
     with server.broken(what) as (url, between):
         found = _first_finding(url, seed, suite.SPEC)
     if not between.changed:
         raise RuntimeError(f"{what!r} changed nothing in a whole run, so it is no mutant")
-    return Verdict("server", what, *found)
+    return [Verdict("server", what, *found)]
 
 
-def try_spec(what: str, seed: int) -> Verdict:
+def try_spec(what: str, seed: int) -> list[Verdict]:
     mutant = next(mutant for mutant in spec.mutants() if mutant.what == what)
     with tempfile.TemporaryDirectory() as folder, suite.mock() as url:
         file = Path(folder) / "openapi.yaml"
         spec.write(mutant, file)
-        return Verdict("spec", what, *_first_finding(url, seed, file), reason=mutant.survives)
+        return [Verdict("spec", what, *_first_finding(url, seed, file), reason=mutant.survives)]
 
 
-def try_client(what: str) -> Verdict:
+def try_client(what: str, *seeds: int) -> list[Verdict]:
     mutant = next(mutant for mutant in client.mutants() if mutant.what == what)
     with tempfile.TemporaryDirectory() as folder:
         client.copy(mutant, Path(folder))
-        name, after = client.first_failure(Path(folder)) or ("", 0)
-    return Verdict("client", what, name, "pytest", after)
+        failures = client.first_failures(Path(folder), seeds)
+    return [Verdict("client", what, name, "pytest" if name else "", after) for name, after in failures]
 
 
 def _first_finding(url: str, seed: int, file: Path) -> tuple[str, str, int]:
@@ -72,7 +73,7 @@ def _first_finding(url: str, seed: int, file: Path) -> tuple[str, str, int]:
 
 def table(verdicts: list[Verdict]) -> str:
     """Say of each mutant what found it; the cases with each seed."""
-    lines = ["| kind | mutant | found by | phase | after cases |", "|---|---|---|---|---|"]
+    lines = ["| kind | mutant | found by | phase | after cases or tests |", "|---|---|---|---|---|"]
     for (kind, what), group in groupby(verdicts, key=lambda verdict: (verdict.kind, verdict.what)):
         tried = list(group)
         found = ", ".join(dict.fromkeys(v.check or f"survives: {v.reason or 'NOTHING FOUND IT'}" for v in tried))
@@ -102,19 +103,22 @@ def unexpected(verdicts: list[Verdict]) -> list[str]:
 
 def main() -> int:
     """Try all of them; returns the exit code."""
-    kinds = sys.argv[1:] or ["client", "server", "spec"]
-    tries: list[tuple[Callable[..., Verdict], str, tuple[int, ...]]] = []
+    kinds = sys.argv[1:] or KINDS
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        print(f"there are mutants of {', '.join(KINDS)}, and not of {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    tries: list[tuple[Callable[..., list[Verdict]], str, tuple[int, ...]]] = []
     if "client" in kinds:
-        tries += [(try_client, mutant.what, ()) for mutant in client.mutants()]
+        tries += [(try_client, mutant.what, SEEDS) for mutant in client.mutants()]
     if "server" in kinds:
         tries += [(try_server, what, (seed,)) for what in server.MUTANTS for seed in SEEDS]
     if "spec" in kinds:
         tries += [(try_spec, mutant.what, (seed,)) for mutant in spec.mutants() for seed in SEEDS]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(try_, what, *seed) for try_, what, seed in tries]
+        futures = [pool.submit(try_, what, *seeds) for try_, what, seeds in tries]
         verdicts: list[Verdict] = []
         for number, future in enumerate(futures, start=1):
-            verdicts.append(future.result())
+            verdicts += future.result()
             print(f"\r{number} of {len(futures)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print(table(verdicts))

@@ -18,11 +18,12 @@ from tests.mutants import run, server
         ("405 without Allow", "unsupported_method"),
         ("the body is not signed", "CredentialsAndFormAreChecked"),
         ("404 for an unknown project", "EveryStatusIsReached"),
-        ("any action will do", "negative_data_rejection"),
+        ("a missing action means Retry", "negative_data_rejection"),
     ],
 )
 def test_a_broken_server_is_found(what: str, check: str) -> None:
-    assert run.try_server(what, seed=1).check == check
+    (verdict,) = run.try_server(what, seed=1)
+    assert verdict.check == check
 
 
 @pytest.mark.parametrize(
@@ -34,12 +35,19 @@ def test_a_broken_server_is_found(what: str, check: str) -> None:
     ],
 )
 def test_a_changed_spec_is_found(what: str, check: str) -> None:
-    assert run.try_spec(what, seed=1).check == check
+    (verdict,) = run.try_spec(what, seed=1)
+    assert verdict.check == check
 
 
 @pytest.mark.parametrize("what", ["unknown fields are not sent", "an engine called .. is sent"])
 def test_a_broken_client_is_found(what: str) -> None:
-    assert run.try_client(what).check
+    assert [bool(verdict.check) for verdict in run.try_client(what, 1, 2)] == [True, True]
+
+
+def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["run", "server", "servr"])
+    assert run.main() == 2
+    assert capsys.readouterr().err == "there are mutants of client, server, spec, and not of servr\n"
 
 
 def unchanged(request: server.Request) -> Generator[server.Request, server.Answer, server.Answer]:
@@ -50,6 +58,17 @@ def test_a_server_that_is_the_mock_is_found_to_be_right(monkeypatch: pytest.Monk
     monkeypatch.setitem(server.MUTANTS, "the mock", unchanged)
     with server.broken("the mock") as (url, between), contextlib.redirect_stdout(io.StringIO()):
         assert suite.run(url, seed=1, examples=20).findings == []
+    assert between.changed == 0
+
+
+def rewritten(request: server.Request) -> Generator[server.Request, server.Answer, server.Answer]:
+    return (yield request.with_headers(x_other="1"))
+
+
+def test_a_mutant_that_asks_otherwise_and_is_told_the_same_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(server.MUTANTS, "the mock", rewritten)
+    with server.broken("the mock") as (url, between), contextlib.redirect_stdout(io.StringIO()):
+        assert suite.run(url, seed=1, examples=5).findings == []
     assert between.changed == 0
 
 
