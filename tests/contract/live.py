@@ -27,7 +27,8 @@ import httpx
 from huaweicloud_retry import AkSkAuth, ConfigurationError, IAMError, PasswordAuth, Resend
 from huaweicloud_retry.contract import Contract, Match, Operation, WrongMethod
 from huaweicloud_retry.credentials import find_credentials
-from huaweicloud_retry.endpoints import check_url
+from huaweicloud_retry.endpoints import check_url, iam_url
+from huaweicloud_retry.errors import masked
 from huaweicloud_retry.parsing import UnreadableError, read_json
 from huaweicloud_retry_client import Response
 from huaweicloud_retry_client.errors import one_line
@@ -55,11 +56,12 @@ class UsageError(Exception):
 
 
 class Stop(Exception):  # noqa: N818 - a decision, not a fault
-    """The run ends here; the text says why. `code` is the exit code."""
+    """The run ends here; the text says why. `code` is the exit code, `sent` whether the request was."""
 
-    def __init__(self, why: str, code: int = 1) -> None:
+    def __init__(self, why: str, code: int = 1, *, sent: bool = True) -> None:
         super().__init__(why)
         self.code = code
+        self.sent = sent
 
 
 class UnauthorizedError(Exception):
@@ -136,7 +138,7 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     ids = {
         name: value
         for operation in operations
-        for name in (*_path_names(operation), *_Body(contract, operation).fields)
+        for name in (*_path_names(operation), *_Body(contract, operation).fields, *_Body(contract, operation).headers)
         if (value := environ.get(name.upper())) and name.endswith("_id")
     }
     for name, value in ids.items():
@@ -168,9 +170,9 @@ class _Body:
         self.required: set[str] = set(schema.get("required", ()))
         self.examples: list[dict[str, str]] = [self._follow(example)["value"] for example in media["examples"].values()]
         parameters = [self._follow(each) for each in (*item.get("parameters", ()), *described.get("parameters", ()))]
-        self.header_defaults = {
-            each["name"]: each["x-server-default"] for each in parameters if "x-server-default" in each
-        }
+        named = [each["name"] for each in parameters if each["in"] == "header"]
+        self.headers: dict[str, str] = {name.removeprefix("X-").replace("-", "_").lower(): name for name in named}
+        """Of its parameters, by the names that the environment has for them, in small letters."""
 
     def _follow(self, node: Any) -> Any:
         while "$ref" in node:
@@ -275,8 +277,9 @@ def _acting(contract: Contract, operation: Operation, settings: Settings, client
         filled = {name: settings.ids.get(name) if name.endswith("_id") else value for name, value in example.items()}
         if None in filled.values():
             continue
-        for more in [{}, *({name: value} for name, value in body.header_defaults.items())]:
-            title = "".join(f", {name}: {value}, which is the default" for name, value in more.items())
+        given = [{header: settings.ids[name]} for name, header in body.headers.items() if name in settings.ids]
+        for more in [{}, *given]:
+            title = "".join(f", {name}: {value}" for name, value in more.items())
             headers = {"Content-Type": body.media_type, **more}
             request = client.build_request(operation.method, url, headers=headers, content=json.dumps(filled))
             cases.append(Case(operation, f"a retry{title}", request, (200, 400, 404), acts=True))
@@ -290,9 +293,11 @@ def _url(operation: Operation, settings: Settings) -> str:
     return settings.url + operation.path.format(**settings.ids)
 
 
-def describe(cases: list[Case], settings: Settings, credentials: str) -> Iterator[str]:
-    """Put the plan into words."""
+def describe(cases: list[Case], settings: Settings, credentials: str, iam: str) -> Iterator[str]:
+    """Put the plan into words. `iam`: where a token comes from, if not from the environment."""
     yield f"To {settings.url}, as {settings.tag}, with {credentials}:"
+    if iam:
+        yield f"  POST {iam}/v3/auth/tokens, with user and password: a token, before the first"
     target = ""
     for number, case in enumerate(cases, 1):
         to = f"{case.operation.id}: {case.operation.method} {case.request.url.path}"
@@ -305,7 +310,8 @@ def describe(cases: list[Case], settings: Settings, credentials: str) -> Iterato
         yield f"  {number:3}. {acts}{case.title}{body}  -> {_or(case.expected)}"
     acting = sum(case.acts for case in cases)
     refused = f"{len(cases) - acting} of them must be refused" if acting else "all of them must be refused"
-    yield f"{len(cases)} requests, one after the other, 5 a second at most: {refused}."
+    requests = f"{len(cases)} requests{' and one to IAM' if iam else ''}"
+    yield f"{requests}, one after the other, 5 a second at most: {refused}."
     if acting:
         yield f"{acting} REALLY RETRY, each sent once: work may run again, and run twice."
     yield "A 429 is waited for and the same sent again: the gateway refused it. The run stops at a 401 to a request with"
@@ -316,12 +322,23 @@ def _or(statuses: tuple[int, ...]) -> str:
     return " or ".join(map(str, statuses))
 
 
-def whose(auth: httpx.Auth, url: str, environ: Mapping[str, str]) -> str:
-    """Name credentials without what is secret about them."""
+def whose(auth: httpx.Auth, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Name credentials without what is secret about them.
+
+    Raises:
+        UsageError: they are for another project than the requests.
+    """
     if isinstance(auth, AkSkAuth):
-        signed = next(auth.auth_flow(httpx.Request("GET", url)))  # sent nowhere: the one place where the key shows
-        found = re.search("Access=([^,]{1,4})", signed.headers["Authorization"])
-        return f"the access key {found[1] if found else ''}…"
+        # Sent nowhere: the one place where key and project show.
+        signed = next(auth.auth_flow(httpx.Request("GET", settings.url))).headers
+        project = signed.get("X-Project-Id")
+        if project not in {None, settings.ids.get("project_id")}:
+            raise UsageError(
+                f"PROJECT_ID: the credentials are for project {project}, and would send that; use one of both"
+            )
+        found = re.search("Access=([^,]{1,4})", signed["Authorization"])
+        sends = f", which sends X-Project-Id: {project}" if project else ""
+        return f"the access key {found[1] if found else ''}…{sends}"
     if isinstance(auth, PasswordAuth):
         name = environ.get("HW_USER_NAME") or environ.get("OS_USERNAME", "")
         return f"the password of user {one_line(name, 100)}, for which IAM gives a token"
@@ -332,15 +349,15 @@ def whose(auth: httpx.Auth, url: str, environ: Mapping[str, str]) -> str:
 
 
 class Pace:
-    """Lets requests go `GAP` seconds apart."""
+    """Lets requests go `GAP` seconds apart: hook of the client, so that those to IAM wait too."""
 
     def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._clock = clock
         self._sleep = sleep
         self._next = -math.inf
 
-    def wait(self) -> None:
-        """Return when the next may go."""
+    def wait(self, _request: httpx.Request) -> None:
+        """Return when it may go."""
         now = self._clock()
         if now < self._next:
             self._sleep(self._next - now)
@@ -348,17 +365,20 @@ class Pace:
 
 
 def send_all(
-    cases: list[Case], client: httpx.Client, auth: httpx.Auth, pace: Pace, sleep: Callable[[float], None]
+    cases: list[Case], client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]
 ) -> tuple[list[Result], int]:
     """Send one request after the other, and say what comes; returns all of it, and the exit code if it was stopped."""
     results: list[Result] = []
     for number, case in enumerate(cases, 1):
+        if case.acts and any(result.problems for result in results):
+            print("STOPPED: an answer breaks the contract, so nothing is retried.")
+            return results, 1
         try:
-            for result in send(case, client, auth, pace, sleep):
+            for result in send(case, client, auth, sleep):
                 results.append(result)
                 print(f"{number:5}. {'BREAKS THE CONTRACT: ' if result.problems else ''}{result.said}", flush=True)
         except Stop as stop:
-            print(f"STOPPED: {stop}.\n    {curl(case)}")
+            print(f"STOPPED: {stop}." + (f"\n    {curl(case)}" if stop.sent else ""))
             return results, stop.code
         except KeyboardInterrupt:  # while it waited
             print("STOPPED: interrupted.")
@@ -366,9 +386,7 @@ def send_all(
     return results, 0
 
 
-def send(
-    case: Case, client: httpx.Client, auth: httpx.Auth, pace: Pace, sleep: Callable[[float], None]
-) -> Iterator[Result]:
+def send(case: Case, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]) -> Iterator[Result]:
     """Send a request, again after a 429.
 
     Raises:
@@ -376,7 +394,6 @@ def send(
     """
     attempt = 1
     while True:
-        pace.wait()
         result = _judged(case, _answer(case, client, None if case.anonymous else auth))
         yield result
         response = result.response
@@ -411,9 +428,11 @@ def _answer(case: Case, client: httpx.Client, auth: httpx.Auth | None) -> httpx.
     except UnauthorizedError as error:
         return error.answer
     except IAMError as error:
-        raise Stop(one_line(str(error))) from None
+        raise Stop(one_line(str(error)), sent=False) from None
     except httpx.RequestError as error:
-        raise Stop(f"no answer, {type(error).__name__}: {one_line(str(error))}{may_have_started}") from None
+        sent = error.request.url == case.request.url  # or it is IAM that did not answer
+        what = f"no answer{'' if sent else ' of IAM'}, {type(error).__name__}: {one_line(str(error))}"
+        raise Stop(what + (may_have_started if sent else ""), sent=sent) from None
     except KeyboardInterrupt:
         raise Stop(f"interrupted{may_have_started}", _INTERRUPTED) from None
 
@@ -439,11 +458,12 @@ def _judged(case: Case, answer: httpx.Response) -> Result:
 
 def _without_secrets(answer: httpx.Response) -> tuple[int, httpx.Headers, bytes]:
     """Take out of an answer what it quotes of its request, before any text made of it is cut."""
+    sent = [answer.request.headers.get(name, "") for name in _SECRETS]
+    parts = re.findall("(?:Access|Signature)=([^,]+)", answer.request.headers.get("Authorization", ""))
     headers, content = answer.headers.copy(), answer.content
-    for name in _SECRETS:
-        if secret := answer.request.headers.get(name):
-            content = content.replace(secret.encode(), b"***")
-            headers.update({key: value.replace(secret, "***") for key, value in headers.items()})
+    for secret in filter(None, [*sent, *parts]):
+        content = masked(content, secret)
+        headers.update({name: masked(value.encode(), secret).decode() for name, value in headers.items()})
     return answer.status_code, headers, content
 
 
@@ -493,19 +513,23 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     contract = Contract.load()
     headers = {"Accept": "application/json", "User-Agent": f"huaweicloud-retry/{contract.version} contract"}
-    with httpx.Client(timeout=_TIMEOUT, headers=headers, event_hooks={"response": [stop_at_401]}) as client:
+    pace = Pace(clock, sleep)
+    hooks: dict[str, list[Callable[..., None]]] = {"request": [pace.wait], "response": [stop_at_401]}
+    with httpx.Client(timeout=_TIMEOUT, headers=headers, event_hooks=hooks) as client:
         try:
             settings = read_settings(contract, environ)
             auth = find_credentials(None, environ, Path.home())
             cases = make_plan(contract, settings, client)
+            credentials = whose(auth, settings, environ)
+            iam = iam_url(None, environ) if isinstance(auth, PasswordAuth) else ""
         except (UsageError, ConfigurationError) as error:
             print(f"make contract: {error}; nothing was sent", file=sys.stderr)
             return 2
-        print(*describe(cases, settings, whose(auth, settings.url, environ)), sep="\n")
+        print(*describe(cases, settings, credentials, iam), sep="\n")
         if not settings.confirmed:
             print("Nothing was sent. To send these, add CONFIRM=yes")
             return 2
-        results, code = send_all(cases, client, auth, Pace(clock, sleep), sleep)
+        results, code = send_all(cases, client, auth, sleep)
     print(*report(cases, results), sep="\n")
     return code or int(any(result.problems for result in results))
 

@@ -3,8 +3,10 @@
 What must not wait runs in this process, with a clock that only `sleep` moves; the rest as `make` runs it.
 """
 
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -58,6 +61,7 @@ CSE = {"TAG": "CSE", "PROJECT_ID": PROJECT, "ENGINE_ID": ENGINE}
 WORKSPACE = {"TAG": "Workspace", "PROJECT_ID": PROJECT, "RECORD_ID": RECORD, "TASK_ID": TASK}
 CONFIRM = {"CONFIRM": "yes"}
 WRITES = {"CONFIRM": "yes", "ALLOW_WRITES": "yes"}
+ENTERPRISE = {"ENTERPRISE_PROJECT_ID": "ep-1"}
 # No misbehaviour, but what it meets the next fault does not. A GET meets none, being of no operation.
 BEFORE_THE_RETRIES = [{"delay": 0, "times": 4}]
 
@@ -198,7 +202,8 @@ def test_a_run_without_writes_is_refused_whatever_it_sends(
 @pytest.mark.parametrize(
     ("settings", "path", "bodies"),
     [
-        pytest.param(CSE, CSE_PATH, [{"action": "Retry"}] * 2, id="CSE"),
+        pytest.param(CSE, CSE_PATH, [{"action": "Retry"}], id="CSE"),
+        pytest.param(CSE | ENTERPRISE, CSE_PATH, [{"action": "Retry"}] * 2, id="CSE in an enterprise project"),
         pytest.param(WORKSPACE, WORKSPACE_PATH, [{"record_id": RECORD}, {"task_id": TASK}], id="Workspace"),
     ],
 )
@@ -214,10 +219,23 @@ def test_a_run_with_writes_retries_as_often_as_it_says(
     assert ran.stdout.count("ACTS: ") == len(bodies)
 
 
-def test_of_two_retries_of_an_engine_one_names_the_default_enterprise_project(service: Service, run: Run) -> None:
-    assert run(CSE, TOKEN, WRITES).code == 0
-    sent = [entry["headers"].get("x-enterprise-project-id") for entry in service.journal() if entry["acted"]]
-    assert sent == [None, "0"]
+@pytest.mark.parametrize(("given", "sent"), [({}, [None]), (ENTERPRISE, [None, "ep-1"])], ids=["none", "one"])
+def test_only_an_enterprise_project_that_was_given_is_named(
+    service: Service, run: Run, given: dict[str, str], sent: list[str | None]
+) -> None:
+    assert run(CSE, TOKEN, WRITES, given).code == 0
+    assert [entry["headers"].get("x-enterprise-project-id") for entry in service.journal() if entry["acted"]] == sent
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, {"reply": "garbage"}, {"status": 418}], ids=json.dumps)
+def test_nothing_is_retried_after_an_answer_that_breaks_the_contract(
+    service: Service, run: Run, fault: dict[str, Any]
+) -> None:
+    service.misbehave({**fault, "times": 1})
+    ran = run(CSE, TOKEN, WRITES)
+    assert ran.code == 1
+    assert "STOPPED: an answer breaks the contract, so nothing is retried.\n" in ran.said
+    assert not any(entry["acted"] or entry["body"] == {"action": "Retry"} for entry in service.journal())
 
 
 @pytest.mark.parametrize("writes", [{}, {"ALLOW_WRITES": "yes"}])
@@ -236,15 +254,13 @@ def test_nothing_is_sent_before_it_is_confirmed(
     [
         (TOKEN, "with a token:"),
         (KEYS, "with the access key LIVE…:"),
-        (PASSWORD, "with the password of user live-user, for which IAM gives a token:"),
     ],
-    ids=["token", "keys", "password"],
+    ids=["token", "keys"],
 )
 def test_the_plan_tells_target_credentials_and_each_request(
     service: Service, run: Run, credentials: dict[str, str], shown: str
 ) -> None:
-    said = run(CSE, credentials, {"ALLOW_WRITES": "yes"}).said.splitlines()
-    default = "X-Enterprise-Project-ID: 0, which is the default"
+    said = run(CSE, credentials, {"ALLOW_WRITES": "yes"}, ENTERPRISE).said.splitlines()
     assert said[0] == f"To {service.url}, as CSE, {shown}"
     assert said[1:10] == [
         f"  RetryEngine: PUT {CSE_PATH}",
@@ -254,15 +270,34 @@ def test_the_plan_tells_target_credentials_and_each_request(
         f"    4. the media type that the official SDK sends, application/json: {OBJECT}  -> 400",
         "    5. GET  -> 404 or 405",
         f"    6. ACTS: a retry, application/json;charset=UTF-8: {RETRY}  -> 200 or 400 or 404",
-        f"    7. ACTS: a retry, {default}, application/json;charset=UTF-8: {RETRY}  -> 200 or 400 or 404",
+        f"    7. ACTS: a retry, X-Enterprise-Project-ID: ep-1, application/json;charset=UTF-8: {RETRY}  -> 200 or 400 or 404",
         f"    8. no credentials, application/json;charset=UTF-8: {OBJECT}  -> 401",
     ]
     assert said[10].startswith("8 requests, one after the other, 5 a second at most: 6 of them must be refused.")
 
 
+def test_the_plan_tells_of_the_request_to_iam(service: Service, run: Run) -> None:
+    said = run(CSE, PASSWORD, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}).said.splitlines()
+    assert said[0].endswith(" with the password of user live-user, for which IAM gives a token:")
+    assert said[1] == f"  POST {service.url}/v3/auth/tokens, with user and password: a token, before the first"
+    assert said[9].startswith("6 requests and one to IAM, one after the other")
+
+
+def test_the_plan_tells_the_project_that_credentials_send(service: Service, run: Run) -> None:
+    of_keys = KEYS | {"HUAWEICLOUD_SDK_PROJECT_ID": PROJECT}
+    said = run(CSE, of_keys, CONFIRM).said.splitlines()
+    assert said[0].endswith(f"with the access key LIVE…, which sends X-Project-Id: {PROJECT}:")
+    assert {entry["headers"].get("x-project-id") for entry in service.journal()[:-1]} == {PROJECT}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (
+            {"HW_AUTH_TOKEN": "", "HUAWEICLOUD_SDK_PROJECT_ID": "p-2"} | KEYS,
+            "PROJECT_ID: the credentials are for project p-2",
+        ),
+        ({"ENTERPRISE_PROJECT_ID": "a b"}, "ENTERPRISE_PROJECT_ID: an ID has"),
         ({"URL": ""}, "URL: the endpoint must be an http(s) URL"),
         ({"URL": "http://cse.example.com"}, "URL: plain http is for this machine only; use https"),
         ({"URL": "https://cse.example.com/v2"}, "URL: scheme and host only"),
@@ -325,7 +360,18 @@ def test_a_password_that_iam_refuses_ends_it(service: Service, run: Run) -> None
     ran = run(CSE, wrong, CONFIRM)
     assert ran.code == 1
     assert "STOPPED: IAM refused to give a token" in ran.said
+    assert "curl" not in ran.said
     assert [entry["path"] for entry in service.journal()] == ["/v3/auth/tokens"]
+
+
+def test_iam_that_does_not_answer_ends_it_before_anything_is_sent(service: Service, run: Run) -> None:
+    with answering(lambda _: (200, b"")) as url:
+        pass
+    ran = run(CSE, PASSWORD, WRITES, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": url})
+    assert ran.code == 1
+    assert "STOPPED: no answer of IAM, ConnectError" in ran.said
+    assert "curl" not in ran.said
+    assert service.journal() == []
 
 
 def test_after_a_429_it_waits_as_long_as_asked_and_sends_the_same_again(service: Service, run: Run) -> None:
@@ -340,7 +386,7 @@ def test_after_a_429_it_waits_as_long_as_asked_and_sends_the_same_again(service:
 
 def test_a_retry_that_was_refused_with_429_is_accepted_once(service: Service, run: Run) -> None:
     service.misbehave(*BEFORE_THE_RETRIES, {"status": 429, "times": 2})
-    assert run(CSE, TOKEN, WRITES).code == 0
+    assert run(CSE, TOKEN, WRITES, ENTERPRISE).code == 0
     retries = [entry["acted"] for entry in service.journal() if entry["body"] == {"action": "Retry"}]
     assert retries == [False, False, True, True]
 
@@ -370,7 +416,7 @@ def test_without_an_answer_it_stops(service: Service, run: Run, fault: dict[str,
 )
 def test_no_retry_follows_one_whose_outcome_is_unknown(service: Service, run: Run, fault: dict[str, Any]) -> None:
     service.misbehave(*BEFORE_THE_RETRIES, fault)
-    ran = run(CSE, TOKEN, WRITES)
+    ran = run(CSE, TOKEN, WRITES, ENTERPRISE)
     assert ran.code == 1
     assert "a retry MAY HAVE STARTED" in ran.said or "the outcome of a retry is unknown" in ran.said
     assert [entry["body"] for entry in service.journal()][5:] == [{"action": "Retry"}]
@@ -433,22 +479,46 @@ def test_a_service_that_accepts_anything_is_asked_once(run: Run) -> None:
     assert asked == ["PUT"]
 
 
-@pytest.mark.parametrize(
-    "credentials",
-    [{"HW_AUTH_TOKEN": "nobody-may-see" * 100}, KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "nobody-may-see"}],
-    ids=["token", "keys"],
-)
-def test_a_service_that_quotes_what_it_is_sent_shows_no_secret(run: Run, credentials: dict[str, str]) -> None:
-    def quote(request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
-        sent = [request.headers.get(name, "") for name in ("X-Auth-Token", "X-Security-Token", "Authorization")]
-        return 400, json.dumps({"error_code": " ".join(sent), "error_msg": " ".join(sent), "request_id": sent}).encode()
+def by_unicode(text: str) -> str:
+    return "".join(f"\\u{ord(char):04x}" for char in text)
 
-    with answering(quote) as url:
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "JSON": lambda text: text.replace("/", r"\/").replace("=", r"\u003d").replace("+", r"\u002B"),
+    "all by number": by_unicode,
+    "URL": lambda text: quote(text, safe=""),
+    "HTML": lambda text: html.escape(text).replace("/", "&#x2F;").replace("=", "&#61;"),
+}
+SECRET = "nobody/may+see=" * 20
+TEMPORARY = {"HUAWEICLOUD_SDK_AK": "LIVE/ACCESS+KEY=", "HUAWEICLOUD_SDK_SECURITY_TOKEN": SECRET}
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=list(ESCAPES))
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "no JSON"])
+@pytest.mark.parametrize("credentials", [{"HW_AUTH_TOKEN": SECRET}, KEYS | TEMPORARY], ids=["token", "keys"])
+def test_a_service_that_quotes_what_it_is_sent_shows_no_secret(
+    run: Run, credentials: dict[str, str], escape: Callable[[str], str], as_json: bool
+) -> None:
+    seen: set[str] = set()
+
+    def quoting(request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        sent = [request.headers.get(name, "") for name in ("X-Auth-Token", "X-Security-Token", "Authorization")]
+        sent += re.findall("(?:Access|Signature)=([^,]+)", sent[-1])
+        seen.update(filter(None, sent))
+        text = " ".join(f"({escape(secret)})" for secret in reversed(sent))
+        body = f'{{"error_code": "code", "error_msg": "{text}", "request_id": ["{text}"]}}'
+        return 400, (body if as_json else f"<p>{text}</p>").encode()
+
+    with answering(quoting) as url:
         ran = run(CSE, credentials, CONFIRM, {"URL": url})
     assert ran.code == 1
     assert "BREAKS THE CONTRACT: RetryEngine, an object as action" in ran.said
-    assert "nobody-may-see" not in ran.said
-    assert "Signature=" not in ran.said
+    assert "***" in ran.said
+    assert seen
+    for secret in seen:
+        assert escape(secret)[:20] not in ran.said
+        assert secret[:20] not in ran.said
 
 
 @pytest.mark.parametrize(
@@ -491,10 +561,18 @@ def test_ctrl_c_ends_it_with_a_report(tmp_path: Path, at: str, told: str) -> Non
         if request.body.decode() == at:
             asked.set()
             go_on.wait()
-        return 400, b'{"error_code": "code", "error_msg": "refused"}'
+        return (404 if request.command == "GET" else 400), b'{"error_code": "code", "error_msg": "refused"}'
 
     with answering(hang) as url:
-        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "URL": url, **CSE, **TOKEN, **WRITES}
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "URL": url,
+            **CSE,
+            **TOKEN,
+            **WRITES,
+            **ENTERPRISE,
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.live"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True
         )
@@ -517,7 +595,7 @@ def test_no_second_sees_more_than_five_requests() -> None:
     time, gone = Time(), list[float]()
     pace = live.Pace(time.clock, time.sleep)
     for work in [0.0, 0.01, 0.15, 0.0, 3.0, 0.0, 0.19, 0.0, 0.0, 0.0, 0.0, 0.0]:
-        pace.wait()
+        pace.wait(httpx.Request("GET", "https://cse.example.com"))
         gone.append(time.now)
         time.now += work
     assert all(later - earlier >= 0.999 for earlier, later in zip(gone, gone[5:], strict=False))
@@ -529,6 +607,13 @@ def test_every_request_is_paced(service: Service, run: Run) -> None:
     time = Time()
     run(CSE, TOKEN, CONFIRM, time=time)
     assert sum(time.slept) == pytest.approx(0.2 * (len(service.journal()) - 1))
+
+
+def test_the_request_to_iam_is_paced_too(service: Service, run: Run) -> None:
+    time = Time()
+    run(CSE, PASSWORD, CONFIRM, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}, time=time)
+    assert len(service.journal()) == 7
+    assert sum(time.slept) == pytest.approx(0.2 * 6)
 
 
 def request(body: str | bytes, method: str = "PUT", path: str = CSE_PATH, **headers: str) -> httpx.Request:

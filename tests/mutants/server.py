@@ -258,9 +258,12 @@ requests("a token with more at its end will do", _token_begins)
 signature("any signature will do", lambda _, _parts: True)
 signature("an outdated signature will do", lambda r, _: _seconds_old(r) > 900)
 signature("a signature of the future will do", lambda r, _: _seconds_old(r) < -900)
-signature("the body is not signed", lambda r, parts: _fits(r, parts, body=r.body.rstrip()))
-signature("the path is not signed", lambda r, parts: _fits(r, parts, path="/v2/other"))
-signature("the method is not signed", lambda r, parts: any(_fits(r, parts, method=m) for m in ("PATCH", "POST", "PUT")))
+signature("blanks at the end of the body are not signed", lambda r, parts: _fits(r, parts, body=r.body.rstrip()))
+signature("a signature of another path will do", lambda r, parts: _fits(r, parts, path="/v2/other"))
+signature(
+    "a signature of another method will do",
+    lambda r, parts: any(_fits(r, parts, method=m) for m in ("PATCH", "POST", "PUT")),
+)
 signature("Host need not be signed", lambda _, parts: "host" not in parts["SignedHeaders"])
 signature("X-Sdk-Date need not be signed", lambda _, parts: "x-sdk-date" not in parts["SignedHeaders"])
 signature("an unknown access key will do", _any_key)

@@ -16,7 +16,7 @@ from tests.mutants import run, server
     [
         ("200 with jobId out of int32", "agrees_with_contract"),
         ("405 without Allow", "unsupported_method"),
-        ("the body is not signed", "CredentialsAndFormAreChecked"),
+        ("blanks at the end of the body are not signed", "CredentialsAndFormAreChecked"),
         ("404 for an unknown project", "EveryStatusIsReached"),
         ("a missing action means Retry", "negative_data_rejection"),
     ],
