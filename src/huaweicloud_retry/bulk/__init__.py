@@ -1,0 +1,18 @@
+"""Many retries at once, without losing or repeating one.
+
+    items = [Item(operation="RetryEngine", project_id="…", engine_id=engine_id) for engine_id in engine_ids]
+    async for outcome in Bulk(items, journal=Path("engines.journal"), region="cn-north-4"):
+        print(outcome.verdict, outcome.item.name, outcome.message)
+
+Item            one retry to be sent
+Bulk            sends many: so many at a time, so many a second, and what must not be sent again is not
+Outcome         what came of one: accepted, refused or unknown
+Counts          how many there are of each
+JournalError    the journal will not do
+"""
+
+from .items import Item, Outcome, Verdict
+from .journal import Counts, JournalError, Plan
+from .runner import Bulk
+
+__all__ = ["Bulk", "Counts", "Item", "JournalError", "Outcome", "Plan", "Verdict"]

@@ -1,0 +1,181 @@
+"""One retry to be sent, and what came of it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, Self, TypeAlias, cast
+
+from huaweicloud_retry_client import APIError, APIStatusError, Client, Response
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.client import path_segment
+from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
+from huaweicloud_retry_client.types import UNSET
+
+Verdict: TypeAlias = Literal["accepted", "refused", "unknown"]
+"""Whether it went through. `refused`: surely not, also if nothing could be sent."""
+
+# By operation: its service, and the fields that it has beside those of every item.
+SERVICES: Final = {"RetryEngine": "cse", "RetryScriptExecution": "workspace"}
+_FIELDS: Final = {
+    "RetryEngine": {"engine_id", "enterprise_project_id"},
+    "RetryScriptExecution": {"record_id", "task_id"},
+}
+_ALL: Final = {"operation", "project_id", "region"}
+_NAMES: Final = (*sorted(_ALL), "engine_id", "record_id", "task_id", "enterprise_project_id")
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_WHOLE: Final = re.compile("[^\ud800-\udfff]*")
+_TEXT: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One retry: of the failed job of an engine, or of a script execution by record or task.
+
+    Attributes:
+        operation: `RetryEngine` or `RetryScriptExecution`.
+        project_id: Project ID.
+        engine_id: Of RetryEngine.
+        record_id: Of RetryScriptExecution: one run on one desktop.
+        task_id: Of RetryScriptExecution: a task; one of the two is needed.
+        enterprise_project_id: Of RetryEngine, sent as X-Enterprise-Project-ID.
+        region: Such as cn-north-4; None: that of the environment.
+
+    Raises:
+        ValueError: a field is missing, of the other operation, or cannot be sent.
+    """
+
+    operation: str
+    project_id: str
+    engine_id: str | None = None
+    record_id: str | None = None
+    task_id: str | None = None
+    enterprise_project_id: str | None = None
+    region: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.operation not in SERVICES:
+            raise ValueError(f"operation is {self.operation!r}; it must be {' or '.join(SERVICES)}")
+        given = self.fields()
+        for name, value in cast("dict[str, object]", given).items():
+            if not isinstance(value, str) or not value:  # what JSON gives may be anything
+                raise ValueError(f"{name} must be text, and not empty")
+            if not _WHOLE.fullmatch(value):
+                raise ValueError(f"{name} has half a surrogate pair (\\ud800 to \\udfff), which is no text")
+        own = _FIELDS[self.operation]
+        if foreign := sorted(given.keys() - own - _ALL):
+            raise ValueError(f"{self.operation} has no {' and no '.join(foreign)}")
+        if self.operation == "RetryEngine" and self.engine_id is None:
+            raise ValueError("RetryEngine needs engine_id")
+        if self.operation == "RetryScriptExecution" and self.record_id is None and self.task_id is None:
+            raise ValueError("RetryScriptExecution needs record_id or task_id")
+        path_segment("project_id", self.project_id)
+        if self.engine_id is not None:
+            path_segment("engine_id", self.engine_id)
+        if self.enterprise_project_id is not None and not _TEXT.fullmatch(self.enterprise_project_id):
+            raise ValueError("enterprise_project_id must be printable ASCII, without blanks around it")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Make one of the fields of a JSON object or a CSV line.
+
+        Raises:
+            ValueError: a field is missing, unknown, or will not do.
+        """
+        if unknown := sorted(given.keys() - set(_NAMES)):
+            raise ValueError(f"there is no field {', '.join(map(repr, unknown))}")
+        if missing := [name for name in ("operation", "project_id") if given.get(name) is None]:
+            raise ValueError(f"{' and '.join(missing)} missing")
+        return cls(**given)
+
+    def fields(self) -> dict[str, str]:
+        """Return what is given, without what is not."""
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
+
+    @property
+    def key(self) -> str:
+        """The same for the same retry: its fields as JSON, in one order."""
+        return _ENCODER.encode(self.fields())
+
+    @property
+    def service(self) -> str:
+        """`cse` or `workspace`."""
+        return SERVICES[self.operation]
+
+    @property
+    def name(self) -> str:
+        """For a person: `engine …`, `record …` or `task …`."""
+        named = (("engine", self.engine_id), ("record", self.record_id), ("task", self.task_id))
+        return ", ".join(f"{what} {id_}" for what, id_ in named if id_ is not None)
+
+    async def send(self, client: Client) -> Response[Any]:
+        """Send it once; returns the answer, whatever it is.
+
+        Raises:
+            APIConnectionError: no answer came.
+        """
+        if self.engine_id is not None:
+            return await retry_engine.asyncio_detailed(
+                self.project_id,
+                self.engine_id,
+                client=client,
+                body=EngineActionRequest(),
+                x_enterprise_project_id=self.enterprise_project_id or UNSET,
+            )
+        body = RetryScriptExecutionRequest(record_id=self.record_id or UNSET, task_id=self.task_id or UNSET)
+        return await retry_script_execution.asyncio_detailed(self.project_id, client=client, body=body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of an item.
+
+    Attributes:
+        item: The item.
+        verdict: Whether it went through.
+        message: In one line: the job or task that runs, or what went wrong.
+        status: HTTP status; None if no answer came.
+        error_code: The service's or gateway's, or None.
+        request_id: To quote to support, or None.
+        answer: The body of a 200, or None.
+        attempts: How often it was sent, or tried to be.
+        started_at: Seconds since the epoch, of the first attempt.
+        seconds: From then until it was known, waits included.
+    """
+
+    item: Item
+    verdict: Verdict
+    message: str
+    status: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    answer: dict[str, Any] | None = None
+    attempts: int = 1
+    started_at: float
+    seconds: float
+
+    @classmethod
+    def of(
+        cls, item: Item, came: Response[Any] | APIError, *, attempts: int, started_at: float, seconds: float
+    ) -> Self:
+        """Judge an answer, or the error that came in its place."""
+        error = came.error if isinstance(came, Response) else came
+        shared: dict[str, Any] = {"item": item, "attempts": attempts, "started_at": started_at, "seconds": seconds}
+        if error is None:
+            answer: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
+            what = f"job {answer['jobId']}" if item.engine_id is not None else f"task {answer['task_id']}"
+            return cls(verdict="accepted", message=what, status=200, answer=answer, **shared)
+        return cls(
+            verdict="unknown" if error.outcome_unknown else "refused",
+            message=str(error),
+            status=getattr(error, "status_code", None),
+            error_code=error.error_code if isinstance(error, APIStatusError) else None,
+            request_id=getattr(error, "request_id", None),
+            **shared,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it: what came of it, then the fields of the item."""
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "item"}
+        return {"verdict": told.pop("verdict"), **self.item.fields(), **told}

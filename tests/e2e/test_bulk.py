@@ -1,0 +1,333 @@
+"""Many retries at once, against the mock; its journal is the witness. What a kill leaves is in test_bulk_killed.py."""
+
+import asyncio
+import multiprocessing
+import resource
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry import ConfigurationError, Resend, TokenAuth
+from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
+from huaweicloud_retry.mock import running
+
+RECORDS = 60
+AT_ONCE = Resend(attempts=5, first_wait=0)
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[str]:
+    with running(seed=1) as url:
+        yield url
+
+
+@pytest.fixture
+def url(mock: str) -> str:
+    """The mock, which knows `RECORDS` records that can be retried any number of times."""
+    records = {f"r{n}": {"status": "FAILED", "retries_end": ["FAILED"]} for n in range(RECORDS)}
+    state = {"run_time": 0, "projects": {"p": {"script_tasks": {"t": {"records": records}}}}}
+    httpx.post(f"{mock}/_mock/reset", trust_env=False).raise_for_status()
+    httpx.put(f"{mock}/_mock/state", json=state, trust_env=False).raise_for_status()
+    return mock
+
+
+def faults(url: str, *given: dict[str, Any]) -> None:
+    httpx.post(f"{url}/_mock/faults", json=given, trust_env=False).raise_for_status()
+
+
+def asked(url: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
+    return [entry for entry in entries if entry["operation"]]
+
+
+def record(id_: str) -> Item:
+    return Item(operation="RetryScriptExecution", project_id="p", record_id=id_)
+
+
+def records(count: int = RECORDS) -> list[Item]:
+    return [record(f"r{n}") for n in range(count)]
+
+
+def bulk(url: str, items: Any, **settings: Any) -> Bulk:
+    return Bulk(
+        items, **{"rate": None, "endpoint": url, "credentials": TokenAuth("mock-token"), "resend": AT_ONCE, **settings}
+    )
+
+
+def done(run: Bulk, on_outcome: Callable[[Outcome], object] = lambda _: None) -> list[Outcome]:
+    async def main() -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        async for outcome in run:
+            outcomes.append(outcome)
+            on_outcome(outcome)
+        return outcomes
+
+    return asyncio.run(main())
+
+
+def verdicts(outcomes: list[Outcome]) -> Counter[str]:
+    return Counter(outcome.verdict for outcome in outcomes)
+
+
+# --- What comes of items ----------------------------------------------------------------------------------------------
+
+
+def test_each_item_is_sent_once_and_its_outcome_told(url: str) -> None:
+    run = bulk(url, [*records(), record("no such record")])
+    outcomes = done(run)
+    assert verdicts(outcomes) == {"accepted": RECORDS, "refused": 1}
+    assert len(asked(url)) == RECORDS + 1
+    assert run.counts == Counts(accepted=RECORDS, refused=1)
+    first = next(outcome for outcome in outcomes if outcome.item == record("r0"))
+    assert (first.message, first.status, first.answer, first.attempts) == ("task t", 200, {"task_id": "t"}, 1)
+    last = next(outcome for outcome in outcomes if outcome.verdict == "refused")
+    assert (last.status, last.error_code) == (404, "WKS.00211902")
+    assert last.message.startswith("404 WKS.00211902: The script execution record does not exist")
+
+
+def test_both_operations_may_be_mixed(url: str) -> None:
+    engine = Item(operation="RetryEngine", project_id="p", engine_id="e", enterprise_project_id="0")
+    outcomes = done(bulk(url, [engine, record("r0")]))
+    assert {outcome.item.name: outcome.error_code for outcome in outcomes} == {
+        "engine e": "SVCSTG.00501116",
+        "record r0": None,
+    }
+    assert asked(url)[0]["headers"]["x-enterprise-project-id"] == "0"
+
+
+def test_what_is_given_twice_is_sent_once(url: str) -> None:
+    run = bulk(url, [*records(3), *records(3), record("r1")])
+    assert len(done(run)) == 3
+    assert run.plan == Plan(items=3, duplicates=4, resumed=False)
+    assert len(asked(url)) == 3
+
+
+def test_an_answer_that_does_not_come_leaves_the_item_unknown(url: str) -> None:
+    faults(url, {"close": "after", "times": 1}, {"status": 504, "times": 1})
+    outcomes = done(bulk(url, records(5)))
+    assert verdicts(outcomes) == {"accepted": 3, "unknown": 2}
+    assert len(asked(url)) == 5
+
+
+def test_nothing_to_do_is_done_at_once(url: str) -> None:
+    assert done(bulk(url, [])) == []
+
+
+def test_what_the_items_raise_comes_out_before_anything_is_sent(url: str, tmp_path: Path) -> None:
+    def items() -> Iterator[Item]:
+        yield record("r0")
+        raise ValueError("the second line will not do")
+
+    with pytest.raises(ValueError, match="the second line"):
+        done(bulk(url, items(), journal=tmp_path / "journal"))
+    assert asked(url) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"concurrency": 0}, {"rate": 0}, {"rate": -1.0}, {"grace": -1}])
+def test_a_setting_that_will_not_do_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="concurrency must be 1 or more, rate above 0"):
+        Bulk([], **settings)
+
+
+def test_a_region_that_the_service_does_not_have_is_refused_before_anything_is_sent(url: str) -> None:
+    items = [Item(operation="RetryEngine", project_id="p", engine_id="e", region="nowhere")]
+    with pytest.raises(ConfigurationError, match="cse has no region 'nowhere'"):
+        done(Bulk(items, credentials=TokenAuth("mock-token")))
+
+
+# --- With a journal ---------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_sends_only_what_was_not_sent(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    run = bulk(url, records(), journal=file)
+    first = done(run, lambda _: run.stop())
+    again = bulk(url, records(), journal=file)
+    second = done(again)
+    assert len(first) < RECORDS
+    assert {o.item for o in first}.isdisjoint({o.item for o in second})
+    assert len(first) + len(second) == len(asked(url)) == RECORDS
+    assert again.counts == Counts(accepted=RECORDS)
+    assert again.plan == Plan(items=RECORDS, duplicates=0, resumed=True)
+
+
+def test_refused_and_unknown_are_sent_again_only_if_asked(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    faults(url, {"status": 400, "times": 1}, {"status": 502, "times": 1})
+    assert verdicts(done(bulk(url, records(5), journal=file))) == {"refused": 1, "unknown": 1, "accepted": 3}
+    assert done(bulk(url, records(5), journal=file)) == []
+    assert verdicts(done(bulk(url, records(5), journal=file, retry_refused=True))) == {"accepted": 1}
+    assert verdicts(done(bulk(url, records(5), journal=file, resend_unknown=True))) == {"accepted": 1}
+    assert len(asked(url)) == 7
+
+
+def test_who_stops_listening_leaves_a_true_journal(url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async for _ in bulk(url, records(), journal=tmp_path / "journal"):
+            break
+
+    asyncio.run(main())
+    db = sqlite3.connect(tmp_path / "journal")
+    states = dict(db.execute("SELECT fields ->> 'record_id', state FROM item"))
+    db.close()
+    acted = {entry["body"]["record_id"] for entry in asked(url) if entry["acted"]}
+    assert {id_ for id_, state in states.items() if state == "accepted"} <= acted
+    assert acted <= {id_ for id_, state in states.items() if state in {"accepted", "unknown"}}
+    assert "sending" not in states.values()
+
+
+def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(url: str, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        said, told, unwritten = pool.apply(run_on_a_full_disk, (url, tmp_path / "journal"))
+    assert "journal cannot be written: " in said
+    acted = {entry["body"]["record_id"] for entry in asked(url) if entry["acted"]}
+    assert len(acted) < RECORDS
+    assert acted == set(told) | set(unwritten)
+    # Whatever the journal has not, it has as under way: unknown to the next run, and not sent again.
+    again = bulk(url, records(), journal=tmp_path / "journal")
+    done(again)
+    assert again.counts == Counts(accepted=RECORDS - len(unwritten), unknown=len(unwritten))
+    assert max(Counter(entry["body"]["record_id"] for entry in asked(url)).values()) == 1
+
+
+def run_on_a_full_disk(url: str, file: Path) -> tuple[str, list[str], list[str]]:
+    told: list[str] = []
+    run = bulk(url, records(), journal=file, concurrency=4)
+
+    def fill(outcome: Outcome) -> None:
+        told.append(str(outcome.item.record_id))
+        if len(told) == 20:
+            size = Path(f"{file}-wal").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    try:
+        done(run, fill)
+    except JournalError as error:
+        return str(error), told, [str(outcome.item.record_id) for outcome in error.unwritten]
+    return "", told, []
+
+
+# --- How many at once, and when to stop -------------------------------------------------------------------------------
+
+
+def test_never_more_at_once_than_asked_for(url: str) -> None:
+    faults(url, {"delay": 0.02})
+    run = bulk(url, records(), concurrency=5)
+    seen: list[int] = []
+    done(run, lambda _: seen.append(len(run._flying)))  # what is out at this moment, nobody else knows
+    assert max(seen) == 5
+
+
+def test_a_429_slows_all_down_and_loses_nothing(url: str) -> None:
+    faults(url, {"status": 429, "retry_after": 0, "times": 3})
+    told: list[tuple[str, int]] = []
+    run = bulk(url, records(), rate=1000.0)
+    run.on_attempt = lambda item, attempt, why, _: told.append((why[:3], attempt))
+    rates: list[float] = []
+    outcomes = done(run, lambda _: rates.append(run.rate))
+    assert verdicts(outcomes) == {"accepted": RECORDS}
+    assert [why for why, _ in told] == ["429"] * 3
+    assert min(rates) < 600
+    assert sum(outcome.attempts for outcome in outcomes) == RECORDS + 3
+
+
+def test_a_429_that_does_not_end_is_a_refusal(url: str) -> None:
+    faults(url, {"status": 429, "retry_after": 0})
+    (outcome,) = done(bulk(url, records(1), resend=Resend(attempts=2, first_wait=0)))
+    assert (outcome.verdict, outcome.status, outcome.attempts) == ("refused", 429, 2)
+
+
+def test_wrong_credentials_are_sent_once(url: str, tmp_path: Path) -> None:
+    run = bulk(url, records(), credentials=TokenAuth("no-such-token"), journal=tmp_path / "journal")
+    (outcome,) = done(run)
+    assert outcome.status == 401
+    assert len(asked(url)) == 1
+    assert run.halted is not None
+    assert run.halted.startswith("the credentials do not let in: 401 APIGW.0301")
+    assert run.counts == Counts(planned=RECORDS - 1, refused=1)
+
+
+def test_when_nothing_can_be_reached_it_halts(url: str) -> None:
+    run = bulk("http://127.0.0.1:9", records())
+    (outcome,) = done(run)
+    assert (outcome.verdict, outcome.attempts) == ("refused", 3)
+    assert "nothing was sent" in outcome.message
+    assert run.halted is not None
+    assert "3 in a row without an answer" in run.halted
+    assert run.counts == Counts(planned=RECORDS - 1, refused=1)
+
+
+def test_when_the_service_is_gone_it_halts_before_all_are_unknown(url: str) -> None:
+    faults(url, {"delay": 0, "times": 10}, {"status": 504})
+    run = bulk(url, records(), concurrency=2)
+    outcomes = done(run)
+    assert run.halted is not None
+    assert "20 in a row without an answer" in run.halted
+    assert verdicts(outcomes)["accepted"] == 10
+    assert 20 <= verdicts(outcomes)["unknown"] <= 23
+
+
+def test_a_stop_lets_those_under_way_end(url: str) -> None:
+    faults(url, {"delay": 0.05})
+    run = bulk(url, records(), concurrency=8)
+    outcomes = done(run, lambda _: run.stop())
+    assert verdicts(outcomes) == {"accepted": len(outcomes)}
+    assert len(asked(url)) == len(outcomes) < RECORDS
+    assert run.counts == Counts(planned=RECORDS - len(outcomes), accepted=len(outcomes))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_under_way_when_the_time_is_up_is_unknown(url: str, at_once: bool) -> None:
+    faults(url, {"delay": 0, "times": 1}, {"delay": 3000})
+    run = bulk(url, records(), concurrency=4, grace=60.0 if at_once else 0.1)
+
+    async def main() -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        async with asyncio.TaskGroup() as tasks:
+
+            async def stop() -> None:
+                while len(run._flying) < 4:  # noqa: ASYNC110 - nobody else tells when they are out
+                    await asyncio.sleep(0)
+                (run.abort if at_once else run.stop)()
+
+            tasks.create_task(stop())
+            outcomes.extend([outcome async for outcome in run])
+        return outcomes
+
+    outcomes = asyncio.run(main())
+    assert verdicts(outcomes) == {"accepted": 1, "unknown": 4}
+    assert {outcome.message for outcome in outcomes} == {
+        "task t",
+        "cut off while under way; the service may have acted",
+    }
+    assert run.counts == Counts(planned=RECORDS - 5, accepted=1, unknown=4)
+
+
+def test_who_waits_for_a_429_to_pass_when_it_stops_is_sent_by_the_next_run(url: str, tmp_path: Path) -> None:
+    faults(url, {"delay": 0, "times": 1}, {"status": 429, "retry_after": 3000})
+    run = bulk(url, records(3), journal=tmp_path / "journal")
+    run.on_attempt = lambda *_: run.stop()
+    assert verdicts(done(run)) == {"accepted": 1}
+    httpx.delete(f"{url}/_mock/faults", trust_env=False)
+    assert verdicts(done(bulk(url, records(3), journal=tmp_path / "journal"))) == {"accepted": 2}
+
+
+def test_who_listens_slowly_holds_it_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huaweicloud_retry.bulk.runner._TOLD", 3)
+
+    async def main() -> int:
+        iterator = aiter(bulk(url, records(), concurrency=4))
+        await anext(iterator)
+        for _ in range(3000):  # turns of the loop, in which all could be sent
+            await asyncio.sleep(0)
+        sent = len(asked(url))
+        assert len([outcome async for outcome in iterator]) == RECORDS - 1
+        return sent
+
+    assert asyncio.run(main()) < RECORDS
