@@ -1,0 +1,290 @@
+"""The page of `hwc-retry report --html` as a reader meets it: in a real Chromium, without a window.
+
+The browser is the machine's own; where there is none, these tests are skipped and say so.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from huaweicloud_retry.bulk import Item, Outcome, Verdict
+from huaweicloud_retry.bulk.journal import Journal
+from huaweicloud_retry.bulk.report import LISTED
+from huaweicloud_retry.cli import main
+
+found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if found is None:
+    pytest.skip("no Chromium: apt-get install chromium", allow_module_level=True)
+CHROMIUM: str = found
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+]
+if hasattr(os, "geteuid") and os.geteuid() == 0:
+    ARGUMENTS.append("--no-sandbox")  # Chromium does not start as root with one
+
+NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
+HOSTILE = (
+    "<script>document.title = 'gone'</script><img src=http://outside.invalid/x onerror=\"document.title='gone'\">"
+    "</td></table></svg><style>*{display:none}</style><a href=javascript:alert(1)>x</a>"
+)
+
+
+def engine(number: int) -> Item:
+    return Item(operation="RetryEngine", project_id="p", engine_id=f"engine-{number:04}", region="cn-north-4")
+
+
+def record(number: int) -> Item:
+    return Item(operation="RetryScriptExecution", project_id="p", record_id=f"record-{number:04}")
+
+
+def outcome(item: Item, verdict: Verdict, at: float, message: str = "job 1", **others: Any) -> Outcome:
+    return Outcome(item=item, verdict=verdict, message=message, started_at=NOON + at, **{"seconds": 0.2, **others})
+
+
+def two_runs() -> Iterator[Outcome]:
+    """9,000 outcomes of a minute and a half, a pause of an hour, and 1,000 more."""
+    for number in range(10_000):
+        at = number / 100 + (3600 if number >= 9000 else 0)
+        item = engine(number) if number % 4 else record(number)
+        if number % 100 == 7:
+            message = "504 APIG.0201: Backend timeout"
+            yield outcome(item, "unknown", at, message, seconds=30.0, status=504, error_code="APIG.0201")
+        elif number % 20 == 3:
+            message = f"400 SVC.1: {item.name} is busy"
+            yield outcome(item, "refused", at, message, status=400, error_code="SVC.1")
+        else:
+            yield outcome(item, "accepted", at, seconds=0.1 + number % 37 / 100)
+
+
+@dataclass
+class Visit:
+    """A page of a fresh browser profile, and all that its browser noticed meanwhile."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list[str])
+    complaints: list[str] = field(default_factory=list[str])
+    """Whatever the console says, uncaught exceptions, requests without an answer."""
+
+    def watch(self) -> None:
+        context = self.page.context
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
+        context.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"))
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser,
+    ):
+        yield browser
+
+
+def report(folder: Path, outcomes: Iterator[Outcome], planned: int = 0) -> Path:
+    """Make a journal, and a page of it."""
+    known = list(outcomes)
+    with Journal(folder / "items.journal") as journal:
+        journal.plan([*(each.item for each in known), *(engine(90_000 + number) for number in range(planned))])
+        journal.begin(retry_refused=False, resend_unknown=False)
+        journal.write((), list(enumerate(known, start=1)))
+    assert main(["report", str(folder / "items.journal"), "--html", str(folder / "report.html")]) == 0
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(tmp_path_factory.mktemp("large"), two_runs())
+
+
+@pytest.fixture
+def open_(browser: Browser) -> Iterator[Open]:
+    contexts = []
+
+    def open_(file: Path, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        visit = Visit(context.new_page())
+        visit.watch()
+        visit.page.goto(file.as_uri())
+        visit.page.wait_for_load_state("networkidle")
+        return visit
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+def test_the_page_is_one_file_and_loads_without_a_complaint(large: Path, open_: Open) -> None:
+    visit = open_(large)
+    assert visit.requests == [large.as_uri()]
+    assert visit.complaints == []
+
+
+def test_the_page_may_load_nothing(large: Path, open_: Open) -> None:
+    visit = open_(large)
+    for element, address in (("img", "src"), ("script", "src"), ("iframe", "src")):
+        with visit.page.expect_event("console") as complaint:
+            visit.page.evaluate(
+                f"document.body.append(Object.assign(document.createElement('{element}'), "
+                f"{{{address}: 'http://outside.invalid/'}}))"
+            )
+        assert "Content Security Policy" in complaint.value.text
+
+
+def test_the_first_screen_says_what_happened_and_what_to_do(large: Path, open_: Open) -> None:
+    page = open_(large).page
+    told = "9,400 of 10,000 accepted, 500 refused, 100 unknown: look at these before sending them again."
+    expect(page.get_by_role("heading", level=1)).to_have_text(told)
+    expect(page).to_have_title(f"{told} items.journal")
+    first = page.get_by_label("What to do next").locator("li").first
+    expect(first).to_contain_text("Each of the 100 that are unknown may have run")
+    expect(first).to_contain_text("--resend-unknown")
+    expect(page.locator(".tile strong")).to_have_text(["100", "500", "9,400"])
+    for seen in page.locator(".tile").all():
+        expect(seen).to_be_in_viewport()
+
+
+def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
+    page = open_(large).page
+    told = page.locator("svg.wide").first.locator("g > title").all_text_contents()
+    counted: dict[str, int] = {"accepted": 0, "refused": 0, "unknown": 0}
+    for title in told:
+        _, found, counts = title.rpartition(": ")
+        for each in counts.split(", ") if found else ():
+            count, verdict = each.split(" ")
+            counted[verdict] += int(count.replace(",", ""))
+    assert counted == {"accepted": 9400, "refused": 500, "unknown": 100}
+    assert [title for title in told if title.startswith("pause")] == ["pause of 59 min 30 s"]
+    assert page.locator("svg.wide").first.locator("path.unknown").count() > 10
+
+
+def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: Path, open_: Open) -> None:
+    page = open_(large).page
+    charts = page.get_by_role("img")
+    expect(charts).to_have_count(2)
+    for chart, name in zip(charts.all(), ("Outcomes over time", "How long outcomes took"), strict=True):
+        description = chart.locator("> desc").text_content()
+        assert description
+        expect(chart).to_have_accessible_name(f"{name} {description}")
+    for summary in page.get_by_text("The figures", exact=True).all():
+        summary.click()
+    over_time = page.locator("#time table tbody tr")
+    assert sum(int(cell.replace(",", "")) for cell in over_time.locator("td").all_text_contents()) == 10_000
+    took = page.locator("#latency details tbody tr")
+    assert sum(int(cell.replace(",", "")) for cell in took.locator("td").all_text_contents()) == 10_000
+
+
+def test_no_label_of_a_chart_covers_another(large: Path, open_: Open) -> None:
+    for width in (1400, 400):
+        page = open_(large, width).page
+        for chart in page.get_by_role("img").all():
+            boxes = [each.bounding_box() for each in chart.locator("text").all()]
+            known = [box for box in boxes if box is not None]
+            assert len(known) > 5
+            for number, a in enumerate(known):
+                assert a["x"] >= 0
+                assert a["x"] + a["width"] <= width
+                for b in known[:number]:
+                    beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+                    # A box has the room of accents too, and the outline that keeps text legible over a line.
+                    below = abs(a["y"] - b["y"]) >= 16
+                    assert beside or below, (a, b)
+
+
+def test_what_is_to_be_looked_at_is_listed(large: Path, open_: Open) -> None:
+    page = open_(large).page
+    rows = page.locator("#unknown tbody tr")
+    expect(rows).to_have_count(100)
+    expect(rows.first).to_contain_text("engine engine-0007")
+    expect(rows.first).to_contain_text("in cn-north-4")
+    expect(rows.first).to_contain_text("2023-11-15 12:00:00")
+    page.locator("#refused summary").click()
+    expect(page.locator("#refused tbody tr")).to_have_count(500)
+    reasons = page.locator("#reasons li")
+    expect(reasons).to_have_count(2)
+    expect(reasons.nth(0)).to_contain_text("504 APIG.0201")
+    expect(reasons.nth(0)).to_contain_text("Look at the engine's last job before you send this again")
+    expect(reasons.nth(1)).to_contain_text("400 SVC.1")
+    expect(reasons.nth(1)).to_contain_text("500")
+
+
+def test_of_very_many_the_first_are_listed_with_the_command_for_all(tmp_path: Path, open_: Open) -> None:
+    many = report(tmp_path, (outcome(engine(n), "unknown", 0, "gone") for n in range(LISTED + 200)))
+    unknown = open_(many).page.locator("#unknown")
+    expect(unknown.locator("tbody tr")).to_have_count(LISTED)
+    expect(unknown).to_contain_text("These are the first 500 of 700. All of them:")
+    expect(unknown).to_contain_text('--output jsonl | grep \'^{"verdict": "unknown"\'')
+
+
+@pytest.mark.parametrize("width", [320, 400, 700, 1400])
+def test_nothing_is_wider_than_the_window(large: Path, open_: Open, width: int) -> None:
+    page = open_(large, width).page
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.get_by_role("img").count() == 2
+
+
+def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open) -> None:
+    item = Item(operation="RetryScriptExecution", project_id="p", record_id=HOSTILE, region=HOSTILE)
+    nasty = report(tmp_path, iter([outcome(item, "unknown", 0, HOSTILE, error_code=HOSTILE, request_id=HOSTILE)]))
+    visit = open_(nasty)
+    assert visit.requests == [nasty.as_uri()]
+    assert visit.complaints == []
+    expect(visit.page.locator("#unknown td").nth(1)).to_contain_text(HOSTILE)
+    expect(visit.page).to_have_title("0 of 1 accepted, 1 unknown: look at it before sending it again. items.journal")
+    assert visit.page.locator("script, img, a[href^=javascript]").count() == 0
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, https://www.w3.org/TR/WCAG21/#dfn-relative-luminance."""
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(", ")]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_bars_stand_out_in_light_and_dark(large: Path, open_: Open, scheme: Literal["light", "dark"]) -> None:
+    page = open_(large, scheme=scheme).page
+
+    def style(selector: str, name: str) -> str:
+        colour: str = page.locator(selector).first.evaluate(f"e => getComputedStyle(e).{name}")
+        return colour
+
+    card = style("#time", "backgroundColor")
+    assert (luminance(card) < 0.1) == (scheme == "dark")
+    assert contrast(style("body", "color"), style("body", "backgroundColor")) >= 7
+    for selector, name in (("#time p", "color"), ("svg.wide text", "fill"), ("#reasons .quiet", "color")):
+        assert contrast(style(selector, name), card) >= 4.5, selector
+    assert contrast(style(".steps code", "color"), style(".steps.alarm li", "backgroundColor")) >= 4.5
+    for verdict in ("accepted", "refused", "unknown"):
+        assert contrast(style(f"svg.wide rect.{verdict}", "fill"), card) >= 3, verdict
+
+
+def test_a_journal_of_which_nothing_was_sent_has_a_page_too(tmp_path: Path, open_: Open) -> None:
+    visit = open_(report(tmp_path, iter(()), planned=3))
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("0 of 3 accepted, 3 not sent yet.")
+    expect(visit.page.locator("section")).to_have_count(0)
+    assert visit.complaints == []

@@ -1,0 +1,590 @@
+"""`hwc-retry report`: what a journal tells, whoever left it, and how it is told."""
+
+import json
+import math
+import os
+import random
+import re
+import shutil
+import sqlite3
+import sys
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
+from huaweicloud_retry.bulk.journal import Journal
+from huaweicloud_retry.bulk.report import LISTED, JournalReader, Latency, Summary, Timeline
+from huaweicloud_retry.cli import main
+from huaweicloud_retry.commands.wording import duration, sentence, steps
+
+NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
+NOBODY = 65534
+
+
+def engine(number: int) -> Item:
+    return Item(operation="RetryEngine", project_id="p", engine_id=f"engine-{number}")
+
+
+def record(number: int) -> Item:
+    return Item(operation="RetryScriptExecution", project_id="p", record_id=f"record-{number}", region="cn-north-4")
+
+
+def outcome(item: Item, verdict: Verdict = "accepted", message: str = "job 1", **others: Any) -> Outcome:
+    return Outcome(item=item, verdict=verdict, message=message, **{"started_at": NOON, "seconds": 0.25, **others})
+
+
+def refused(item: Item, request_id: str = "id", **others: Any) -> Outcome:
+    message = f"400 SVC.1: {item.name} is busy [request id {request_id}]"
+    return outcome(item, "refused", message, status=400, error_code="SVC.1", request_id=request_id, **others)
+
+
+def write(journal: Journal, outcomes: Iterable[Outcome]) -> None:
+    numbers = {item: number for number, item in journal.planned(0)}
+    known = [(numbers[each.item], each) for each in outcomes]
+    journal.write([number for number, _ in known], known)
+
+
+def made(file: Path, outcomes: Iterable[Outcome], planned: Iterable[Item] = ()) -> Path:
+    """Make a journal that a bulk has left after its end."""
+    outcomes = list(outcomes)
+    with Journal(file) as journal:
+        journal.plan([*(each.item for each in outcomes), *planned])
+        journal.begin(retry_refused=False, resend_unknown=False)
+        for first in range(0, len(outcomes), 1000):
+            numbers = range(first + 1, first + 1001)
+            journal.write((), list(zip(numbers, outcomes[first : first + 1000], strict=False)))
+    return file
+
+
+def killed(file: Path, folder: Path, outcomes: Iterable[Outcome], under_way: Item) -> Path:
+    """Make a journal as SIGKILL leaves it: most of it is in the file beside it."""
+    outcomes = list(outcomes)
+    with Journal(folder / "running") as journal:
+        journal.plan([*(each.item for each in outcomes), under_way])
+        write(journal, outcomes)
+        journal.write([number for number, item in journal.planned(0) if item == under_way], ())
+        shutil.copyfile(folder / "running", file)
+        shutil.copyfile(folder / "running-wal", f"{file}-wal")
+    return file
+
+
+def summary(file: Path) -> Summary:
+    with JournalReader(file) as journal:
+        return journal.summary()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "items.journal"
+
+
+# What it reads
+
+
+def test_items_are_counted_by_operation_and_by_what_came_of_them(file: Path) -> None:
+    made(
+        file,
+        [outcome(engine(1)), outcome(engine(2), "unknown"), outcome(record(1)), refused(record(2))],
+        planned=[record(3), record(3)],
+    )
+    told = summary(file)
+    assert told.operations == {
+        "RetryEngine": Counts(accepted=1, unknown=1),
+        "RetryScriptExecution": Counts(accepted=1, refused=1, planned=1),
+    }
+    assert told.counts == Counts(accepted=2, unknown=1, refused=1, planned=1)
+    assert told.duplicates == 1
+
+
+def test_an_operation_is_not_mistaken_for_what_stands_in_an_id(file: Path) -> None:
+    item = Item(operation="RetryScriptExecution", project_id="p", record_id='","operation":"RetryEngine"')
+    assert summary(made(file, [outcome(item)])).operations.keys() == {"RetryScriptExecution"}
+
+
+def test_what_was_under_way_when_a_process_was_killed_is_unknown(file: Path, tmp_path: Path) -> None:
+    killed(file, tmp_path, [outcome(engine(1)), refused(engine(2))], under_way=engine(3))
+    assert summary(file).counts == Counts(accepted=1, refused=1, unknown=1)
+    with JournalReader(file) as journal:
+        *_, last = journal.items()
+    assert (last["verdict"], last["engine_id"], last["attempts"]) == ("unknown", "engine-3", None)
+    assert last["message"] == "under way, or about to be, when an earlier run ended"
+
+
+def test_what_is_planned_again_tells_nothing_of_its_earlier_outcome(file: Path) -> None:
+    made(file, [refused(engine(1))])
+    with Journal(file) as journal:
+        journal.plan([engine(1)])
+        journal.begin(retry_refused=True, resend_unknown=False)
+    told = summary(file)
+    assert (told.counts, told.reasons, told.latency) == (Counts(planned=1), [], {})
+    with JournalReader(file) as journal:
+        assert [(each["verdict"], each["message"]) for each in journal.items()] == [("planned", None)]
+
+
+def test_reading_changes_neither_the_journal_nor_what_a_killed_process_left_beside_it(
+    file: Path, tmp_path: Path
+) -> None:
+    killed(file, tmp_path, [outcome(engine(1))], under_way=engine(2))
+    beside = Path(f"{file}-wal")
+    before = file.read_bytes(), beside.read_bytes()
+    summary(file)
+    assert (file.read_bytes(), beside.read_bytes()) == before
+    with Journal(file) as journal:
+        assert journal.counts() == Counts(accepted=1, sending=1)
+
+
+@contextmanager
+def read_only_folder() -> Iterator[Path]:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        root = os.geteuid() == 0  # may write anywhere, so somebody else reads
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+def lock(folder: Path) -> None:
+    for each in folder.iterdir():
+        each.chmod(0o444)
+    folder.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(NOBODY)
+
+
+def test_a_journal_in_a_read_only_folder_is_read_where_it_is() -> None:
+    with read_only_folder() as folder:
+        file = made(folder / "items.journal", [outcome(engine(1))])
+        lock(folder)
+        assert summary(file).counts == Counts(accepted=1)
+        assert list(folder.iterdir()) == [file]
+
+
+def test_so_is_one_whose_process_was_killed(tmp_path: Path) -> None:
+    with read_only_folder() as folder:
+        file = killed(folder / "items.journal", tmp_path, [outcome(engine(1))], under_way=engine(2))
+        lock(folder)
+        assert summary(file).counts == Counts(accepted=1, unknown=1)
+
+
+def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
+    with Journal(file) as journal:
+        journal.plan([engine(1)])
+        with pytest.raises(JournalError, match=r"items\.journal is in use: a bulk is at work with it"):
+            JournalReader(file)
+
+
+def missing(file: Path) -> None:
+    del file
+
+
+def folder(file: Path) -> None:
+    file.mkdir()
+
+
+def text(file: Path) -> None:
+    file.write_text("operation,engine_id\n" * 100, encoding="utf-8")
+
+
+def empty(file: Path) -> None:
+    file.touch()
+
+
+def database(file: Path) -> None:
+    db = sqlite3.connect(file)
+    db.execute("CREATE TABLE item (number)")
+    db.close()
+
+
+def of_another_version(file: Path) -> None:
+    changed(file, "PRAGMA user_version = 2")
+
+
+def damaged(file: Path) -> None:
+    raw, first, _ = pages(file)
+    raw[first : first + 4096] = bytes(4096)
+    file.write_bytes(raw)
+
+
+def of_the_same_items_twice(file: Path) -> None:
+    raw, first, second = pages(file)
+    raw[second : second + 4096] = raw[first : first + 4096]
+    file.write_bytes(raw)
+
+
+def pages(file: Path) -> tuple[bytearray, int, int]:
+    """Make a journal; returns its bytes, and where in them two pages of items begin."""
+    made(file, map(refused, map(engine, range(200))))
+    raw = bytearray(file.read_bytes())
+    first, second, *_ = (at for at in range(4096, len(raw), 4096) if raw[at] == 13)  # a leaf of a table
+    return raw, first, second
+
+
+def of_a_state_that_there_is_not(file: Path) -> None:
+    changed(file, "UPDATE item SET state = 'lost'")
+
+
+def of_no_time(file: Path) -> None:
+    changed(file, "UPDATE item SET started_at = 'yesterday'")
+
+
+def of_a_time_that_no_clock_shows(file: Path) -> None:
+    changed(file, "UPDATE item SET seconds = -1e300")
+
+
+def changed(file: Path, statement: str) -> None:
+    made(file, [outcome(engine(1))])
+    db = sqlite3.connect(file)
+    db.execute(statement)
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (missing, "is not there"),
+        (folder, "is no file"),
+        (text, "is damaged, or no journal"),
+        (empty, "is empty: the input was not taken in, and nothing was sent"),
+        (database, "is a database, but no journal"),
+        (of_another_version, "was written by another version"),
+        (damaged, "is damaged"),
+        (of_the_same_items_twice, "is damaged"),
+        (of_a_state_that_there_is_not, "is damaged"),
+        (of_no_time, "is damaged"),
+        (of_a_time_that_no_clock_shows, "is damaged"),
+    ],
+)
+def test_what_is_no_journal_is_refused_in_one_line(
+    file: Path, make: Any, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(file)
+    assert main(["report", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"hwc-retry report: {file} {why}")
+    assert err.count("\n") == 1
+
+
+# Reasons
+
+
+def test_reasons_are_grouped_whatever_ids_their_messages_have(file: Path) -> None:
+    uuid = "0f0e0d0c-0b0a-4908-8706-05040302010"
+    other = "404 SVC.2: no task of {} in {}"
+    made(
+        file,
+        [
+            refused(engine(1), "a1"),
+            refused(engine(2), "b2"),
+            refused(record(9), "c3"),
+            outcome(record(1), "refused", other.format(f"{uuid}1", 1234567), status=404, error_code="SVC.2"),
+            outcome(record(2), "refused", other.format(f"{uuid}2", 7654321), status=404, error_code="SVC.2"),
+            outcome(record(3), "refused", other.format(f"{uuid}3", 1111111), status=404, error_code="SVC.2"),
+            outcome(engine(3), "unknown", "no answer within 60 s"),
+        ],
+    )
+    assert [(r.operation, r.status, r.error_code, r.message, r.count) for r in summary(file).reasons] == [
+        ("RetryEngine", None, None, "no answer within 60 s", 1),
+        ("RetryScriptExecution", 404, "SVC.2", "no task of … in …", 3),
+        ("RetryEngine", 400, "SVC.1", "engine … is busy", 2),
+        ("RetryScriptExecution", 400, "SVC.1", "record … is busy", 1),
+    ]
+
+
+def test_a_reason_has_a_few_examples(file: Path) -> None:
+    made(file, map(refused, map(engine, range(9))))
+    (reason,) = summary(file).reasons
+    assert [example.item for example in reason.examples] == [engine(0), engine(1), engine(2)]
+    assert reason.examples[0] == refused(engine(0))
+
+
+def test_reasons_without_end_become_one(file: Path) -> None:
+    letters = [f"{chr(97 + n // 676)}{chr(97 + n // 26 % 26)}{chr(97 + n % 26)}" for n in range(1200)]
+    made(file, (outcome(engine(n), "refused", letters[n]) for n in range(1200)))
+    first, *rest = summary(file).reasons
+    assert (first.message, first.count) == ("other reasons", 200)
+    assert len(rest) == 1000
+
+
+def test_of_what_is_to_be_looked_at_the_first_are_listed(file: Path) -> None:
+    made(file, (refused(engine(number)) for number in range(LISTED + 9)))
+    told = summary(file)
+    assert [each.item for each in told.listed["refused"]] == [engine(number) for number in range(LISTED)]
+    assert told.listed["unknown"] == []
+    first = told.listed["refused"][0]
+    assert (first.message, first.request_id) == ("400 SVC.1: engine engine-0 is busy", "id")
+
+
+# Latencies and times
+
+
+def test_percentiles_are_as_good_as_exact() -> None:
+    chance = random.Random(1)
+    all_ = sorted(chance.lognormvariate(0, 2) for _ in range(5000))
+    latency = Latency()
+    for seconds in all_:
+        latency.add(seconds)
+    for percent in (1, 50, 90, 99, 100):
+        exact = all_[math.ceil(len(all_) * percent / 100) - 1]
+        assert latency.percentile(percent) == pytest.approx(exact, rel=0.012)
+    assert (latency.shortest, latency.longest) == (all_[0], all_[-1])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 0.25, 1e6])
+def test_percentiles_of_one_are_that_one(seconds: float) -> None:
+    latency = Latency()
+    latency.add(seconds)
+    assert latency.percentile(50) == latency.percentile(99) == seconds
+
+
+@pytest.mark.parametrize("apart", [0.001, 0.3, 7, 3600, 1e6])
+def test_a_timeline_has_so_many_buckets_however_long_it_is(apart: float) -> None:
+    timeline = Timeline()
+    for number in range(30_000):
+        timeline.add(NOON + number * apart, "accepted")
+    stretches = timeline.stretches()
+    buckets = [bucket["accepted"] for stretch in stretches for bucket in stretch.buckets]
+    assert 20 <= len(buckets) <= 200
+    assert sum(buckets) == 30_000
+    assert timeline.width * len(buckets) >= 30_000 * apart
+
+
+def test_a_pause_between_two_runs_is_left_out_of_a_timeline() -> None:
+    timeline = Timeline()
+    for start in (NOON, NOON + 86_400):
+        for number in range(50):
+            timeline.add(start + number, "accepted")
+    assert timeline.width == 0.1
+    first, second = timeline.stretches()
+    assert (first.start, second.start) == (NOON, NOON + 86_400)
+    assert timeline.width == 0.5
+    assert [len(first.buckets), len(second.buckets)] == [99, 99]
+
+
+# How it is told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0 ms"),
+        (0.000512, "0.51 ms"),
+        (0.0123, "12 ms"),
+        (0.136, "140 ms"),
+        (0.999, "1 s"),
+        (9.06, "9.1 s"),
+        (30.6, "31 s"),
+        (59.9, "1 min"),
+        (128, "2 min 8 s"),
+        (3599.6, "1 h"),
+        (3600 * 1.5, "1 h 30 min"),
+        (86_400 * 2 + 3600 * 3, "2 d 3 h"),
+    ],
+)
+def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("counts", "told", "options"),
+    [
+        (Counts(accepted=1), "The only one was accepted.", []),
+        (Counts(accepted=2000), "All 2,000 were accepted.", []),
+        (
+            Counts(accepted=9812, refused=150, unknown=38),
+            "9,812 of 10,000 accepted, 150 refused, 38 unknown: look at these before sending them again.",
+            ["--resend-unknown", "--retry-refused"],
+        ),
+        (
+            Counts(accepted=1, unknown=1),
+            "1 of 2 accepted, 1 unknown: look at it before sending it again.",
+            ["--resend-unknown"],
+        ),
+        (Counts(planned=5), "0 of 5 accepted, 5 not sent yet.", [""]),
+    ],
+)
+def test_one_sentence_says_what_happened_and_steps_what_to_do_next(
+    counts: Counts, told: str, options: list[str]
+) -> None:
+    short = Summary(
+        file=Path("my items.journal"),
+        duplicates=0,
+        operations={"RetryEngine": counts},
+        resent=0,
+        reasons=[],
+        latency={},
+        started_at=None,
+        ended_at=None,
+        timeline=[],
+        width=1,
+        listed={},
+    )
+    assert sentence(short) == told
+    commands = [f"hwc-retry bulk INPUT --journal 'my items.journal' {option}".rstrip() for option in options]
+    assert [step.command for step in steps(short)] == (commands or [""])
+
+
+OUTCOMES = [
+    outcome(engine(1), status=200, answer={"id": "e", "name": "n", "jobId": 1}),
+    refused(record(1), attempts=3),
+    outcome(engine(2), "unknown", "504 APIG.0201: Backend timeout", status=504, error_code="APIG.0201", seconds=30.0),
+]
+
+
+@pytest.fixture
+def journal(file: Path) -> Path:
+    return made(file, OUTCOMES, planned=[engine(3)])
+
+
+def test_json_lines_have_every_item_in_the_order_of_the_input(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(journal), "--output", "jsonl"]) == 0
+    *lines, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert lines == [each.to_dict() for each in OUTCOMES]
+    assert (last["verdict"], last["engine_id"], last["message"]) == ("planned", "engine-3", None)
+
+
+def test_what_the_report_says_lists_all_of_a_verdict_does_so(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["report", str(journal), "--output", "jsonl"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["engine_id"] for line in lines if re.match('^{"verdict": "unknown"', line)] == ["engine-2"]
+
+
+def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(journal)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["summary"].startswith("1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown")
+    assert [told[state] for state in ("items", "accepted", "refused", "unknown", "planned")] == [4, 1, 1, 1, 1]
+    assert told["resent"] == 1
+    assert told["operations"]["RetryScriptExecution"] == {"accepted": 0, "refused": 1, "unknown": 0, "planned": 0}
+    assert [(reason["verdict"], reason["message"]) for reason in told["reasons"]] == [
+        ("unknown", "Backend timeout"),
+        ("refused", "record … is busy"),
+    ]
+    assert told["reasons"][0]["advice"].startswith("Look at the engine's last job before you send this again")
+    assert told["seconds"]["unknown"]["p99"] == 30.0
+    assert (told["started_at"], told["ended_at"]) == (NOON, NOON + 30)
+
+
+def test_on_a_terminal_it_is_a_table(
+    journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    assert main(["report", str(journal)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: look at it before sending it again.\n"
+    )
+    assert re.search(r"RetryEngine +1 +0 +1 +1\b", out)
+    assert re.search(r"refused +1 +400 SVC.1 record … is busy +Only what has failed can", out)
+    assert re.search(r"unknown +30 s", out)
+    assert "\n  engine engine-2: 504 APIG.0201: Backend timeout\n" in out
+    assert f"\n  hwc-retry bulk INPUT --journal {journal} --resend-unknown\n" in out
+
+
+def test_a_table_shows_a_servers_text_and_obeys_none_of_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(file, [outcome(engine(1), "unknown", "\x1b[2J\u202e[bold]gone[/bold]")])
+    assert main(["report", str(file), "--output", "table"]) == 0
+    out = capsys.readouterr().out
+    assert "[2J [bold]gone[/bold]" in out
+    assert not {"\x1b", "\u202e"} & set(out)
+
+
+def test_a_table_without_rich_says_what_to_install(
+    journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name == "rich" or name.startswith("rich.") or "report_table" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["report", str(journal), "--output", "table"]) == 2
+    assert capsys.readouterr().err.endswith("; pip install 'huaweicloud-retry[cli]', or --output json\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["report", str(journal)]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 4
+
+
+def peak(file: Path) -> int:
+    tracemalloc.start()
+    try:
+        summary(file)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
+    def some(number: int) -> Iterator[Outcome]:
+        for each in range(number):
+            item = engine(each)
+            yield refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
+
+    small, large = (made(tmp_path / f"{number}", some(number)) for number in (3000, 30_000))
+    peak(small)  # what is made once for all is there afterwards
+    assert peak(large) < 1.1 * peak(small)
+
+
+# The page; what it looks like: tests/e2e/test_report_page.py
+
+
+def test_a_page_replaces_the_one_before(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("old", encoding="utf-8")
+    assert main(["report", str(journal), "--html", str(page)]) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert capsys.readouterr() == ("", f"hwc-retry report: {page} written\n")
+    assert not list(tmp_path.glob(".hwc-retry-*"))
+
+
+def test_a_page_and_an_output_can_be_had_together(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    assert main(["report", str(journal), "--html", str(page), "--output", "jsonl"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert page.is_file()
+
+
+def test_what_is_written_here_and_there_is_escaped(file: Path, tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script>\"'&\u202e"
+    item = Item(operation="RetryScriptExecution", project_id="p", record_id=nasty, region=nasty)
+    made(file, [outcome(item, "unknown", nasty, error_code=nasty, request_id=nasty)])
+    page = tmp_path / "report.html"
+    main(["report", str(file), "--html", str(page)])
+    html = page.read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert "\u202e" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;") >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "is no file: name another file"),
+        ("items.journal", "is the journal: name another file"),
+        ("missing/report.html", "cannot be written: No such file or directory"),
+        ("items.journal/report.html", "cannot be written: Not a directory"),
+    ],
+)
+def test_a_place_that_will_not_do_is_refused_in_one_line(
+    journal: Path, tmp_path: Path, name: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = journal.read_bytes()
+    assert main(["report", str(journal), "--html", str(tmp_path / name)]) == 2
+    assert capsys.readouterr() == ("", f"hwc-retry report: --html {tmp_path / name} {why}\n")
+    assert journal.read_bytes() == before
