@@ -1,17 +1,115 @@
-"""`hwc-retry`, the command."""
+"""`hwc-retry`, the command. What its subcommands do is in `commands`, `mock` and `verify`."""
 
 import argparse
+import hashlib
+import os
+import re
+import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from huaweicloud_retry import verify
+from huaweicloud_retry.commands import bulk, completion, engine, report, script
+from huaweicloud_retry.commands.common import CommandError
 from huaweicloud_retry.mock import __main__ as mock
+
+_COMMANDS: Final = {
+    "engine": engine,
+    "script": script,
+    "bulk": bulk,
+    "report": report,
+    "mock": mock,
+    "verify": verify,
+    "completion": completion,
+}
+_DEBUG: Final = "--debug"
+_UNKNOWN, _INTERRUPTED = 3, 130  # the latter by the shells' convention: 128 and the number of SIGINT
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code."""
+    """Run a subcommand.
+
+    Returns:
+        The exit code: that of the subcommand; 3 if it failed as it should not, since nobody knows what it had sent; 130 if
+        it was interrupted, or nobody reads its output any more.
+    """
+    args = sys.argv[1:] if args is None else args
+    try:
+        try:
+            return _run(args)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _drop_unread()
+        if not isinstance(error, BrokenPipeError):
+            print(f"hwc-retry: standard output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - see below
+        return _INTERRUPTED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(args: Sequence[str]) -> int:
+    options = _parser().parse_args(args)
+
+    said: set[str] = set()
+
+    def say(message: object, *_: Any, **__: Any) -> None:
+        if str(message) not in said:  # "once" of the filters means once for each module that asks for credentials
+            print(f"{options.prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
+        said.add(str(message))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=UserWarning)
+            warnings.showwarning = say
+            return int(options.run(options))
+    except OSError:
+        raise  # all that there are otherwise, the commands explain
+    except Exception as error:
+        if _DEBUG in args:
+            raise
+        if isinstance(error, CommandError):
+            say(error)
+            return error.exit_code
+        say(f"failed, as it should not: {type(error).__name__}: {error}; {_DEBUG} shows where")
+        return _UNKNOWN
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show version and spec hash, and exit")
+    parser.add_argument(_DEBUG, action="store_true", help="show where an error comes from")
+    parsers = [parser]
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    mock.configure(commands.add_parser("mock", help=mock.DESCRIPTION, description=mock.DESCRIPTION))
-    verify.configure(commands.add_parser("verify", help=verify.DESCRIPTION, description=verify.DESCRIPTION))
-    options = parser.parse_args(args)
-    return int(options.run(options))
+    for name, module in _COMMANDS.items():
+        command = commands.add_parser(name, help=module.DESCRIPTION, description=module.DESCRIPTION)
+        module.configure(command)
+        command.add_argument(_DEBUG, action="store_true", help="show where an error comes from")
+        command.set_defaults(parsers=parsers)
+        parsers.append(command)
+    return parser
+
+
+def _drop_unread() -> None:
+    """Let what is still to be written to a pipe that nobody reads vanish, or Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of anybody's
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class _Version(argparse.Action):
+    """Reads the spec only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        here = Path(__file__)
+        in_package = here.with_name("openapi.yaml")
+        spec = (in_package if in_package.exists() else here.parents[2] / "openapi.yaml").read_bytes()
+        version = re.search(rb"(?m)^  version: (\S+)$", spec)
+        said = version[1].decode() if version else "?"
+        sys.stdout.write(f"{parser.prog} {said}, openapi.yaml sha256:{hashlib.sha256(spec).hexdigest()}\n")
+        parser.exit()

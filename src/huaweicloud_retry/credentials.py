@@ -50,6 +50,8 @@ _OS: Final[_Names] = {
 _FILE: Final[_Names] = {key: (key,) for key in ("ak", "sk", "security_token", "project_id")}
 _FILE_VARIABLE: Final = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
 
+PROJECT_VARIABLES: Final = tuple(names["project_id"][0] for names in (_SDK, _HW, _OS))
+
 # Ways of the SDK and of Terraform that are not ours. Told only to who has nothing else.
 _UNSUPPORTED_KEYS: Final = ("idp_id", "id_token_file")
 _UNSUPPORTED: Final = (
@@ -87,8 +89,7 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path)
     for names in (_SDK, _HW, _OS):
         if auth := _auth(_Source("the environment", names, environ), region, environ):
             return auth
-    file = Path(environ.get(_FILE_VARIABLE) or home / ".huaweicloud" / "credentials")
-    profile = _read(file, wanted=bool(environ.get(_FILE_VARIABLE)))
+    file, profile = _profile(environ, home)
     source = _Source(f"[basic] of {file}", _FILE, profile)
     if auth := _auth(source, region, environ):
         return auth
@@ -100,6 +101,16 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path)
         "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
         f"{source.where}. {_TO_MEND}" + (f". Set, but not supported: {', '.join(unsupported)}" if unsupported else "")
     )
+
+
+def find_project_id(environ: Mapping[str, str], home: Path) -> str | None:
+    """Return the project ID of the environment, else that of the SDK's profile file, else None.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    of_environment = next((value for name in PROJECT_VARIABLES if (value := environ.get(name))), None)
+    return of_environment or _profile(environ, home)[1].get("project_id") or None
 
 
 class _Source:
@@ -170,6 +181,12 @@ def _auth(
     return None
 
 
+def _profile(environ: Mapping[str, str], home: Path) -> tuple[Path, dict[str, str]]:
+    """The profile file, and what it has."""
+    file = Path(environ.get(_FILE_VARIABLE) or home / ".huaweicloud" / "credentials")
+    return file, _read(file, wanted=bool(environ.get(_FILE_VARIABLE)))
+
+
 def _read(file: Path, *, wanted: bool) -> dict[str, str]:
     """What [basic] has; nothing if there is no such section, or no file and none is `wanted`."""
     import configparser  # noqa: PLC0415 - most users have no such file
@@ -183,7 +200,7 @@ def _read(file: Path, *, wanted: bool) -> dict[str, str]:
         hint = f"; {_FILE_VARIABLE} names it" if wanted else ""
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
     if os.name == "posix" and mode & 0o066:
-        warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=3)
+        warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)
     # As the SDK reads it, interpolation of % included.
     parser, values, key = configparser.ConfigParser(), dict[str, str](), ""
     try:

@@ -20,7 +20,7 @@ from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
 names = [m.name for p in (huaweicloud_retry, huaweicloud_retry_client) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
-needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "har", "parsing", "demo"))
+needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "har", "parsing", "demo", "commands.report_table"))
 names = [name for name in names if not name.startswith(needs_extra)]
 for name in names:
     importlib.import_module(name)
@@ -120,7 +120,10 @@ def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
     assert version in wheel.name
 
 
-@pytest.mark.parametrize(("command", "extra"), [(["mock"], "mock"), (["verify", "traffic.har"], "contract")])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [(["mock"], "mock"), (["verify", "traffic.har"], "contract"), (["completion", "bash"], "cli")],
+)
 def test_without_the_extra_a_command_says_what_to_install(
     environment: CleanEnvironment, command: list[str], extra: str
 ) -> None:

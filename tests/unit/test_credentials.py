@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry import signing
-from huaweicloud_retry.credentials import find_credentials
+from huaweicloud_retry.credentials import find_credentials, find_project_id
 from huaweicloud_retry.errors import ConfigurationError
 
 SECRET = "s3cr3t-canary"
@@ -398,6 +398,28 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int) -> None:
         find_credentials(None, {}, tmp_path)
     assert [str(each.message) for each in caught] == [f"others can read or change your credentials: chmod 600 {file}"]
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"HUAWEICLOUD_SDK_PROJECT_ID": "sdk", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "sdk"),
+        ({"HUAWEICLOUD_SDK_PROJECT_ID": "", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "hw"),
+        ({"OS_PROJECT_ID": "os"}, "os"),
+        ({}, "file"),
+    ],
+)
+def test_a_project_id_is_looked_for_where_credentials_are(
+    tmp_path: Path, environ: Mapping[str, str], found: str
+) -> None:
+    write(tmp_path, f"{BASIC}project_id = file\n")
+    assert find_project_id(environ, tmp_path) == found
+
+
+def test_there_need_be_no_project_id(tmp_path: Path) -> None:
+    assert find_project_id({}, tmp_path) is None
+    write(tmp_path, BASIC)
+    assert find_project_id({}, tmp_path) is None
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o611])

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import yaml
 
 import huaweicloud_retry_client
 from huaweicloud_retry import TokenAuth
+from huaweicloud_retry.cli import main
+from huaweicloud_retry.commands.common import EXIT_CODES
 from huaweicloud_retry.mock import running
 from huaweicloud_retry_client import APIStatusError, Client, Response
 
@@ -63,8 +66,20 @@ def test_the_block_on_many_engines_at_once() -> None:
     assert outcome["nowhere"].startswith("400 SVCSTG.00501116: ")
 
 
+def test_the_block_on_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HW_AUTH_TOKEN", "mock-token")
+    with running() as url:
+        monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", url)
+        retry_records = run(3)[0]["retry_records"]
+        for _ in range(2):
+            records = iter(["0000000059071dbc01591661d3990020", "nowhere"])
+            assert asyncio.run(retry_records("demo-project", records, tmp_path / "journal")) == []
+        entries = httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
+    assert [entry["status"] for entry in entries] == [200, 404]
+
+
 def test_the_block_on_errors() -> None:
-    explain = run(3)[0]["retry_or_explain"]
+    explain = run(4)[0]["retry_or_explain"]
     with running() as url, Client(url, auth=TokenAuth("mock-token")) as client:
         assert explain(client, "demo-project", ENGINE) == "accepted: job 18638"
         assert explain(client, "demo-project", ENGINE).startswith("refused: 400 SVCSTG.00501149: ")
@@ -73,7 +88,7 @@ def test_the_block_on_errors() -> None:
 
 
 def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
-    (tmp_path / "test_example.py").write_text(BLOCKS[4], encoding="utf-8")
+    (tmp_path / "test_example.py").write_text(BLOCKS[5], encoding="utf-8")
     # In a checkout nothing is installed, so pytest does not find the plugin by itself; tests/e2e/test_wheel.py shows that.
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "huaweicloud_retry.testing", str(tmp_path)]
     ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
@@ -81,7 +96,7 @@ def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def shell(start: str, replacements: dict[str, str]) -> str:
@@ -116,6 +131,22 @@ def test_the_faults_named_are_all_there_are() -> None:
     fields = schema["items"]["properties"]
     names = {*fields, *fields["close"]["enum"], *fields["reply"]["enum"]}
     assert names - set(re.findall(r"`([a-z-_]+)`", said)) == {"close", "reply", "example", "acted", "seconds"}
+
+
+@pytest.mark.parametrize("line", re.findall(r"^hwc-retry .*$", README, re.MULTILINE))
+def test_the_command_lines_can_be_given(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = re.sub(r" [<>] .*", "", line)
+    with pytest.raises(SystemExit) as end:
+        main([*shlex.split(line)[1:], "--help"])
+    assert end.value.code == 0
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z-]+", line)) <= known
+
+
+def test_the_table_of_exit_codes_is_that_of_the_help() -> None:
+    table = re.findall(r"^\| (\d+) \| (.*?) \|$", README, re.MULTILINE)
+    said = re.findall(r"(\d+) ([a-z ]+)", EXIT_CODES)
+    assert [code for code, _ in table] == [code for code, _ in said]
 
 
 @pytest.mark.parametrize("page", sorted(set(re.findall(r"`(?:[A-Z]+ )?(/_mock/[a-z]+)`", README))))

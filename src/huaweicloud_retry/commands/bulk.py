@@ -1,0 +1,69 @@
+"""`hwc-retry bulk`: many retries from a file, with a journal."""
+
+import argparse
+from pathlib import Path
+
+from .common import LONGEST, MOST_CONNECTIONS, CommandError, add_sending, number, whole_number
+
+DESCRIPTION = "Send the retries of a file, each once, with a journal: started again after a crash, it goes on."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the command's options."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help='JSON lines such as {"operation": "RetryEngine", "engine_id": "…"}, or CSV with a header; - for stdin',
+    )
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="default: beside the input, FILE.journal")
+    again = parser.add_argument_group("what an earlier run has left")
+    again.add_argument("--retry-refused", action="store_true", help="send again what was refused")
+    again.add_argument(
+        "--resend-unknown",
+        action="store_true",
+        help="send again what is unknown, which may run it twice: look at those jobs and tasks first",
+    )
+    pace = parser.add_argument_group("how fast")
+    pace.add_argument(
+        "--concurrency",
+        type=whole_number(1, MOST_CONNECTIONS),
+        default=32,
+        metavar="N",
+        help="requests at the same time (default: %(default)s)",
+    )
+    pace.add_argument(
+        "--rate",
+        type=number(0, 10_000),
+        default=100.0,
+        metavar="N",
+        help="requests a second, 0 for no limit (default: %(default)g; the gateway's is 200 for each API)",
+    )
+    pace.add_argument(
+        "--grace",
+        type=number(0, LONGEST),
+        default=60.0,
+        metavar="SECONDS",
+        help="that Ctrl-C leaves to requests under way (default: %(default)g)",
+    )
+    add_sending(parser, default_output="table of what was refused or is unknown on a terminal, else jsonl")
+    parser.add_argument(
+        "--enterprise-project-id", metavar="ID", help="of engines for which the input does not give one"
+    )
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check the input, send it, and say what came of it; returns the exit code, which is that of the whole journal."""
+    is_stdin = options.file == "-"
+    if is_stdin and options.token_file == options.file:
+        raise CommandError("standard input cannot be both FILE and --token-file")
+    journal: Path | None = options.journal
+    if journal is None and not is_stdin and (not Path(options.file).exists() or Path(options.file).is_file()):
+        journal = Path(f"{options.file}.journal")
+    if journal is None and not options.dry_run:
+        raise CommandError(
+            f"{'standard input' if is_stdin else options.file} has no place for a journal: give --journal FILE"
+        )
+    from .sending import send_many  # noqa: PLC0415 - see the package
+
+    return send_many(options, journal)

@@ -1,0 +1,23 @@
+"""`hwc-retry engine`: RetryEngine for a few engines."""
+
+import argparse
+
+from .common import add_sending
+
+DESCRIPTION = "Retry the failed job of each engine (RetryEngine of CSE)."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the command's options."""
+    parser.add_argument("engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine")
+    add_sending(parser, default_output="table on a terminal, else json")
+    parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send them; returns the exit code."""
+    from .sending import send_few  # noqa: PLC0415 - see the package
+
+    shared = {"operation": "RetryEngine", "enterprise_project_id": options.enterprise_project_id}
+    return send_few(options, [{**shared, "engine_id": engine_id} for engine_id in options.engine_ids])

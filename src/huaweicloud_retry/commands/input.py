@@ -1,0 +1,84 @@
+"""The input of `bulk`: a file, or a pipe that is read to its end first."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
+
+from huaweicloud_retry.bulk import Item
+from huaweicloud_retry.bulk.inputs import read_items
+from huaweicloud_retry_client.errors import one_line
+
+from .common import CommandError
+
+_LARGEST_LINE: Final = 1 << 20  # bytes; of a longer one this is enough to see that it is too long
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@contextmanager
+def opened(file: str) -> Generator[BufferedReader, None, None]:
+    """Open the input. A pipe is copied to a temporary file, here, where Ctrl-C can still end the wait for it.
+
+    Args:
+        file: a path, or - for standard input.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    with ExitStack() as stack:
+        try:
+            stream = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                copy = stack.enter_context(TemporaryFile())
+                shutil.copyfileobj(stream, copy)
+                copy.seek(0)
+                stream = stack.enter_context(open(copy.fileno(), "rb", closefd=False))
+        except OSError as error:
+            raise CommandError(f"{_name(file)} cannot be read: {error.strerror}") from error
+        assert isinstance(stream, BufferedReader)  # noqa: S101 - which is what open() makes
+        yield stream
+
+
+def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str]) -> Iterator[Item]:
+    """Yield the items of the input, and print what is wrong with each bad line.
+
+    CSV is what is called .csv, and what begins with anything but a brace and is not called .json, .jsonl or .ndjson.
+
+    Args:
+        file: what it is called.
+        stream: where it comes from.
+        defaults: of `read_items`.
+
+    Raises:
+        InputError: as of `read_items`.
+        CommandError: it cannot be read to its end.
+    """
+    suffix = Path(file).suffix.lower()
+    begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()
+    is_csv = suffix == ".csv" or (suffix not in {".json", ".jsonl", ".ndjson"} and begin[:1] not in {b"{", b""})
+
+    def tell(number: int, problem: str) -> None:
+        print(f"{_name(file)}:{number}: {one_line(problem)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
+
+    try:
+        yield from read_items(_lines(stream), is_csv=is_csv, defaults=defaults, on_bad_line=tell)
+    except OSError as error:
+        raise CommandError(f"{_name(file)} cannot be read: {error.strerror}") from error
+
+
+def _lines(stream: BufferedReader) -> Iterator[bytes]:
+    while line := stream.readline(_LARGEST_LINE):
+        rest = line
+        while len(rest) == _LARGEST_LINE and not rest.endswith(b"\n"):
+            rest = stream.readline(_LARGEST_LINE)
+        yield line
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file

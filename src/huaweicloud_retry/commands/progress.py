@@ -1,0 +1,122 @@
+"""How far it is: a bar on a terminal, else a line every few seconds."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Final, Protocol
+
+from huaweicloud_retry.bulk import Counts
+
+_WINDOW: Final = 10.0  # seconds over which the speed is measured
+
+
+class Progress(Protocol):
+    """Shows how far it is."""
+
+    every: float
+    """Seconds between two looks."""
+
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show it; no total: it is not known yet."""
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Lines:
+    """A line now and then, for logs."""
+
+    every = 3.0
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def show(self, text: str, done: int, total: int | None) -> None:  # noqa: ARG002 - the text has them
+        """Print a line."""
+        self._say(text)
+
+    def end(self) -> None:
+        """Nothing is left on the screen."""
+
+
+class Bar:
+    """A bar at the bottom of the terminal."""
+
+    every = 0.2
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - is no part of the base install
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
+        from rich.progress import Progress as RichProgress  # noqa: PLC0415
+
+        self._progress = RichProgress(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True, highlight=False),
+            auto_refresh=False,
+            transient=True,  # the summary says more
+            redirect_stdout=False,  # standard output may be a file
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._progress.start()
+
+    def say_line(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, description=text, completed=done, total=total, refresh=True)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+
+def bar_fits(*, stdout_is_written: bool) -> bool:
+    """Say whether there is a terminal for a bar, and nothing else that is written there meanwhile."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown", None}
+    return terminal and find_spec("rich") is not None and not (stdout_is_written and sys.stdout.isatty())
+
+
+class Speed:
+    """How many a second were done lately."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def text(self, counts: Counts, *, now: float, allowed: float, limit: float | None) -> str:
+        """Return counts, speed and time left in one line.
+
+        Args:
+            counts: of the whole journal.
+            now: seconds of any clock that only goes forward.
+            allowed: calls a second that are allowed now.
+            limit: what is allowed without throttling, or None.
+        """
+        done = counts.accepted + counts.refused + counts.unknown
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        speed = (done - before) / (now - then) if now > then else 0.0
+        parts = [
+            f"accepted {counts.accepted:,}, refused {counts.refused:,}, unknown {counts.unknown:,}",
+            f"{speed:.0f}/s",
+        ]
+        if limit is not None and allowed < limit:
+            parts.append(f"throttled to {allowed:.0f}/s")
+        left = counts.planned + counts.sending
+        if speed and left:
+            parts.append(f"{_clock(left / speed)} left")
+        return "; ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
