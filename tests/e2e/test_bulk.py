@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from huaweicloud_retry import ConfigurationError, Resend, TokenAuth
+from huaweicloud_retry import ConfigurationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.mock import running
 
@@ -103,7 +103,7 @@ def test_both_operations_may_be_mixed(url: str) -> None:
 def test_what_is_given_twice_is_sent_once(url: str) -> None:
     run = bulk(url, [*records(3), *records(3), record("r1")])
     assert len(done(run)) == 3
-    assert run.plan == Plan(items=3, duplicates=4, resumed=False)
+    assert run.plan == Plan(3, 4, resumed=False, before=Counts(planned=3))
     assert len(asked(url)) == 3
 
 
@@ -154,7 +154,8 @@ def test_a_second_run_sends_only_what_was_not_sent(url: str, tmp_path: Path) -> 
     assert {o.item for o in first}.isdisjoint({o.item for o in second})
     assert len(first) + len(second) == len(asked(url)) == RECORDS
     assert again.counts == Counts(accepted=RECORDS)
-    assert again.plan == Plan(items=RECORDS, duplicates=0, resumed=True)
+    before = Counts(planned=RECORDS - len(first), accepted=len(first))
+    assert again.plan == Plan(RECORDS, 0, resumed=True, before=before)
 
 
 def test_refused_and_unknown_are_sent_again_only_if_asked(url: str, tmp_path: Path) -> None:
@@ -165,6 +166,41 @@ def test_refused_and_unknown_are_sent_again_only_if_asked(url: str, tmp_path: Pa
     assert verdicts(done(bulk(url, records(5), journal=file, retry_refused=True))) == {"accepted": 1}
     assert verdicts(done(bulk(url, records(5), journal=file, resend_unknown=True))) == {"accepted": 1}
     assert len(asked(url)) == 7
+
+
+def test_a_refusal_of_what_may_have_run_leaves_it_unknown(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    faults(url, {"close": "after", "times": 1}, {"status": 400, "times": 1})
+    assert verdicts(done(bulk(url, records(1), journal=file))) == {"unknown": 1}
+    again = bulk(url, records(1), journal=file, resend_unknown=True)
+    (outcome,) = done(again)
+    assert (outcome.verdict, outcome.status) == ("unknown", 400)
+    assert outcome.message.endswith("; an earlier attempt may have run")
+    assert done(bulk(url, records(1), journal=file, retry_refused=True)) == []
+
+
+def test_what_is_unknown_and_was_not_reached_again_is_unknown_still(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    faults(url, {"close": "after", "times": 3})
+    done(bulk(url, records(3), journal=file, concurrency=1))
+    run = bulk(url, records(3), journal=file, resend_unknown=True, credentials=TokenAuth("no-such-token"))
+    done(run)
+    assert run.counts == Counts(unknown=3)
+    assert done(bulk(url, records(3), journal=file, retry_refused=True)) == []
+
+
+def test_the_region_is_part_of_the_item(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", url)
+    named = Item(operation="RetryScriptExecution", project_id="p", record_id="r0", region="cn-north-4")
+    run = Bulk([record("r0"), named], region="cn-north-4", credentials=TokenAuth("mock-token"))
+    assert [outcome.item for outcome in done(run)] == [named]
+
+
+def test_a_bulk_is_for_one_run(url: str) -> None:
+    run = bulk(url, records(1))
+    done(run)
+    with pytest.raises(RuntimeError, match="a Bulk is for one run: make another"):
+        done(run)
 
 
 def test_who_stops_listening_leaves_a_true_journal(url: str, tmp_path: Path) -> None:
@@ -203,8 +239,7 @@ def run_on_a_full_disk(url: str, file: Path) -> tuple[str, list[str], list[str]]
     def fill(outcome: Outcome) -> None:
         told.append(str(outcome.item.record_id))
         if len(told) == 20:
-            size = Path(f"{file}-wal").stat().st_size
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
 
     try:
         done(run, fill)
@@ -331,3 +366,43 @@ def test_who_listens_slowly_holds_it_up(url: str, monkeypatch: pytest.MonkeyPatc
         return sent
 
     assert asyncio.run(main()) < RECORDS
+
+
+def test_who_does_not_listen_at_all_holds_up_no_stop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huaweicloud_retry.bulk.runner._TOLD", 1)
+
+    async def main() -> Counts:
+        run = bulk(url, records())
+        iterator = aiter(run)
+        await anext(iterator)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        run.stop()
+        async with asyncio.timeout(30):
+            while run.counts.sending:  # noqa: ASYNC110 - nobody else tells
+                await asyncio.sleep(0)
+        return run.counts
+
+    counts = asyncio.run(main())
+    assert counts.unknown == 0
+    assert counts.accepted + counts.planned == RECORDS
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_iam_that_is_busy_does_not_end_the_run_at_once(mock: str, status: int) -> None:
+    httpx.post(
+        f"{mock}/_mock/reset", trust_env=False
+    ).raise_for_status()  # with the built-in state, whose user IAM knows
+    faults(mock, {"status": status, "operation": "KeystoneCreateUserTokenByPassword", "times": 1})
+    password = PasswordAuth(
+        "mock-user", "mock-password", domain_name="mock-domain", project_name="cn-north-4", iam_endpoint=mock
+    )
+    items = [
+        Item(operation="RetryScriptExecution", project_id="demo-project", record_id=record_id)
+        for record_id in ("nowhere", "0000000059071dbc01591661d3990020")
+    ]
+    run = bulk(mock, items, credentials=password)
+    outcomes = done(run)
+    assert run.halted is None
+    assert [outcome.status for outcome in outcomes] == [404 if status == 429 else 503, 200]
+    assert outcomes[0].attempts == (2 if status == 429 else 1)

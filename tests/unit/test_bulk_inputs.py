@@ -82,7 +82,20 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ('{"operation": "RetryEngine", "project_id": "p", "engine_id": 5}', "engine_id must be text, and not empty"),
         (
             '{"operation": "RetryEngine", "project_id": "p", "engine_id": "\\ud800"}',
-            "engine_id has half a surrogate pair",
+            "engine_id must be printable, without blanks",
+        ),
+        ('{"operation": ["RetryEngine"], "project_id": "p"}', "operation must be text, and not empty"),
+        (
+            '{"operation": "RetryEngine", "project_id": "p", "engine_id": " e"}',
+            "engine_id must be printable, without blanks",
+        ),
+        (
+            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "enterprise_project_id": "ä"}',
+            "enterprise_project_id must be printable ASCII",
+        ),
+        (
+            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "' + "e" * 1001 + '"}',
+            "engine_id has 1001 characters, and 1000 are allowed",
         ),
         ('{"operation": "RetryEngine", "project_id": "p", "engine_id": ""}', "engine_id must be text, and not empty"),
         ('{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "task_id": "t"}', "has no task_id"),
@@ -90,7 +103,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ('{"operation": "RetryEngine", "project_id": "..", "engine_id": "e"}', "cannot be a segment of the path"),
         (
             '{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "enterprise_project_id": "a\\n"}',
-            "enterprise_project_id must be printable ASCII",
+            "enterprise_project_id must be printable, without blanks",
         ),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
         ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes, and 100000 are allowed"),

@@ -51,10 +51,10 @@ def begun(file: Path | None, *, retry_refused: bool = False, resend_unknown: boo
 
 def test_the_input_is_taken_in_once_and_known_again(file: Path) -> None:
     with Journal(file) as journal:
-        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(items=5, duplicates=2, resumed=False)
-        assert journal.planned(0) == list(enumerate(ITEMS, start=1))
+        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(5, 2, resumed=False, before=Counts(planned=5))
+        assert journal.planned(0) == [(number, item, False) for number, item in enumerate(ITEMS, start=1)]
     with Journal(file) as journal:
-        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(items=5, duplicates=2, resumed=True)
+        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(5, 2, resumed=True, before=Counts(planned=5))
         assert journal.counts() == Counts(planned=5)
 
 
@@ -71,7 +71,7 @@ def test_what_was_accepted_is_never_planned_again(file: Path) -> None:
         journal.write([1], [])
         journal.write([], [(1, outcome(ITEMS[0], "accepted"))])
     with begun(file, retry_refused=True, resend_unknown=True) as journal:
-        assert [number for number, _ in journal.planned(0)] == [2, 3, 4, 5]
+        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("verdict", ["refused", "unknown"])
@@ -79,13 +79,13 @@ def test_what_was_refused_or_is_unknown_is_planned_again_only_if_asked(file: Pat
     with begun(file) as journal:
         journal.write([1], [(1, outcome(ITEMS[0], verdict))])
     with begun(file) as journal:
-        assert [number for number, _ in journal.planned(0)] == [2, 3, 4, 5]
+        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
     other = {"refused": "resend_unknown", "unknown": "retry_refused"}[verdict]
     with begun(file, **{other: True}) as journal:
-        assert [number for number, _ in journal.planned(0)] == [2, 3, 4, 5]
+        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
     own = {"refused": "retry_refused", "unknown": "resend_unknown"}[verdict]
     with begun(file, **{own: True}) as journal:
-        assert [number for number, _ in journal.planned(0)] == [1, 2, 3, 4, 5]
+        assert [each.number for each in journal.planned(0)] == [1, 2, 3, 4, 5]
 
 
 def test_what_was_under_way_when_a_run_ended_is_unknown(file: Path) -> None:
@@ -99,8 +99,8 @@ def test_what_was_not_sent_after_all_stays_planned(file: Path) -> None:
     with begun(file) as journal:
         journal.write([1, 2], [])
         journal.write([], [], unsent=[2])
-        assert journal.counts() == Counts(planned=4, sending=1)
-        assert [number for number, _ in journal.planned(0)] == [2, 3, 4, 5]
+        assert journal.counts() == Counts(planned=4, unknown=1)
+        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
 
 
 def test_all_of_an_outcome_is_kept(file: Path) -> None:
@@ -111,7 +111,7 @@ def test_all_of_an_outcome_is_kept(file: Path) -> None:
     db.close()
     fields, _, *rest = row[1:]
     assert json.loads(fields) == ITEMS[2].fields()
-    assert rest == ["accepted", "what came", 200, "CODE.1", "id", '{"jobId": 1}', 2, 1_700_000_000.5, 0.25]
+    assert rest == ["accepted", 0, "what came", 200, "CODE.1", "id", '{"jobId": 1}', 2, 1_700_000_000.5, 0.25]
 
 
 def test_without_a_file_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +121,38 @@ def test_without_a_file_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monk
         journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
         assert journal.counts() == Counts(planned=4, accepted=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_unknown_stays_so_until_it_is_accepted(file: Path) -> None:
+    with begun(file) as journal:
+        journal.write([1, 2], [(1, outcome(ITEMS[0], "unknown")), (2, outcome(ITEMS[1], "unknown"))])
+    with begun(file, resend_unknown=True) as journal:
+        assert [each.may_have_run for each in journal.planned(0)] == [True, True, False, False, False]
+        assert journal.counts() == Counts(planned=3, unknown=2)
+        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
+    with begun(file) as journal:
+        assert journal.counts() == Counts(planned=3, accepted=1, unknown=1)
+        assert [each.number for each in journal.planned(0)] == [3, 4, 5]
+
+
+def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> None:
+    with begun(file) as journal:
+        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
+        other = tmp_path / "elsewhere"
+        other.write_bytes(file.read_bytes())
+        with begun(other) as copy:
+            assert copy.counts() == Counts(planned=4, accepted=1)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "items.journal"]
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_journal_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, replaced: bool) -> None:
+    with begun(file) as journal:
+        file.rename(tmp_path / "elsewhere")
+        if replaced:
+            file.write_bytes(b"")
+        with pytest.raises(JournalError, match="was removed, or another put in its place, while it was in use"):
+            journal.write([1], [])
 
 
 # --- What may go wrong ------------------------------------------------------------------------------------------------

@@ -25,8 +25,18 @@ _FIELDS: Final = {
 _ALL: Final = {"operation", "project_id", "region"}
 _NAMES: Final = (*sorted(_ALL), "engine_id", "record_id", "task_id", "enterprise_project_id")
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-_WHOLE: Final = re.compile("[^\ud800-\udfff]*")
+_LONGEST: Final = 1000  # characters; IDs have 64 at most, by the contract
 _TEXT: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+
+def _check(name: str, value: object) -> None:
+    """Hold the value of a field, which may be anything that JSON has, to what can be an ID."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be text, and not empty")
+    if len(value) > _LONGEST:
+        raise ValueError(f"{name} has {len(value)} characters, and {_LONGEST} are allowed")
+    if not value.isprintable() or value != value.strip():
+        raise ValueError(f"{name} must be printable, without blanks around it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +65,11 @@ class Item:
     region: str | None = None
 
     def __post_init__(self) -> None:
+        given = self.fields()
+        for name, value in given.items():
+            _check(name, value)
         if self.operation not in SERVICES:
             raise ValueError(f"operation is {self.operation!r}; it must be {' or '.join(SERVICES)}")
-        given = self.fields()
-        for name, value in cast("dict[str, object]", given).items():
-            if not isinstance(value, str) or not value:  # what JSON gives may be anything
-                raise ValueError(f"{name} must be text, and not empty")
-            if not _WHOLE.fullmatch(value):
-                raise ValueError(f"{name} has half a surrogate pair (\\ud800 to \\udfff), which is no text")
         own = _FIELDS[self.operation]
         if foreign := sorted(given.keys() - own - _ALL):
             raise ValueError(f"{self.operation} has no {' and no '.join(foreign)}")
@@ -74,7 +81,7 @@ class Item:
         if self.engine_id is not None:
             path_segment("engine_id", self.engine_id)
         if self.enterprise_project_id is not None and not _TEXT.fullmatch(self.enterprise_project_id):
-            raise ValueError("enterprise_project_id must be printable ASCII, without blanks around it")
+            raise ValueError("enterprise_project_id must be printable ASCII")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

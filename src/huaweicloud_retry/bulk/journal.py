@@ -4,6 +4,8 @@ planned ── sending ──┬── accepted       never sent again
                      ├── refused        again only if asked
                      └── unknown        again only if asked; so is `sending` of a run that ended without a word
 
+What was unknown once and is sent again may have run before: nothing but `accepted` makes that certain, so it is unknown until then.
+
 An intention is durable before its request is sent, an outcome before it is reported; many of them share one fsync.
 Without a file all is kept in a temporary one, so that memory does not grow with the input either. Nothing here is secret:
 IDs, and what the services answered.
@@ -14,11 +16,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self
 
 from .items import Item, Outcome
 
@@ -40,6 +42,7 @@ CREATE TABLE item (
     fields TEXT NOT NULL,            -- of the item, as JSON
     digest BLOB NOT NULL UNIQUE,     -- of the fields: the same item is there once
     state TEXT NOT NULL DEFAULT 'planned',
+    may_have_run INTEGER NOT NULL DEFAULT 0,  -- an earlier attempt, of which nobody knows
     message TEXT, status INTEGER, error_code TEXT, request_id TEXT,
     answer TEXT,                     -- JSON
     attempts INTEGER,
@@ -48,7 +51,16 @@ CREATE TABLE item (
 );
 """
 
-Numbered: TypeAlias = tuple[int, Item]
+TOLD_STATE: Final = "CASE WHEN state = 'sending' OR (state = 'planned' AND may_have_run) THEN 'unknown' ELSE state END"
+"""SQL: the state of an item, for who is told of it when no run is under way."""
+
+
+class Planned(NamedTuple):
+    """An item that is to be sent."""
+
+    number: int
+    item: Item
+    may_have_run: bool
 
 
 class JournalError(Exception):
@@ -83,6 +95,8 @@ class Plan:
     """What stood there once more."""
     resumed: bool
     """The journal knows this input from an earlier run."""
+    before: Counts
+    """What earlier runs have left."""
 
 
 class Journal:
@@ -110,7 +124,9 @@ class Journal:
     def _open(self) -> None:
         # Exclusive: a second process is refused, and a killed one leaves nothing that would have to be cleared away.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        # No write-ahead log, although it is quicker: all that was written is in the one file, and who moves or copies it after
+        # a crash, without what stands beside it, does not lose what was accepted.
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
         self._db.execute("BEGIN IMMEDIATE")
         (kind,), (format_,) = (self._db.execute(f"PRAGMA {p}").fetchone() for p in ("application_id", "user_version"))
@@ -124,7 +140,18 @@ class Journal:
             (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(" ".join(found.split()))
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")  # says at once if it cannot be written
         self._db.execute("COMMIT")
+        self._identity = self._looked_up()
+
+    def _looked_up(self) -> tuple[int, int] | None:
+        if self._file is None:
+            return None
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def plan(self, items: Iterable[Item]) -> Plan:
         """Take in the whole input, or find that it is the one that this journal has.
@@ -154,7 +181,7 @@ class Journal:
         (taken,) = self._db.execute("SELECT count(*) FROM item").fetchone()
         self._db.execute("INSERT INTO input VALUES (?, ?, ?)", (taken, given - taken, whole.hexdigest()))
         self._db.execute("COMMIT")
-        return Plan(taken, given - taken, resumed=False)
+        return Plan(taken, given - taken, resumed=False, before=self._counts(TOLD_STATE))
 
     def _compare(self, items: Iterable[Item]) -> Plan:
         whole = hashlib.sha256()
@@ -163,11 +190,14 @@ class Journal:
         taken, duplicates, known = self._db.execute("SELECT items, duplicates, sha256 FROM input").fetchone()
         if whole.hexdigest() != known:
             raise JournalError(f"{self._file} is the journal of another input ({taken} items): give another --journal")
-        return Plan(taken, duplicates, resumed=True)
+        return Plan(taken, duplicates, resumed=True, before=self._counts(TOLD_STATE))
 
-    def begin(self, *, retry_refused: bool, resend_unknown: bool) -> None:
-        """Say of what an earlier run left under way that its outcome is unknown, and plan again what is to be."""
-        again = [state for state, wanted in (("refused", retry_refused), ("unknown", resend_unknown)) if wanted]
+    def begin(self, *, retry_refused: bool, resend_unknown: bool) -> Counts:
+        """Say of what an earlier run left under way that its outcome is unknown, and plan again what is to be.
+
+        Returns:
+            How many items are in which state, those to be sent again among the planned ones.
+        """
         with self._transaction():
             self._db.execute(
                 # Without what is left of an earlier outcome, if it was sent again after that.
@@ -175,14 +205,19 @@ class Journal:
                 "answer = NULL, attempts = NULL, started_at = NULL, seconds = NULL WHERE state = 'sending'",
                 (CUT_SHORT,),
             )
-            for state in again:
-                self._db.execute("UPDATE item SET state = 'planned' WHERE state = ?", (state,))
+            self._db.execute("UPDATE item SET state = 'unknown' WHERE state = 'planned' AND may_have_run")
+            if retry_refused:
+                self._db.execute("UPDATE item SET state = 'planned' WHERE state = 'refused'")
+            if resend_unknown:
+                self._db.execute("UPDATE item SET state = 'planned', may_have_run = 1 WHERE state = 'unknown'")
+            return self._counts("state")
 
-    def planned(self, after: int) -> list[Numbered]:
+    def planned(self, after: int) -> list[Planned]:
         """Return the next items that are planned, in the order of the input."""
-        query = "SELECT number, fields FROM item WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?"
+        query = "SELECT number, fields, may_have_run FROM item WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?"
         with self._explained():
-            return [(number, _item(text)) for number, text in self._db.execute(query, (after, _CHUNK))]
+            rows = self._db.execute(query, (after, _CHUNK)).fetchall()
+        return [Planned(number, _item(text), bool(may_have_run)) for number, text, may_have_run in rows]
 
     def write(
         self, sending: Sequence[int], outcomes: Sequence[tuple[int, Outcome]], unsent: Sequence[int] = ()
@@ -195,6 +230,8 @@ class Journal:
             )
             for number, o in outcomes
         ]
+        if self._looked_up() != self._identity:
+            raise JournalError(f"{self._file} was removed, or another put in its place, while it was in use")
         with self._transaction():
             self._db.executemany("UPDATE item SET state = 'sending' WHERE number = ?", [(n,) for n in sending])
             self._db.executemany(
@@ -205,12 +242,18 @@ class Journal:
             self._db.executemany("UPDATE item SET state = 'planned' WHERE number = ?", [(n,) for n in unsent])
 
     def counts(self) -> Counts:
-        """Count the items by state."""
+        """Count the items by state; what is under way, or to be sent again because it is unknown, is unknown."""
         with self._explained():
-            return Counts(**dict(self._db.execute("SELECT state, count(*) FROM item GROUP BY state")))
+            return self._counts(TOLD_STATE)
+
+    def _counts(self, state: str) -> Counts:
+        return Counts(**dict(self._db.execute(f"SELECT {state}, count(*) FROM item GROUP BY 1")))  # noqa: S608 - our own SQL
 
     def close(self) -> None:
         """Close it. All that was written is durable already."""
+        with suppress(sqlite3.Error):
+            self._db.rollback()
+            self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay beside the file
         self._db.close()
 
     def __enter__(self) -> Self:

@@ -4,8 +4,10 @@ with JournalReader(Path("engines.journal")) as journal:
     print(journal.summary().counts)
 """
 
+import errno
 import json
 import math
+import os
 import re
 import shutil
 import sqlite3
@@ -16,10 +18,10 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias, cast
 
 from .items import Item, Outcome, Verdict
-from .journal import CUT_SHORT, FORMAT, KIND, Counts, JournalError
+from .journal import CUT_SHORT, FORMAT, KIND, TOLD_STATE, Counts, JournalError
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("accepted", "refused", "unknown")
 LISTED: Final = 500  # items that a summary has of each verdict that is to be looked at
@@ -245,8 +247,9 @@ class JournalReader:
         with self._explained():
             if not file.is_file():
                 raise JournalError(f"{file} is {'no file' if file.exists() else 'not there'}: give a bulk's journal")
-            with file.open("rb"):
-                pass  # SQLite does not say why it cannot
+            # Not opened and closed, with which this process would lose the lock that a Bulk of its own may have on it.
+            if not os.access(file, os.R_OK):
+                raise JournalError(f"{file} cannot be read: {os.strerror(errno.EACCES)}")
             try:
                 self._db = self._open(file, "mode=ro")
             except sqlite3.OperationalError as error:
@@ -272,14 +275,14 @@ class JournalReader:
 
     def _open_in_place(self) -> sqlite3.Connection:
         """Open it in a folder where SQLite cannot make the file that readers share."""
-        beside = Path(f"{self._file.resolve()}-wal")
+        beside = Path(f"{self._file.resolve()}-journal")
         if not beside.exists() or not beside.stat().st_size:
             return self._open(self._file, "immutable=1")
-        # A killed process left it, with the last of what was written.
+        # A process was killed while it wrote, and with this SQLite undoes what it had begun: not here, where we only read.
         copy = Path(self._stack.enter_context(TemporaryDirectory(prefix="hwc-retry-")), "journal")
         shutil.copyfile(self._file, copy)
-        shutil.copyfile(beside, f"{copy}-wal")
-        return self._open(copy, "mode=ro")
+        shutil.copyfile(beside, f"{copy}-journal")
+        return self._open(copy, "mode=rw")
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield each item in the order of the input: as `Outcome.to_dict` has it, or `planned` if it is yet to be sent.
@@ -303,16 +306,16 @@ class JournalReader:
 
     def _rows(self) -> Iterator[Row]:
         query = (
-            "SELECT state, fields, message, status, error_code, request_id, answer, attempts, started_at, seconds "
-            "FROM item ORDER BY number"
+            f"SELECT {TOLD_STATE}, fields, message, status, error_code, request_id, answer, attempts, started_at, seconds, "  # noqa: S608 - our own SQL
+            "state = 'sending' FROM item ORDER BY number"
         )
-        for row in self._db.execute(query):
+        for *row, is_sending in self._db.execute(query):
             if row[0] == "planned":  # what stands there is of an earlier attempt
                 yield ("planned", row[1], None, None, None, None, None, None, None, None)
-            elif row[0] == "sending":
+            elif is_sending:
                 yield ("unknown", row[1], CUT_SHORT, None, None, None, None, None, None, None)
             else:
-                yield row
+                yield cast("Row", tuple(row))
 
     def close(self) -> None:
         """Close it."""

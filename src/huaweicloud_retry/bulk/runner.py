@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -25,7 +26,7 @@ from huaweicloud_retry.resend import Resend
 from huaweicloud_retry_client import APIConnectionError, APIError, AuthenticationError, RateLimitError, Response
 
 from .items import Item, Outcome
-from .journal import Counts, Journal, JournalError, Plan
+from .journal import Counts, Journal, JournalError, Plan, Planned
 from .pace import Pace
 
 _RESEND: Final = Resend(attempts=5)
@@ -120,15 +121,16 @@ class Bulk:
         self._stop = asyncio.Event()
         self._stopped_at: float | None = None
         self._news = asyncio.Event()  # for the keeper
-        self._planned: deque[tuple[int, Item]] = deque()  # the next ones
+        self._planned: deque[Planned] = deque()  # the next ones
         self._last_planned = 0
-        self._ready: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
+        self._ready: asyncio.Queue[Planned] = asyncio.Queue()
         self._under_way: dict[int, Item] = {}  # from the intention until the outcome is written down
         self._flying: dict[int, float] = {}  # those whose request is out: since when, by the clock on the wall
         self._done: list[tuple[int, Outcome]] = []
         self._told: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._room_to_tell = asyncio.Semaphore(_TOLD)
         self._has_listener = True
+        self._has_begun = False
         self._unsent: list[int] = []
         self._let_in = False  # the service has answered, and not that it does not know who asks
         self._in_a_row = 0  # outcomes without an answer that says what became of the item
@@ -143,6 +145,7 @@ class Bulk:
         self._stopped_at = self._stopped_at or time.monotonic()
         self._stop.set()
         self._news.set()
+        self._room_to_tell.release()  # whoever listens slowly holds up no end
 
     def abort(self) -> None:
         """End at once; the requests under way are unknown, and the journal says so."""
@@ -157,6 +160,9 @@ class Bulk:
                 `unwritten` of the error has the outcomes that the journal has not.
             ConfigurationError: as of `connect`, for the region of an item. Nothing was sent.
         """
+        if self._has_begun:
+            raise RuntimeError("a Bulk is for one run: make another")
+        self._has_begun = True
         # A task of its own: it has to come to its end even if nobody listens any more.
         keeper = asyncio.create_task(self._run())
         try:
@@ -189,14 +195,16 @@ class Bulk:
             for service, region in sorted(self._wanted, key=str):
                 connection = connect(service, region=region, resend=None, **self._settings)
                 self._connections[service, region] = await stack.enter_async_context(connection)
-            await thread(partial(journal.begin, **self._again))
-            self.counts = await thread(journal.counts)
+            self.counts = await thread(partial(journal.begin, **self._again))
             await self._keep(journal, thread)
+        self.counts = await thread(journal.counts)
 
     def _noting_connections(self) -> Iterator[Item]:
         for item in self._items:
-            self._wanted.add((item.service, item.region or self._region))
-            yield item
+            # The region is part of what is written down: another one would be another place.
+            placed = replace(item, region=self._region) if self._region and not item.region else item
+            self._wanted.add((placed.service, placed.region))
+            yield placed
 
     # --- The keeper ---------------------------------------------------------------------------------------------------
 
@@ -222,7 +230,7 @@ class Bulk:
 
     async def _write_the_last(self, journal: Journal, thread: _Thread) -> None:
         try:
-            await self._write(journal, thread, {})
+            await self._write(journal, thread, [])
         except JournalError as error:
             error.unwritten = [outcome for _, outcome in self._done]
             raise
@@ -233,14 +241,14 @@ class Bulk:
     async def _refill(self, journal: Journal, thread: _Thread) -> None:
         self._planned.extend(await thread(journal.planned, self._last_planned))
         if self._planned:
-            self._last_planned = self._planned[-1][0]
+            self._last_planned = self._planned[-1].number
 
-    def _admitted(self) -> dict[int, Item]:
+    def _admitted(self) -> list[Planned]:
         """Take the next items, as many as may go now."""
         wanted = min(self._room(), len(self._planned))
         if wanted <= 0 or self._stop.is_set():
-            return {}
-        return dict(self._planned.popleft() for _ in range(self._pace.take(wanted, time.monotonic())))
+            return []
+        return [self._planned.popleft() for _ in range(self._pace.take(wanted, time.monotonic()))]
 
     def _room(self) -> int:
         """Say how many more may be under way."""
@@ -248,26 +256,28 @@ class Bulk:
         most = self._concurrency + self._concurrency // 2 if self._let_in else 1
         return most - len(self._under_way)
 
-    async def _write(self, journal: Journal, thread: _Thread, admitted: dict[int, Item]) -> None:
+    async def _write(self, journal: Journal, thread: _Thread, admitted: list[Planned]) -> None:
         """Write down all that has come together; then the outcomes are durable, and told."""
         done, unsent = self._done, self._unsent
         if not (done or unsent or admitted):
             return
         self._done, self._unsent = [], []
-        self._under_way.update(admitted)
+        numbers = [each.number for each in admitted]
+        self._under_way.update((each.number, each.item) for each in admitted)
         try:
-            await thread(journal.write, list(admitted), done, unsent)
+            await thread(journal.write, numbers, done, unsent)
         except BaseException:
-            self._done, self._unsent = done + self._done, [*unsent, *admitted, *self._unsent]
+            self._done, self._unsent = done + self._done, [*unsent, *numbers, *self._unsent]
             raise
-        for numbered in admitted.items():
-            self._ready.put_nowait(numbered)
+        for each in admitted:
+            self._ready.put_nowait(each)
         for number in (*unsent, *(number for number, _ in done)):
             del self._under_way[number]
         self._count(admitted=len(admitted), unsent=len(unsent), outcomes=[outcome for _, outcome in done])
         for _, outcome in done:
             if self._has_listener:
-                await self._room_to_tell.acquire()
+                if not self._stop.is_set():
+                    await self._room_to_tell.acquire()
                 self._told.put_nowait(outcome)
 
     def _count(self, *, admitted: int, unsent: int, outcomes: list[Outcome]) -> None:
@@ -318,17 +328,21 @@ class Bulk:
 
     async def _send_all(self) -> None:
         while True:
-            number, item = await self._ready.get()
-            outcome = await self._send(number, item)
+            planned = await self._ready.get()
+            outcome = await self._send(planned.number, planned.item)
             if outcome is None:
-                self._unsent.append(number)
+                self._unsent.append(planned.number)
+            elif planned.may_have_run and outcome.verdict == "refused":
+                # Perhaps just because the attempt before did run.
+                message = f"{outcome.message}; an earlier attempt may have run"
+                self._done.append((planned.number, replace(outcome, verdict="unknown", message=message)))
             else:
-                self._done.append((number, outcome))
+                self._done.append((planned.number, outcome))
             self._news.set()
 
     async def _send(self, number: int, item: Item) -> Outcome | None:
         """Send an item, again if it surely did not act; None: not sent after all, or to no effect, because of a stop."""
-        connection = self._connections[item.service, item.region or self._region]
+        connection = self._connections[item.service, item.region]
         started_at, started = time.time(), time.monotonic()
         attempt = 1
         while not self._stop.is_set():
@@ -350,9 +364,9 @@ class Bulk:
 
     def _wait_before_next(self, attempt: int, came: _Came) -> float | None:
         """Say how long to wait before the item is sent again; None: that was its last attempt."""
-        if self._resend is None or isinstance(came, IAMError) or self.halted is not None:
+        if self._resend is None or self.halted is not None:
             return None
-        return self._resend.wait(attempt, came)
+        return self._resend.wait(attempt, came.response if isinstance(came, IAMError) else came)
 
     async def _attempt(self, number: int, item: Item, connection: Connection) -> _Came:
         self._flying[number] = time.time()
@@ -366,10 +380,12 @@ class Bulk:
 
     def _look_at(self, error: APIError | None) -> None:
         """See whether it makes sense to go on."""
-        if isinstance(error, AuthenticationError | IAMError):
+        if isinstance(error, AuthenticationError) or (isinstance(error, IAMError) and _is_final(error)):
             # Every further request would be refused as well, and after five wrong signatures the key is locked.
             self._halt(f"the credentials do not let in: {error}")
-        elif error is None or not (error.outcome_unknown or isinstance(error, APIConnectionError | RateLimitError)):
+        elif error is None or not (
+            error.outcome_unknown or isinstance(error, APIConnectionError | RateLimitError | IAMError)
+        ):
             self._let_in, self._in_a_row = True, 0
         else:
             self._in_a_row += 0 if isinstance(error, RateLimitError) else 1
@@ -388,3 +404,7 @@ class Bulk:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
+
+
+def _is_final(error: IAMError) -> bool:
+    return 400 <= error.status_code < 500 and error.status_code != 429  # noqa: PLR2004 - refused, and not for now
