@@ -229,6 +229,6 @@ def test_what_the_browser_records_of_the_page_can_be_verified(
         "RetryScriptExecution: requests 1, deviations 0",
     )
     assert re.match(
-        rf"not checked: bodies and answers that are not there {unchecked}, entries of other APIs [1-9]", rest
+        rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest
     )
     assert len(unread) == unchecked
