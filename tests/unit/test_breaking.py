@@ -641,6 +641,7 @@ def make(python: str, project: Path, base_ref: str) -> subprocess.CompletedProce
         shutil.copy(ROOT / name, project)
     command = [
         "make",
+        "--no-print-directory",
         "breaking",
         f"BASE={base_ref}",
         f"PY={python}",
