@@ -7,12 +7,13 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 from huaweicloud_retry import verify
 from huaweicloud_retry.commands import bulk, completion, engine, report, script
-from huaweicloud_retry.commands.common import CommandError
+from huaweicloud_retry.commands.common import CommandError, OutputError, printing
 from huaweicloud_retry.mock import __main__ as mock
 
 _COMMANDS: Final = {
@@ -25,7 +26,7 @@ _COMMANDS: Final = {
     "completion": completion,
 }
 _DEBUG: Final = "--debug"
-_UNKNOWN, _INTERRUPTED = 3, 130  # the latter by the shells' convention: 128 and the number of SIGINT
+_USAGE, _UNKNOWN, _INTERRUPTED = 2, 3, 130  # the latter by the shells' convention: 128 and the number of SIGINT
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -36,15 +37,19 @@ def main(args: Sequence[str] | None = None) -> int:
         it was interrupted, or nobody reads its output any more.
     """
     args = sys.argv[1:] if args is None else args
+    if not _streams_opened():
+        print("hwc-retry: standard output is closed: give it a file, or /dev/null", file=sys.stderr)  # noqa: T201 - see below
+        return _USAGE
     try:
         try:
             return _run(args)
         finally:
-            sys.stdout.flush()
-    except OSError as error:
+            with printing():
+                sys.stdout.flush()
+    except (OutputError, BrokenPipeError) as error:
         _drop_unread()
-        if not isinstance(error, BrokenPipeError):
-            print(f"hwc-retry: standard output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - see below
+        if isinstance(error, OutputError) and not error.is_unread:
+            print(f"hwc-retry: {error}", file=sys.stderr)  # noqa: T201 - see below
         return _INTERRUPTED
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -57,16 +62,19 @@ def _run(args: Sequence[str]) -> int:
 
     def say(message: object, *_: Any, **__: Any) -> None:
         if str(message) not in said:  # "once" of the filters means once for each module that asks for credentials
-            print(f"{options.prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
+            with printing():
+                print(f"{options.prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
         said.add(str(message))
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UserWarning)
             warnings.showwarning = say
-            return int(options.run(options))
-    except OSError:
-        raise  # all that there are otherwise, the commands explain
+            # These two know nothing of the commands, and explain all that may go wrong with files but this.
+            with printing() if options.run in {verify.run, mock.run} else nullcontext():
+                return int(options.run(options))
+    except (OutputError, BrokenPipeError):
+        raise
     except Exception as error:
         if _DEBUG in args:
             raise
@@ -90,6 +98,15 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(parsers=parsers)
         parsers.append(command)
     return parser
+
+
+def _streams_opened() -> bool:
+    """Put something in place of standard streams that whoever started this has closed; False: standard output was."""
+    is_written = sys.stdout is not None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
+    return is_written
 
 
 def _drop_unread() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -267,6 +268,18 @@ def test_a_table_shows_what_a_server_says_as_it_is(cli: Cli) -> None:
             "--token-file: /dev/null: the token must be printable ASCII",
         ),
         (["bulk", "nowhere"], {}, "nowhere cannot be read: No such file or directory"),
+        (["bulk", "n" * 300], {}, "n cannot be read: File name too long"),
+        pytest.param(
+            ["bulk", "/proc/self/mem", "--journal", "j"],
+            {},
+            "/proc/self/mem cannot be read: Input/output error",
+            marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this machine has no /proc"),
+        ),
+        (
+            ["engine", "e1", "--region", "cn-north-4"],
+            {"SSL_CERT_FILE": "/nowhere"},
+            "the CAs cannot be read: No such file or directory; check SSL_CERT_FILE and SSL_CERT_DIR",
+        ),
         (["bulk", "-"], {}, "standard input has no place for a journal: give --journal FILE"),
         (["bulk", "-", "--token-file", "-"], {}, "standard input cannot be both FILE and --token-file"),
         (["bulk", "x", "--concurrency", "101"], {}, "'101' is no whole number from 1 to 100"),
@@ -644,6 +657,31 @@ def test_an_output_that_cannot_be_written_is_said_so(cli: Cli, arguments: list[s
         said = process.stderr.read()
     assert said.endswith("standard output cannot be written: No space left on device\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code", "says"),
+    [
+        (">&-", "engine e1", 2, "hwc-retry: standard output is closed: give it a file, or /dev/null\n"),
+        ("<&-", "bulk - --journal j", 2, "hwc-retry bulk: there is nothing in it: no line with a retry\n"),
+        ("2>&-", "engine e1 nowhere", 1, ""),
+    ],
+)
+def test_standard_streams_may_be_closed(cli: Cli, mock: Mock, closed: str, command: str, code: int, says: str) -> None:
+    line = shlex.join([*COMMAND, *command.split(), *cli.sending])
+    ran = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"],
+        cwd=cli.folder,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (code, says)
+    if closed == "2>&-":
+        assert len(json.loads(ran.stdout)) == 2
+    else:
+        assert mock.journal() == []
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """What commands have in common: how they fail, and the options of those that send."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final
 
 EXIT_CODES: Final = (
@@ -23,6 +24,31 @@ class CommandError(Exception):
     def __init__(self, text: str, exit_code: int = 2) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+class OutputError(Exception):
+    """Standard output or standard error cannot be written.
+
+    Attributes:
+        is_unread: whoever read it has gone away.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror}")
+        self.is_unread = isinstance(error, BrokenPipeError)
+
+
+@contextmanager
+def printing() -> Generator[None, None, None]:
+    """Tell what goes wrong with what is printed here from all else that may go wrong with files.
+
+    Raises:
+        OutputError: it cannot be printed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error) from error
 
 
 def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from .common import CommandError
+from .common import CommandError, printing
 
 DESCRIPTION = "Print the script that makes a shell complete this command."
 SHELLS = ("bash", "zsh", "fish", "tcsh")
@@ -27,5 +27,7 @@ def run(options: argparse.Namespace) -> int:
         for action in parser._actions:  # noqa: SLF001 - argparse has no other way to them, and shtab goes the same
             if str(action.metavar).startswith(("FILE", "JOURNAL")):
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where shtab looks for it
-    sys.stdout.write(shtab.complete(parsers[0], options.shell) + "\n")
+    script = shtab.complete(parsers[0], options.shell)
+    with printing():
+        sys.stdout.write(f"{script}\n")
     return 0

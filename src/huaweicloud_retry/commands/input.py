@@ -15,7 +15,7 @@ from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.bulk.inputs import read_items
 from huaweicloud_retry_client.errors import one_line
 
-from .common import CommandError
+from .common import CommandError, printing
 
 _LARGEST_LINE: Final = 1 << 20  # bytes; of a longer one this is enough to see that it is too long
 _BOM: Final = b"\xef\xbb\xbf"
@@ -60,13 +60,14 @@ def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str]) -> 
         CommandError: it cannot be read to its end.
     """
     suffix = Path(file).suffix.lower()
-    begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()
-    is_csv = suffix == ".csv" or (suffix not in {".json", ".jsonl", ".ndjson"} and begin[:1] not in {b"{", b""})
 
     def tell(number: int, problem: str) -> None:
-        print(f"{_name(file)}:{number}: {one_line(problem)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
+        with printing():
+            print(f"{_name(file)}:{number}: {one_line(problem)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
 
     try:
+        begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()
+        is_csv = suffix == ".csv" or (suffix not in {".json", ".jsonl", ".ndjson"} and begin[:1] not in {b"{", b""})
         yield from read_items(_lines(stream), is_csv=is_csv, defaults=defaults, on_bad_line=tell)
     except OSError as error:
         raise CommandError(f"{_name(file)} cannot be read: {error.strerror}") from error

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from huaweicloud_retry.bulk import Outcome
 from huaweicloud_retry_client.errors import one_line
 
-from .common import CommandError
+from .common import CommandError, printing
 
 _AHEAD: Final = 1000  # of what is to be written, that may wait for whoever reads
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
@@ -158,7 +158,7 @@ class Screen:
 
     def do(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in that thread, after all before it."""
-        self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, function, *args))
+        self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, _printed, function, *args))
 
     @property
     def is_behind(self) -> bool:
@@ -172,8 +172,7 @@ class Screen:
             wholly: wait for all of it.
 
         Raises:
-            BrokenPipeError: whoever read has gone away.
-            OSError: it cannot be printed.
+            OutputError: it cannot be printed.
         """
         most = 0 if wholly else _AHEAD
         while self._pending and (self._pending[0].done() or len(self._pending) > most):
@@ -185,6 +184,11 @@ class Screen:
             await self.caught_up(wholly=True)
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _printed(function: Callable[..., object], *args: Any) -> None:
+    with printing():
+        function(*args)
 
 
 def _to_stderr(text: str) -> None:

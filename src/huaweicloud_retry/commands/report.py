@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from .common import CommandError
+from .common import CommandError, printing
 
 if TYPE_CHECKING:
     from huaweicloud_retry.bulk.report import JournalReader, Summary
@@ -61,20 +61,24 @@ def run(options: argparse.Namespace) -> int:
 def _report(summary: "Summary", options: argparse.Namespace, output: str | None) -> None:
     if options.html is not None:
         _write_page(summary, options.html)
-        print(f"{options.prog}: {options.html} written", file=sys.stderr)  # noqa: T201 - the command's voice
+        with printing():
+            print(f"{options.prog}: {options.html} written", file=sys.stderr)  # noqa: T201 - the command's voice
     if output == "table":
         try:
             from .report_table import show  # noqa: PLC0415 - needs what is no part of the base install
         except ModuleNotFoundError as error:
             raise CommandError(f"{error}; pip install 'huaweicloud-retry[cli]', or --output json") from error
-        show(summary)
+        with printing():
+            show(summary)
     elif output == "json":
-        print(json.dumps(_totals(summary), indent=2))  # noqa: T201
+        with printing():
+            print(json.dumps(_totals(summary), indent=2))  # noqa: T201
 
 
 def _print_items(journal: "JournalReader") -> None:
-    for told in journal.items():
-        sys.stdout.write(f"{json.dumps(told)}\n")
+    with printing():
+        for told in journal.items():
+            sys.stdout.write(f"{json.dumps(told)}\n")
 
 
 def _totals(summary: "Summary") -> dict[str, Any]:

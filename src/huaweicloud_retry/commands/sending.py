@@ -24,7 +24,7 @@ from huaweicloud_retry_client.errors import one_line
 
 from . import dry_run
 from .advice import advise, in_options
-from .common import CommandError
+from .common import CommandError, OutputError, printing
 from .input import items_of, opened
 from .output import EachInTable, JSONArray, JSONLines, ReasonsInTable, Screen, Writer, chosen
 from .progress import Bar, Lines, Progress, Speed, bar_fits
@@ -123,7 +123,7 @@ class _Run:
         self._speed = Speed()
         self._taken = 0
         self._signals = 0
-        self._output_failure: OSError | None = None
+        self._output_failure: OutputError | None = None
         self._told: set[str] = set()
         self._is_plan_told = False
         if options.verbose:
@@ -135,7 +135,7 @@ class _Run:
         Raises:
             CommandError: the journal will not do, or could not be written any more.
             ConfigurationError, InputError: as of `Bulk` and of the items.
-            OSError: nothing can be printed any more; what was under way is written down.
+            OutputError: nothing can be printed any more; what was under way is written down.
         """
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -182,7 +182,7 @@ class _Run:
         """Stop, in order, when nothing can be printed any more."""
         try:
             yield
-        except OSError as error:
+        except OutputError as error:
             self._output_failure = error
             self._bulk.stop()
 
@@ -196,7 +196,12 @@ class _Run:
             yield item
         # Before the plan is in the journal, which would then take no input for another region.
         for service, region in sorted(wanted, key=str):
-            connect(service, region=region, **self._settings)
+            try:
+                connect(service, region=region, **self._settings)
+            except OSError as error:
+                raise CommandError(
+                    f"the CAs cannot be read: {error.strerror}; check SSL_CERT_FILE and SSL_CERT_DIR"
+                ) from error
 
     def _interrupt(self) -> None:
         self._signals += 1
@@ -301,9 +306,11 @@ def _counts_in_words(counts: Counts) -> str:
 def _show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: str | None) -> None:
     requests = asyncio.run(dry_run.requests_of(items, os.environ, Path.home(), settings))
     if output == "table" or (output is None and sys.stdout.isatty()):
-        sys.stdout.write("\n".join(dry_run.as_text(request) for request in requests))
+        shown = "\n".join(dry_run.as_text(request) for request in requests)
     else:
-        sys.stdout.write(dry_run.as_json(requests, output or "json") + "\n")
+        shown = dry_run.as_json(requests, output or "json") + "\n"
+    with printing():
+        sys.stdout.write(shown)
 
 
 def _show_plan(
@@ -318,7 +325,7 @@ def _show_plan(
             lines[f"{item.operation} in {item.region or 'no region'}"] += 1
             yield item
 
-    is_known = journal is not None and journal.exists()
+    is_known = journal is not None and os.path.exists(journal)  # noqa: PTH110 - Path's raises where a name is too long
     with Journal(journal if is_known else None) as book:
         plan, counts = book.plan(noted()), book.counts()
     sent = counts.planned + options.retry_refused * counts.refused
@@ -326,7 +333,8 @@ def _show_plan(
     said = [_plan_in_words(plan), *(f"{what}: {count:,}" for what, count in sorted(lines.items()))]
     said += [f"journal {journal}: {_counts_in_words(counts)}"] if is_known else []
     said += [f"{sent:,} would be sent; the first request of the input:"]
-    sys.stderr.writelines(f"{options.prog}: {line}\n" for line in said)
+    with printing():
+        sys.stderr.writelines(f"{options.prog}: {line}\n" for line in said)
     _show_requests(first, settings, options.output)
 
 
