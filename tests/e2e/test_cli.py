@@ -296,6 +296,24 @@ def test_what_cannot_be_done_is_exit_code_2_and_one_line(
     assert mock.journal() == []
 
 
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("foo://mock-password@x", "the proxy is no URL such as http://proxy:3128: check HTTPS_PROXY and ALL_PROXY"),
+        ("::bad", "the proxy is no URL such as http://proxy:3128"),
+        ("http://u:mock-password/@x", "the proxy is no URL such as http://proxy:3128"),
+        ("socks5://127.0.0.1:9", "a SOCKS proxy needs socksio: pip install 'httpx[socks]'"),
+    ],
+)
+def test_a_proxy_that_will_not_do_is_exit_code_2_before_anything_is_sent(cli: Cli, proxy: str, says: str) -> None:
+    cli.environment.update(HTTPS_PROXY=proxy)
+    ran = cli("engine", "e1", "--region", "cn-north-4")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert says in ran.stderr
+    assert cli("bulk", cli.file(engines("e1")), "--region", "cn-north-4").returncode == 2
+    assert [path.name for path in cli.folder.iterdir()] == ["input.jsonl"]
+
+
 @pytest.mark.parametrize("by", ["file", "stdin"])
 def test_a_token_comes_from_a_file_or_from_stdin(cli: Cli, by: str) -> None:
     del cli.environment["HW_AUTH_TOKEN"]

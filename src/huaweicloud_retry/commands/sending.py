@@ -187,21 +187,16 @@ class _Run:
             self._bulk.stop()
 
     def _taken_in(self) -> Iterator[Item]:
-        wanted: set[tuple[str, str | None]] = set()
+        wanted: dict[tuple[str, str | None], Item] = {}
         for item in self._items:
             if self._signals:
                 raise _Interrupted
             self._taken += 1
-            wanted.add((item.service, item.region))
+            wanted.setdefault((item.service, item.region), item)
             yield item
         # Before the plan is in the journal, which would then take no input for another region.
-        for service, region in sorted(wanted, key=str):
-            try:
-                connect(service, region=region, **self._settings)
-            except OSError as error:
-                raise CommandError(
-                    f"the CAs cannot be read: {error.strerror}; check SSL_CERT_FILE and SSL_CERT_DIR"
-                ) from error
+        for _, item in sorted(wanted.items(), key=str):
+            asyncio.run(_check_way(item, self._settings))
 
     def _interrupt(self) -> None:
         self._signals += 1
@@ -287,6 +282,47 @@ class _Run:
         if counts.unknown or counts.sending:
             return _UNKNOWN
         return _REFUSED if counts.refused or counts.planned else _ACCEPTED
+
+
+class _Stopped(Exception):  # noqa: N818 - is no error
+    """A request is ready to go out."""
+
+
+class _Stop(httpx.Auth):
+    """In place of credentials: ends a request when all of the client is ready, and nothing is on the wire."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:  # noqa: ARG002 - as httpx has it
+        """End it.
+
+        Raises:
+            _Stopped: always.
+        """
+        raise _Stopped
+
+
+async def _check_way(item: Item, settings: Mapping[str, Any]) -> None:
+    """Go the way of an item as far as the network begins.
+
+    Raises:
+        ConfigurationError: as of `connect`.
+        CommandError: proxies or CAs of the environment will not do.
+    """
+    try:
+        connect(item.service, region=item.region, **settings)
+        without = {**settings, "credentials": _Stop()}
+        async with connect(item.service, region=item.region, **without) as connection:
+            with suppress(_Stopped):
+                await item.send(connection)
+    except ConfigurationError:
+        raise
+    except OSError as error:
+        raise CommandError(f"the CAs cannot be read: {error.strerror}; check SSL_CERT_FILE and SSL_CERT_DIR") from error
+    except ImportError as error:
+        raise CommandError(
+            "a SOCKS proxy needs socksio: pip install 'httpx[socks]'; or set HTTPS_PROXY to an http one"
+        ) from error
+    except (ValueError, httpx.InvalidURL):  # whose text may have the proxy's password
+        raise CommandError("the proxy is no URL such as http://proxy:3128: check HTTPS_PROXY and ALL_PROXY") from None
 
 
 def _plan_in_words(plan: Plan) -> str:
