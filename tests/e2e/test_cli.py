@@ -735,6 +735,17 @@ def test_who_does_not_read_on_holds_up_no_interruption(unread: tuple[subprocess.
     assert process.returncode == 130
 
 
+def test_interrupted_while_nobody_reads_on_it_says_so_and_ends_at_the_second_time(
+    unread: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, reading = unread
+    process.send_signal(signal.SIGINT)
+    read_until(process.stderr, "interrupted: nothing more is sent")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    os.close(reading)
+
+
 def test_help_that_nobody_reads_to_its_end_is_no_error(cli: Cli) -> None:
     reading, writing = os.pipe()
     os.close(reading)

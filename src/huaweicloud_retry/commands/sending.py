@@ -153,7 +153,8 @@ class _Run:
                 self._screen.do(self._writer.end)
             self._sum_up()
             with self._minding_output():
-                await self._screen.close()
+                if not await self._screen.close():
+                    os._exit(_INTERRUPTED)  # the thread that prints would be waited for; the journal is closed already
         if self._output_failure:
             raise self._output_failure
         return self._exit_code()
@@ -203,10 +204,11 @@ class _Run:
         if self._signals == 1:
             grace = self._limits.get("grace")
             wait = "waiting for those under way" + ("" if grace is None else f", {grace:g} s at most")
-            self._screen.say(f"interrupted: nothing more is sent; {wait}. Ctrl-C again ends at once")
+            self._screen.say_now(f"interrupted: nothing more is sent; {wait}. Ctrl-C again ends at once")
             self._bulk.stop()
         elif self._signals == 2:  # noqa: PLR2004 - the second Ctrl-C
             self._bulk.abort()
+            self._screen.hurry()
         else:
             os._exit(_INTERRUPTED)  # whoever reads standard output may hold it up; the journal is true at any moment
 
