@@ -228,7 +228,5 @@ def test_what_the_browser_records_of_the_page_can_be_verified(
         "RetryEngine: requests 1, deviations 0",
         "RetryScriptExecution: requests 1, deviations 0",
     )
-    assert re.match(
-        rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest
-    )
+    assert re.match(rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest)
     assert len(unread) == unchecked

@@ -236,7 +236,7 @@ class _Run:
         self._is_plan_told = True
         self._screen.say(f"{_plan_in_words(plan)}; journal {self._journal}")
         if plan.resumed:
-            self._screen.say(f"goes on where an earlier run ended: {_counts_in_words(counts)}")
+            self._screen.say(f"goes on where an earlier run ended: {_counts_in_words(plan.before)}")
         if bar_fits(stdout_is_written=isinstance(self._writer, JSONLines | JSONArray)):
             self._progress = bar = Bar()
             self._screen.say_line = bar.say_line
