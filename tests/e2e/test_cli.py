@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -566,7 +567,10 @@ def read_until(stream: Any, what: str) -> str:
     return seen
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("by", SIGNALS)
 def test_interrupted_once_it_waits_for_those_under_way_and_sends_nothing_more(
     held: Cli, holding: Holding, by: signal.Signals
 ) -> None:
@@ -608,12 +612,33 @@ def test_an_interrupted_engine_says_what_became_of_it(held: Cli, holding: Holdin
     assert err.endswith("hwc-retry engine: 1 not sent\n")
 
 
-def test_interrupted_while_it_waits_for_its_input(cli: Cli, mock: Mock) -> None:
+def test_nohup_lets_it_go_on_when_the_terminal_closes(held: Cli, holding: Holding) -> None:
+    ignoring = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    with held.started("bulk", held.file(engines("e1")), *held.sending, preexec_fn=ignoring) as process:
+        assert holding.asked.wait(60)
+        process.send_signal(signal.SIGHUP)
+        holding.answer.set()
+        assert process.wait(60) == 0
+
+
+def test_interrupted_while_bad_lines_are_told(cli: Cli) -> None:
+    (cli.folder / "in").write_text("{\n" * 100_000, encoding="utf-8")
+    with cli.started("bulk", "in", *cli.sending) as process:
+        read_until(process.stderr, "in:1:")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "in:100000:" not in said
+
+
+@pytest.mark.parametrize("by", SIGNALS)
+def test_interrupted_while_it_waits_for_its_input(cli: Cli, mock: Mock, by: signal.Signals) -> None:
     with cli.started("bulk", "-", "--journal", "j", *cli.sending, stdin=subprocess.PIPE) as process:
         assert process.stdin
         process.stdin.write(" " * (1 << 20))  # more than a pipe holds, so that it has begun to read
         process.stdin.flush()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         assert process.wait(60) == 130
         assert process.stderr
         assert process.stderr.read() == ""

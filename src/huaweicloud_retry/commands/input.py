@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Event
 from typing import Final
 
 from huaweicloud_retry.bulk import Item
@@ -45,7 +46,11 @@ def opened(file: str) -> Generator[BufferedReader, None, None]:
         yield stream
 
 
-def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str]) -> Iterator[Item]:
+class Interrupted(Exception):  # noqa: N818 - is no error
+    """Ctrl-C while the input is read."""
+
+
+def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str], stop: Event) -> Iterator[Item]:
     """Yield the items of the input, and print what is wrong with each bad line.
 
     CSV is what is called .csv, and what begins with anything but a brace and is not called .json, .jsonl or .ndjson.
@@ -54,8 +59,10 @@ def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str]) -> 
         file: what it is called.
         stream: where it comes from.
         defaults: of `read_items`.
+        stop: ends it, between two lines, good or bad.
 
     Raises:
+        Interrupted: it was stopped.
         InputError: as of `read_items`.
         CommandError: it cannot be read to its end.
     """
@@ -68,13 +75,15 @@ def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str]) -> 
     try:
         begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()
         is_csv = suffix == ".csv" or (suffix not in {".json", ".jsonl", ".ndjson"} and begin[:1] not in {b"{", b""})
-        yield from read_items(_lines(stream), is_csv=is_csv, defaults=defaults, on_bad_line=tell)
+        yield from read_items(_lines(stream, stop), is_csv=is_csv, defaults=defaults, on_bad_line=tell)
     except OSError as error:
         raise CommandError(f"{_name(file)} cannot be read: {error.strerror}") from error
 
 
-def _lines(stream: BufferedReader) -> Iterator[bytes]:
+def _lines(stream: BufferedReader, stop: Event) -> Iterator[bytes]:
     while line := stream.readline(_LARGEST_LINE):
+        if stop.is_set():
+            raise Interrupted
         rest = line
         while len(rest) == _LARGEST_LINE and not rest.endswith(b"\n"):
             rest = stream.readline(_LARGEST_LINE)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import httpx
@@ -25,7 +26,7 @@ from huaweicloud_retry_client.errors import one_line
 from . import dry_run
 from .advice import advise, in_options
 from .common import CommandError, OutputError, printing
-from .input import items_of, opened
+from .input import Interrupted, items_of, opened
 from .output import EachInTable, JSONArray, JSONLines, ReasonsInTable, Screen, Writer, chosen
 from .progress import Bar, Lines, Progress, Speed, bar_fits
 
@@ -72,9 +73,12 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
             "region": find_region(options.region, os.environ),
             "enterprise_project_id": options.enterprise_project_id,
         }
+        for each in _signals():  # until the run has begun, as Ctrl-C
+            signal.signal(each, signal.default_int_handler)
+        stop = Event()
         with opened(options.file) as stream:
             given = {name: value for name, value in defaults.items() if value is not None}
-            items = items_of(options.file, stream, given)
+            items = items_of(options.file, stream, given, stop)
             if options.dry_run:
                 _show_plan(options, items, settings, journal)
                 return _ACCEPTED
@@ -82,12 +86,15 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
             limits = {
                 name: getattr(options, name) for name in ("concurrency", "grace", "retry_refused", "resend_unknown")
             }
-            run = _Run(options, items, settings, writer=writer, journal=journal, rate=options.rate or None, **limits)
+            limits["rate"] = options.rate or None
+            run = _Run(options, items, settings, writer=writer, stop=stop, journal=journal, **limits)
             return asyncio.run(run.go())
 
 
-class _Interrupted(Exception):  # noqa: N818 - is no error
-    """Ctrl-C while the input is read."""
+def _signals() -> list[signal.Signals]:
+    """Return the signals that end a run in order; not that of a terminal that closes, where nohup has it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
 
 class _Run:
@@ -98,17 +105,19 @@ class _Run:
         items: to be sent.
         settings: of `connect`.
         writer: of the outcomes.
+        stop: is set at the first signal.
         journal: None: it is about a few, so there is no progress and no summary.
         limits: of `Bulk`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to give
         self,
         options: argparse.Namespace,
         items: Iterable[Item],
         settings: Mapping[str, Any],
         *,
         writer: Writer,
+        stop: Event | None = None,
         journal: Path | None = None,
         **limits: Any,
     ) -> None:
@@ -123,6 +132,7 @@ class _Run:
         self._speed = Speed()
         self._taken = 0
         self._signals = 0
+        self._stop = stop or Event()
         self._output_failure: OutputError | None = None
         self._told: set[str] = set()
         self._is_plan_told = False
@@ -138,7 +148,7 @@ class _Run:
             OutputError: nothing can be printed any more; what was under way is written down.
         """
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in _signals():
             loop.add_signal_handler(each, self._interrupt)
         watch = asyncio.create_task(self._watch()) if self._journal else None
         try:
@@ -170,7 +180,7 @@ class _Run:
                     with self._minding_output():
                         await self._screen.caught_up()
             self._tell_plan()
-        except _Interrupted:
+        except Interrupted:
             pass
         except JournalError as error:
             for outcome in error.unwritten:
@@ -190,8 +200,6 @@ class _Run:
     def _taken_in(self) -> Iterator[Item]:
         wanted: dict[tuple[str, str | None], Item] = {}
         for item in self._items:
-            if self._signals:
-                raise _Interrupted
             self._taken += 1
             wanted.setdefault((item.service, item.region), item)
             yield item
@@ -201,6 +209,7 @@ class _Run:
 
     def _interrupt(self) -> None:
         self._signals += 1
+        self._stop.set()
         if self._signals == 1:
             grace = self._limits.get("grace")
             wait = "waiting for those under way" + ("" if grace is None else f", {grace:g} s at most")
