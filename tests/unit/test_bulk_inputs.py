@@ -46,6 +46,19 @@ def test_a_csv_names_its_fields_in_the_first_line_and_leaves_empty_what_is_not_g
     assert [item.name for item in read.items] == ["engine e", "task t"]
 
 
+def test_blanks_around_what_a_csv_gives_are_no_part_of_it() -> None:
+    read = Reading('operation , engine_id,task_id\nRetryEngine , "e 1", \n , , \n', is_csv=True, project_id="p")
+    assert [item.fields() for item in read.items] == [{**ENGINE, "engine_id": "e 1"}]
+    assert not read.error
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_called_so(encoding: str) -> None:
+    said = "is not UTF-8 text: is it UTF-16?"
+    assert Reading("operation,engine_id\n".encode(encoding), is_csv=True).error == f"line 1 {said}"
+    assert Reading('{"operation": "RetryEngine"}'.encode(encoding)).bad == [(1, said)]
+
+
 def test_a_byte_order_mark_is_passed_over() -> None:
     assert Reading(b"\xef\xbb\xbf" + b"operation,project_id,engine_id\nRetryEngine,p,e\n", is_csv=True).items
     assert Reading(b"\xef\xbb\xbf" + b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}').items
@@ -73,6 +86,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("{", "is not JSON: Expecting property name enclosed in double quotes at column 2"),
         ("[]", "is no JSON object, such as"),
         ("[" * 90_000, "is nested too deeply"),
+        ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
         ('{"engine_id": "e"}', "operation is missing: RetryEngine or RetryScriptExecution"),
         ('{"operation": "Retry", "project_id": "p"}', "operation is 'Retry'; it must be RetryEngine or"),
@@ -130,6 +144,9 @@ def test_all_bad_lines_are_told() -> None:
         ("engine_id\ne,more\n", (2, "has 2 fields, and line 1 names 1")),
         (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0")),
         ('engine_id\n"e"e\n', (2, "is not CSV: ',' expected after '\"'")),
+        ('engine_id\n"e\ne,f"\n', (2, "spans lines 2 to 3: is a quote missing?")),
+        ('engine_id\n"e\nf\n', (2, "spans lines 2 to 3: is a quote missing?")),
+        ('engine_id\n"e\nf"f\n', (2, "spans lines 2 to 3: is a quote missing?")),
     ],
 )
 def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) -> None:

@@ -1,5 +1,6 @@
 """JSON lines or CSV -> items, one after the other, with a word on each line that will not do."""
 
+import codecs
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -63,7 +64,7 @@ def _json_lines(lines: Iterable[bytes]) -> Iterator[Line]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value: Any = json.loads(text, object_pairs_hook=_unique)
+        value: Any = json.loads(text, object_pairs_hook=_unique, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
@@ -75,6 +76,13 @@ def _object(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("has a number with too many digits") from None
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -84,11 +92,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _csv(lines: Iterable[bytes]) -> Iterator[Line]:
     broken: dict[int, ValueError] = {}
-    reader = csv.reader(_texts(lines, broken), strict=True)
+    reader = csv.reader(_texts(lines, broken), strict=True, skipinitialspace=True)
     try:
         header = [name.strip() for name in next(reader, list[str]())]
     except csv.Error as error:
         raise InputError(f"line 1: {error}") from None
+    if 1 in broken:
+        raise InputError(f"line 1 {broken[1]}")
     if len(set(header)) < len(header) or not {"engine_id", "record_id", "task_id"} & set(header):
         shown = ", ".join(header)[:_SHOWN]
         raise InputError(f"line 1 must name the fields, such as operation,project_id,engine_id; it is: {shown}")
@@ -96,17 +106,21 @@ def _csv(lines: Iterable[bytes]) -> Iterator[Line]:
         number = reader.line_num + 1
         try:
             row = next(reader)
+            given = broken.pop(number, None) or _named(header, row)
         except csv.Error as error:
-            yield number, ValueError(f"is not CSV: {error}")
+            given = ValueError(f"is not CSV: {error}")
         except StopIteration:
             return
-        else:
-            if number in broken:
-                yield number, broken.pop(number)
-            elif len(row) > len(header):
-                yield number, ValueError(f"has {len(row)} fields, and line 1 names {len(header)}")
-            elif any(row):
-                yield number, {name: value for name, value in zip(header, row, strict=False) if value}
+        if reader.line_num > number:  # or the lines after it would be missing without a word
+            given = ValueError(f"spans lines {number} to {reader.line_num}: is a quote missing?")
+        if given:
+            yield number, given
+
+
+def _named(header: list[str], row: list[str]) -> dict[str, Any] | ValueError:
+    if len(row) > len(header):
+        return ValueError(f"has {len(row)} fields, and line 1 names {len(header)}")
+    return {name: value.strip() for name, value in zip(header, row, strict=False) if value.strip()}
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
@@ -122,6 +136,8 @@ def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[st
 def _text(line: bytes, *, first: bool) -> str:
     if len(line) > _LONGEST:
         raise ValueError(f"has {len(line)} bytes, and {_LONGEST} are allowed")
+    if b"\0" in line or (first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
+        raise ValueError("is not UTF-8 text: is it UTF-16?")
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
