@@ -404,6 +404,14 @@ def test_a_dry_run_with_a_journal_tells_what_is_left(cli: Cli) -> None:
     )
 
 
+def test_a_dry_run_leaves_a_journal_without_a_plan_alone(cli: Cli) -> None:
+    journal = cli.folder / "j"
+    journal.touch()
+    assert "1 would be sent" in cli("bulk", cli.file(engines("e1")), "--journal", "j", *cli.sending, "--dry-run").stderr
+    assert journal.read_bytes() == b""
+    assert cli("bulk", cli.file(engines("e2")), "--journal", "j", *cli.sending).returncode == 0
+
+
 # --- bulk -------------------------------------------------------------------------------------------------------------
 
 

@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -372,7 +373,7 @@ def _show_plan(
             lines[f"{item.operation} in {item.region or 'no region'}"] += 1
             yield item
 
-    is_known = journal is not None and os.path.exists(journal)  # noqa: PTH110 - Path's raises where a name is too long
+    is_known = journal is not None and _has_plan(journal)
     with Journal(journal if is_known else None) as book:
         plan, counts = book.plan(noted()), book.counts()
     sent = counts.planned + options.retry_refused * counts.refused
@@ -383,6 +384,17 @@ def _show_plan(
     with printing():
         sys.stderr.writelines(f"{options.prog}: {line}\n" for line in said)
     _show_requests(first, settings, options.output)
+
+
+def _has_plan(journal: Path) -> bool:
+    """Say whether a journal has items, which a dry run is not to put there; True also if `Journal` is to say what is wrong."""
+    if not os.path.exists(journal):  # noqa: PTH110 - Path's raises where a name is too long
+        return False
+    try:
+        with closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=0)) as db:
+            return bool(db.execute("SELECT 1 FROM sqlite_master").fetchone())
+    except sqlite3.Error:
+        return True
 
 
 # --- Settings -----------------------------------------------------------------------------------------------------------
