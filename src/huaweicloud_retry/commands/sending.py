@@ -321,7 +321,7 @@ async def _check_way(item: Item, settings: Mapping[str, Any]) -> None:
     """
     try:
         connect(item.service, region=item.region, **settings)
-        without = {**settings, "credentials": _Stop()}
+        without: dict[str, Any] = {**settings, "credentials": _Stop()}
         async with connect(item.service, region=item.region, **without) as connection:
             with suppress(_Stopped):
                 await item.send(connection)
