@@ -205,7 +205,7 @@ def test_after_a_401_nothing_more_is_sent(cli: Cli, mock: Mock) -> None:
     assert ran.returncode == 1
     assert sent(mock) == ["e1"]
     assert "five wrong signatures lock an access key for five minutes" in ran.stderr
-    assert ran.stderr.endswith("hwc-retry engine: 2 not sent\n")
+    assert ran.stderr.endswith("hwc-retry engine: 2 not sent: engine e2, engine e3\n")
 
 
 def test_a_service_that_cannot_be_reached_is_exit_code_1_with_what_to_look_at(cli: Cli) -> None:
@@ -496,6 +496,12 @@ def test_each_bad_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, mock: M
     assert (mock.journal(), [path.name for path in cli.folder.iterdir()]) == ([], ["in"])
 
 
+def test_a_line_without_a_project_is_told_of_the_option(cli: Cli) -> None:
+    del cli.environment["HW_PROJECT_ID"]
+    ran = cli("bulk", cli.file(engines("e1")), *cli.sending)
+    assert "input.jsonl:1: project_id missing: name it, or give --project-id for all\n" in ran.stderr
+
+
 def test_nothing_in_the_input_is_said_so(cli: Cli) -> None:
     (cli.folder / "in").write_text("\n", encoding="utf-8")
     assert "there is nothing in it" in cli("bulk", "in", *cli.sending).stderr
@@ -617,7 +623,7 @@ def test_an_interrupted_engine_says_what_became_of_it(held: Cli, holding: Holdin
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert [each["verdict"] for each in json.loads(out)] == ["unknown"]
-    assert err.endswith("hwc-retry engine: 1 not sent\n")
+    assert err.endswith("hwc-retry engine: 1 not sent: engine e2\n")
 
 
 def test_nohup_lets_it_go_on_when_the_terminal_closes(held: Cli, holding: Holding) -> None:
@@ -669,6 +675,11 @@ def test_a_line_every_few_seconds_where_there_is_no_terminal(held: Cli, holding:
         read_until(process.stderr, "hwc-retry bulk: accepted 0, refused 0, unknown 0; 0/s\n")
         holding.answer.set()
         assert process.wait(60) == 0
+
+
+def test_the_first_of_these_lines_knows_the_speed(cli: Cli) -> None:
+    ran = cli("bulk", cli.file(engines(*(f"e{n}" for n in range(40)))), *cli.sending, "--rate", "10")
+    assert re.search(r"unknown 0; [1-9]\d*/s; ", ran.stderr)
 
 
 @pytest.mark.parametrize("command", ["engine", "bulk"])

@@ -84,6 +84,11 @@ def _unreached(message: str) -> str:
 def in_options(text: str) -> str:
     """Return what the library says of its arguments in the words of the command line."""
     text = text.replace(", or allow_http=True where nobody can be", "")
-    for argument, option in (("region=", "--region"), ("endpoint=", "--endpoint"), ("credentials=", "--token-file")):
+    for argument, option in (
+        ("region=", "--region"),
+        ("endpoint=", "--endpoint"),
+        ("credentials=", "--token-file"),
+        ("project_id missing", "project_id missing: name it, or give --project-id for all"),
+    ):
         text = text.replace(argument, option)
     return text

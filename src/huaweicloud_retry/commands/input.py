@@ -16,6 +16,7 @@ from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.bulk.inputs import read_items
 from huaweicloud_retry_client.errors import one_line
 
+from .advice import in_options
 from .common import CommandError, printing
 
 _LARGEST_LINE: Final = 1 << 20  # bytes; of a longer one this is enough to see that it is too long
@@ -70,7 +71,7 @@ def items_of(file: str, stream: BufferedReader, defaults: Mapping[str, str], sto
 
     def tell(number: int, problem: str) -> None:
         with printing():
-            print(f"{_name(file)}:{number}: {one_line(problem)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
+            print(f"{_name(file)}:{number}: {one_line(in_options(problem))}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
 
     try:
         begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()

@@ -89,6 +89,10 @@ class Speed:
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
+    def begin(self, counts: Counts, now: float) -> None:
+        """Count from here; else from the first `text`."""
+        self._seen.append((now, _done(counts)))
+
     def text(self, counts: Counts, *, now: float, allowed: float, limit: float | None) -> str:
         """Return counts, speed and time left in one line.
 
@@ -98,7 +102,7 @@ class Speed:
             allowed: calls a second that are allowed now.
             limit: what is allowed without throttling, or None.
         """
-        done = counts.accepted + counts.refused + counts.unknown
+        done = _done(counts)
         self._seen.append((now, done))
         while now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()
@@ -114,6 +118,10 @@ class Speed:
         if speed and left:
             parts.append(f"{_clock(left / speed)} left")
         return "; ".join(parts)
+
+
+def _done(counts: Counts) -> int:
+    return counts.accepted + counts.refused + counts.unknown
 
 
 def _clock(seconds: float) -> str:

@@ -136,6 +136,7 @@ class _Run:
         self._stop = stop or Event()
         self._output_failure: OutputError | None = None
         self._told: set[str] = set()
+        self._came: set[Item] = set()  # of a few
         self._is_plan_told = False
         if options.verbose:
             self._bulk.on_attempt = self._tell_attempt
@@ -175,6 +176,8 @@ class _Run:
             async with aclosing(aiter(self._bulk)) as outcomes:
                 async for outcome in outcomes:
                     self._tell_plan()
+                    if self._journal is None:
+                        self._came.add(outcome.item)
                     if self._output_failure is None:
                         self._screen.do(self._writer.write, outcome)
                         self._tell_reason(outcome)
@@ -244,6 +247,7 @@ class _Run:
         if self._is_plan_told or plan is None or not counts.total or self._journal is None:
             return
         self._is_plan_told = True
+        self._speed.begin(counts, time.monotonic())
         self._screen.say(f"{_plan_in_words(plan)}; journal {self._journal}")
         if plan.resumed:
             self._screen.say(f"goes on where an earlier run ended: {_counts_in_words(plan.before)}")
@@ -271,7 +275,8 @@ class _Run:
             self._screen.say(f"stopped: {self._bulk.halted}")
         if self._journal is None:
             if counts.planned:
-                self._screen.say(f"{counts.planned} not sent")
+                unsent = [one_line(item.name) for item in dict.fromkeys(self._items) if item not in self._came]
+                self._screen.say(f"{counts.planned} not sent: {', '.join(unsent)}")
             return
         if not counts.total:
             return
