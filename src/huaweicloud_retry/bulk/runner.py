@@ -251,10 +251,10 @@ class Bulk:
         return [self._planned.popleft() for _ in range(self._pace.take(wanted, time.monotonic()))]
 
     def _room(self) -> int:
-        """Say how many more may be under way."""
+        """Say how many more may be out, or ready."""
         # One alone, until it is known that the credentials are good.
         most = self._concurrency + self._concurrency // 2 if self._let_in else 1
-        return most - len(self._under_way)
+        return most - len(self._under_way) + len(self._done) + len(self._unsent)
 
     async def _write(self, journal: Journal, thread: _Thread, admitted: list[Planned]) -> None:
         """Write down all that has come together; then the outcomes are durable, and told."""
