@@ -206,7 +206,7 @@ def _main() -> int:
     examples = whole_number("EXAMPLES", 300)
     seed = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
     if of_live := [name for name in ("TAG", "CONFIRM", "ALLOW_WRITES") if os.environ.get(name)]:
-        raise ValueError(f"{' and '.join(of_live)} is for a live endpoint: give its URL= as well")
+        raise ValueError(f"{' and '.join(of_live)}: only for a live endpoint, so give its URL= as well")
     REPORTS.mkdir(exist_ok=True)
     html, junit = REPORTS / "contract", REPORTS / "contract.xml"
     reports = ("--report", "html,junit", "--report-html-path", str(html), "--report-junit-path", str(junit))

@@ -226,7 +226,7 @@ def test_a_number_that_is_none_is_refused(setting: dict[str, str]) -> None:
 def test_what_is_for_a_live_endpoint_is_refused_without_one(name: str) -> None:
     run = make_contract(**{name: "yes"})
     assert run.returncode == 2
-    assert f"make contract: {name} is for a live endpoint: give its URL= as well\n" in run.stderr
+    assert f"make contract: {name}: only for a live endpoint, so give its URL= as well\n" in run.stderr
 
 
 @pytest.mark.parametrize("in_the_way", ["reports", "contract.xml"])
