@@ -1,19 +1,31 @@
-"""Many calls at once: each has a connection of its own, and whatever becomes of it, the connection is there for the next."""
+"""What carries the requests: each call has a connection of its own, and whatever becomes of it, there is one for the next."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from itertools import count
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+import trustme
+import uvloop
 
-from huaweicloud_retry import transport
+from huaweicloud_retry import asyncio_transport
 from huaweicloud_retry.testing import Mock, mock_server
 from huaweicloud_retry.transport import Transport
 
-CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+ACTIONS = "/v2/demo-project/enginemgr/engines/e/actions"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture
@@ -22,47 +34,113 @@ def mock() -> Iterator[Mock]:
         yield mock
 
 
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run a coroutine in either event loop."""
+
+    def run(work: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None) as runner:
+            runner.run(work)
+
+    return run
+
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@contextlib.asynccontextmanager
+async def peer(each: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve each connection by a function of the test's own; yields the URL."""
+    writers: list[asyncio.StreamWriter] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await each(reader, writer)
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        tasks.append(asyncio.create_task(serve(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=1 << 26) as server:
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*tasks)
+
+
+async def asked(reader: asyncio.StreamReader) -> bytes:
+    """Read the head of a request."""
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+class Answering:
+    """A peer that answers with the same bytes; `connections` is how many there were."""
+
+    def __init__(self, answer: bytes = ANSWER, answers: int | None = None) -> None:
+        self.connections = 0
+        self._answer = answer
+        self._answers = answers
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        for _ in count() if self._answers is None else range(self._answers):
+            await asked(reader)
+            writer.write(self._answer)
+            await writer.drain()
+
+
+async def turns(number: int = 100) -> None:
+    """Let the event loop turn: what was sent over the loopback interface is there at the next turn."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 async def get(client: httpx.AsyncClient, path: str = "/_mock/health") -> int:
     return (await client.get(path)).status_code
 
 
-def client_for(url: str, **settings: float) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=Transport(CONTEXT), base_url=url, timeout=httpx.Timeout(30, **settings))
+def client_for(url: str, tls: ssl.SSLContext | None = None, **settings: float) -> httpx.AsyncClient:
+    transport = Transport(tls or context())
+    return httpx.AsyncClient(transport=transport, base_url=url, timeout=httpx.Timeout(30, **settings))
 
 
-def test_one_after_the_other_share_a_connection_and_those_at_once_do_not(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[httpx.AsyncHTTPTransport] = []
-
-    class Counted(httpx.AsyncHTTPTransport):
-        def __init__(self, **given: Any) -> None:
-            super().__init__(**given)
-            made.append(self)
-
-    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Counted)
-
+def test_one_after_the_other_share_a_connection_and_those_at_once_do_not(run: Run) -> None:
     async def calls() -> None:
-        async with client_for(mock.url) as client:
+        answering = Answering()
+        async with peer(answering) as url, client_for(url) as client:
             for _ in range(5):
                 assert await get(client) == 200
-            assert len(made) == 1
+            assert answering.connections == 1
             assert await asyncio.gather(*(get(client) for _ in range(250))) == [200] * 250
-            assert len(made) <= 100
+            assert 1 < answering.connections <= 100
 
-    asyncio.run(calls())
+    run(calls())
+
+
+def test_another_host_has_connections_of_its_own(run: Run) -> None:
+    async def calls() -> None:
+        one, other = Answering(), Answering()
+        async with peer(one) as url, peer(other) as other_url, client_for(url) as client:
+            for _ in range(3):
+                assert await get(client) == await get(client, other_url) == 200
+            assert (one.connections, other.connections) == (1, 1)
+
+    run(calls())
 
 
 def test_with_all_connections_taken_a_call_waits_and_no_longer_than_it_may(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch
+    mock: Mock, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    monkeypatch.setattr(transport, "_MOST", 2)
+    monkeypatch.setattr(asyncio_transport, "_MOST", 2)
     mock.add_fault(operation="RetryEngine", delay=3600)
-    path = "/v2/demo-project/enginemgr/engines/e/actions"
 
     async def calls() -> None:
         async with client_for(mock.url, pool=0.05) as client:
-            slow = [asyncio.create_task(client.put(path)) for _ in range(2)]
+            slow = [asyncio.create_task(client.put(ACTIONS)) for _ in range(2)]
 
             async def until_both_have_theirs() -> None:
                 while True:
@@ -75,26 +153,69 @@ def test_with_all_connections_taken_a_call_waits_and_no_longer_than_it_may(
             await asyncio.gather(*slow, return_exceptions=True)
             assert [await get(client) for _ in range(3)] == [200] * 3
 
-    asyncio.run(calls())
+    run(calls())
+
+
+def test_a_call_that_waits_for_a_connection_gets_the_next_that_becomes_free(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
+
+    async def calls() -> None:
+        answering = Answering()
+        async with peer(answering) as url, client_for(url) as client:
+            assert await asyncio.gather(*(get(client) for _ in range(20))) == [200] * 20
+        assert answering.connections == 1
+
+    run(calls())
 
 
 @pytest.mark.parametrize("spoilt", ["truncated", "not-http", "drip"])
-def test_a_connection_that_failed_is_replaced(mock: Mock, monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
-    monkeypatch.setattr(transport, "_MOST", 1)
+def test_a_connection_that_failed_is_replaced(
+    mock: Mock, monkeypatch: pytest.MonkeyPatch, spoilt: str, run: Run
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
     mock._ask("POST", "faults", json={"reply": spoilt, "seconds": 3600} if spoilt == "drip" else {"reply": spoilt})
+    failure = httpx.ReadTimeout if spoilt == "drip" else httpx.RemoteProtocolError
 
     async def calls() -> None:
-        async with client_for(mock.url, read=0.05) as client:
+        async with client_for(mock.url, read=0.05, pool=30) as client:
             for _ in range(3):
-                with pytest.raises(httpx.HTTPError):
-                    await client.put("/v2/demo-project/enginemgr/engines/e/actions")
+                with pytest.raises(failure):
+                    await client.put(ACTIONS)
                 assert await get(client) == 200
 
-    asyncio.run(calls())
+    run(calls())
 
 
-def test_a_body_left_unread_gives_the_connection_back(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_MOST", 1)
+def test_a_cancelled_call_gives_its_place_back_but_not_its_connection(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
+
+    async def calls() -> None:
+        arrived = asyncio.Event()
+
+        async def silent_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            if arrived.is_set():
+                writer.write(ANSWER)
+            arrived.set()
+            assert await reader.read() == b""  # the client has closed it
+
+        async with peer(silent_at_first) as url, client_for(url) as client:
+            call = asyncio.create_task(get(client))
+            await arrived.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await get(client) == 200
+
+    run(calls())
+
+
+def test_a_body_left_unread_gives_the_place_back(mock: Mock, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
 
     async def calls() -> None:
         async with client_for(mock.url, pool=30) as client:
@@ -104,35 +225,319 @@ def test_a_body_left_unread_gives_the_connection_back(mock: Mock, monkeypatch: p
             async with client.stream("GET", "/openapi.yaml") as answer:
                 assert len([chunk async for chunk in answer.aiter_raw(1000)]) > 10
 
-    asyncio.run(calls())
+    run(calls())
 
 
-def test_a_body_closed_twice_gives_its_connection_back_once(mock: Mock) -> None:
+def test_a_body_closed_twice_gives_its_place_back_once(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
+
     async def calls() -> None:
-        ours = Transport(CONTEXT)
-        async with httpx.AsyncClient(transport=ours, base_url=mock.url) as client:
-            async with client.stream("GET", "/openapi.yaml") as answer:
+        async with peer(Answering()) as url, client_for(url, pool=0.05) as client:
+            async with client.stream("GET", "/") as answer:
                 assert isinstance(answer.stream, httpx.AsyncByteStream)
                 await answer.stream.aclose()
-            assert ours._free is not None
-            assert (ours._free.value, len(ours._idle)) == (100, 1)  # no other sign of it would be certain
+            async with client.stream("GET", "/"):
+                with pytest.raises(httpx.PoolTimeout):
+                    await get(client)
 
-    asyncio.run(calls())
+    run(calls())
+
+
+def test_an_idle_connection_that_the_peer_has_closed_is_not_used_again(run: Run) -> None:
+    async def calls() -> None:
+        closes_after_one = Answering(answers=1)
+        async with peer(closes_after_one) as url, client_for(url) as client:
+            for n in range(1, 4):
+                assert await get(client) == 200
+                assert closes_after_one.connections == n
+                await turns()
+
+    run(calls())
+
+
+def test_what_comes_on_an_idle_connection_is_no_answer_to_the_next_request(run: Run) -> None:
+    async def calls() -> None:
+        may_talk = asyncio.Event()
+
+        async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            writer.write(ANSWER)
+            await may_talk.wait()
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            await reader.read()
+
+        async with peer(talkative) as url, client_for(url) as client:
+            assert await get(client) == 200
+            may_talk.set()
+            await turns()
+            assert await get(client) == 200
+
+    run(calls())
+
+
+def test_a_connection_idle_for_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(asyncio_transport, "_IDLE_FOR", 0.0)
+
+    async def calls() -> None:
+        answering = Answering()
+        async with peer(answering) as url, client_for(url) as client:
+            assert [await get(client) for _ in range(3)] == [200] * 3
+        assert answering.connections == 3
+
+    run(calls())
+
+
+def test_closing_closes_what_is_idle(run: Run) -> None:
+    async def calls() -> None:
+        ended = asyncio.Event()
+
+        async def until_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await Answering(answers=1)(reader, writer)
+            assert await reader.read() == b""
+            ended.set()
+
+        async with peer(until_the_end) as url:
+            async with client_for(url) as client:
+                assert await get(client) == 200
+                assert not ended.is_set()
+            await ended.wait()
+
+    run(calls())
+
+
+def test_nobody_listens(run: Run) -> None:
+    async def calls() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        async with client_for(f"http://127.0.0.1:{port}") as client:
+            with pytest.raises(httpx.ConnectError, match=f"{port}|refused"):
+                await get(client)
+
+    run(calls())
+
+
+def test_a_name_that_is_none_is_no_connection(run: Run) -> None:
+    async def calls() -> None:
+        async with client_for(f"http://{'a' * 64}.invalid") as client:
+            with pytest.raises(httpx.ConnectError):
+                await get(client)
+
+    run(calls())
+
+
+def test_nobody_shakes_hands_in_time(run: Run) -> None:
+    async def calls() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            del writer
+            await reader.read()
+
+        async with peer(silent) as url, client_for(url.replace("http", "https"), connect=0.05) as client:
+            with pytest.raises(httpx.ConnectTimeout, match=r"no connection within 0\.05 s"):
+                await get(client)
+
+    run(calls())
+
+
+def test_no_answer_in_time(run: Run) -> None:
+    async def calls() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            del writer
+            await reader.read()
+
+        async with peer(silent) as url, client_for(url, read=0.05) as client:
+            with pytest.raises(httpx.ReadTimeout):
+                await get(client)
+
+    run(calls())
+
+
+def test_a_peer_that_takes_nothing(run: Run) -> None:
+    async def calls() -> None:
+        done = asyncio.Event()
+
+        async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            del reader
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # of a stream, it can
+            await done.wait()
+
+        async with peer(deaf) as url, client_for(url, write=0.05) as client:
+            with pytest.raises(httpx.WriteTimeout):
+                await client.put("/", content=b"x" * (1 << 25))
+            done.set()
+
+    run(calls())
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        (b"", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", httpx.RemoteProtocolError),
+        (ANSWER[:-1], httpx.RemoteProtocolError),
+        (b"\x16\x03\x01 this is no HTTP\r\n\r\n", httpx.RemoteProtocolError),
+    ],
+)
+def test_a_peer_that_ends_too_early(said: bytes, failure: type[Exception], run: Run) -> None:
+    async def calls() -> None:
+        async with peer(Answering(said, answers=1)) as url, client_for(url) as client:
+            with pytest.raises(failure):
+                await get(client)
+
+    run(calls())
+
+
+def test_a_connection_that_is_reset(run: Run) -> None:
+    async def calls() -> None:
+        async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # closing is resetting
+
+        async with peer(reset) as url, client_for(url) as client:
+            with pytest.raises(httpx.ReadError):
+                await get(client)
+
+    run(calls())
+
+
+def test_an_answer_that_comes_before_all_was_sent_is_an_answer(run: Run) -> None:
+    async def calls() -> None:
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.write_eof()
+            await reader.read(1)
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(1000):
+                yield b"x" * (1 << 16)
+                await asyncio.sleep(0)
+
+        async with peer(hasty) as url, client_for(url) as client:
+            assert (await client.put("/", content=endless())).status_code == 413
+
+    run(calls())
+
+
+@pytest.mark.parametrize("size", [1 << 20, 10_000_000])
+def test_a_long_body_arrives_as_it_was_sent(size: int, run: Run) -> None:
+    body = bytes(range(256)) * (size // 256)
+
+    async def calls() -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        async with peer(Answering(answer)) as url, client_for(url) as client:
+            for _ in range(3):
+                assert (await client.get("/")).content == body
+
+    run(calls())
+
+
+def test_a_long_request_arrives_as_it_was_sent(run: Run) -> None:
+    body = bytes(range(256)) * 100_000
+
+    async def calls() -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            came = await reader.readexactly(len(body))
+            writer.write(b"HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n" % (200 if came == body else 400))
+            await writer.drain()
+
+        async with peer(echo) as url, client_for(url) as client:
+            assert (await client.put("/", content=body)).status_code == 200
+
+    run(calls())
+
+
+def test_a_body_that_nobody_reads_holds_up_the_peer(run: Run) -> None:
+    chunk, chunks = b"x" * (1 << 16), 1 << 10
+
+    async def calls() -> None:
+        sent = 0
+
+        async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await asked(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(chunk) * chunks))
+            for _ in range(chunks):
+                writer.write(chunk)
+                await writer.drain()
+                sent += 1
+
+        async with peer(eager) as url, client_for(url) as client, client.stream("GET", "/") as answer:
+            await turns(10 * chunks)  # in which all of it could come
+            assert sent < chunks
+            assert sum([len(part) async for part in answer.aiter_raw()]) == len(chunk) * chunks
+
+    run(calls())
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def test_it_speaks_tls_and_trusts_whom_the_context_trusts(authority: trustme.CA, run: Run) -> None:
+    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(trusting)
+
+    async def calls() -> None:
+        answering = Answering()
+        async with peer(answering, server) as url, client_for(url, trusting) as client:
+            assert [await get(client) for _ in range(3)] == [200] * 3
+            assert await asyncio.gather(*(get(client) for _ in range(20))) == [200] * 20
+        async with peer(answering, server) as url, client_for(url) as client:
+            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await get(client)
+
+    run(calls())
+
+
+def test_a_certificate_for_another_host_is_refused(authority: trustme.CA, run: Run) -> None:
+    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
+    authority.issue_cert("elsewhere.example").configure_cert(server)
+    authority.configure_trust(trusting)
+
+    async def calls() -> None:
+        async with peer(Answering(), server) as url, client_for(url, trusting) as client:
+            with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1"):
+                await get(client)
+
+    run(calls())
+
+
+def test_it_offers_http_1_1_only(authority: trustme.CA, run: Run) -> None:
+    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(trusting)
+    chosen: list[Any] = []
+
+    async def calls() -> None:
+        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            chosen.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+            await Answering(answers=1)(reader, writer)
+
+        async with peer(note, server) as url, client_for(url, trusting) as client:
+            assert await get(client) == 200
+
+    run(calls())
+    assert chosen == ["http/1.1"]
 
 
 def test_it_serves_the_synchronous_world_too(mock: Mock) -> None:
-    with httpx.Client(transport=Transport(CONTEXT), base_url=mock.url) as client:
+    with httpx.Client(transport=Transport(context()), base_url=mock.url) as client:
         assert [client.get("/_mock/health").status_code for _ in range(3)] == [200] * 3
-    Transport(CONTEXT).close()  # unused
+    Transport(context()).close()  # unused
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_serves_both_kinds_of_event_loop(mock: Mock, backend: str) -> None:
-    pytest.importorskip(backend)
-
     async def calls() -> None:
         async with client_for(mock.url) as client, anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(get, client)
+        await Transport(context()).aclose()  # unused
 
     anyio.run(calls, backend=backend)

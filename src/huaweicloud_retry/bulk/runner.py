@@ -4,7 +4,7 @@
 planned ──► │ sending, durable ──► ready ──► senders ──► came back  │ ──► outcome, durable ──► whoever iterates
             └────── all that has come together, in one fsync ───────┘
 
-The keeper lets items through as fast as the pace allows, a few ahead of the senders, so that these do not wait for the disk.
+The keeper lets items through as fast as the pace allows, one ahead of each sender, so that these do not wait for the disk.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ _RESEND: Final = Resend(attempts=5)
 # says 504, going on would leave thousands of items refused or, worse, unknown. The first few say it sooner.
 _IN_A_ROW: Final = 20
 _AT_FIRST: Final = 3
+_GATHER: Final = 0.005  # seconds in which what happens is written down together: a thread and an fsync have their price
 _TOLD: Final = 1000  # outcomes that wait for whoever iterates; then no more is sent until they were taken
 
 
@@ -219,6 +220,7 @@ class Bulk:
                 await self._write(journal, thread, self._admitted())
                 if self._is_more():
                     await self._wait_for_news(senders)
+                    await asyncio.sleep(_GATHER)
         except JournalError:
             self.stop()
             while self._flying and not self._time_is_up():
@@ -253,7 +255,7 @@ class Bulk:
     def _room(self) -> int:
         """Say how many more may be out, or ready."""
         # One alone, until it is known that the credentials are good.
-        most = self._concurrency + self._concurrency // 2 if self._let_in else 1
+        most = 2 * self._concurrency if self._let_in else 1
         return most - len(self._under_way) + len(self._done) + len(self._unsent)
 
     async def _write(self, journal: Journal, thread: _Thread, admitted: list[Planned]) -> None:

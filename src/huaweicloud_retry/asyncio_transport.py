@@ -1,0 +1,237 @@
+"""httpx over asyncio, for many calls at once: httpcore's HTTP/1.1 on connections that asyncio reads and writes by itself.
+
+httpx's own transport looks through all of its connections at each request and at each end of one, and comes to asyncio by way
+of anyio: with many calls at once, this takes longer than all the rest of a call. Here the idle connections lie on a stack, and
+httpcore's documented interface for a network stream is all that is implemented. What is sent, what counts as an answer, and
+what an error is called is httpcore's and httpx's.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any, Final, cast
+
+import httpcore
+import httpx
+
+_MOST: Final = 100  # connections at once, and
+_IDLE_FOR: Final = 5.0  # seconds that an idle one may be used again: both as httpx's own defaults
+_AHEAD: Final = 1 << 18  # bytes that may wait to be read before the peer is kept from sending more
+
+_FAILURES: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+
+
+class AsyncioTransport(httpx.AsyncBaseTransport):
+    """Connections that belong to one event loop of asyncio.
+
+    Args:
+        context: for https.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        context.set_alpn_protocols(["http/1.1"])  # as httpcore does
+        self._free = asyncio.Semaphore(_MOST)
+        self._idle: dict[tuple[bytes, bytes, int], list[httpcore.AsyncHTTP11Connection]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, on a connection that nobody else uses meanwhile.
+
+        Raises:
+            httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: nothing was sent.
+            httpx.TransportError: any other; the request may have arrived.
+        """
+        url = request.url
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        origin = target.origin
+        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        idle = self._idle.setdefault((origin.scheme, origin.host, origin.port), [])
+        await self._take_place(timeouts.get("pool"))
+        try:
+            connection = await _usable(idle) or await self._connect(origin, timeouts.get("connect"))
+            answer = await connection.handle_async_request(
+                httpcore.Request(
+                    request.method,
+                    target,
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        except _FAILURES as error:
+            self._free.release()
+            raise _as_httpx(error) from error
+        except BaseException:  # cancellation too
+            self._free.release()
+            raise
+        assert isinstance(answer.stream, AsyncIterable)  # noqa: S101 - httpcore's word, which its types do not give
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream, self, connection, idle),
+            extensions=answer.extensions,  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - a bare dict
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections that are idle."""
+        for idle in self._idle.values():
+            while idle:
+                await idle.pop().aclose()
+
+    async def _take_place(self, seconds: float | None) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise httpx.PoolTimeout(f"no connection of {_MOST} became free in {seconds} s") from None
+
+    async def _connect(self, origin: httpcore.Origin, seconds: float | None) -> httpcore.AsyncHTTP11Connection:
+        loop = asyncio.get_running_loop()
+        host = origin.host.decode("ascii")
+        # A family of addresses that leads nowhere costs this long (RFC 8305); uvloop does not have it.
+        given: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        tls = self._context if origin.scheme == b"https" else None
+        try:
+            async with asyncio.timeout(seconds):
+                _, stream = await loop.create_connection(_Stream, host, origin.port, ssl=tls, **given)
+        except TimeoutError:
+            raise httpx.ConnectTimeout(f"no connection within {seconds} s") from None
+        except (OSError, UnicodeError) as error:  # of TLS too; UnicodeError: of a host's name
+            raise httpx.ConnectError(str(error)) from error
+        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=_IDLE_FOR)
+
+    def give_back(self, connection: httpcore.AsyncHTTP11Connection, idle: list[httpcore.AsyncHTTP11Connection]) -> None:
+        """Take the connection back from the body that has come to its end."""
+        if connection.is_available():
+            idle.append(connection)
+        self._free.release()
+
+
+async def _usable(idle: list[httpcore.AsyncHTTP11Connection]) -> httpcore.AsyncHTTP11Connection | None:
+    while idle:
+        connection = idle.pop()
+        if not connection.has_expired():
+            return connection
+        await connection.aclose()
+    return None
+
+
+def _as_httpx(error: Exception) -> httpx.TransportError:
+    kind: type[httpx.TransportError] = getattr(httpx, type(error).__name__)  # they have the same names
+    return kind(str(error))
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body; at its end the connection is given back."""
+
+    def __init__(
+        self,
+        stream: AsyncIterable[bytes],
+        transport: AsyncioTransport,
+        connection: httpcore.AsyncHTTP11Connection,
+        idle: list[httpcore.AsyncHTTP11Connection],
+    ) -> None:
+        self._stream = stream
+        self._to_give_back: tuple[Any, ...] | None = (connection, idle)
+        self._transport = transport
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except _FAILURES as error:
+            raise _as_httpx(error) from error
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()  # type: ignore[attr-defined] # of httpcore's streams
+        finally:
+            if self._to_give_back is not None:
+                self._transport.give_back(*self._to_give_back)
+                self._to_give_back = None
+
+
+class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
+    """A connection's bytes, as httpcore wants them. It reads or writes, never both at once."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._has_ended = False  # nothing more will come
+        self._error: Exception | None = None
+        self._is_full = False  # what was written has to leave first
+        self._waiter: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # it is one, but for uvloop's, which has no base class
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > _AHEAD:
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:  # and so the transport closes
+        self._has_ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_ended, self._error, self._is_full = True, exc, False
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._wake()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        while not self._received:
+            if self._error is not None:
+                raise httpcore.ReadError(str(self._error))
+            if self._has_ended:
+                return b""
+            await self._wait(timeout, httpcore.ReadTimeout)
+        data = bytes(self._received[:max_bytes])
+        del self._received[:max_bytes]
+        self._transport.resume_reading()
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        if self._transport.is_closing():
+            raise httpcore.WriteError(str(self._error or "the peer has closed the connection"))
+        self._transport.write(buffer)
+        while self._is_full:
+            await self._wait(timeout, httpcore.WriteTimeout)
+
+    async def aclose(self) -> None:
+        self._transport.abort()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Answer the one question that httpcore asks of an idle connection: has the peer closed it?"""
+        return bool(self._received or self._has_ended) if info == "is_readable" else None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, seconds: float | None, late: type[Exception]) -> None:
+        """Wait for whatever happens next. asyncio.timeout would do, and take a tenth of the whole call's time."""
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, _set_late, waiter, late)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+
+def _set_late(waiter: "asyncio.Future[None]", late: type[Exception]) -> None:
+    if not waiter.done():
+        waiter.set_exception(late())
