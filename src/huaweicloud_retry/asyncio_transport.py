@@ -175,10 +175,6 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             self._transport.pause_reading()
         self._wake()
 
-    def eof_received(self) -> None:  # and so the transport closes
-        self._has_ended = True
-        self._wake()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_ended, self._error, self._is_full = True, exc, False
         self._wake()

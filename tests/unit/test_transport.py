@@ -78,17 +78,21 @@ async def asked(reader: asyncio.StreamReader) -> bytes:
 
 
 class Answering:
-    """A peer that answers with the same bytes; `connections` is how many there were."""
+    """A peer that answers with the same bytes; `connections` is how many there were, `ended` how many the client has closed."""
 
     def __init__(self, answer: bytes = ANSWER, answers: int | None = None) -> None:
-        self.connections = 0
+        self.connections = self.ended = 0
         self._answer = answer
         self._answers = answers
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         for _ in count() if self._answers is None else range(self._answers):
-            await asked(reader)
+            try:
+                await asked(reader)
+            except asyncio.IncompleteReadError:
+                self.ended += 1
+                return
             writer.write(self._answer)
             await writer.drain()
 
@@ -282,7 +286,8 @@ def test_a_connection_idle_for_too_long_is_not_used_again(monkeypatch: pytest.Mo
         answering = Answering()
         async with peer(answering) as url, client_for(url) as client:
             assert [await get(client) for _ in range(3)] == [200] * 3
-        assert answering.connections == 3
+            await turns()
+            assert (answering.connections, answering.ended) == (3, 2)
 
     run(calls())
 
@@ -368,6 +373,20 @@ def test_a_peer_that_takes_nothing(run: Run) -> None:
     run(calls())
 
 
+def test_a_peer_that_goes_while_it_is_sent_to(run: Run) -> None:
+    async def calls() -> None:
+        async def gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asked(reader)
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # of a stream, it can
+            await turns()
+
+        async with peer(gone) as url, client_for(url) as client:
+            with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+                await client.put("/", content=b"x" * (1 << 25))
+
+    run(calls())
+
+
 @pytest.mark.parametrize(
     ("said", "failure"),
     [
@@ -441,7 +460,7 @@ def test_a_long_request_arrives_as_it_was_sent(run: Run) -> None:
             await asked(reader)
             came = await reader.readexactly(len(body))
             writer.write(b"HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n" % (200 if came == body else 400))
-            await writer.drain()
+            await reader.read()
 
         async with peer(echo) as url, client_for(url) as client:
             assert (await client.put("/", content=body)).status_code == 200
