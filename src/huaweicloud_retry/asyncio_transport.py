@@ -8,7 +8,9 @@ what an error is called is httpcore's and httpx's.
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final, cast
 
 import httpcore
@@ -47,6 +49,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         idle = self._idle.setdefault((origin.scheme, origin.host, origin.port), [])
         await self._take_place(timeouts.get("pool"))
+        connection = None
         try:
             connection = await _usable(idle) or await self._connect(origin, timeouts.get("connect"))
             answer = await connection.handle_async_request(
@@ -58,17 +61,17 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
                     extensions=request.extensions,
                 )
             )
-        except _FAILURES as error:
+        except BaseException as error:  # cancellation too, before which httpcore may not have begun
             self._free.release()
-            raise _as_httpx(error) from error
-        except BaseException:  # cancellation too
-            self._free.release()
+            if connection is not None:
+                await connection.aclose()
+            if isinstance(error, _FAILURES):
+                raise _as_httpx(error) from error
             raise
-        assert isinstance(answer.stream, AsyncIterable)  # noqa: S101 - httpcore's word, which its types do not give
         return httpx.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(answer.stream, self, connection, idle),
+            stream=_Body(answer, partial(self._give_back, connection, idle)),
             extensions=answer.extensions,  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - a bare dict
         )
 
@@ -91,8 +94,11 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
     async def _connect(self, origin: httpcore.Origin, seconds: float | None) -> httpcore.AsyncHTTP11Connection:
         loop = asyncio.get_running_loop()
         host = origin.host.decode("ascii")
-        # A family of addresses that leads nowhere costs this long (RFC 8305); uvloop does not have it.
-        given: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        given: dict[str, Any] = {}
+        if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
+            # So long is waited for one family of addresses before the other is tried (RFC 8305). uvloop does not have it, and
+            # one address does without: asyncio forgets to close a socket if it is cancelled just when that was connected.
+            given["happy_eyeballs_delay"] = 0.25
         tls = self._context if origin.scheme == b"https" else None
         try:
             async with asyncio.timeout(seconds):
@@ -103,8 +109,9 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(error)) from error
         return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=_IDLE_FOR)
 
-    def give_back(self, connection: httpcore.AsyncHTTP11Connection, idle: list[httpcore.AsyncHTTP11Connection]) -> None:
-        """Take the connection back from the body that has come to its end."""
+    def _give_back(
+        self, connection: httpcore.AsyncHTTP11Connection, idle: list[httpcore.AsyncHTTP11Connection]
+    ) -> None:
         if connection.is_available():
             idle.append(connection)
         self._free.release()
@@ -119,6 +126,14 @@ async def _usable(idle: list[httpcore.AsyncHTTP11Connection]) -> httpcore.AsyncH
     return None
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _as_httpx(error: Exception) -> httpx.TransportError:
     kind: type[httpx.TransportError] = getattr(httpx, type(error).__name__)  # they have the same names
     return kind(str(error))
@@ -127,31 +142,27 @@ def _as_httpx(error: Exception) -> httpx.TransportError:
 class _Body(httpx.AsyncByteStream):
     """A body; at its end the connection is given back."""
 
-    def __init__(
-        self,
-        stream: AsyncIterable[bytes],
-        transport: AsyncioTransport,
-        connection: httpcore.AsyncHTTP11Connection,
-        idle: list[httpcore.AsyncHTTP11Connection],
-    ) -> None:
-        self._stream = stream
-        self._to_give_back: tuple[Any, ...] | None = (connection, idle)
-        self._transport = transport
+    def __init__(self, answer: httpcore.Response, give_back: Callable[[], None]) -> None:
+        self._answer = answer
+        self._give_back: Callable[[], None] | None = give_back
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         try:
-            async for chunk in self._stream:
+            async for chunk in self._answer.aiter_stream():
                 yield chunk
         except _FAILURES as error:
             raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
         try:
-            await self._stream.aclose()  # type: ignore[attr-defined] # of httpcore's streams
+            await self._answer.aclose()
+        except BaseException:  # cancelled, and so httpcore has perhaps not closed it
+            await self._answer.extensions["network_stream"].aclose()
+            raise
         finally:
-            if self._to_give_back is not None:
-                self._transport.give_back(*self._to_give_back)
-                self._to_give_back = None
+            give_back, self._give_back = self._give_back, None
+            if give_back is not None:
+                give_back()
 
 
 class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):

@@ -90,11 +90,11 @@ class Answering:
         for _ in count() if self._answers is None else range(self._answers):
             try:
                 await asked(reader)
-            except asyncio.IncompleteReadError:
+                writer.write(self._answer)
+                await writer.drain()
+            except (asyncio.IncompleteReadError, ConnectionError):
                 self.ended += 1
                 return
-            writer.write(self._answer)
-            await writer.drain()
 
 
 async def turns(number: int = 100) -> None:
@@ -218,6 +218,29 @@ def test_a_cancelled_call_gives_its_place_back_but_not_its_connection(
     run(calls())
 
 
+@pytest.mark.parametrize("connections_before", [0, 1])
+def test_wherever_a_call_is_cancelled_its_place_is_free_again_and_its_connection_closed(
+    monkeypatch: pytest.MonkeyPatch, run: Run, connections_before: int
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
+
+    async def calls() -> None:
+        for turn in range(25):
+            answering = Answering()
+            async with peer(answering) as url, client_for(url) as client:
+                for _ in range(connections_before):
+                    assert await get(client) == 200
+                call = asyncio.create_task(get(client))
+                await turns(turn)
+                call.cancel()
+                await asyncio.wait([call])
+                assert await get(client) == 200
+                await turns()
+                assert answering.connections - answering.ended == 1
+
+    run(calls())
+
+
 def test_a_body_left_unread_gives_the_place_back(mock: Mock, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     monkeypatch.setattr(asyncio_transport, "_MOST", 1)
 
@@ -243,6 +266,27 @@ def test_a_body_closed_twice_gives_its_place_back_once(monkeypatch: pytest.Monke
             async with client.stream("GET", "/"):
                 with pytest.raises(httpx.PoolTimeout):
                     await get(client)
+
+    run(calls())
+
+
+def test_a_connection_whose_closing_is_cancelled_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "_MOST", 1)
+
+    async def calls() -> None:
+        answering = Answering()
+        async with peer(answering) as url, client_for(url) as client:
+            answer = await client.send(client.build_request("GET", "/"), stream=True)
+            closing = asyncio.create_task(answer.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            await turns()
+            assert answering.ended == 1
+            assert await get(client) == 200
 
     run(calls())
 

@@ -173,7 +173,6 @@ class Bulk:
             await keeper
         finally:
             self._has_listener = False
-            self._room_to_tell.release()
             if not keeper.done():
                 self.abort()
                 await asyncio.wait([keeper])
