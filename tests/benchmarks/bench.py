@@ -19,11 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calls, mocks
+from tests.benchmarks import calls, mocks, signing, starting
 from tests.benchmarks.measure import REPORTS, Benchmark, Effort, UnavailableError
 
 BENCHMARKS = [
     *calls.BENCHMARKS,
+    *starting.BENCHMARKS,
+    *signing.BENCHMARKS,
     *mocks.BENCHMARKS,
 ]
 PACKAGES = (

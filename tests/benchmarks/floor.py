@@ -9,7 +9,8 @@ from typing import cast
 
 import uvloop
 
-BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638}'
+# That of both operations.
+BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638, "task_id": "0000000059071dbc01591661d3990019"}'
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
