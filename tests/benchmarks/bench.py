@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calls, mocks, signing, starting
+from tests.benchmarks import calls, making, mocks, signing, starting
 from tests.benchmarks.measure import REPORTS, Benchmark, Effort, UnavailableError
 
 BENCHMARKS = [
@@ -27,6 +27,7 @@ BENCHMARKS = [
     *starting.BENCHMARKS,
     *signing.BENCHMARKS,
     *mocks.BENCHMARKS,
+    *making.BENCHMARKS,
 ]
 PACKAGES = (
     "httpx",
