@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calls, making, mocks, signing, starting
+from tests.benchmarks import bulk, calls, contract, making, mocks, signing, starting
 from tests.benchmarks.measure import REPORTS, Benchmark, Effort, UnavailableError
 
 BENCHMARKS = [
@@ -28,6 +29,8 @@ BENCHMARKS = [
     *signing.BENCHMARKS,
     *mocks.BENCHMARKS,
     *making.BENCHMARKS,
+    *contract.BENCHMARKS,
+    *bulk.BENCHMARKS,
 ]
 PACKAGES = (
     "httpx",
@@ -72,12 +75,18 @@ def measure(benchmark: Benchmark, effort: Effort) -> tuple[list[dict[str, Any]],
     return [row.result(samples) for row in benchmark.rows], False
 
 
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def cells(row: dict[str, Any]) -> Iterator[str]:
     yield row["what"]
     yield row["unit"]
     for side in ("ours", "peer", "floor"):
-        figure = row[side] or {"median": None}
-        some = f"{figure['median']:,.4g} ({figure['min']:,.4g} to {figure['max']:,.4g})" if figure["median"] else "-"
+        figure: dict[str, Any] = row[side] or {"median": None}
+        some = "-"
+        if figure["median"]:
+            some = f"{number(figure['median'])} ({number(figure['min'])} to {number(figure['max'])})"
         yield some if side == "ours" or not figure.get("name") else f"{figure['name']}: {some}"
     yield "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
     met = {None: "", True: ": yes", False: ": NO"}[row["meets_aim"]]
@@ -124,11 +133,11 @@ def main() -> int:
     whole = len(options.only) == len(BENCHMARKS) and not options.smoke
     report: Path = options.report or REPORTS / ("bench.json" if whole else "bench-part.json")
     effort = Effort(1 if options.smoke else options.rounds, options.seconds, smoke=options.smoke)
-    given = "" if whole and options.rounds == 5 else f" ({' '.join(sys.argv[1:])})"
+    command = shlex.join(["python", "-m", "tests.benchmarks.bench", *sys.argv[1:]]) if sys.argv[1:] else "make bench"
     head: dict[str, Any] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),
-        "command": f"make bench{given}",
+        "command": command,
         "versions": versions(),
     }
     rows: list[dict[str, Any]] = []

@@ -11,12 +11,14 @@ import uvloop
 
 # That of both operations.
 BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638, "task_id": "0000000059071dbc01591661d3990019"}'
-SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 class Floor(asyncio.Protocol):
     """Looks for the end of the headers and for Content-Length, and at nothing else."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's own kind is none by name
@@ -29,16 +31,16 @@ class Floor(asyncio.Protocol):
             length = int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or 0)
             if len(rest) >= length:
                 self.received = rest[length:]
-                if SECONDS:
-                    asyncio.get_running_loop().call_later(SECONDS, self.transport.write, ANSWER)
+                if self.seconds:
+                    asyncio.get_running_loop().call_later(self.seconds, self.transport.write, ANSWER)
                 else:
                     self.transport.write(ANSWER)
 
 
-async def main(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Floor, "127.0.0.1", port, backlog=1024)
+async def main(port: int, seconds: float = 0) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Floor(seconds), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    uvloop.run(main(int(sys.argv[1]), *map(float, sys.argv[2:])))

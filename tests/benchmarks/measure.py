@@ -121,12 +121,21 @@ class Benchmark:
     """Why the smoke run leaves it out, if it does."""
 
 
-def alternate(rounds: int, sides: Mapping[str, Callable[[], float]]) -> Samples:
-    """Measure all sides in turn, so that what else the machine does meets each of them."""
+def alternate(effort: Effort, sides: Mapping[str, Callable[[], float]], *, warm: bool = False) -> Samples:
+    """Measure all sides in turn, so that what else the machine does meets each of them.
+
+    Args:
+        effort: says how many rounds.
+        sides: by name, what measures one.
+        warm: one more round before, which does not count: files are read, and compiled, for the first time.
+    """
     samples: Samples = {name: [] for name in sides}
-    for _ in range(rounds):
+    first = -1 if warm and not effort.smoke else 0
+    for number in range(first, effort.rounds):
         for name, side in sides.items():
-            samples[name].append(side())
+            sample = side()
+            if number >= 0:
+                samples[name].append(sample)
     return samples
 
 
@@ -170,6 +179,18 @@ def seconds_of(*command: str, cwd: Path = ROOT, environment: Mapping[str, str] |
     if ran.returncode:
         raise RuntimeError(f"{command} ended with code {ran.returncode}: {ran.stdout}{ran.stderr}")
     return took
+
+
+def peak_memory() -> float:
+    """Return the most memory, in MiB, that this process ever had resident.
+
+    Not getrusage, which on Linux counts what the process was before it became Python, a copy of its parent.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UnavailableError("the most memory a process had is read from /proc, which only Linux has") from error
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def python(*arguments: str) -> str:

@@ -112,7 +112,7 @@ def throughput(effort: Effort) -> Samples:
         def side(url: str) -> Callable[[], float]:
             return lambda: requests_per_second(url, script, effort.seconds)
 
-        return alternate(effort.rounds, {name: side(url) for name, url in urls.items()})
+        return alternate(effort, {name: side(url) for name, url in urls.items()})
 
 
 def start(effort: Effort) -> Samples:
@@ -123,11 +123,10 @@ def start(effort: Effort) -> Samples:
                 httpx.put(url + ENGINE, content=BODY, headers=HEADERS, trust_env=False).raise_for_status()
                 return time.perf_counter() - begin
 
-        side()  # warm: files are read, and compiled, for the first time
         return side
 
     _prism()
-    return alternate(effort.rounds, {"ours": first_answer(our_mock), PRISM: first_answer(prism)})
+    return alternate(effort, {"ours": first_answer(our_mock), PRISM: first_answer(prism)}, warm=True)
 
 
 BENCHMARKS = [

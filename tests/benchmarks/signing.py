@@ -55,7 +55,7 @@ def run(effort: Effort) -> Samples:
             return lambda: SIDES[name](times)
         return lambda: float(python("-m", "tests.benchmarks.signing", name, str(times)))
 
-    return alternate(effort.rounds, {name: side(name) for name in SIDES})
+    return alternate(effort, {name: side(name) for name in SIDES})
 
 
 BENCHMARKS = [Benchmark("signing", [Row("signing", "signing one request, AK/SK", "us", SDK, aim=at_least(2))], run)]

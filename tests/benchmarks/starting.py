@@ -5,6 +5,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks.measure import (
@@ -76,20 +77,15 @@ THEIR_WORKSPACE = THEIRS.format(
 
 
 def process(*arguments: str) -> Callable[[], float]:
-    """Return what measures the milliseconds of a Python process; it has run once, so that its modules are compiled."""
-
-    def side() -> float:
-        return seconds_of(sys.executable, *arguments) * 1e3
-
-    side()
-    return side
+    """Return what measures the milliseconds of a Python process."""
+    return lambda: seconds_of(sys.executable, *arguments) * 1e3
 
 
 def first_call(ours: str, peer: str, theirs: str) -> Callable[[Effort], Samples]:
     def run(effort: Effort) -> Samples:
         with server(floor) as url:
             sides = {"ours": process("-c", ours, url), peer: process("-c", theirs, url), NOTHING: process("-c", "pass")}
-            return alternate(effort.rounds, sides)
+            return alternate(effort, sides, warm=True)
 
     return run
 
@@ -101,7 +97,7 @@ def importing(effort: Effort) -> Samples:
         IMPORT_HTTPX: process("-c", IMPORT_HTTPX),
         NOTHING: process("-c", "pass"),
     }
-    return alternate(effort.rounds * (1 if effort.smoke else 3), sides)
+    return alternate(replace(effort, rounds=effort.rounds if effort.smoke else effort.rounds * 3), sides, warm=True)
 
 
 def size(_effort: Effort) -> Samples:
