@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import bench, contenders, floor
+from tests.benchmarks import bench, contenders, environments, floor
 from tests.benchmarks.measure import ROOT, Aim, Benchmark, Effort, Row, Samples, UnavailableError, at_least, at_most
 
 SMOKE = Effort(rounds=1, seconds=1, smoke=True)
@@ -93,6 +93,14 @@ def sent_by(name: str) -> tuple[bytes, set[bytes], bytes]:
 )
 def test_all_clients_with_a_token_send_the_same_request(name: str) -> None:
     assert sent_by(name) == sent_by("sync_ours_token")
+
+
+def test_what_starts_is_measured_without_what_only_the_tests_have(tmp_path: Path) -> None:
+    code = "import huaweicloud_retry.connection, sys; print(*sys.modules)"
+    python = environments.ours(tmp_path)
+    loaded = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "httpx" in loaded
+    assert not {"trio", "rich", "click"} & set(loaded)
 
 
 # ---- what a row says
