@@ -9,10 +9,10 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing, closing, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from math import inf
-from time import monotonic
+from time import gmtime, monotonic, strftime
 from typing import TYPE_CHECKING, Any, NamedTuple, Never, Self, TypeAlias, TypeVar, cast
 
 import httpx
@@ -469,9 +469,9 @@ class AkSkAuth(httpx.Auth):
 
         def sign(request: httpx.Request) -> None:
             # A clock more than 15 minutes off is refused with 401.
-            date = datetime.now(UTC).strftime(signing.DATE_FORMAT)
+            date = strftime(signing.DATE_FORMAT, gmtime())
             request.headers.update({**given, "X-Sdk-Date": date})
-            signed = {name: request.headers[name] for name in _SIGNED if name in request.headers}
+            signed = {name: value for name, value in request.headers.items() if name in _SIGNED}
             target = request.url.raw_path.decode("ascii")
             canonical = signing.canonical_request(request.method, target, signed, request.content)
             request.headers["Authorization"] = signing.authorization(access_key, secret_key, canonical, date)

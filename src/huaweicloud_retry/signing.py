@@ -7,12 +7,16 @@ who sends and who checks a signature can share it.
 
 import hashlib
 import hmac
+import string
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import parse_qsl, quote, unquote
 
 ALGORITHM = "SDK-HMAC-SHA256"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 """Of X-Sdk-Date, in UTC. The gateway takes 15 minutes of difference, either way."""
+
+_AS_IT_IS: Final = string.ascii_letters + string.digits + "-._~/"  # in a path
 
 
 def canonical_request(method: str, target: str, headers: Mapping[str, str], body: bytes) -> str:
@@ -30,9 +34,9 @@ def canonical_request(method: str, target: str, headers: Mapping[str, str], body
     return "\n".join(
         (
             method,
-            "/".join(_encoded(segment) for segment in path.split("/")).removesuffix("/") + "/",
-            _query(query),
-            "".join(f"{name}:{lower[name]}\n" for name in names),
+            _path(path).removesuffix("/") + "/",
+            _query(query) if query else "",
+            "".join([f"{name}:{lower[name]}\n" for name in names]),
             ";".join(names),
             hashlib.sha256(body).hexdigest(),
         )
@@ -49,14 +53,16 @@ def authorization(access_key: str, secret_key: str, request: str, date: str) -> 
         date: the value of X-Sdk-Date, which is among the headers signed.
     """
     to_sign = "\n".join((ALGORITHM, date, hashlib.sha256(request.encode(errors="surrogateescape")).hexdigest()))
-    signature = hmac.new(secret_key.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.digest(secret_key.encode(), to_sign.encode(), "sha256").hex()
     names = request.rsplit("\n", 2)[1]
     return f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signature}"
 
 
-def _encoded(text: str) -> str:
+def _path(path: str) -> str:
     """Bring what is percent-encoded in one way or another into the one form that is signed."""
-    return _quoted(unquote(text, errors="surrogateescape"))
+    if not path.strip(_AS_IT_IS):
+        return path
+    return "/".join(_quoted(unquote(segment, errors="surrogateescape")) for segment in path.split("/"))
 
 
 def _quoted(text: str) -> str:

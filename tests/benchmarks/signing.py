@@ -19,12 +19,12 @@ LENGTH = len("SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-proje
 
 
 def ours(times: int) -> float:
-    from datetime import UTC, datetime
+    from time import gmtime, strftime
 
     from huaweicloud_retry.signing import DATE_FORMAT, authorization, canonical_request
 
     def sign() -> int:
-        date = datetime.now(UTC).strftime(DATE_FORMAT)
+        date = strftime(DATE_FORMAT, gmtime())
         canonical = canonical_request("PUT", PATH, {**HEADERS, "X-Sdk-Date": date}, BODY)
         return len(authorization("AK", "SK", canonical, date))
 
