@@ -18,6 +18,7 @@ import httpx
 
 _MOST: Final = 100  # connections at once, and
 _IDLE_FOR: Final = 5.0  # seconds that an idle one may be used again: both as httpx's own defaults
+_TOGETHER: Final = 1 << 16  # bytes that are sent at once
 _AHEAD: Final = 1 << 18  # bytes that may wait to be read before the peer is kept from sending more
 
 _FAILURES: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -171,6 +172,8 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     _transport: asyncio.Transport
 
     def __init__(self) -> None:
+        self._to_send = bytearray()
+        self._write_timeout: float | None = None
         self._received = bytearray()
         self._has_ended = False  # nothing more will come
         self._error: Exception | None = None
@@ -198,6 +201,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._wake()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        await self._send()
         while not self._received:
             if self._error is not None:
                 raise httpcore.ReadError(str(self._error))
@@ -210,11 +214,20 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        """Take bytes, and send them when there are many, or when an answer is waited for: head and body in one go."""
         if self._transport.is_closing():
             raise httpcore.WriteError(str(self._error or "the peer has closed the connection"))
-        self._transport.write(buffer)
-        while self._is_full:
-            await self._wait(timeout, httpcore.WriteTimeout)
+        self._to_send += buffer
+        self._write_timeout = timeout
+        if len(self._to_send) >= _TOGETHER:
+            await self._send()
+
+    async def _send(self) -> None:
+        if self._to_send:
+            self._transport.write(bytes(self._to_send))
+            self._to_send.clear()
+            while self._is_full:
+                await self._wait(self._write_timeout, httpcore.WriteTimeout)
 
     async def aclose(self) -> None:
         self._transport.abort()
