@@ -190,9 +190,11 @@ def connect(  # noqa: PLR0913 - what there is to choose
         from .credentials import find_credentials  # noqa: PLC0415 - who brings them need not wait for this import
 
         credentials = find_credentials(region, os.environ, Path.home())
-    tls = verify or _tls()
+    tls: Callable[[], ssl.SSLContext] = _tls if verify is None else lambda: verify
+    if urlsplit(url).scheme == "https":
+        tls()  # what is wrong with the CAs is to be known now
     # httpx takes proxies from the environment only if it is left to make the transport.
-    settings: dict[str, Any] = {"verify": tls} if _has_proxy(url) else {"transport": Transport(tls)}
+    settings: dict[str, Any] = {"verify": tls()} if _has_proxy(url) else {"transport": Transport(tls)}
     check = None if check_contract is None else _contract_check(check_contract)
     return Connection(url, auth=credentials, timeout=timeout, headers=headers, resend=resend, check=check, **settings)
 

@@ -1,10 +1,4 @@
-"""httpx over asyncio, for many calls at once: httpcore's HTTP/1.1 on connections that asyncio reads and writes by itself.
-
-httpx's own transport looks through all of its connections at each request and at each end of one, and comes to asyncio by way
-of anyio: with many calls at once, this takes longer than all the rest of a call. Here the idle connections lie on a stack, and
-httpcore's documented interface for a network stream is all that is implemented. What is sent, what counts as an answer, and
-what an error is called is httpcore's and httpx's.
-"""
+"""Connections for asyncio, which reads and writes them by itself."""
 
 import asyncio
 import ssl
@@ -16,26 +10,22 @@ from typing import Any, Final, cast
 import httpcore
 import httpx
 
-_MOST: Final = 100  # connections at once, and
-_IDLE_FOR: Final = 5.0  # seconds that an idle one may be used again: both as httpx's own defaults
-_TOGETHER: Final = 1 << 16  # bytes that are sent at once
-_AHEAD: Final = 1 << 18  # bytes that may wait to be read before the peer is kept from sending more
+from . import core
 
-_FAILURES: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+_AHEAD: Final = 1 << 18  # bytes that may wait to be read before the peer is kept from sending more
 
 
 class AsyncioTransport(httpx.AsyncBaseTransport):
     """Connections that belong to one event loop of asyncio.
 
     Args:
-        context: for https.
+        context: gives what https needs.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         self._context = context
-        context.set_alpn_protocols(["http/1.1"])  # as httpcore does
-        self._free = asyncio.Semaphore(_MOST)
-        self._idle: dict[tuple[bytes, bytes, int], list[httpcore.AsyncHTTP11Connection]] = {}
+        self._free = asyncio.Semaphore(core.MOST)
+        self._idle: dict[core.Origin, list[httpcore.AsyncHTTP11Connection]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, on a connection that nobody else uses meanwhile.
@@ -44,37 +34,21 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout: nothing was sent.
             httpx.TransportError: any other; the request may have arrived.
         """
-        url = request.url
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        origin = target.origin
-        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
-        idle = self._idle.setdefault((origin.scheme, origin.host, origin.port), [])
-        await self._take_place(timeouts.get("pool"))
+        given = core.to_httpcore(request)
+        idle = self._idle.setdefault(core.origin(given.url), [])
+        await self._take_place(core.timeout(request, "pool"))
         connection = None
         try:
-            connection = await _usable(idle) or await self._connect(origin, timeouts.get("connect"))
-            answer = await connection.handle_async_request(
-                httpcore.Request(
-                    request.method,
-                    target,
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
-            )
+            connection = await _usable(idle) or await self._connect(given.url.origin, core.timeout(request, "connect"))
+            answer = await connection.handle_async_request(given)
         except BaseException as error:  # cancellation too, before which httpcore may not have begun
             self._free.release()
             if connection is not None:
                 await connection.aclose()
-            if isinstance(error, _FAILURES):
-                raise _as_httpx(error) from error
+            if isinstance(error, core.FAILURES):
+                raise core.as_httpx(error) from error
             raise
-        return httpx.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=_Body(answer, partial(self._give_back, connection, idle)),
-            extensions=answer.extensions,  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - a bare dict
-        )
+        return core.to_httpx(answer, _Body(answer, connection, partial(self._give_back, connection, idle)))
 
     async def aclose(self) -> None:
         """Close the connections that are idle."""
@@ -90,7 +64,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(seconds):
                 await self._free.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout(f"no connection of {_MOST} became free in {seconds} s") from None
+            raise core.nothing_free(seconds) from None
 
     async def _connect(self, origin: httpcore.Origin, seconds: float | None) -> httpcore.AsyncHTTP11Connection:
         loop = asyncio.get_running_loop()
@@ -100,7 +74,10 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             # So long is waited for one family of addresses before the other is tried (RFC 8305). uvloop does not have it, and
             # one address does without: asyncio forgets to close a socket if it is cancelled just when that was connected.
             given["happy_eyeballs_delay"] = 0.25
-        tls = self._context if origin.scheme == b"https" else None
+        tls: ssl.SSLContext | None = None
+        if origin.scheme == b"https":
+            tls = self._context()
+            tls.set_alpn_protocols(["http/1.1"])  # as httpcore does
         try:
             async with asyncio.timeout(seconds):
                 _, stream = await loop.create_connection(_Stream, host, origin.port, ssl=tls, **given)
@@ -108,7 +85,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectTimeout(f"no connection within {seconds} s") from None
         except (OSError, UnicodeError) as error:  # of TLS too; UnicodeError: of a host's name
             raise httpx.ConnectError(str(error)) from error
-        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=_IDLE_FOR)
+        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=core.IDLE_FOR)
 
     def _give_back(
         self, connection: httpcore.AsyncHTTP11Connection, idle: list[httpcore.AsyncHTTP11Connection]
@@ -135,30 +112,31 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _as_httpx(error: Exception) -> httpx.TransportError:
-    kind: type[httpx.TransportError] = getattr(httpx, type(error).__name__)  # they have the same names
-    return kind(str(error))
-
-
 class _Body(httpx.AsyncByteStream):
     """A body; at its end the connection is given back."""
 
-    def __init__(self, answer: httpcore.Response, give_back: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        answer: httpcore.Response,
+        connection: httpcore.AsyncHTTP11Connection,
+        give_back: Callable[[], None],
+    ) -> None:
         self._answer = answer
+        self._connection = connection
         self._give_back: Callable[[], None] | None = give_back
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in self._answer.aiter_stream():
                 yield chunk
-        except _FAILURES as error:
-            raise _as_httpx(error) from error
+        except core.FAILURES as error:
+            raise core.as_httpx(error) from error
 
     async def aclose(self) -> None:
         try:
             await self._answer.aclose()
         except BaseException:  # cancelled, and so httpcore has perhaps not closed it
-            await self._answer.extensions["network_stream"].aclose()
+            await self._connection.aclose()
             raise
         finally:
             give_back, self._give_back = self._give_back, None
@@ -219,7 +197,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(str(self._error or "the peer has closed the connection"))
         self._to_send += buffer
         self._write_timeout = timeout
-        if len(self._to_send) >= _TOGETHER:
+        if len(self._to_send) >= core.TOGETHER:
             await self._send()
 
     async def _send(self) -> None:
