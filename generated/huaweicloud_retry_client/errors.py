@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 # The gateway may echo the signed headers of a request in its message, a temporary key's security token among them.
 # The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML.
-_SECRET = re.compile(
-    r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization)
+_SECRET = r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization)
     ((?:[\s"'\\]|&\#?\w+;)* [:=] (?:[\s"'\\[({]|&\#?\w+;)*) [^|"'\\\r\n&<]+"""
-)
 
 
 def one_line(text: str, length: int = 500) -> str:
@@ -44,7 +42,7 @@ def one_line(text: str, length: int = 500) -> str:
 
 
 def _mask(text: str) -> str:
-    return _SECRET.sub(r"\1\2***", text)
+    return re.sub(_SECRET, r"\1\2***", text)
 
 
 def _quoted(request_id: str | None) -> str:

@@ -37,16 +37,14 @@ class SyncTransport(httpx.BaseTransport):
         seconds = core.timeout(request, "pool")
         if not self._free.acquire(timeout=seconds):
             raise core.nothing_free(seconds)
-        connection = None
         try:
             connection = _usable(idle) or self._connect(given.url.origin, core.timeout(request, "connect"))
             answer = connection.handle_request(given)
-        except BaseException as error:  # KeyboardInterrupt too
+        except core.FAILURES as error:
             self._free.release()
-            if connection is not None:
-                connection.close()
-            if isinstance(error, core.FAILURES):
-                raise core.as_httpx(error) from error
+            raise core.as_httpx(error) from error
+        except BaseException:  # KeyboardInterrupt too
+            self._free.release()
             raise
         return core.to_httpx(answer, _Body(answer, partial(self._give_back, connection, idle)))
 
