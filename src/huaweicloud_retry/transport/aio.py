@@ -192,20 +192,16 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        """Take bytes, and send them when there are many, or when an answer is waited for: head and body in one go."""
-        if self._transport.is_closing():
-            raise httpcore.WriteError(str(self._error or "the peer has closed the connection"))
+        """Take bytes; they are sent when an answer is waited for."""
         self._to_send += buffer
         self._write_timeout = timeout
-        if len(self._to_send) >= core.TOGETHER:
-            await self._send()
 
     async def _send(self) -> None:
-        if self._to_send:
+        if self._to_send and not self._transport.is_closing():  # else reading tells why
             self._transport.write(bytes(self._to_send))
-            self._to_send.clear()
             while self._is_full:
                 await self._wait(self._write_timeout, httpcore.WriteTimeout)
+        self._to_send.clear()
 
     async def aclose(self) -> None:
         self._transport.abort()

@@ -7,7 +7,6 @@ import httpx
 
 MOST: Final = 100  # connections at once, and
 IDLE_FOR: Final = 5.0  # seconds that an idle one may be used again: both as httpx's own defaults
-TOGETHER: Final = 1 << 16  # bytes that are sent at once
 
 Origin: TypeAlias = tuple[bytes, bytes, int]
 """Where a connection leads to: scheme, host and port."""

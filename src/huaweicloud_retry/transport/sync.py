@@ -114,21 +114,16 @@ class _Stream(httpcore.NetworkStream):
         self._write_timeout: float | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with suppress(httpcore.WriteError):  # there may be an answer all the same, as httpcore has it
-            self._send()
+        data = bytes(self._to_send)
+        self._to_send.clear()
+        with suppress(httpcore.WriteError):  # reading tells why; there may even be an answer
+            self._stream.write(data, self._write_timeout)
         return self._stream.read(max_bytes, timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Take bytes, and send them when there are many, or when an answer is waited for."""
+        """Take bytes; they are sent when an answer is waited for."""
         self._to_send += buffer
         self._write_timeout = timeout
-        if len(self._to_send) >= core.TOGETHER:
-            self._send()
-
-    def _send(self) -> None:
-        data = bytes(self._to_send)
-        self._to_send.clear()
-        self._stream.write(data, self._write_timeout)
 
     def close(self) -> None:
         self._stream.close()
