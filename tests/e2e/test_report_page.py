@@ -1,38 +1,18 @@
-"""The page of `hwc-retry report --html` as a reader meets it: in a real Chromium, without a window.
+"""The page of `hwc-retry report --html` as a reader meets it."""
 
-The browser is the machine's own; where there is none, these tests are skipped and say so.
-"""
-
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from huaweicloud_retry.bulk import Item, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.bulk.report import LISTED
 from huaweicloud_retry.cli import main
-
-found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if found is None:
-    pytest.skip("no Chromium: apt-get install chromium", allow_module_level=True)
-CHROMIUM: str = found
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-]
-if hasattr(os, "geteuid") and os.geteuid() == 0:
-    ARGUMENTS.append("--no-sandbox")  # Chromium does not start as root with one
+from tests.browser import chromium, contrast, luminance
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
 HOSTILE = (
@@ -90,10 +70,7 @@ Open = Callable[..., Visit]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser,
-    ):
+    with chromium() as browser:
         yield browser
 
 
@@ -251,18 +228,6 @@ def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open)
     expect(visit.page.locator("#unknown td").nth(1)).to_contain_text(HOSTILE)
     expect(visit.page).to_have_title("0 of 1 accepted, 1 unknown: look at it before sending it again. items.journal")
     assert visit.page.locator("script, img, a[href^=javascript]").count() == 0
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance, https://www.w3.org/TR/WCAG21/#dfn-relative-luminance."""
-    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(", ")]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(a: str, b: str) -> float:
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
