@@ -1,7 +1,8 @@
 """`make bench`: each speed claim measured beside its peer, in one run, on loopback. Nothing here asserts.
 
 Rounds alternate (ours, peer, floor, ours, …), so that what else the machine does meets each side. The figures are medians with
-the range of all rounds; the claim is the ratio of the medians. reports/bench.json has all samples.
+the range of all rounds; the claim is the ratio of the medians. reports/bench.json has all samples, reports/bench.svg shows
+them, and publish.py takes them into the README.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import bulk, calls, contract, making, mocks, signing, starting
-from tests.benchmarks.measure import REPORTS, Benchmark, Effort, UnavailableError
+from tests.benchmarks import bulk, calls, chart, contract, making, mocks, signing, starting
+from tests.benchmarks.measure import FAILED, REPORTS, Benchmark, Effort, UnavailableError, number, write
 
 BENCHMARKS = [
     *calls.BENCHMARKS,
@@ -71,12 +72,8 @@ def measure(benchmark: Benchmark, effort: Effort) -> tuple[list[dict[str, Any]],
         return [row.result({}, str(error)) for row in benchmark.rows], False
     except Exception as error:  # noqa: BLE001 - see above
         traceback.print_exc()
-        return [row.result({}, f"failed: {error}".splitlines()[0]) for row in benchmark.rows], True
+        return [row.result({}, f"{FAILED}{error}".splitlines()[0]) for row in benchmark.rows], True
     return [row.result(samples) for row in benchmark.rows], False
-
-
-def number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def cells(row: dict[str, Any]) -> Iterator[str]:
@@ -159,9 +156,9 @@ def main() -> int:
     print(", ".join(f"{name} {version}" for name, version in head["versions"].items()), end="\n\n")
     show(rows)
     report.parent.mkdir(exist_ok=True)
-    part = report.with_name(f"{report.name}.part")
-    part.write_text(json.dumps({**head, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    part.replace(report)
+    content = {**head, "rows": rows}
+    write(report, json.dumps(content, indent=2) + "\n")
+    write(report.with_suffix(".svg"), chart.svg(content, chart.WIDE))
     print(f"\nall samples: {report}")
     return 1 if failed else 0
 

@@ -21,6 +21,10 @@ Samples = dict[str, list[float]]
 """By the name of who was measured: "ours", a peer, a floor."""
 
 
+FAILED = "failed: "
+"""So begins the reason why a row was skipped if something went wrong."""
+
+
 class UnavailableError(Exception):
     """What a row needs is not on this machine. One line, which says what, and how to get it."""
 
@@ -49,6 +53,10 @@ class Aim:
     """How many times better than the peer, at least."""
     most: float = math.inf
     """Of ours by itself, in the unit of the row."""
+
+    def as_ratio(self, peer: float) -> float:
+        """Return how many times better than a peer that is so good ours has to be at least."""
+        return max(self.ratio, peer / self.most)
 
     def is_met(self, ours: float, ratio: float) -> bool:
         """Say whether it was reached, by the medians."""
@@ -97,6 +105,7 @@ class Row:
             "peer": peer,
             "floor": floor,
             "ratio": ratio,
+            "aim_ratio": self.aim.as_ratio(peer["median"]) if self.aim and ratio else None,
             "meets_aim": self.aim.is_met(ours["median"], ratio) if self.aim and ratio else None,
             "note": self.note,
             "skipped": skipped,
@@ -108,6 +117,17 @@ def figures(samples: list[float]) -> dict[str, Any]:
     if not samples:
         return {"median": None, "min": None, "max": None, "samples": []}
     return {"median": statistics.median(samples), "min": min(samples), "max": max(samples), "samples": samples}
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file in whole, or not at all."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import bench, contenders, environments, floor
-from tests.benchmarks.measure import ROOT, Aim, Benchmark, Effort, Row, Samples, UnavailableError, at_least, at_most
+from tests.benchmarks.measure import (
+    ROOT,
+    Aim,
+    Benchmark,
+    Effort,
+    Row,
+    Samples,
+    UnavailableError,
+    at_least,
+    at_most,
+    number,
+)
 
 SMOKE = Effort(rounds=1, seconds=1, smoke=True)
 
@@ -32,8 +43,10 @@ def test_the_smoke_run_measures_each_row_that_needs_neither_a_registry_nor_minut
     for name in rows.keys() - left_out:
         sides = [side for side in (rows[name]["ours"], rows[name]["peer"], rows[name]["floor"]) if side]
         assert all(side["min"] > 0 for side in sides), name
-    for row in rows.values():
+    picture = file.with_suffix(".svg").read_text(encoding="utf-8")
+    for name, row in rows.items():
         assert row["what"] in ran.stdout
+        assert (row["what"] in picture) == (name not in left_out)
 
 
 # ---- like is measured with like
@@ -125,6 +138,13 @@ def test_the_ratio_says_how_many_times_better_ours_is(more_is_better: bool, rati
 
 
 @pytest.mark.parametrize(
+    ("value", "said"), [(0.09344, "0.0934"), (9.996, "10"), (99.97, "100"), (999.7, "1,000"), (12209.3, "12,209")]
+)
+def test_a_figure_has_three_digits_and_all_of_a_large_number(value: float, said: str) -> None:
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
     ("aim", "met"),
     [
         (at_least(2), True),
@@ -137,7 +157,10 @@ def test_the_ratio_says_how_many_times_better_ours_is(more_is_better: bool, rati
     ],
 )
 def test_an_aim_is_met_or_not_by_the_medians(aim: Aim | None, met: bool | None) -> None:
-    assert row(aim=aim).result(SAMPLES)["meets_aim"] is met
+    said = row(aim=aim).result(SAMPLES)
+    assert said["meets_aim"] is met
+    if aim:
+        assert (said["ratio"] >= said["aim_ratio"]) is met
 
 
 # ---- what cannot be measured
