@@ -49,8 +49,10 @@ contract: $(READY) ## property-test the contract against the mock (EXAMPLES=300 
 mutants: $(READY) ## break server, spec and client on purpose, and see that the contract suite finds it
 	@$(PY) -m tests.mutants.run
 
-bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start")
+bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
+	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
 build: $(READY) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build
