@@ -57,7 +57,7 @@ class BodyInThreads(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         parts = iter(self._stream)
-        while (part := await in_thread(next, parts, None)) is not None:
+        while (part := await in_thread(lambda: next(parts, None))) is not None:
             yield part
 
     async def aclose(self) -> None:
