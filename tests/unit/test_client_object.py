@@ -68,18 +68,17 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of httpx's clients in the order in which they are made."""
     made: list[str] = []
 
-    class CountedClient(httpx.Client):
-        def __init__(self, **settings: Any) -> None:
-            made.append("Client")
-            super().__init__(**settings)
+    def counted(kind: type[httpx.Client | httpx.AsyncClient]) -> Callable[..., None]:
+        stock = kind.__init__
 
-    class CountedAsyncClient(httpx.AsyncClient):
-        def __init__(self, **settings: Any) -> None:
-            made.append("AsyncClient")
-            super().__init__(**settings)
+        def init(self: Any, **settings: Any) -> None:
+            made.append(kind.__name__)
+            stock(self, **settings)
 
-    monkeypatch.setattr(httpx, "Client", CountedClient)
-    monkeypatch.setattr(httpx, "AsyncClient", CountedAsyncClient)
+        return init
+
+    for kind in (httpx.Client, httpx.AsyncClient):
+        monkeypatch.setattr(kind, "__init__", counted(kind))
     return made
 
 
