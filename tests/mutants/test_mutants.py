@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.contract import suite
-from tests.mutants import run, server
+from tests.contract.suite import ROOT
+from tests.mutants import client, run, server
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,11 @@ def test_a_changed_spec_is_found(what: str, check: str) -> None:
 @pytest.mark.parametrize("what", ["unknown fields are not sent", "an engine called .. is sent"])
 def test_a_broken_client_is_found(what: str) -> None:
     assert [bool(verdict.check) for verdict in run.try_client(what, 1, 2)] == [True, True]
+
+
+@pytest.mark.parametrize("mutant", client.mutants(), ids=lambda mutant: mutant.what)
+def test_what_a_broken_client_has_changed_is_there_to_be_changed(mutant: client.Mutant) -> None:
+    assert mutant.old in (ROOT / mutant.file).read_text("utf-8")
 
 
 def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
