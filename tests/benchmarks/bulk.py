@@ -144,7 +144,7 @@ def duration(
 
 def memory(items: int) -> Row:
     what = f"bulk: {items:,} items, peak resident memory"
-    peer = resident(SIZES[0])
+    peer = resident(items // 10)
     return Row(f"bulk-memory-{items}", what, "MiB", peer, ours=resident(items), aim=at_most(1.1))
 
 
