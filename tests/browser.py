@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--no-proxy-server",
+    "--no-proxy-server",  # whatever the machine has: all that is asked for is on the loopback interface
 ]
 if hasattr(os, "geteuid") and os.geteuid() == 0:
     ARGUMENTS.append("--no-sandbox")  # Chromium does not start as root with one

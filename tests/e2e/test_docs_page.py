@@ -3,35 +3,18 @@
 The browser is the machine's own; where there is none, these tests are skipped and say so.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.mock import running
-
-found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if found is None:
-    pytest.skip("no Chromium: apt-get install chromium", allow_module_level=True)
-CHROMIUM: str = found
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",  # whatever the machine has: all that is asked for is on the loopback interface
-]
-if hasattr(os, "geteuid") and os.geteuid() == 0:
-    ARGUMENTS.append("--no-sandbox")  # Chromium does not start as root with one
+from tests.browser import chromium
 
 ENGINE_ID = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 
@@ -89,10 +72,7 @@ def expect_answer(block: Locator, status: int, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser,
-    ):
+    with chromium() as browser:
         yield browser
 
 
