@@ -225,7 +225,7 @@ def test_a_connection_that_failed_is_replaced(
     failure = httpx.ReadTimeout if spoilt == "drip" else httpx.RemoteProtocolError
 
     async def calls() -> None:
-        async with world.client(mock.url, read=0.05, pool=30) as client:
+        async with world.client(mock.url, read=0.5, pool=30) as client:
             for _ in range(3):
                 with pytest.raises(failure):
                     await client.put(ACTIONS)
