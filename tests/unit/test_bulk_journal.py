@@ -135,6 +135,12 @@ def test_what_is_unknown_stays_so_until_it_is_accepted(file: Path) -> None:
         assert [each.number for each in journal.planned(0)] == [3, 4, 5]
 
 
+def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal") as journal:
+        full = 2  # https://www.sqlite.org/pragma.html#pragma_synchronous; only a loss of power would show it otherwise
+        assert journal._db.execute("PRAGMA synchronous").fetchone() == (full,)
+
+
 def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> None:
     with begun(file) as journal:
         journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
