@@ -7,37 +7,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from huaweicloud_retry_client import __version__
+
     from .auth import AkSkAuth, PasswordAuth, TokenAuth
-    from .connection import Connection, connect
-    from .errors import APIRequestValidationError, ConfigurationError, IAMAuthenticationError, IAMError
-    from .resend import Resend
+    from .connection import connect
+    from .runtime.errors import (
+        APIConnectionError,
+        APIError,
+        APIRequestValidationError,
+        APIResponseValidationError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        IAMAuthenticationError,
+        IAMError,
+        InternalServerError,
+        MethodNotAllowedError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+    )
+    from .runtime.resend import Resend
 
 __all__ = [
+    "APIConnectionError",
+    "APIError",
     "APIRequestValidationError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
     "AkSkAuth",
+    "AuthenticationError",
+    "BadRequestError",
     "ConfigurationError",
-    "Connection",
     "IAMAuthenticationError",
     "IAMError",
+    "InternalServerError",
+    "MethodNotAllowedError",
+    "NotFoundError",
     "PasswordAuth",
+    "PermissionDeniedError",
+    "RateLimitError",
     "Resend",
     "TokenAuth",
+    "__version__",
     "connect",
 ]
 
 _HOMES = {
-    "auth": ("AkSkAuth", "PasswordAuth", "TokenAuth"),
-    "connection": ("Connection", "connect"),
-    "errors": ("APIRequestValidationError", "ConfigurationError", "IAMAuthenticationError", "IAMError"),
-    "resend": ("Resend",),
+    "AkSkAuth": ".auth",
+    "PasswordAuth": ".auth",
+    "TokenAuth": ".auth",
+    "connect": ".connection",
+    "Resend": ".runtime.resend",
+    "__version__": "huaweicloud_retry_client",
 }
 
 
 def __getattr__(name: str) -> object:
     # At first use only: the mock and the contract live in this package too, and need neither httpx nor the client.
-    for module, names in _HOMES.items():
-        if name in names:
-            found: object = getattr(import_module(f".{module}", __name__), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES.get(name, ".runtime.errors"), __name__), name)
+    globals()[name] = found
+    return found

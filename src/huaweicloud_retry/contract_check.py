@@ -12,11 +12,10 @@ from typing import TypeVar
 import attrs
 import httpx
 
-from huaweicloud_retry_client import Response
-from huaweicloud_retry_client.errors import one_line
-
 from .contract import Contract, Match, Problem
-from .errors import APIRequestValidationError
+from .runtime.errors import APIRequestValidationError
+from .runtime.redaction import one_line
+from .runtime.response import Response
 
 T = TypeVar("T")
 
@@ -61,26 +60,26 @@ class ContractCheck:
         if self._refuses:
             raise APIRequestValidationError(f"{operation.id}: the contract does not allow {text}; nothing was sent")
 
-    def answer(self, method: str, path: str, answer: Response[T]) -> Response[T]:
-        """Check an answer, and return it with what was found noted on it, if this refuses.
+    def response(self, method: str, path: str, response: Response[T]) -> Response[T]:
+        """Check a response, and return it with what was found noted on it, if this refuses.
 
         Args:
             method: of the request, as `path`.
             path: without that of the base URL.
-            answer: as the client read it.
+            response: as the client read it.
         """
         match = self._contract.match(method, path)
         if not isinstance(match, Match):
-            return answer
-        problems = match.operation.check_response(answer.status_code, answer.headers, answer.content)
-        if answer.problem is not None and (answer.problem.startswith(_UNREAD) or not problems):
+            return response
+        problems = match.operation.check_response(response.status_code, response.headers, response.content)
+        if response.problem is not None and (response.problem.startswith(_UNREAD) or not problems):
             others = (problem for problem in problems if not problem.where.startswith("body"))
-            problems = [*others, Problem("body", answer.problem.removeprefix(_UNREAD))]
+            problems = [*others, Problem("body", response.problem.removeprefix(_UNREAD))]
         if not problems:
-            return answer
+            return response
         text = _text(problems)
-        logger.warning("%s: answer %d deviates from the contract: %s", match.operation.id, answer.status_code, text)
-        return attrs.evolve(answer, parsed=None, problem=text) if self._refuses else answer
+        logger.warning("%s: response %d deviates from the contract: %s", match.operation.id, response.status_code, text)
+        return attrs.evolve(response, parsed=None, problem=text) if self._refuses else response
 
 
 @cache

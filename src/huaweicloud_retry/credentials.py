@@ -13,9 +13,10 @@ from typing import Final
 
 import httpx
 
-from .auth import AkSkAuth, PasswordAuth, TokenAuth
-from .endpoints import find_region, iam_url
-from .errors import ConfigurationError
+from .auth import AkSkAuth, PasswordAuth, TokenAuth, is_sendable
+from .endpoints import iam_url
+from .runtime.errors import ConfigurationError
+from .runtime.redaction import HiddenMapping, Secret
 
 _Names = Mapping[str, tuple[str, ...]]  # what a value is for -> what it may be called, the first that is there counts
 
@@ -34,7 +35,6 @@ _HW: Final[_Names] = {
     "password": ("HW_USER_PASSWORD",),
     "domain": ("HW_DOMAIN_NAME",),
     "project_id": ("HW_PROJECT_ID",),
-    "project_name": ("HW_PROJECT_NAME",),
 }
 _OS: Final[_Names] = {
     "ak": ("OS_ACCESS_KEY",),
@@ -45,7 +45,6 @@ _OS: Final[_Names] = {
     "password": ("OS_PASSWORD",),
     "domain": ("OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"),
     "project_id": ("OS_PROJECT_ID",),
-    "project_name": ("OS_PROJECT_NAME",),
 }
 _FILE: Final[_Names] = {key: (key,) for key in ("ak", "sk", "security_token", "project_id")}
 _FILE_VARIABLE: Final = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
@@ -63,7 +62,7 @@ _UNSUPPORTED: Final = (
 _TO_MEND: Final = "Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give credentials="
 
 
-def find_credentials(region: str | None, environ: Mapping[str, str], home: Path) -> httpx.Auth:
+def find_credentials(region: str | None, environ: Mapping[str, str], home: Path | None = None) -> httpx.Auth:
     """Return the first credentials that are there. Empty values count as absent.
 
     Looked for in the environment under the official SDK's names, Terraform's with HW_ and those with OS_; then in the
@@ -71,10 +70,9 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path)
     key, else a token, else user and password. The file has keys only, and keys need no IAM, so its iam_endpoint is not used.
 
     Args:
-        region: of the service: who has a password and names no project gets the one that is named like the region,
-            and a token of the region's IAM.
-        environ: such as `os.environ`.
-        home: where `.huaweicloud` is, such as `Path.home()`.
+        region: Of the service: a password gets tokens of the region's IAM.
+        environ: Such as `os.environ`.
+        home: Where `.huaweicloud` is; by default the user's home, looked for only if the environment has no credentials.
 
     Returns:
         An `AkSkAuth`, `TokenAuth` or `PasswordAuth`.
@@ -103,7 +101,7 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path)
     )
 
 
-def find_project_id(environ: Mapping[str, str], home: Path) -> str | None:
+def find_project_id(environ: Mapping[str, str], home: Path | None = None) -> str | None:
     """Return the project ID of the environment, else that of the SDK's profile file, else None.
 
     Raises:
@@ -119,81 +117,74 @@ class _Source:
     def __init__(self, where: str, names: _Names, values: Mapping[str, str]) -> None:
         self.where = where
         self._names = names
-        self._values = values
+        self._values = HiddenMapping(values)
 
-    def get(self, what: str) -> str | None:
-        name = self._name(what)
+    def get(self, what: str) -> Secret[str] | None:
+        name = self.name(what)
         if name is None:
             return None
-        value = self._values[name]
         # The auth classes would refuse it too, but cannot know its name. User, password and so on go into JSON.
-        if what in ("user", "password", "domain", "project_name"):
-            good, must_be = not any("\ud800" <= char <= "\udfff" for char in value), "UTF-8"
+        if what in ("user", "password", "domain"):
+            good, must_be = _is_unicode(self._values[name]), "UTF-8"
         else:
-            good = value.isascii() and value.isprintable() and value == value.strip()
-            must_be = "printable ASCII, without blanks or line breaks around it"
+            good, must_be = is_sendable(self._values[name]), "printable ASCII, without blanks or line breaks around it"
         if not good:
             raise ConfigurationError(f"{name} in {self.where} must be {must_be}")
-        return value
+        return Secret(self._values[name])
 
-    def all(self, *whats: str, seen: tuple[str, ...]) -> list[str] | None:
+    def all(self, *whats: str, seen: tuple[str, ...]) -> list[Secret[str]] | None:
         """All of these, or None if there is none of `seen`, which are of no use alone."""
-        present = [name for what in seen if (name := self._name(what))]
+        present = [name for what in seen if (name := self.name(what))]
         if not present:
             return None
-        if missing := [self.called(what) for what in whats if not self._name(what)]:
+        if missing := [" or ".join(self._names[what]) for what in whats if not self.name(what)]:
             raise ConfigurationError(
                 f"half a credential: {self.where} has {', '.join(present)}, but not {', '.join(missing)}. "
                 f"Add what is missing, or remove {', '.join(present)}"
             )
         return [value for what in whats if (value := self.get(what))]
 
-    def called(self, *whats: str) -> str:
-        return " or ".join(name for what in whats for name in self._names[what])
-
-    def _name(self, what: str) -> str | None:
+    def name(self, what: str) -> str | None:
         """What it is called here, if it is here."""
         return next((name for name in self._names.get(what, ()) if self._values.get(name)), None)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _auth(
     source: _Source, region: str | None, environ: Mapping[str, str]
 ) -> AkSkAuth | TokenAuth | PasswordAuth | None:
+    """Make what a source has. A project it names is no limit: each request gets its own."""
     if keys := source.all("ak", "sk", seen=("ak", "sk", "security_token")):
-        access_key, secret_key = keys
-        project_id, security_token = source.get("project_id"), source.get("security_token")
-        return AkSkAuth(access_key, secret_key, project_id=project_id, security_token=security_token)
+        given = {what: value.reveal() for what in ("project_id", "security_token") if (value := source.get(what))}
+        return AkSkAuth(keys[0].reveal(), keys[1].reveal(), **given)
     if token := source.get("token"):
-        return TokenAuth(token)
+        return TokenAuth(token.reveal())
     if login := source.all("user", "password", "domain", seen=("user", "password")):
-        project_id = source.get("project_id")
-        project_name = None if project_id else source.get("project_name") or find_region(region, environ)
-        if not (project_id or project_name):
-            names = source.called("project_id", "project_name")
-            raise ConfigurationError(
-                f"half a credential: {source.where} has a user, but no project: set {names}, or give region="
-            )
-        iam = iam_url(region, environ)
         user, password, domain = login
         return PasswordAuth(
-            user, password, domain_name=domain, project_id=project_id, project_name=project_name, iam_endpoint=iam
+            user.reveal(), password.reveal(), domain_name=domain.reveal(), iam_endpoint=iam_url(region, environ)
         )
     return None
 
 
-def _profile(environ: Mapping[str, str], home: Path) -> tuple[Path, dict[str, str]]:
+def _profile(environ: Mapping[str, str], home: Path | None) -> tuple[Path, Mapping[str, str]]:
     """The profile file, and what it has."""
-    file = Path(environ.get(_FILE_VARIABLE) or home / ".huaweicloud" / "credentials")
-    return file, _read(file, wanted=bool(environ.get(_FILE_VARIABLE)))
+    named = environ.get(_FILE_VARIABLE)
+    try:
+        file = Path(named) if named else (home or Path.home()) / ".huaweicloud" / "credentials"
+    except RuntimeError:  # no HOME, and no entry of the user in the system's table
+        return Path("~/.huaweicloud/credentials"), {}
+    return file, _read(file, wanted=bool(named))
 
 
-def _read(file: Path, *, wanted: bool) -> dict[str, str]:
+def _read(file: Path, *, wanted: bool) -> Mapping[str, str]:
     """What [basic] has; nothing if there is no such section, or no file and none is `wanted`."""
-    import configparser  # noqa: PLC0415 - most users have no such file
-
     try:
         with file.open("rb") as stream:
-            mode, data = os.fstat(stream.fileno()).st_mode, stream.read()
+            mode, data = os.fstat(stream.fileno()).st_mode, Secret(stream.read())
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not wanted:
             return {}
@@ -201,22 +192,29 @@ def _read(file: Path, *, wanted: bool) -> dict[str, str]:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
     if os.name == "posix" and mode & 0o066:
         warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)
-    # As the SDK reads it, interpolation of % included.
+    values, problem = _parsed(file, data)
+    if problem is not None:
+        raise ConfigurationError(problem)  # here, without the parser's error for its context: that one quotes the line
+    return values
+
+
+def _parsed(file: Path, data: Secret[bytes]) -> tuple[Mapping[str, str], str | None]:
+    """Return what [basic] has, or what is wrong with the file. As the SDK reads it, interpolation of % included."""
+    import configparser  # noqa: PLC0415 - most users have no such file
+
     parser, values, key = configparser.ConfigParser(), dict[str, str](), ""
     try:
-        parser.read_string(data.decode("utf-8-sig"))  # editors on Windows begin a file with a BOM
+        parser.read_string(data.reveal().decode("utf-8-sig"))  # editors on Windows begin a file with a BOM
         for key in (*_FILE, *_UNSUPPORTED_KEYS):
             values[key] = parser.get("basic", key, fallback="")
     except UnicodeDecodeError as error:
-        line = 1 + data.count(b"\n", 0, error.start)
-        problem = f"{file}:{line}: this is not UTF-8"
+        line = 1 + data.reveal().count(b"\n", 0, error.start)
+        return {}, f"{file}:{line}: this is not UTF-8"
     except configparser.InterpolationError:
-        problem = f"{file}: {key} of [basic]: write %% for a %"
+        return {}, f"{file}: {key} of [basic]: write %% for a %"
     except configparser.Error as error:
         line = getattr(error, "lineno", None) or getattr(error, "errors", [(1, "")])[0][0]
         twice = isinstance(error, configparser.DuplicateSectionError | configparser.DuplicateOptionError)
         what = "is there twice" if twice else "is neither [section] nor key = value"
-        problem = f"{file}:{line}: this {what}"
-    else:
-        return values
-    raise ConfigurationError(problem)  # here, without the parser's error for its context: that one quotes the line
+        return {}, f"{file}:{line}: this {what}"
+    return HiddenMapping(values), None

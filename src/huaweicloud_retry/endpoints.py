@@ -5,13 +5,13 @@ Nobody here reads `os.environ`: the environment is an argument.
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from huaweicloud_retry_client.servers import SERVERS
 
-from .errors import ConfigurationError
+from .runtime.errors import ConfigurationError
+from .runtime.proxies import is_loopback
 
 IAM_ENDPOINT: Final = "https://iam.myhuaweicloud.com"
 """Its tokens are good in all regions; the SDK's own fallback. Source: huaweicloudsdkcore 3.1.219, auth/internal.py."""
@@ -67,8 +67,8 @@ def service_url(service: str, region: str | None, environ: Mapping[str, str]) ->
     if not name:
         raise ConfigurationError(f"no region: give region=, or set {' or '.join(REGION_VARIABLES)}")
     variable = f"HUAWEICLOUD_SDK_REGION_{service}_{name}".upper().replace("-", "_")
-    if override := environ.get(variable):
-        return _url_in(variable, override.split(",")[0])
+    if environ.get(variable):
+        return _url_in(variable, environ)
     if name not in regions:
         where = "region=" if region else next(each for each in REGION_VARIABLES if environ.get(each))
         raise ConfigurationError(
@@ -88,34 +88,39 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
         ConfigurationError: one of them is no URL.
     """
     for variable in _IAM_VARIABLES:
-        if value := environ.get(variable):
-            return _url_in(variable, value).removesuffix("/v3")
+        if environ.get(variable):
+            return _url_in(variable, environ).removesuffix("/v3")
     name = find_region(region, environ)
     return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else IAM_ENDPOINT
 
 
-def check_url(url: str, *, allow_http: bool) -> None:
-    """Refuse to send secrets in the clear, unless allowed or to this machine: 127.0.0.0/8, ::1 or localhost.
+def url_problem(url: str, *, allow_http: bool) -> str | None:
+    """Return what is wrong with the URL of a host, which is not shown: a password may stand anywhere in it.
 
-    Raises:
-        ConfigurationError: it is plain http, or no URL of a host.
+    To send secrets unencrypted is wrong, unless allowed or to this machine.
     """
     scheme, host = _parts(url)
     if not host:
-        raise ConfigurationError(f"the endpoint {_GOOD_URL}")
-    if scheme == "http" and not allow_http and not _is_loopback(host):
-        raise ConfigurationError(
-            f"plain http to {host} would show its secrets to whoever is on the way: use https, "
-            "or allow_http=True where nobody can be"
+        return f"the endpoint {_GOOD_URL}"
+    if scheme == "http" and not allow_http and not is_loopback(host):
+        return (
+            f"plain http to {host} would show its secrets to anyone on the way: use https, or allow_http=True on a network "
+            "of your own"
         )
+    return None
 
 
-def _url_in(variable: str, value: str) -> str:
-    value = value.strip()
-    url = value if "://" in value else f"https://{value}"  # as the official SDK does
-    if not _parts(url)[1]:
+def _url_in(variable: str, environ: Mapping[str, str]) -> str:
+    url = _completed(environ[variable])
+    if url is None:
         raise ConfigurationError(f"{variable} {_GOOD_URL}")
-    return url.rstrip("/")
+    return url
+
+
+def _completed(text: str) -> str | None:
+    first = text.split(",", maxsplit=1)[0].strip()
+    url = first if "://" in first else f"https://{first}"  # as the official SDK does
+    return url.rstrip("/") if _parts(url)[1] else None
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -128,13 +133,6 @@ def _parts(url: str) -> tuple[str, str]:
     # urlsplit passes over line breaks and over what follows a bracket, so it may see another host than who connects.
     good = _NETLOC.fullmatch(parts.netloc) and re.fullmatch(r"[!-~]+", url) and not parts.query and not parts.fragment
     return (scheme, host) if good and scheme in ("http", "https") and port != 0 else ("", "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -16,8 +16,10 @@ from huaweicloud_retry_client.types import UNSET
 Verdict: TypeAlias = Literal["accepted", "refused", "unknown"]
 """Whether it went through. `refused`: surely not, also if nothing could be sent."""
 
+Service: TypeAlias = Literal["cse", "workspace"]
+
 # By operation: its service, and the fields that it has beside those of every item.
-SERVICES: Final = {"RetryEngine": "cse", "RetryScriptExecution": "workspace"}
+SERVICES: Final[dict[str, Service]] = {"RetryEngine": "cse", "RetryScriptExecution": "workspace"}
 _FIELDS: Final = {
     "RetryEngine": {"engine_id", "enterprise_project_id"},
     "RetryScriptExecution": {"record_id", "task_id"},
@@ -106,7 +108,7 @@ class Item:
         return _ENCODER.encode(self.fields())
 
     @property
-    def service(self) -> str:
+    def service(self) -> Service:
         """`cse` or `workspace`."""
         return SERVICES[self.operation]
 

@@ -20,16 +20,23 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from huaweicloud_retry.connection import Connection, connect
-from huaweicloud_retry.errors import IAMError
-from huaweicloud_retry.resend import Resend
-from huaweicloud_retry_client import APIConnectionError, APIError, AuthenticationError, RateLimitError, Response
+from huaweicloud_retry.connection import connect
+from huaweicloud_retry.runtime.errors import IAMError
+from huaweicloud_retry.runtime.resend import Resend
+from huaweicloud_retry_client import (
+    APIConnectionError,
+    APIError,
+    AuthenticationError,
+    Client,
+    RateLimitError,
+    Response,
+)
 
-from .items import Item, Outcome
+from .items import Item, Outcome, Service
 from .journal import Counts, Journal, JournalError, Plan, Planned
 from .pace import Pace
 
-_RESEND: Final = Resend(attempts=5)
+_RESEND: Final = Resend(max_attempts=5)
 # So many in a row without an answer of the service, and nothing more is sent: with the service gone, or a gateway that only
 # says 504, going on would leave thousands of items refused or, worse, unknown. The first few say it sooner.
 _IN_A_ROW: Final = 20
@@ -117,8 +124,8 @@ class Bulk:
             "endpoint": endpoint, "credentials": credentials, "timeout": timeout, "allow_http": allow_http,
         }  # fmt: skip
         self._pace = Pace(rate, time.monotonic())
-        self._wanted: set[tuple[str, str | None]] = set()
-        self._connections: dict[tuple[str, str | None], Connection] = {}
+        self._wanted: set[tuple[Service, str | None]] = set()
+        self._connections: dict[tuple[Service, str | None], Client] = {}
         self._stop = asyncio.Event()
         self._stopped_at: float | None = None
         self._news = asyncio.Event()  # for the keeper
@@ -369,7 +376,7 @@ class Bulk:
             return None
         return self._resend.wait(attempt, came.response if isinstance(came, IAMError) else came)
 
-    async def _attempt(self, number: int, item: Item, connection: Connection) -> _Came:
+    async def _attempt(self, number: int, item: Item, connection: Client) -> _Came:
         self._flying[number] = time.time()
         try:
             came: _Came = await item.send(connection)

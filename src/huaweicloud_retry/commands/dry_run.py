@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.credentials import find_credentials
-from huaweicloud_retry.endpoints import check_url, service_url
+from huaweicloud_retry.endpoints import service_url, url_problem
+from huaweicloud_retry.runtime.errors import ConfigurationError
 from huaweicloud_retry_client import Client
 
 _SECRET: Final = ("x-auth-token", "x-security-token", "x-subject-token")
@@ -36,14 +36,13 @@ class _Catcher(httpx.AsyncBaseTransport):
 
 
 async def requests_of(
-    items: Iterable[Item], environ: Mapping[str, str], home: Path, settings: Mapping[str, Any]
+    items: Iterable[Item], environ: Mapping[str, str], settings: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return what would be sent for the items, one after the other: method, url, headers and body, secrets masked.
 
     Args:
         items: Each with its region, unless there is an endpoint.
         environ: Where `connect` looks for credentials and hosts.
-        home: The same.
         settings: `endpoint`, `credentials` and `timeout`, as of `connect`.
 
     Raises:
@@ -52,8 +51,9 @@ async def requests_of(
     catcher = _Catcher()
     for item in items:
         url = settings["endpoint"] or service_url(item.service, item.region, environ)
-        check_url(url, allow_http=False)
-        auth = settings["credentials"] or find_credentials(item.region, environ, home)
+        if problem := url_problem(url, allow_http=False):
+            raise ConfigurationError(problem)
+        auth = settings["credentials"] or find_credentials(item.region, environ)
         async with Client(url, auth=auth, timeout=settings["timeout"], transport=catcher) as client:
             await item.send(client)
     return catcher.requests

@@ -14,7 +14,7 @@ from typing import Final
 
 from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.bulk.inputs import read_items
-from huaweicloud_retry_client.errors import one_line
+from huaweicloud_retry.runtime.redaction import one_line
 
 from .advice import in_options
 from .common import CommandError, printing

@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any, Final, Protocol
 
 from huaweicloud_retry.bulk import Outcome
-from huaweicloud_retry_client.errors import one_line
+from huaweicloud_retry.runtime.redaction import one_line
 
 from .common import CommandError, printing
 

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from huaweicloud_retry.bulk.items import Verdict
 from huaweicloud_retry.bulk.report import BINS_A_DECADE, LISTED, VERDICTS, Latency, Listed, Reason, Stretch, Summary
+from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry_client import __version__
-from huaweicloud_retry_client.errors import one_line
 
 from .advice import advise
 from .wording import duration, list_all, sentence, steps, utc

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from huaweicloud_retry.bulk.report import Summary
-from huaweicloud_retry_client.errors import one_line
+from huaweicloud_retry.runtime.redaction import one_line
 
 from .advice import advise
 from .wording import duration, list_all, sentence, steps, utc

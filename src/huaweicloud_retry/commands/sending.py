@@ -19,10 +19,11 @@ import httpx
 from huaweicloud_retry import ConfigurationError, TokenAuth, connect
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.inputs import InputError
+from huaweicloud_retry.bulk.items import Service
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.credentials import PROJECT_VARIABLES, find_project_id
 from huaweicloud_retry.endpoints import find_region
-from huaweicloud_retry_client.errors import one_line
+from huaweicloud_retry.runtime.redaction import one_line
 
 from . import dry_run
 from .advice import advise, in_options
@@ -44,7 +45,7 @@ def send_few(options: argparse.Namespace, fields: list[dict[str, str | None]]) -
     """
     with _explained():
         settings = _settings(options)
-        project_id = options.project_id or find_project_id(os.environ, Path.home())
+        project_id = options.project_id or find_project_id(os.environ)
         if project_id is None:
             raise CommandError(f"no project: give --project-id, or set {' or '.join(PROJECT_VARIABLES)}")
         shared = {"project_id": project_id, "region": find_region(options.region, os.environ)}
@@ -70,7 +71,7 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
     with _explained():
         settings = _settings(options)
         defaults = {
-            "project_id": options.project_id or find_project_id(os.environ, Path.home()),
+            "project_id": options.project_id or find_project_id(os.environ),
             "region": find_region(options.region, os.environ),
             "enterprise_project_id": options.enterprise_project_id,
         }
@@ -202,14 +203,14 @@ class _Run:
             self._bulk.stop()
 
     def _taken_in(self) -> Iterator[Item]:
-        wanted: dict[tuple[str, str | None], Item] = {}
+        wanted: set[tuple[Service, str | None]] = set()
         for item in self._items:
             self._taken += 1
-            wanted.setdefault((item.service, item.region), item)
+            wanted.add((item.service, item.region))
             yield item
         # Before the plan is in the journal, which would then take no input for another region.
-        for _, item in sorted(wanted.items(), key=str):
-            asyncio.run(_check_way(item, self._settings))
+        for service, region in sorted(wanted, key=str):
+            connect(service, region=region, **self._settings)  # its service, host, credentials, CAs and proxies
 
     def _interrupt(self) -> None:
         self._signals += 1
@@ -301,47 +302,6 @@ class _Run:
         return _REFUSED if counts.refused or counts.planned else _ACCEPTED
 
 
-class _Stopped(Exception):  # noqa: N818 - is no error
-    """A request is ready to go out."""
-
-
-class _Stop(httpx.Auth):
-    """In place of credentials: ends a request when all of the client is ready, and nothing is on the wire."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:  # noqa: ARG002 - as httpx has it
-        """End it.
-
-        Raises:
-            _Stopped: always.
-        """
-        raise _Stopped
-
-
-async def _check_way(item: Item, settings: Mapping[str, Any]) -> None:
-    """Go the way of an item as far as the network begins.
-
-    Raises:
-        ConfigurationError: as of `connect`.
-        CommandError: proxies or CAs of the environment will not do.
-    """
-    try:
-        connect(item.service, region=item.region, **settings)
-        without: dict[str, Any] = {**settings, "credentials": _Stop()}
-        async with connect(item.service, region=item.region, **without) as connection:
-            with suppress(_Stopped):
-                await item.send(connection)
-    except ConfigurationError:
-        raise
-    except OSError as error:
-        raise CommandError(f"the CAs cannot be read: {error.strerror}; check SSL_CERT_FILE and SSL_CERT_DIR") from error
-    except ImportError as error:
-        raise CommandError(
-            "a SOCKS proxy needs socksio: pip install 'httpx[socks]'; or set HTTPS_PROXY to an http one"
-        ) from error
-    except (ValueError, httpx.InvalidURL):  # whose text may have the proxy's password
-        raise CommandError("the proxy is no URL such as http://proxy:3128: check HTTPS_PROXY and ALL_PROXY") from None
-
-
 def _plan_in_words(plan: Plan) -> str:
     duplicates = f"; {plan.duplicates:,} stood there once more, and are sent once" if plan.duplicates else ""
     return f"{plan.items:,} retries{duplicates}"
@@ -357,7 +317,7 @@ def _counts_in_words(counts: Counts) -> str:
 
 
 def _show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: str | None) -> None:
-    requests = asyncio.run(dry_run.requests_of(items, os.environ, Path.home(), settings))
+    requests = asyncio.run(dry_run.requests_of(items, os.environ, settings))
     if output == "table" or (output is None and sys.stdout.isatty()):
         shown = "\n".join(dry_run.as_text(request) for request in requests)
     else:

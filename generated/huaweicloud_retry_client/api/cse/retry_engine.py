@@ -30,6 +30,8 @@ def _get_kwargs(
             engine_id=path_segment("engine_id", engine_id),
         ),
         "headers": headers,
+        "service": "cse",
+        "project_id": project_id,
     }
     _kwargs["json"] = body.to_dict()
 
@@ -58,47 +60,7 @@ def sync_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """Retry an exclusive ServiceComb engine job.
-
-    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
-    The one documented hint that a retry is possible is `Retry` among the engine's
-    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
-
-    IAM action: cse:engine:update (access level write, resource type engine). An account has the
-    permissions to call all APIs; an IAM user must have this one assigned.
-
-    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
-
-    Args:
-        project_id (str): Project ID.
-        engine_id (str): Engine ID.
-        client (Client): Where to send the request, and with which credentials.
-        body (EngineActionRequest): The action on an engine.
-        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
-
-    Returns:
-        The answer, whatever its status:
-        200: OK.
-        400: Bad Request.
-        401: Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
-        403: Access refused; the gateway's answer.
-        404: The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
-        405: Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
-        413: The body is over 12 MB; the gateway's answer (0201).
-        414: The URI is over 32 KB; the gateway's answer (0201).
-        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
-        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        500: Internal Server Error.
-        502: The gateway had no usable answer from the service (0201, 0202, 0610).
-        503: The gateway could not check the credentials because IAM is unavailable (0613).
-        504: The service did not answer the gateway in time (0201, 0203).
-
-    Raises:
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
-        ValueError: An argument cannot be sent. Nothing was.
-    """
-
+    """As `sync`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
     kwargs = _get_kwargs(
         project_id=project_id,
         engine_id=engine_id,
@@ -153,8 +115,8 @@ def sync(
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
-        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
+        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
     """
 
@@ -177,47 +139,7 @@ async def asyncio_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """Retry an exclusive ServiceComb engine job.
-
-    Valid for dedicated (exclusive) ServiceComb engines only. The answer names the job that runs.
-    The one documented hint that a retry is possible is `Retry` among the engine's
-    engineAdditionalActions (ShowEngine); an unknown engine is a 400, SVCSTG.00501116.
-
-    IAM action: cse:engine:update (access level write, resource type engine). An account has the
-    permissions to call all APIs; an IAM user must have this one assigned.
-
-    Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
-
-    Args:
-        project_id (str): Project ID.
-        engine_id (str): Engine ID.
-        client (Client): Where to send the request, and with which credentials.
-        body (EngineActionRequest): The action on an engine.
-        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
-
-    Returns:
-        The answer, whatever its status:
-        200: OK.
-        400: Bad Request.
-        401: Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
-        403: Access refused; the gateway's answer.
-        404: The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
-        405: Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
-        413: The body is over 12 MB; the gateway's answer (0201).
-        414: The URI is over 32 KB; the gateway's answer (0201).
-        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
-        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        500: Internal Server Error.
-        502: The gateway had no usable answer from the service (0201, 0202, 0610).
-        503: The gateway could not check the credentials because IAM is unavailable (0613).
-        504: The service did not answer the gateway in time (0201, 0203).
-
-    Raises:
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
-        ValueError: An argument cannot be sent. Nothing was.
-    """
-
+    """As `asyncio`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
     kwargs = _get_kwargs(
         project_id=project_id,
         engine_id=engine_id,
@@ -272,8 +194,8 @@ async def asyncio(
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
-        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
+        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
     """
 

@@ -27,6 +27,8 @@ def _get_kwargs(
             project_id=path_segment("project_id", project_id),
         ),
         "headers": headers,
+        "service": "workspace",
+        "project_id": project_id,
     }
     _kwargs["json"] = body.to_dict()
 
@@ -53,44 +55,7 @@ def sync_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """Retry a (failed) script execution task.
-
-    Name the record of one run, or a task, in the body. The answer names the task that now runs;
-    whether it is the same task or a new one is documented nowhere.
-
-    IAM action: workspace:scripts:retry. The API can be tried in API Explorer, which
-    authenticates automatically and generates SDK sample code.
-
-    Official page: https://support.huaweicloud.com/intl/en-us/api-workspace/RetryScriptExecution.html
-
-    Args:
-        project_id (str): Project ID.
-        client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
-
-    Returns:
-        The answer, whatever its status:
-        200: Response to the request for retrying a script.
-        400: The request cannot be understood by the server due to malformed syntax.
-        401: Authentication failed.
-        403: No operation permissions.
-        404: No resources found.
-        405: The method specified in the request is not allowed.
-        413: The body is over 12 MB; the gateway's answer (0201).
-        414: The URI is over 32 KB; the gateway's answer (0201).
-        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
-        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        500: An internal service error occurred.
-        502: The gateway had no usable answer from the service (0201, 0202, 0610).
-        503: Service unavailable.
-        504: The service did not answer the gateway in time (0201, 0203).
-
-    Raises:
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
-        ValueError: An argument cannot be sent. Nothing was.
-    """
-
+    """As `sync`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
     kwargs = _get_kwargs(
         project_id=project_id,
         body=body,
@@ -138,8 +103,8 @@ def sync(
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
         InternalServerError: 503. Service unavailable.
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
-        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
+        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
     """
 
@@ -158,44 +123,7 @@ async def asyncio_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """Retry a (failed) script execution task.
-
-    Name the record of one run, or a task, in the body. The answer names the task that now runs;
-    whether it is the same task or a new one is documented nowhere.
-
-    IAM action: workspace:scripts:retry. The API can be tried in API Explorer, which
-    authenticates automatically and generates SDK sample code.
-
-    Official page: https://support.huaweicloud.com/intl/en-us/api-workspace/RetryScriptExecution.html
-
-    Args:
-        project_id (str): Project ID.
-        client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
-
-    Returns:
-        The answer, whatever its status:
-        200: Response to the request for retrying a script.
-        400: The request cannot be understood by the server due to malformed syntax.
-        401: Authentication failed.
-        403: No operation permissions.
-        404: No resources found.
-        405: The method specified in the request is not allowed.
-        413: The body is over 12 MB; the gateway's answer (0201).
-        414: The URI is over 32 KB; the gateway's answer (0201).
-        429: The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
-        494: One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        500: An internal service error occurred.
-        502: The gateway had no usable answer from the service (0201, 0202, 0610).
-        503: Service unavailable.
-        504: The service did not answer the gateway in time (0201, 0203).
-
-    Raises:
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
-        ValueError: An argument cannot be sent. Nothing was.
-    """
-
+    """As `asyncio`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
     kwargs = _get_kwargs(
         project_id=project_id,
         body=body,
@@ -243,8 +171,8 @@ async def asyncio(
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
         InternalServerError: 503. Service unavailable.
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
-        APIResponseValidationError: The status is 2xx, but the answer is not what the contract promises.
-        APIConnectionError: No answer came; APITimeoutError: not in time. Its outcome_unknown says whether the service may have acted.
+        APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
+        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
     """
 

@@ -1,0 +1,566 @@
+"""The client: one exchange, written without I/O, and its two drivers, sync and async."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import ssl
+import string
+import time
+import zlib
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import suppress
+from functools import reduce
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
+from urllib.parse import quote, unquote
+
+import attrs
+import httpx
+
+from .errors import APIConnectionError, APITimeoutError, refuses
+from .http1 import MAX_BODY, NothingSentError
+from .redaction import Secret, header_secrets, mask, one_line
+from .resend import Resend
+from .response import Response
+from .transport import Transport
+
+T = TypeVar("T")
+
+# Seconds. The gateway gives a service 30 s to respond, so after a minute no response will come.
+DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+_MAX_ERROR_BODY: Final = 1 << 16  # bytes; a service's error has some hundred, a gateway's page some thousand
+_PREPARED: Final = 64  # combinations of headers
+_FOREVER: Final = 1e9  # seconds; the system takes no longer timeouts
+
+# Before these, nothing was sent. Any other failure may have come after the last byte of the request;
+# httpx.LocalProtocolError too, with a transport that speaks HTTP/2.
+_NOT_SENT: Final = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol, NothingSentError,
+)  # fmt: skip
+# httpx's asynchronous transport lets an ssl.SSLError through that comes after the handshake.
+_FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
+_SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
+_OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
+
+
+def path_segment(name: str, value: object) -> str:
+    """Quote a value so that it arrives as one segment of the path.
+
+    Raises:
+        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments, and the
+            request would go to another path. Or it is None, or not text that UTF-8 can encode.
+    """
+    text = "" if value is None else str(value)
+    decoded, encoded = unquote(text), text
+    while decoded != encoded:
+        decoded, encoded = unquote(decoded), decoded
+    if decoded in ("", ".", ".."):
+        raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
+    return quote(text, safe="")
+
+
+class ContractCheck(Protocol):
+    """Compares each attempt's request and response with the contract."""
+
+    def request(self, path: str, request: httpx.Request) -> None:
+        """Look at a request before the auth adds to it; raise if it must not be sent."""
+        ...
+
+    def response(self, method: str, path: str, response: Response[T]) -> Response[T]:
+        """Look at a response, and return it with what was found."""
+        ...
+
+
+class Client:
+    """Client for one service, sync and async; safe for any number of threads and tasks.
+
+    Keeps connections open between calls. No cookie is kept, no redirect followed. Proxies are those of the environment
+    (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), chosen for the host of each request; none is used for this machine.
+
+    To test without a network, pass `transport=httpx.MockTransport(handler)`. Libraries that patch httpx (respx,
+    pytest-httpx) intercept a client only if it was given `transport=httpx.HTTPTransport()`, or AsyncHTTPTransport.
+
+    Args:
+        base_url: Such as https://cse.cn-north-4.myhuaweicloud.com; may have a path.
+        auth: Any httpx.Auth; it adds the token or the signature to each request.
+        timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read` is the time
+            for the whole response. 60, and 10 to connect, by default. To disable timeouts, pass httpx.Timeout(None).
+        headers: Sent with each request; those that the contract names for an operation take precedence.
+        transport: Any httpx transport in place of our own. It is used sync, async or both, as far as it can.
+        verify: True: the CAs of SSL_CERT_FILE, SSL_CERT_DIR or certifi. A path: a file or folder of CAs. An
+            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and logs a WARNING.
+        resend: What may be sent again, and when; None: nothing.
+        service: Whose operations may be called, such as "cse"; None: all.
+        check: Compares requests and responses with the contract.
+
+    Raises:
+        ConfigurationError: What the environment says of proxies or CAs is invalid, or `verify` is.
+        ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment; a header cannot
+            be sent; or both transport and verify are given.
+    """
+
+    user_agent = "huaweicloud-retry"
+    """Sent with each request, unless `headers` has another."""
+
+    _base_url = "?"  # so that the repr works even if __init__ failed
+    _auth: httpx.Auth | None = None
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: httpx.Auth | None = None,
+        timeout: float | httpx.Timeout | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        verify: ssl.SSLContext | str | os.PathLike[str] | bool = True,
+        resend: Resend | None = None,
+        service: str | None = None,
+        check: ContractCheck | None = None,
+    ) -> None:
+        own, headers = Secret({"User-Agent": self.user_agent, "Accept-Encoding": "identity", **(headers or {})}), None
+        problem = _url_problem(base_url) or _headers_problem(own.reveal())
+        if transport is not None and verify is not True:
+            problem = problem or "verify is a setting of the transport, and one was given: set it there"
+        if problem is not None:
+            base_url = "?"  # a password may stand anywhere in it, and a traceback may show it
+            raise ValueError(problem)
+        self._transport = Transport(verify, base_url) if transport is None else transport
+        self._headers = _Headers(httpx.URL(base_url).netloc.decode("ascii"), own)
+        self._auth = auth
+        self._timeout = _seconds(DEFAULT_TIMEOUT if timeout is None else timeout)
+        self._resend = resend
+        self._service = service
+        self._check = check
+        self._is_open = [True]  # shared with all views
+        self._is_view = False
+        self._base_url = base_url.rstrip("/")
+
+    def __repr__(self) -> str:
+        auth = f", auth={type(self._auth).__name__}" if self._auth is not None else ""
+        return f"Client({self._base_url!r}{auth})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def with_resend(self, resend: Resend | None) -> Self:
+        """Return this client with another policy, for single calls. It shares the connections; closing it closes nothing.
+
+        Args:
+            resend: None: resend nothing.
+        """
+        view = copy.copy(self)
+        view._resend, view._is_view = resend, True  # noqa: SLF001 - its own kind
+        return view
+
+    def close(self) -> None:
+        """Close the sync side. The client cannot be used afterwards."""
+        if self._is_view:
+            return
+        self._is_open[0] = False
+        if isinstance(self._transport, httpx.BaseTransport):
+            self._transport.close()
+
+    async def aclose(self) -> None:
+        """Close both sides. The client cannot be used afterwards."""
+        self.close()
+        if not self._is_view and isinstance(self._transport, httpx.AsyncBaseTransport):
+            await self._transport.aclose()
+
+    def call(
+        self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+    ) -> Response[T]:
+        """Send a request, and resend it as far as the policy allows; what `sync_detailed` does with its arguments.
+
+        Raises:
+            APIConnectionError: There is no response.
+        """
+        if not isinstance(self._transport, httpx.BaseTransport):
+            raise TypeError("the transport is async only: call asyncio(), or give one that is both")
+        io = _SyncIO(self._transport, self._auth)
+        steps = self._exchange(io, call, parse, timeout)
+        try:
+            do, argument = next(steps)
+            while True:
+                try:
+                    came = do(argument)
+                except Exception as error:  # noqa: BLE001 - the exchange knows what to do about it
+                    do, argument = steps.throw(error)
+                else:
+                    do, argument = steps.send(came)
+        except StopIteration as end:
+            response: Response[T] = end.value
+            return response
+        finally:
+            io.close()
+
+    async def acall(
+        self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+    ) -> Response[T]:
+        """Send a request, and resend it as far as the policy allows; what `asyncio_detailed` does with its arguments.
+
+        Raises:
+            APIConnectionError: There is no response.
+        """
+        if not isinstance(self._transport, httpx.AsyncBaseTransport):
+            raise TypeError("the transport is sync only: call sync(), or give one that is both")
+        io = _AsyncIO(self._transport, self._auth)
+        steps = self._exchange(io, call, parse, timeout)
+        try:
+            do, argument = next(steps)
+            while True:
+                try:
+                    came = await do(argument)
+                except Exception as error:  # noqa: BLE001 - see above
+                    do, argument = steps.throw(error)
+                else:
+                    do, argument = steps.send(came)
+        except StopIteration as end:
+            response: Response[T] = end.value
+            return response
+        finally:
+            await io.close()
+
+    # --- The exchange: yields what is to be done, takes what came of it ---
+
+    def _exchange(
+        self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+    ) -> _Steps[Response[T]]:
+        if not self._is_open[0]:
+            raise RuntimeError("this Client is closed; make a new one")
+        if self._service is not None and self._service != (other := call.get("service", self._service)):
+            raise ValueError(f"this client is for {self._service}, and the operation is of {other}; nothing was sent")
+        attempt = 1
+        while True:
+            outcome: Response[T] | APIConnectionError
+            try:
+                outcome = yield from self._attempt(io, call, parse, timeout)
+            except APIConnectionError as error:
+                outcome = error
+            wait = None if self._resend is None else self._resend.wait(attempt, outcome)
+            if wait is not None:
+                yield io.sleep, wait
+                attempt += 1
+            elif isinstance(outcome, APIConnectionError):
+                outcome.attempts = attempt
+                raise outcome
+            else:
+                return outcome if attempt == 1 else attrs.evolve(outcome, attempts=attempt)
+
+    def _attempt(
+        self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+    ) -> _Steps[Response[T]]:
+        own = sending = self._request(call, timeout)
+        if self._check is not None:
+            own.read()
+            self._check.request(call["path"], own)
+        may_be_processed = is_sending = False
+        failure: APIConnectionError | None = None
+        try:
+            if self._auth is not None:
+                sending = yield io.begin, own
+            while True:
+                if not all(_SENDABLE.fullmatch(value) for _, value in sending.headers.raw):
+                    raise ValueError(_headers_problem(sending.headers))
+                is_sending = True
+                received: _Received = yield io.send, sending
+                is_sending = False
+                if _is_same(sending, own):
+                    may_be_processed = not refuses(received.response.status_code)
+                following = None if self._auth is None else (yield io.resume, received.response)
+                if following is None:
+                    break
+                sending = following
+        except _FAILURES as error:
+            failed = sending if is_sending else getattr(error, "_request", None) or sending
+            is_own = is_sending and _is_same(sending, own)
+            failure = _connection_error(failed, error, is_own=is_own, may_be_processed=may_be_processed)
+            if is_sending:
+                yield io.fail, error  # for those who wait for the same token
+        if failure is not None:
+            raise failure  # here, or the error would be its context, and may hold a token
+        response = _response(received, own, parse)
+        return response if self._check is None else self._check.response(call["method"], call["path"], response)
+
+    def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
+        try:
+            url = httpx.URL(self._base_url + call["path"])
+        except httpx.InvalidURL as error:
+            raise ValueError(f"no URL can be made of this: {error}") from None
+        extensions = {
+            "timeout": self._timeout if timeout is None else _seconds(timeout),
+            "project_id": call.get("project_id"),
+        }
+        headers = self._headers.with_those_of(call["headers"])
+        others = {name: call[name] for name in ("params", "cookies", "data", "files", "content") if name in call}
+        if others or "json" not in call:
+            return httpx.Request(
+                call["method"], url, headers=headers, extensions=extensions, json=call.get("json"), **others
+            )
+        body = json.dumps(call["json"], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        stream = httpx.ByteStream(body)  # as `content=` it would be looked at once more, which takes longer
+        request = httpx.Request(call["method"], url, headers=headers, stream=stream, extensions=extensions)
+        request.headers["Content-Length"] = str(len(body))
+        return request
+
+
+class _Headers:
+    """The headers of requests. What is the same for many requests is checked and put together once."""
+
+    def __init__(self, host: str, own: Secret[dict[str, str]]) -> None:
+        self._own = httpx.Headers({"Host": host, **own.reveal()})
+        self._prepared: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
+
+    def with_those_of(self, operation: Mapping[str, str]) -> httpx.Headers:
+        """Return the client's headers and those of an operation, which take precedence.
+
+        Raises:
+            ValueError: One cannot be sent.
+        """
+        key = tuple(operation.items())
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            if problem := _headers_problem(operation):
+                raise ValueError(problem)
+            prepared = self._own.copy()
+            prepared.update(operation)
+            if len(self._prepared) >= _PREPARED:
+                self._prepared.clear()
+            self._prepared[key] = prepared
+        return prepared
+
+
+class _Received:
+    """A response whose body was read, unpacked and bounded.
+
+    Unpacks by itself: httpx unpacks each chunk to its end, and 64 KiB may become gigabytes.
+    """
+
+    def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
+        self.response = response
+        self.headers = response.headers
+        self.content = bytearray()
+        self.problem: str | None = None
+        self._request = request
+        self._unpacker: Any = None
+        seconds = request.extensions["timeout"].get("read") if "timeout" in request.extensions else None
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # recognizes gzip and deflate
+        elif encoding not in ("", "identity"):
+            self.problem = f"its body is packed as {encoding}, which was not asked for"
+
+    def is_full_with(self, chunk: bytes) -> bool:
+        """Take a part of the body; say whether no more is wanted."""
+        if self._unpacker:
+            try:
+                chunk = self._unpacker.decompress(chunk, MAX_BODY + 1 - len(self.content))
+            except zlib.error as error:
+                return self.fail(error)
+        self.content += chunk
+        if len(self.content) > MAX_BODY:
+            del self.content[MAX_BODY:]
+            self.problem = f"its body has more than {MAX_BODY} bytes"
+            return True
+        if self._deadline is not None and time.monotonic() > self._deadline:  # of a transport that minds single reads
+            return self.fail("it was not complete in time")
+        return False
+
+    def fail(self, why: object) -> bool:
+        """Note that the rest of the body cannot be read."""
+        self.problem = f"its body cannot be read: {why}"
+        return True
+
+    def end(self) -> Self:
+        """Put what was read in the place of the body, for an auth flow to read."""
+        response, stream = self.response, httpx.ByteStream(bytes(self.content))
+        if self._unpacker or self.problem:
+            headers = [each for each in response.headers.raw if each[0].lower() != b"content-encoding"]
+            response = httpx.Response(response.status_code, headers=headers, stream=stream)
+            response.extensions["problem"] = self.problem
+        else:
+            response.stream = stream
+        response.request, self.response = self._request, response
+        return self
+
+
+class _SyncIO:
+    """What an exchange asks for, done by blocking the thread."""
+
+    def __init__(self, transport: httpx.BaseTransport, auth: httpx.Auth | None) -> None:
+        self._transport = transport
+        self._auth = auth
+        self._flow: Generator[httpx.Request, httpx.Response, None] | None = None
+
+    def send(self, request: httpx.Request) -> _Received:
+        response = self._transport.handle_request(request)
+        received, stream = _Received(request, response), cast("httpx.SyncByteStream", response.stream)
+        try:
+            for chunk in stream:
+                if received.is_full_with(chunk):
+                    break
+        except _FAILURES as error:
+            received.fail(error)
+        finally:
+            stream.close()
+        return received.end()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def begin(self, request: httpx.Request) -> httpx.Request:
+        self.close()
+        self._flow = cast("httpx.Auth", self._auth).sync_auth_flow(request)
+        return next(self._flow)
+
+    def resume(self, response: httpx.Response) -> httpx.Request | None:
+        try:
+            return None if self._flow is None else self._flow.send(response)
+        except StopIteration:
+            return None
+
+    def fail(self, error: Exception) -> None:
+        if self._flow is not None:
+            with suppress(Exception):  # it raises this one again, most likely
+                self._flow.throw(error)
+
+    def close(self) -> None:
+        if self._flow is not None:
+            self._flow.close()
+
+
+class _AsyncIO:
+    """The same by awaiting, in any event loop that httpx supports."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None) -> None:
+        self._transport = transport
+        self._auth = auth
+        self._flow: AsyncGenerator[httpx.Request, httpx.Response] | None = None
+
+    async def send(self, request: httpx.Request) -> _Received:
+        response = await self._transport.handle_async_request(request)
+        received, stream = _Received(request, response), cast("httpx.AsyncByteStream", response.stream)
+        try:
+            async for chunk in stream:
+                if received.is_full_with(chunk):
+                    break
+        except _FAILURES as error:
+            received.fail(error)
+        finally:
+            await stream.aclose()
+        return received.end()
+
+    async def sleep(self, seconds: float) -> None:
+        import anyio  # noqa: PLC0415 - few calls are resent
+
+        await anyio.sleep(seconds)
+
+    async def begin(self, request: httpx.Request) -> httpx.Request:
+        await self.close()
+        self._flow = cast("httpx.Auth", self._auth).async_auth_flow(request)
+        return await anext(self._flow)
+
+    async def resume(self, response: httpx.Response) -> httpx.Request | None:
+        try:
+            return None if self._flow is None else await self._flow.asend(response)
+        except StopAsyncIteration:
+            return None
+
+    async def fail(self, error: Exception) -> None:
+        if self._flow is not None:
+            with suppress(Exception):  # see above
+                await self._flow.athrow(error)
+
+    async def close(self) -> None:
+        if self._flow is not None:
+            await self._flow.aclose()
+
+
+_IO: TypeAlias = _SyncIO | _AsyncIO
+_Steps: TypeAlias = Generator[tuple[Callable[[Any], Any], Any], Any, T]
+"""What is to be done and with what, one after the other; each is answered with what came of it."""
+
+
+def _response(received: _Received, own: httpx.Request, parse: Callable[[int, bytes], T]) -> Response[T]:
+    status, content, problem, parsed = received.response.status_code, bytes(received.content), received.problem, None
+    if is_good := 200 <= status < 300 and problem is None:
+        try:
+            parsed = parse(status, content)
+        except KeyError as error:
+            problem = f"{error} is missing"
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            problem = str(error)
+    headers = received.headers
+    if not is_good or problem is not None:
+        secrets, content = header_secrets(own.headers), content[:_MAX_ERROR_BODY]
+
+        def masked(text: bytes) -> bytes:
+            return reduce(mask, secrets, text)
+
+        headers = httpx.Headers([(name, masked(value)) for name, value in headers.raw])
+        content = masked(content)
+        problem = None if problem is None else masked(problem.encode(errors="replace")).decode()
+    return Response(status_code=status, headers=headers, content=content, parsed=parsed, problem=problem)
+
+
+def _connection_error(
+    failed: httpx.Request, error: Exception, *, is_own: bool, may_be_processed: bool
+) -> APIConnectionError:
+    outcome_unknown = may_be_processed or (is_own and not isinstance(error, _NOT_SENT))
+    what = "the request may have been processed" if outcome_unknown else "nothing was sent"
+    if not (outcome_unknown or is_own):  # the auth's own request, such as for a token: before ours, or after its 401
+        what = "the request was not processed"
+    error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
+    # h11 quotes a header that cannot be sent, and it may be the token.
+    is_safe = not isinstance(error, httpx.LocalProtocolError) or "nothing was sent" in str(error)
+    reason = f"{type(error).__name__}: {error}" if is_safe and str(error) else type(error).__name__
+    made = error_class(f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown)
+    made.__cause__ = error if is_safe else None
+    return made
+
+
+def _is_same(one: httpx.Request, other: httpx.Request) -> bool:
+    return one is other or (one.method, one.url) == (other.method, other.url)
+
+
+def _seconds(timeout: float | httpx.Timeout) -> dict[str, float | None]:
+    given: dict[str, float | None] = httpx.Timeout(timeout).as_dict()
+    if not all(value is None or value >= 0 for value in given.values()):
+        raise ValueError("a timeout must be 0 or more seconds, or None for no limit")
+    return {name: None if value is None or value > _FOREVER else value for name, value in given.items()}
+
+
+def _headers_problem(headers: Mapping[str, Any]) -> str | None:
+    for name, value in headers.items():
+        if not name or name.strip(_OF_HEADER_NAMES):
+            return f"{name!r} cannot be the name of a header"
+        if not isinstance(value, str) or not _SENDABLE.fullmatch(value.encode(errors="replace")):
+            # The value is not shown: it may be a token.
+            return f"the value of header {name} may be a str of printable ASCII only: no CR, LF or NUL, no blanks at its ends"
+    return None
+
+
+def _url_problem(base_url: str) -> str | None:
+    # None of these texts shows the URL: with a slip in it, a password may stand anywhere.
+    if "@" in base_url or "?" in base_url or "#" in base_url:
+        return "base_url may not hold a user, password, query or fragment; give credentials with auth="
+    try:
+        url = httpx.URL(base_url)
+        good = url.scheme in ("http", "https") and "" not in url.host.split(".") and 0 < (url.port or 443) < 65536
+    except httpx.InvalidURL:
+        good = False
+    if not good or re.search(r"\s", base_url):
+        return "base_url must be an absolute URL, such as https://cse.cn-north-4.myhuaweicloud.com"
+    return None

@@ -1,0 +1,242 @@
+"""HTTP/1.1 of one connection, without I/O: the bytes of a request, the response to it, and whether to reuse the connection.
+
+httptools (llhttp) parses, strictly, and knows nothing of a connection. What it leaves open is decided here: which response
+belongs to the request, where its body ends, and whether anything came behind it. Source: RFC 9112, sections 6 and 9.
+"""
+
+import os
+import select
+from collections.abc import AsyncIterator, Iterator
+from time import monotonic
+from typing import Final, TypeAlias
+
+import httptools
+import httpx
+
+IDLE_LIMIT: Final = 5.0  # seconds, as httpx; servers close idle connections, and some send a stray response first
+MAX_CONNECTIONS: Final = 100  # of one event loop, as httpx
+MAX_BODY: Final = 1 << 20  # bytes; responses of the services have about a hundred
+READ_SIZE: Final = 1 << 16
+_MAX_HEAD: Final = 1 << 16  # bytes, of all heads of one response together
+_MAX_INTERIM: Final = 16
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+_NO_BODY: Final = (204, 304)
+_SWITCHING: Final = 101
+
+Origin: TypeAlias = tuple[str, str, int]
+"""Where a connection leads to: scheme, host, port."""
+
+
+class NothingSentError(httpx.WriteError):
+    """The connection broke before the kernel took a byte of the request, so the server cannot have it."""
+
+
+class Payload(bytes):
+    """The bytes of a request. They hold credentials, and a traceback may show the repr of any local variable."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
+def origin(url: httpx.URL) -> Origin:
+    """Return where a request for this URL goes.
+
+    Raises:
+        httpx.UnsupportedProtocol: The URL is neither http nor https, or has no host.
+    """
+    scheme, host = url.scheme, url.raw_host.decode("ascii")
+    if scheme not in ("http", "https") or not host:
+        raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
+    return scheme, host, url.port or (443 if scheme == "https" else 80)
+
+
+def payload(request: httpx.Request, body: bytes) -> Payload:
+    """Return a request as it is sent: in one piece, its length known.
+
+    Raises:
+        httpx.LocalProtocolError: A header or the path has a line break or NUL. Which one is not shown: it may be a token.
+    """
+    made = _payload(request, body)
+    if made is None:
+        raise httpx.LocalProtocolError("a header or the path has a line break or NUL; nothing was sent")
+    return made
+
+
+def _payload(request: httpx.Request, body: bytes) -> Payload | None:
+    start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
+    fields = [b"%s: %s" % field for field in request.headers.raw if field[0].lower() not in _FRAMING]
+    if "host" not in request.headers:
+        fields.append(b"Host: " + request.url.netloc)
+    if body or request.method not in ("GET", "HEAD"):
+        fields.append(b"Content-Length: %d" % len(body))
+    head, ends = b"\r\n".join((start, *fields, b"\r\n")), len(fields) + 2
+    is_safe = head.count(b"\r") == head.count(b"\n") == ends and b"\0" not in head
+    return Payload(head + body) if is_safe else None
+
+
+class Connection:
+    """What a connection of either kind knows of itself: its socket, its process, and how long it has been idle."""
+
+    descriptor = -1
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self.idle_since = monotonic()
+
+    def is_stale(self) -> bool:
+        """Say whether it is too old, or belongs to the process that this one was forked from."""
+        return monotonic() - self.idle_since >= IDLE_LIMIT or self._process != os.getpid()
+
+    def is_clean(self) -> bool:
+        """Say whether another request may be sent: nothing has come since the last response, no byte, end or error."""
+        if self.is_stale() or self.descriptor < 0:
+            return False
+        if not hasattr(select, "poll"):  # Windows
+            return not select.select([self.descriptor], [], [self.descriptor], 0)[0]
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN | select.POLLPRI)  # errors are reported without asking
+        return not poll.poll(0)
+
+
+class ResponseReader:
+    """Reads the response to one request from the bytes of its connection.
+
+    Attributes:
+        has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than MAX_BODY.
+        is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        self.has_ended = self.is_reusable = False
+        self._is_for_head = request.method == "HEAD"
+        self._closes = "close" in request.headers.get("Connection", "").lower()
+        self._status: int | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body = bytearray()
+        self._error: httpx.TransportError | None = None
+        self._ends_with_connection = False
+        self._interim = 0
+        self._overhead = 0  # bytes since the last byte of a body
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Take received bytes; none: the server has closed the connection."""
+        if not data:
+            self._end_of_connection()
+            return
+        view = memoryview(data)
+        del data  # it may echo a secret, and is not to show in a traceback
+        # The last byte goes alone. If the response has ended before it, something came behind: be it one CR LF, which
+        # the parser would skip.
+        for part in (view[:-1], view[-1:]):
+            if self.has_ended:
+                self.is_reusable = False
+            elif part:
+                self._parse(part)
+        if self.has_ended:
+            self._parser = None  # they know each other, and should not wait for the garbage collector
+
+    def fail(self, error: httpx.TransportError) -> None:
+        """End without the rest of the response."""
+        if not self.has_ended:
+            self._error, self.has_ended, self.is_reusable = error, True, False
+
+    def response(self) -> httpx.Response:
+        """Return the response; to read its body raises what is wrong with it.
+
+        Raises:
+            httpx.TransportError: There is none.
+        """
+        if self._status is not None:
+            return httpx.Response(self._status, headers=self._headers, stream=_Body(bytes(self._body), self._error))
+        raise self._error or httpx.RemoteProtocolError("there is no response")
+
+    def _parse(self, part: memoryview) -> None:
+        assert self._parser is not None  # noqa: S101 - it is until the response has ended
+        self._overhead += len(part)
+        try:
+            self._parser.feed_data(part)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+                raise error.__context__  # noqa: B904 - Ctrl-C came while it called us
+            self.is_reusable = False
+            self._refuse(f"the response is not valid HTTP/1.1: {error}")
+        if self._overhead > _MAX_HEAD:
+            self._refuse(f"over {_MAX_HEAD} bytes of the response are neither status and headers nor body")
+
+    def _refuse(self, why: str) -> None:
+        self.fail(httpx.RemoteProtocolError(why))
+
+    def _end_of_connection(self) -> None:
+        self.is_reusable = False
+        if self._ends_with_connection:
+            self.has_ended = True
+        what = "before the response was complete" if self._overhead or self._body else "without a response"
+        self._refuse(f"the server closed the connection {what}")
+
+    # --- What httptools calls. A message behind the response calls them too, and changes nothing. ---
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status is None:  # else it is a trailer
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._status is not None or self._parser is None:
+            return
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if 100 <= status < 200:
+            self._headers.clear()
+            self._interim += 1
+            if status == _SWITCHING or self._interim > _MAX_INTERIM:
+                self._refuse(f"the server sent {status} in place of a response")
+        elif refusal := self._judge(status, version):
+            self._refuse(refusal)
+        elif not self.has_ended:
+            self._status, self.has_ended = status, self._is_for_head
+
+    def on_body(self, data: bytes) -> None:
+        if not self.has_ended:
+            self._overhead = 0
+            self._body += data
+            if len(self._body) > MAX_BODY:
+                self.has_ended, self.is_reusable = True, False
+
+    def on_message_complete(self) -> None:
+        self.has_ended = self.has_ended or self._status is not None
+
+    def _judge(self, status: int, version: str) -> str | None:
+        """Decide where the body ends and whether the connection stays open; return why the response is refused."""
+        fields: dict[bytes, bytes] = {}
+        for name, value in self._headers:
+            key = name.lower()
+            fields[key] = fields[key] + b"," + value if key in fields else value
+        coding, connection = fields.get(b"transfer-encoding"), fields.get(b"connection", b"").lower()
+        if version not in ("1.0", "1.1") or not status >= 100:  # noqa: PLR2004 - the least that is a status
+            return f"the server sent status {status} of HTTP/{version}"
+        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
+            return "the body is framed by a Transfer-Encoding other than chunked"
+        if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD:
+            return f"the headers have over {_MAX_HEAD} bytes"
+        options = {option.strip() for option in connection.split(b",")}
+        stays_open = b"close" not in options and (version == "1.1" or b"keep-alive" in options)
+        has_length = self._is_for_head or status in _NO_BODY or coding is not None or b"content-length" in fields
+        self._ends_with_connection = not has_length
+        self.is_reusable = stays_open and has_length and not self._closes
+        return None
+
+
+class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """What came of a body, and then why not all of it."""
+
+    def __init__(self, content: bytes, error: Exception | None) -> None:
+        self._content = content
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+        if self._error is not None:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part

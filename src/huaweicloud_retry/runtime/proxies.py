@@ -1,0 +1,97 @@
+"""The proxies that the environment names, chosen for each host; syntax as httpx and curl have it."""
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+import httpx
+
+from .errors import ConfigurationError
+from .redaction import HiddenMapping
+
+_ENTRY: Final = re.compile(r"(?:(https?|all)://)?(\[[\da-fA-F:.]+\]|[^\s:/\[\]@]+)(?::(\d{1,5}))?", re.IGNORECASE)
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Proxies:
+    """What HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, or in their place the system's settings.
+
+    Args:
+        settings: As `urllib.request.getproxies` returns them.
+    """
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._settings = HiddenMapping(settings)  # a proxy's URL may have a password
+
+    def variable(self, url: httpx.URL) -> str | None:
+        """Return the variable whose proxy a URL needs; None: the connection is direct, as to this machine it always is.
+
+        Raises:
+            ConfigurationError: NO_PROXY is invalid.
+        """
+        if not self._settings:
+            return None
+        scheme = next((each for each in (url.scheme, "all") if self._settings.get(each)), None)
+        if scheme is None or is_loopback(url.host):
+            return None
+        entries = [entry.strip() for entry in self._settings.get("no", "").split(",")]
+        return None if any(_matches(entry, url) for entry in entries if entry) else f"{scheme.upper()}_PROXY"
+
+    def proxy(self, variable: str) -> httpx.Proxy:
+        """Return the proxy of a variable.
+
+        Raises:
+            ConfigurationError: It is invalid. The text does not show it.
+        """
+        proxy = self._read(variable.removesuffix("_PROXY").lower())
+        if proxy is None:
+            text = f"{variable} is not the URL of a proxy, such as http://proxy.example.com:3128"
+            raise ConfigurationError(text)
+        return proxy
+
+    def _read(self, scheme: str) -> httpx.Proxy | None:
+        text = self._settings[scheme]
+        try:
+            proxy = httpx.Proxy(text if "://" in text else f"http://{text}")
+        except (httpx.InvalidURL, ValueError):
+            return None
+        return proxy if proxy.url.host and 0 < (proxy.url.port or 1) < 65536 else None  # noqa: PLR2004 - ports
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _matches(entry: str, url: httpx.URL) -> bool:
+    """Compare a URL with an entry of NO_PROXY: `*`, a domain and what is below it, an address, or a network."""
+    if entry == "*":
+        return True
+    if network := _network(entry):
+        address = _network(url.host)
+        return address is not None and address.version == network.version and address[0] in network
+    found = _ENTRY.fullmatch(entry)
+    if found is None:
+        text = f"NO_PROXY has {entry!r}, which is no domain, address or network, such as .example.com or 10.0.0.0/8"
+        raise ConfigurationError(text)
+    scheme, host, port = found.groups()
+    if (scheme or "all").lower() not in ("all", url.scheme) or int(port or 0) not in (
+        0,
+        url.port or _PORTS[url.scheme],
+    ):
+        return False
+    host = host.strip("[]").lower()
+    if host.startswith((".", "*.")):
+        return url.host.endswith(host.removeprefix("*"))
+    return url.host == host or url.host.endswith(f".{host}")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+    except ValueError:
+        return None

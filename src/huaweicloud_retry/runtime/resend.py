@@ -1,0 +1,79 @@
+"""Which attempts may be sent again, and when. A retry sent twice can run a script twice, so: hardly any.
+
+Only what was not processed: no connection was made, nothing of the request left, or the gateway refused it before the
+service (429). Never after a read timeout, a 502 or a 504; never on a 401, five of which lock an access key.
+"""
+
+import logging
+import random
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from .errors import APIConnectionError, RateLimitError
+from .http1 import NothingSentError
+from .response import Response
+
+logger = logging.getLogger("huaweicloud_retry")
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, NothingSentError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resend:
+    """The policy for resending requests that were not processed.
+
+    The backoff is what `Retry-After` asks for or, without it, `initial_backoff` doubled with each attempt; plus jitter of up
+    to a quarter of it, so that many clients do not come back at once.
+
+    Attributes:
+        max_attempts: All attempts together, the first included.
+        initial_backoff: Seconds. Huawei Cloud's advice for a 429 is 2 to 5.
+        max_backoff: Seconds, without jitter; a `Retry-After` that asks for more is cut to it.
+
+    Raises:
+        ValueError: max_attempts is below 1, or a backoff is negative.
+    """
+
+    max_attempts: int = 3
+    initial_backoff: float = 1.0
+    max_backoff: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1 or not (self.initial_backoff >= 0 and self.max_backoff >= 0):
+            raise ValueError("max_attempts must be 1 or more, initial_backoff and max_backoff 0 or more seconds")
+
+    def wait(self, attempt: int, outcome: Response[Any] | APIConnectionError) -> float | None:
+        """Return how many seconds to wait before the next attempt; None if there must not be one.
+
+        Args:
+            attempt: The number of the one that failed, from 1.
+            outcome: What came of it.
+        """
+        if attempt >= self.max_attempts:
+            return None
+        asked: float | None = None
+        if isinstance(outcome, Response):
+            error = outcome.error
+            if not isinstance(error, RateLimitError):
+                return None
+            asked, why = error.retry_after, str(error)
+        else:
+            # TLS errors are permanent: do not resend.
+            by_tls = any(isinstance(cause, ssl.SSLError) for cause in _causes(outcome))
+            if by_tls or not isinstance(outcome.__cause__, _NOT_SENT):
+                return None
+            why = str(outcome)
+        backoff = min(self.initial_backoff * 2 ** min(attempt - 1, 60) if asked is None else asked, self.max_backoff)
+        backoff += random.uniform(0, backoff / 4)  # noqa: S311 - no secret
+        logger.info("attempt %d of %d: %s; resending in %.1f s", attempt, self.max_attempts, why, backoff)
+        return backoff
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while (cause := error.__cause__ or error.__context__) is not None:  # httpcore leaves it at the context
+        yield cause
+        error = cause

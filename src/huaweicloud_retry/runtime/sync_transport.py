@@ -1,0 +1,143 @@
+"""Connections for threads: `http1` on sockets."""
+
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+import httpx
+
+from . import http1
+from .http1 import NothingSentError, Origin, Payload, ResponseReader
+
+
+class SyncTransport(httpx.BaseTransport):
+    """Connections that any number of threads may use; each call has one for itself.
+
+    Args:
+        context: Gives the TLS settings when https first needs them.
+    """
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+        self._idle: dict[Origin, list[_Connection]] = {}
+        self._is_closed = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read the response, of its body at most `MAX_BODY` bytes.
+
+        Raises:
+            httpx.ConnectError, httpx.ConnectTimeout, NothingSentError: Nothing was sent.
+            httpx.TransportError: Any other; the server may have the request.
+        """
+        assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101 - as with every httpx transport
+        timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
+        origin, reader = http1.origin(request.url), ResponseReader(request)
+        connection = self._send(origin, http1.payload(request, b"".join(request.stream)), timeouts)
+        try:
+            connection.receive(reader, timeouts.get("read"))
+        except BaseException:  # KeyboardInterrupt too
+            connection.close()
+            raise
+        if reader.is_reusable and not self._is_closed:
+            connection.idle_since = monotonic()
+            self._idle.setdefault(origin, []).append(connection)
+        else:
+            connection.close()
+        return reader.response()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed when they have their response."""
+        self._is_closed = True
+        for idle in list(self._idle.values()):
+            while connection := _popped(idle):
+                connection.close()
+
+    def _send(self, origin: Origin, payload: Payload, timeouts: Mapping[str, float | None]) -> "_Connection":
+        """Return the connection that the request went out on: one that is idle, else a new one."""
+        idle = self._idle.get(origin, [])
+        while connection := _popped(idle):
+            if connection.is_clean() and connection.send(payload, timeouts.get("write")):
+                return connection
+            connection.close()
+        connection = _connected(origin, timeouts.get("connect"), self._context)
+        if not connection.send(payload, timeouts.get("write")):
+            raise NothingSentError("the connection broke before anything was sent")
+        return connection
+
+
+class _Connection(http1.Connection):
+    """A socket that nobody else has; it is closed with its last reference, whatever interrupts a call."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self.descriptor = sock.fileno()
+
+    def is_clean(self) -> bool:
+        return super().is_clean() and not (self._tls and self._tls.pending())
+
+    def send(self, payload: Payload, seconds: float | None) -> bool:
+        """Send all of it; False: the kernel took none of it."""
+        view, sent = memoryview(payload), 0
+        try:
+            self._socket.settimeout(seconds)
+            while sent < len(view):
+                sent += self._socket.send(view[sent:])
+        except OSError as error:
+            if not (sent or self._tls):  # of a TLS record that failed, a part may have left
+                return False
+            if isinstance(error, TimeoutError):
+                raise httpx.WriteTimeout("the request could not be sent in time") from None
+        return True  # if sending failed half-way, reading tells why; there may even be a response
+
+    def receive(self, reader: ResponseReader, seconds: float | None) -> None:
+        """Read until the response has ended."""
+        deadline = None if seconds is None else monotonic() + seconds
+        try:
+            while not reader.has_ended:
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError
+                self._socket.settimeout(left)
+                reader.feed(self._socket.recv(http1.READ_SIZE))
+        except TimeoutError:
+            reader.fail(httpx.ReadTimeout("the response was not complete in time"))
+        except OSError as error:
+            reader.fail(httpx.ReadError(str(error)))
+
+    def close(self) -> None:
+        self.descriptor = -1
+        self._socket.close()
+
+    __del__ = close
+
+
+def _popped(idle: list[_Connection]) -> _Connection | None:
+    try:
+        return idle.pop()
+    except IndexError:  # another thread may have taken the last
+        return None
+
+
+def _connected(origin: Origin, seconds: float | None, context: Callable[[], ssl.SSLContext]) -> _Connection:
+    scheme, host, port = origin
+    sock: socket.socket | None = None
+    try:
+        sock = socket.create_connection((host, port), seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if scheme == "https":
+            tls = context()
+            tls.set_alpn_protocols(["http/1.1"])
+            # A body that ends with the connection is whole only if TLS says that this is the end.
+            sock = tls.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
+        return _Connection(sock)
+    except BaseException as error:
+        if sock is not None:
+            sock.close()
+        if isinstance(error, TimeoutError):
+            raise httpx.ConnectTimeout("no connection in time") from None
+        if isinstance(error, OSError | ValueError):  # ValueError: a host name that cannot be encoded
+            raise httpx.ConnectError(str(error)) from error
+        raise

@@ -1,0 +1,147 @@
+"""What carries the requests of a client that was given no transport: our own connections, or httpx's through a proxy."""
+
+import logging
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.request import getproxies
+
+import httpx
+
+from .errors import ConfigurationError
+from .http1 import MAX_CONNECTIONS
+from .proxies import Proxies
+from .sync_transport import SyncTransport
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+
+logger = logging.getLogger("huaweicloud_retry")
+
+# httpx's connections do not see what comes behind a response, so each of them carries one request.
+_ONE_REQUEST: Final = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+
+
+class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Sync and async; direct or through the environment's proxy, decided for each host.
+
+    Args:
+        verify: As of the client.
+        base_url: What is wrong with the way there is reported at once.
+
+    Raises:
+        ConfigurationError: `verify`, or what the environment says of CAs or proxies, is invalid.
+    """
+
+    def __init__(self, verify: ssl.SSLContext | str | os.PathLike[str] | bool, base_url: str) -> None:
+        self._context = tls_context(verify)
+        self._proxies = Proxies(getproxies())
+        self._lock = threading.Lock()
+        self._direct = SyncTransport(self._context)
+        self._proxied: dict[str, httpx.BaseTransport] = {}
+        self._async: dict[tuple[asyncio.AbstractEventLoop | None, str | None], httpx.AsyncBaseTransport] = {}
+        url = httpx.URL(base_url)
+        variable = self._proxies.variable(url)
+        if variable is not None:
+            self._through(variable, httpx.HTTPTransport).close()
+        elif url.scheme == "https":
+            self._context()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        variable = self._proxies.variable(request.url)
+        if variable is None:
+            return self._direct.handle_request(request)
+        with self._lock:
+            if variable not in self._proxied:
+                self._proxied[variable] = self._through(variable, httpx.HTTPTransport)
+        return self._proxied[variable].handle_request(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        key = _running_loop(), self._proxies.variable(request.url)
+        transport = self._async.get(key)
+        if transport is None:
+            transport = self._async[key] = self._async_transport(*key)
+        return await transport.handle_async_request(request)
+
+    def close(self) -> None:
+        """Close the sync side."""
+        for transport in (self._direct, *self._proxied.values()):
+            transport.close()
+
+    async def aclose(self) -> None:
+        """Close the async side, as far as it is of this event loop."""
+        for key in [key for key in self._async if key[0] is _running_loop()]:
+            await self._async[key].aclose()
+
+    def _async_transport(
+        self, loop: "asyncio.AbstractEventLoop | None", variable: str | None
+    ) -> httpx.AsyncBaseTransport:
+        for key in [key for key in self._async if key[0] is not None and key[0].is_closed()]:
+            self._async.pop(key, None)  # its connections went with their event loop
+        if variable is not None:
+            return self._through(variable, httpx.AsyncHTTPTransport)
+        if loop is None:
+            return httpx.AsyncHTTPTransport(verify=self._context(), limits=_ONE_REQUEST)
+        from .async_transport import AsyncTransport  # noqa: PLC0415 - sync calls do without asyncio
+
+        return AsyncTransport(self._context)
+
+    def _through(self, variable: str, kind: Callable[..., T]) -> T:
+        try:
+            return kind(verify=self._context(), limits=_ONE_REQUEST, proxy=self._proxies.proxy(variable))
+        except ImportError:
+            text = f"{variable} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]', or set an http one"
+            raise ConfigurationError(text) from None
+
+
+def tls_context(verify: ssl.SSLContext | str | os.PathLike[str] | bool) -> Callable[[], ssl.SSLContext]:
+    """Return what gives the TLS settings, when they are first needed.
+
+    Raises:
+        ConfigurationError: `verify` is none of the things that it may be, or its CAs cannot be read.
+    """
+    if isinstance(verify, ssl.SSLContext):
+        return lambda: verify
+    if verify is True:
+        return _default_context
+    if verify is False:
+        logger.warning("verify=False: certificates are not checked, so anyone on the way can read and change requests")
+        return cache(lambda: httpx.create_ssl_context(verify=False))
+    if not isinstance(verify, str | os.PathLike):
+        raise ConfigurationError(f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext")
+    path: Any = {"capath" if os.path.isdir(verify) else "cafile": os.fspath(verify)}  # noqa: PTH112 - may be any text
+    try:
+        context = ssl.create_default_context(**path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"verify: {os.fspath(verify)} has no CAs that can be read: {error}") from error
+    return lambda: context
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    """One for the whole process: making it reads all CAs, which takes longer than a call."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
+        text = f"the TLS settings of the environment cannot be used: {error}; check {' and '.join(names)}"
+        raise ConfigurationError(text) from error
+
+
+def _running_loop() -> "asyncio.AbstractEventLoop | None":
+    if "asyncio" not in sys.modules:
+        return None
+    import asyncio  # noqa: PLC0415 - see above
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # another library's
+        return None

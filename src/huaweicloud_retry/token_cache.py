@@ -1,0 +1,178 @@
+"""Tokens that are fetched once for all that wait for them, and the two drivers of an auth flow that does so."""
+
+import copy
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from time import monotonic
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import httpx
+
+from .runtime.redaction import Secret
+
+T = TypeVar("T")
+
+
+class Token(NamedTuple):
+    value: Secret[str]
+    renew_at: float
+    """On the monotonic clock."""
+    project: str | None = None
+    """The ID of its project, as far as IAM said."""
+
+
+class Fetch(Future[Token | None]):
+    """The fetch of a token under way, for all that wait for it; None: it was given up, and another may take over."""
+
+    def __init__(self, key: str | None) -> None:
+        super().__init__()
+        self.key = key
+        self.thread = threading.get_ident()
+
+    def can_be_waited_for(self, *, blocking: bool) -> bool:
+        """Say whether the end will come: no thread waits for a task of its own event loop, which stands still meanwhile."""
+        return not (self.done() or (blocking and self.thread == threading.get_ident()))
+
+    def end(self, outcome: Token | BaseException) -> None:
+        """Tell those that wait."""
+        if isinstance(outcome, Exception):
+            self.set_exception(outcome)
+        else:
+            self.set_result(outcome if isinstance(outcome, Token) else None)
+
+    def outcome(self) -> Token | None:
+        """Return the token; raise what the fetch raised, in a copy for each that waited."""
+        error = self.exception()
+        if error is None:
+            return self.result()
+        try:
+            own = copy.copy(error)
+        except Exception:  # noqa: BLE001 - whatever a class does with its arguments
+            own = error
+        own.__cause__ = error.__cause__ or error.__context__
+        raise own
+
+    async def wait(self) -> None:
+        """Wait for the end, in whichever event loop."""
+        import anyio.lowlevel  # noqa: PLC0415 - sync calls do without it
+
+        token: Any = anyio.lowlevel.current_token()
+        loop = getattr(token, "native_token", token)  # wrapped since anyio 4.11
+        soon = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe  # trio, asyncio
+        event = anyio.Event()
+
+        def wake(_: object) -> None:
+            with suppress(RuntimeError):  # that loop has ended, and its tasks with it
+                soon(event.set)
+
+        self.add_done_callback(wake)
+        await event.wait()
+
+
+# What an auth flow does, without how: send a request, read a response, wait for a fetch, call a function that may block.
+Steps: TypeAlias = Generator[httpx.Request | httpx.Response | Fetch | Callable[[], object], Any, T]
+
+
+class TokenCache:
+    """Tokens by project. One is fetched at a time, so that a wrong password is tried once, whatever the projects."""
+
+    def __init__(self) -> None:
+        # Reentrant: the garbage collector may end a forgotten flow, which then takes the lock, while its thread holds it.
+        self._lock = threading.RLock()
+        self._tokens: dict[str | None, Token] = {}
+        self._fetch: Fetch | None = None
+
+    def get(self, key: str | None, fetch: Callable[[], Steps[Token]], *, blocking: bool) -> Steps[tuple[Token, bool]]:
+        """Return the token, and whether it was fetched for this very request."""
+        while True:
+            own: Fetch | None = None
+            outcome: Token | BaseException = GeneratorExit()
+            try:
+                with self._lock:
+                    token, waiting = self._tokens.get(key), self._fetch
+                    if token is not None and monotonic() < token.renew_at:
+                        return token, False
+                    if waiting is None or not waiting.can_be_waited_for(blocking=blocking):
+                        own = self._fetch = Fetch(key)
+                if own is not None:
+                    outcome = yield from fetch()
+                    return outcome, True
+            except BaseException as error:
+                outcome = error
+                raise
+            finally:
+                if own is not None:
+                    self._end(own, outcome)
+            assert waiting is not None  # noqa: S101 - else it is our own
+            yield waiting
+            if waiting.key == key and (came := waiting.outcome()) is not None:
+                return came, True
+
+    def forget(self, key: str | None, token: Token) -> None:
+        """Have another token fetched the next time, unless that was done already."""
+        with self._lock:
+            if self._tokens.get(key) is token:
+                del self._tokens[key]
+
+    def _end(self, own: Fetch, outcome: Token | BaseException) -> None:
+        try:
+            with self._lock:
+                if isinstance(outcome, Token):
+                    self._tokens[own.key] = outcome
+                self._fetch = None if self._fetch is own else self._fetch
+        finally:  # even if Ctrl-C comes now
+            own.end(outcome)
+
+
+class StepAuth(httpx.Auth):
+    """Does the steps of a flow, sync or async."""
+
+    def steps(self, request: httpx.Request, *, blocking: bool) -> Steps[None]:
+        """Return what a flow does; `blocking`: a thread waits for each step."""
+        raise NotImplementedError
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send the request with a token; waits, if need be, by blocking the thread."""
+        steps = self.steps(request, blocking=True)
+        with closing(steps), suppress(StopIteration):
+            step = next(steps)
+            while True:
+                came: object = None
+                try:
+                    if isinstance(step, httpx.Request):
+                        came = yield step
+                    elif isinstance(step, httpx.Response):
+                        came = step.read()
+                    elif isinstance(step, Fetch):
+                        step.exception()  # waits
+                    else:
+                        came = step()
+                except Exception as error:  # noqa: BLE001 - the steps know what to do about it
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(came)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send the request with a token; blocks no event loop, be it asyncio's or trio's."""
+        steps = self.steps(request, blocking=False)
+        with closing(steps), suppress(StopIteration):
+            step = next(steps)
+            while True:
+                came: object = None
+                try:
+                    if isinstance(step, httpx.Request):
+                        came = yield step
+                    elif isinstance(step, httpx.Response):
+                        came = await step.aread()
+                    elif isinstance(step, Fetch):
+                        await step.wait()
+                    else:
+                        from anyio import to_thread  # noqa: PLC0415 - see Fetch.wait
+
+                        came = await to_thread.run_sync(step, abandon_on_cancel=True)
+                except Exception as error:  # noqa: BLE001 - see above
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(came)
