@@ -16,6 +16,7 @@ import httpx
 from . import signing
 from .endpoints import IAM_ENDPOINT, url_problem
 from .runtime.errors import APIStatusError, ConfigurationError, IAMAuthenticationError, IAMError
+from .runtime.http1 import MAX_BODY
 from .runtime.redaction import Secret, mask
 from .runtime.response import Response
 from .token_cache import StepAuth, Steps, Token, TokenCache
@@ -28,7 +29,6 @@ _REFUSED_TOKEN: Final = re.compile(r"(\w+\.)?030[17]")
 _CREATED, _UNAUTHORIZED = 201, 401
 _MARGIN: Final = 0.05  # the part of its lifetime that a token has left when it is renewed …
 _MAX_MARGIN: Final = 300.0  # … but no more than this many seconds
-_KEPT: Final = 1 << 16  # bytes of an error's body
 
 
 class _Auth(httpx.Auth):
@@ -355,7 +355,7 @@ def _other_project(fixed: str | None, asked: str | None) -> str:
 
 def _kept(response: httpx.Response, body: bytes, *secrets: Secret[str], problem: str | None = None) -> Response[None]:
     """Return what an error may hold of a response: no secret that it repeats."""
-    body = body[:_KEPT]
+    body = body[:MAX_BODY]
     for secret in secrets:
         body = mask(body, secret)
     return Response(status_code=response.status_code, headers=response.headers, content=body, problem=problem)

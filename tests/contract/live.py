@@ -28,7 +28,7 @@ from huaweicloud_retry import AkSkAuth, ConfigurationError, IAMError, PasswordAu
 from huaweicloud_retry.contract import Contract, Match, Operation, WrongMethod
 from huaweicloud_retry.credentials import find_credentials
 from huaweicloud_retry.endpoints import check_url, iam_url
-from huaweicloud_retry.errors import masked
+from huaweicloud_retry.runtime.errors import masked
 from huaweicloud_retry.parsing import UnreadableError, read_json
 from huaweicloud_retry_client import Response
 from huaweicloud_retry_client.errors import one_line
@@ -41,7 +41,7 @@ NO_VALUE: Final = {UNEXPECTED: UNEXPECTED}
 """What stands in place of a text. An object, which nobody converts to an ID or an action, as some do a number (the place in
 a list of values, or 0 == "Retry"), true ("Retry" is true too), a list (of one: its item); not empty, which may count as absent."""
 
-_RESEND = Resend(attempts=5)
+_RESEND = Resend(max_attempts=5)
 _TIMEOUT = httpx.Timeout(60, connect=10)
 _ID = re.compile(r"[\w-][\w.-]{0,63}", re.ASCII)
 # Nothing that tells of another method, or that a service might read in place of the body.

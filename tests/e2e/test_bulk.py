@@ -17,7 +17,7 @@ from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Pl
 from huaweicloud_retry.mock import running
 
 RECORDS = 60
-AT_ONCE = Resend(attempts=5, first_wait=0)
+AT_ONCE = Resend(max_attempts=5, initial_backoff=0)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_a_429_slows_all_down_and_loses_nothing(url: str) -> None:
 
 def test_a_429_that_does_not_end_is_a_refusal(url: str) -> None:
     faults(url, {"status": 429, "retry_after": 0})
-    (outcome,) = done(bulk(url, records(1), resend=Resend(attempts=2, first_wait=0)))
+    (outcome,) = done(bulk(url, records(1), resend=Resend(max_attempts=2, initial_backoff=0)))
     assert (outcome.verdict, outcome.status, outcome.attempts) == ("refused", 429, 2)
 
 

@@ -73,7 +73,7 @@ def says_unknown(error: APIError) -> str:
 
 def synchronous(url: str) -> list[str | APIError]:
     auth = AkSkAuth("mock-ak", "mock-sk")
-    with connect("cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(first_wait=0)) as client:
+    with connect("cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(initial_backoff=0)) as client:
 
         def call(number: int) -> str | APIError:
             try:
@@ -92,7 +92,7 @@ def asynchronous(url: str) -> list[str | APIError]:
         turn = asyncio.Semaphore(AT_ONCE)
         auth = TokenAuth("mock-token")
         async with connect(
-            "cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(first_wait=0)
+            "cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(initial_backoff=0)
         ) as client:
 
             async def call(number: int) -> str | APIError:
@@ -168,7 +168,7 @@ def test_without_a_connection_all_attempts_are_made_and_nothing_is_unknown() -> 
     with running() as url:
         pass  # so that nobody listens there now
     auth = TokenAuth("mock-token")
-    with connect("cse", endpoint=url, credentials=auth, resend=Resend(first_wait=0)) as client:
+    with connect("cse", endpoint=url, credentials=auth, resend=Resend(initial_backoff=0)) as client:
         with pytest.raises(APIConnectionError) as error:
             retry_engine.sync("p", "e", client=client, body=EngineActionRequest())
         assert (error.value.attempts, error.value.outcome_unknown) == (3, False)

@@ -307,7 +307,7 @@ BODIES: Final = {
     )
 } | {
     "gzip-cut-off": Fault("unknown", lambda body: ok(gzip.compress(body)[:-12], GZIP), reuse=True),
-    "gzip-bomb": Fault("unknown", lambda body: ok(bomb(), GZIP)),
+    "gzip-bomb": Fault("unknown", lambda body: ok(bomb(), GZIP), reuse=True),
     "broken-gzip-of-400": Fault("refused", always(sized(400, b"{}", GZIP)), reuse=True),
 }
 
@@ -606,6 +606,10 @@ async def call_async(client: Client, engine_id: str, cancel_after: int | None) -
         return error
 
 
+LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+uvloop.new_event_loop().close()  # the first one of a process opens a pipe that stays
+
+
 @dataclass(frozen=True)
 class Play:
     """The calls of a test, in waves, with a client and a server of their own."""
@@ -624,8 +628,7 @@ class Play:
             if self.mode == "sync":
                 outcomes = self._sync(server, client)
             else:
-                loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[self.mode]
-                with asyncio.Runner(loop_factory=loop) as runner:
+                with asyncio.Runner(loop_factory=LOOPS[self.mode]) as runner:
                     outcomes = runner.run(self._async(server, client))
         found = violations(server, outcomes, alone=self.workers == 1 and not self.cancel)
         after = open_files(), threading.active_count()

@@ -20,7 +20,7 @@ from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExec
 
 PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 TASK = "0000000059071dbc01591661d3990019"
-AT_ONCE = Resend(first_wait=0)
+AT_ONCE = Resend(initial_backoff=0)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_last_refusal_is_raised_and_tells_how_many_there_were(mock: Mock) ->
         with pytest.raises(RateLimitError) as error:
             retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
         assert error.value.attempts == 3
-        for once in (client.with_resend(None), client.with_resend(Resend(attempts=1))):
+        for once in (client.with_resend(None), client.with_resend(Resend(max_attempts=1))):
             with pytest.raises(RateLimitError) as error:
                 retry_engine.sync(PROJECT, ENGINE, client=once, body=EngineActionRequest())
             assert error.value.attempts == 1

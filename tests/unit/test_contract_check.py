@@ -125,7 +125,7 @@ def test_by_raise_a_request_that_deviates_is_not_sent(
     world: Any, operation: Any, connected: Connect, loopback: Any, on_the_wire: Any
 ) -> None:
     with loopback(on_the_wire(200, b"")) as server:
-        client = connected(server.url, check_contract="raise", resend=Resend(first_wait=0))
+        client = connected(server.url, check_contract="raise", resend=Resend(initial_backoff=0))
         error = world.error(operation, client, project_id=TOO_LONG)
         assert server.connections == 0
     assert isinstance(error, APIRequestValidationError)
@@ -152,7 +152,7 @@ def test_a_throttled_answer_that_deviates_is_sent_again_as_ever(
     world: Any, operation: Any, connected: Connect, loopback: Any, on_the_wire: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with loopback(on_the_wire(429, b"{}"), keep_open=True) as server:
-        client = connected(server.url, check_contract="raise", resend=Resend(attempts=2, first_wait=0))
+        client = connected(server.url, check_contract="raise", resend=Resend(max_attempts=2, initial_backoff=0))
         error = world.error(operation, client)
         assert len(server.requests) == 2
     assert (type(error), error.attempts, len(caplog.records)) == (RateLimitError, 2, 2)

@@ -17,7 +17,7 @@ import pytest
 
 from huaweicloud_retry import signing
 from huaweicloud_retry.credentials import find_credentials, find_project_id
-from huaweicloud_retry.errors import ConfigurationError
+from huaweicloud_retry.runtime.errors import ConfigurationError
 
 SECRET = "s3cr3t-canary"
 SDK = {"HUAWEICLOUD_SDK_AK": "sdk-ak", "HUAWEICLOUD_SDK_SK": "sdk-sk"}

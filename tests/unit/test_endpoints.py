@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry.endpoints import IAM_REGIONS, check_url, find_region, iam_url, service_url
-from huaweicloud_retry.errors import ConfigurationError
+from huaweicloud_retry.runtime.errors import ConfigurationError
 from huaweicloud_retry_client.servers import SERVERS
 
 SECRET = "s3cr3t-canary"

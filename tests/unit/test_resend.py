@@ -74,7 +74,7 @@ def test_the_wait_is_what_is_asked_for_and_up_to_a_quarter_more(headers: dict[st
 
 
 def test_without_a_wish_the_wait_doubles() -> None:
-    resend = Resend(attempts=20, first_wait=2, longest_wait=30)
+    resend = Resend(max_attempts=20, initial_backoff=2, max_backoff=30)
     for attempt, least in ((1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (19, 30)):
         wait = resend.wait(attempt, answer(429))
         assert wait is not None
@@ -88,9 +88,9 @@ def test_what_is_no_rule(wrong: dict[str, Any]) -> None:
 
 
 def test_each_further_attempt_is_logged_at_info_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    Resend(first_wait=0).wait(1, answer(429))
+    Resend(initial_backoff=0).wait(1, answer(429))
     assert caplog.records == []  # silent unless asked
     caplog.set_level(logging.INFO, "huaweicloud_retry")
-    Resend(first_wait=0).wait(1, answer(429))
-    Resend(first_wait=0).wait(1, answer(500))
+    Resend(initial_backoff=0).wait(1, answer(429))
+    Resend(initial_backoff=0).wait(1, answer(500))
     assert [record.getMessage() for record in caplog.records] == ["attempt 1 of 3: 429: {}; again in 0.0 s"]

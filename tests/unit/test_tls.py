@@ -130,7 +130,7 @@ def directly(url: str, context: ssl.SSLContext | None) -> Client:
 
 
 def by_connect(url: str, context: ssl.SSLContext | None) -> Client:
-    return connect("cse", endpoint=url, credentials=TokenAuth("t"), verify=context, resend=Resend(first_wait=0))
+    return connect("cse", endpoint=url, credentials=TokenAuth("t"), verify=context, resend=Resend(initial_backoff=0))
 
 
 Made = Callable[[str, "ssl.SSLContext | None"], Client]

@@ -34,11 +34,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: Any other; the server may have the request.
         """
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        origin, reader, stream = http1.origin(request.url), ResponseReader(request), request.stream
+        origin, stream = http1.origin(request.url), request.stream
         if isinstance(stream, httpx.SyncByteStream):  # most are both
             payload = http1.payload(request, b"".join(stream))
         else:
             payload = http1.payload(request, b"".join([part async for part in stream]))
+        reader = ResponseReader(payload)
         await self._take_place(timeouts.get("pool"))
         try:
             connection = await self._send(origin, payload, timeouts)

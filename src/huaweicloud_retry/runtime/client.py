@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote
 
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 # Seconds. The gateway gives a service 30 s to respond, so after a minute no response will come.
 DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
-_MAX_ERROR_BODY: Final = 1 << 16  # bytes; a service's error has some hundred, a gateway's page some thousand
 _PREPARED: Final = 64  # combinations of headers
 _FOREVER: Final = 1e9  # seconds; the system takes no longer timeouts
 
@@ -42,6 +41,8 @@ _NOT_SENT: Final = (
 # httpx's asynchronous transport lets an ssl.SSLError through that comes after the handshake.
 _FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
 _SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
+_TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # as httpx does
+_PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
 
 
@@ -271,7 +272,7 @@ class Client:
             if self._auth is not None:
                 sending = yield io.begin, own
             while True:
-                if not all(_SENDABLE.fullmatch(value) for _, value in sending.headers.raw):
+                if b"".join([value for _, value in sending.headers.raw]).translate(None, _PRINTABLE):
                     raise ValueError(_headers_problem(sending.headers))
                 is_sending = True
                 received: _Received = yield io.send, sending
@@ -295,24 +296,22 @@ class Client:
 
     def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
         try:
-            url = httpx.URL(self._base_url + call["path"])
+            url = _url(self._base_url + call["path"])
         except httpx.InvalidURL as error:
             raise ValueError(f"no URL can be made of this: {error}") from None
         extensions = {
             "timeout": self._timeout if timeout is None else _seconds(timeout),
             "project_id": call.get("project_id"),
         }
-        headers = self._headers.with_those_of(call["headers"])
+        method, headers = call["method"], call["headers"]
         others = {name: call[name] for name in ("params", "cookies", "data", "files", "content") if name in call}
         if others or "json" not in call:
-            return httpx.Request(
-                call["method"], url, headers=headers, extensions=extensions, json=call.get("json"), **others
-            )
-        body = json.dumps(call["json"], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        stream = httpx.ByteStream(body)  # as `content=` it would be looked at once more, which takes longer
-        request = httpx.Request(call["method"], url, headers=headers, stream=stream, extensions=extensions)
-        request.headers["Content-Length"] = str(len(body))
-        return request
+            headers = self._headers.with_those_of(headers)
+            return httpx.Request(method, url, headers=headers, extensions=extensions, json=call.get("json"), **others)
+        body = _TO_JSON(call["json"]).encode()
+        headers = self._headers.with_those_of(headers, len(body))
+        # As a stream, since `content=` would be looked at once more, which takes longer.
+        return httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
 
 
 class _Headers:
@@ -320,21 +319,23 @@ class _Headers:
 
     def __init__(self, host: str, own: Secret[dict[str, str]]) -> None:
         self._own = httpx.Headers({"Host": host, **own.reveal()})
-        self._prepared: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
+        self._prepared: dict[object, httpx.Headers] = {}
 
-    def with_those_of(self, operation: Mapping[str, str]) -> httpx.Headers:
-        """Return the client's headers and those of an operation, which take precedence.
+    def with_those_of(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
+        """Return the client's headers and those of an operation, which take precedence, and the length of a body.
 
         Raises:
             ValueError: One cannot be sent.
         """
-        key = tuple(operation.items())
+        key = (length, *operation.items())
         prepared = self._prepared.get(key)
         if prepared is None:
             if problem := _headers_problem(operation):
                 raise ValueError(problem)
             prepared = self._own.copy()
             prepared.update(operation)
+            if length is not None:
+                prepared["Content-Length"] = str(length)
             if len(self._prepared) >= _PREPARED:
                 self._prepared.clear()
             self._prepared[key] = prepared
@@ -356,7 +357,8 @@ class _Received:
         self._unpacker: Any = None
         seconds = request.extensions["timeout"].get("read") if "timeout" in request.extensions else None
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        codings = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
+        encoding = b",".join(codings).decode("latin-1").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # recognizes gzip and deflate
         elif encoding not in ("", "identity"):
@@ -504,7 +506,7 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
             problem = str(error)
     headers = received.headers
     if not is_good or problem is not None:
-        secrets, content = header_secrets(own.headers), content[:_MAX_ERROR_BODY]
+        secrets = header_secrets(own.headers)
 
         def masked(text: bytes) -> bytes:
             return reduce(mask, secrets, text)
@@ -529,6 +531,12 @@ def _connection_error(
     made = error_class(f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown)
     made.__cause__ = error if is_safe else None
     return made
+
+
+@lru_cache(128)
+def _url(text: str) -> httpx.URL:
+    """Resending and polling need the same one again, and to make it takes a tenth of a call."""
+    return httpx.URL(text)
 
 
 def _is_same(one: httpx.Request, other: httpx.Request) -> bool:

@@ -34,6 +34,10 @@ class NothingSentError(httpx.WriteError):
 class Payload(bytes):
     """The bytes of a request. They hold credentials, and a traceback may show the repr of any local variable."""
 
+    is_for_head = False
+    closes = False
+    """The request asks the server to close the connection."""
+
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
@@ -64,14 +68,19 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
 
 def _payload(request: httpx.Request, body: bytes) -> Payload | None:
     start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
-    fields = [b"%s: %s" % field for field in request.headers.raw if field[0].lower() not in _FRAMING]
-    if "host" not in request.headers:
+    named = [(name.lower(), name, value) for name, value in request.headers.raw]
+    fields = [b"%s: %s" % (name, value) for key, name, value in named if key not in _FRAMING]
+    if all(key != b"host" for key, _, _ in named):
         fields.append(b"Host: " + request.url.netloc)
     if body or request.method not in ("GET", "HEAD"):
         fields.append(b"Content-Length: %d" % len(body))
     head, ends = b"\r\n".join((start, *fields, b"\r\n")), len(fields) + 2
-    is_safe = head.count(b"\r") == head.count(b"\n") == ends and b"\0" not in head
-    return Payload(head + body) if is_safe else None
+    if not (head.count(b"\r") == head.count(b"\n") == ends) or b"\0" in head:
+        return None
+    made = Payload(head + body)
+    made.is_for_head = request.method == "HEAD"
+    made.closes = any(key == b"connection" and b"close" in value.lower() for key, _, value in named)
+    return made
 
 
 class Connection:
@@ -106,10 +115,10 @@ class ResponseReader:
         is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
     """
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: Payload) -> None:
         self.has_ended = self.is_reusable = False
-        self._is_for_head = request.method == "HEAD"
-        self._closes = "close" in request.headers.get("Connection", "").lower()
+        self._is_for_head = request.is_for_head
+        self._closes = request.closes
         self._status: int | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()

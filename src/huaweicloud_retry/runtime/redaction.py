@@ -22,6 +22,7 @@ _ESCAPE: Final = re.compile(
     rb"|&\#(\d{1,7});|&\#x([\da-f]{1,6});|&([a-z]{2,8});",
     re.IGNORECASE,
 )
+_PAIR, _UNIT, _BYTE, _DECIMAL, _HEXADECIMAL, _NAME = range(2, 8)  # groups of it
 _AS_LETTER: Final = bytes.maketrans(b"\b\f\n\r\t", b"bfnrt")  # as JSON writes them, without its backslash
 
 
@@ -110,30 +111,32 @@ def _unescaped(text: bytes) -> tuple[bytearray, list[int], list[int]]:
     """Return the text without escapes, and where each of its pieces begins, in there and in the text."""
     view, starts, sources, done = bytearray(), [0], [0], 0
     for found in _ESCAPE.finditer(text):
-        if (char := _meaning(found)) is not None:
-            view += text[done : found.start()]
-            starts += (len(view), len(view) + len(char))
-            sources += (found.start(), found.end())
-            view += char
-            done = found.end()
-    return (view + text[done:]).translate(_AS_LETTER), starts, sources
+        char = b"" if found.lastindex is None else _meaning(found, found.lastindex)
+        if char is not None:
+            at, end = found.span()
+            view += text[done:at]
+            if char:
+                starts.append(len(view))
+                sources.append(at)
+                view += char
+            starts.append(len(view))
+            sources.append(end)
+            done = end
+    view += text[done:]
+    return view.translate(_AS_LETTER), starts, sources
 
 
-def _meaning(found: re.Match[bytes]) -> bytes | None:
-    high, low, unit, byte, decimal, hexadecimal, name = found.groups()
+def _meaning(found: re.Match[bytes], kind: int) -> bytes | None:
+    digits = found[kind].decode()
     try:
-        if byte is not None:
-            char = bytes.fromhex(byte.decode())
-        elif high is not None:
-            char = bytes.fromhex((high + low).decode()).decode("utf-16-be").encode()
-        elif unit is not None:
-            char = chr(int(unit, 16)).encode(errors="surrogatepass")
-        elif name is not None:
-            char = chr(name2codepoint[name.decode()] if name != b"apos" else ord("'")).encode()
-        elif decimal is not None or hexadecimal is not None:
-            char = chr(int(decimal) if decimal else int(hexadecimal, 16)).encode(errors="surrogatepass")
+        if kind == _BYTE:
+            char = bytes.fromhex(digits)
+        elif kind == _PAIR:
+            char = bytes.fromhex(found[1].decode() + digits).decode("utf-16-be").encode()
+        elif kind == _NAME:
+            char = chr(name2codepoint.get(digits, 0) or {"apos": 39}[digits]).encode()
         else:
-            char = b""
+            char = chr(int(digits, 10 if kind == _DECIMAL else 16)).encode(errors="surrogatepass")
     except (ValueError, LookupError, OverflowError):  # only looks like an escape
         return None
     return char.replace(b"\\", b"")

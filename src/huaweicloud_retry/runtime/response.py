@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -29,6 +30,15 @@ from .errors import APIResponseValidationError, APIStatusError
 from .redaction import one_line
 
 T = TypeVar("T")
+
+_PLAIN: Final = (
+    bool,
+    int,
+    str,
+    float,
+    NoneType,
+    dict,
+)  # of these, a value has the very type: bool is an int to isinstance
 
 
 class Unset:
@@ -81,8 +91,8 @@ class Response(Generic[T]):
     Attributes:
         status_code: HTTP status, 100 to 999.
         headers: Headers of the response; looked up in any case.
-        content: The body; at most its first mebibyte or, if `error` is not None, 64 KiB. Then secrets of the request that
-            the server repeats read *** here and in the headers.
+        content: The body; at most its first mebibyte. If `error` is not None, secrets of the request that the server
+            repeats read *** here and in the headers.
         parsed: The model of a 2xx response that keeps the contract, else None.
         problem: What of the response the contract does not allow, or why its body could not be read; else None. Only a
             2xx is looked at, unless the client checks the contract.
@@ -136,37 +146,37 @@ def _field_types(model: type[Any]) -> list[tuple[str, Any]]:
     return [(field.name, hints[field.name]) for field in attrs.fields(model) if field.init]
 
 
+@cache
+def _described(expected: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Return the origin and the arguments of a type, and whether it is a model."""
+    return get_origin(expected), get_args(expected), attrs.has(expected)
+
+
 def check_type(value: object, expected: Any, name: str = "the body") -> None:
     """Compare a parsed value with the type that the contract gives it.
 
     Raises:
         TypeError: It, or something in it, is of another type; the text names the place.
     """
-    origin, arguments = get_origin(expected), get_args(expected)
-    if expected is Any:
-        return None
+    if expected is Any or (type(value) is expected and expected in _PLAIN):
+        return
+    origin, arguments, is_model = _described(expected)
     if origin in (Union, UnionType):
         for argument in arguments:
-            try:
+            with suppress(TypeError):
                 return check_type(value, argument, name)
-            except TypeError:
-                continue
-    elif origin is Literal:
-        if value in arguments:
-            return None
+    elif origin is Literal and value in arguments:
+        return
     elif origin is list and isinstance(value, list):
         for index, item in enumerate(cast("list[object]", value)):
             check_type(item, arguments[0], f"{name}[{index}]")
-        return None
-    elif attrs.has(expected) and isinstance(value, expected):
+        return
+    elif is_model and isinstance(value, expected):
         for field, field_type in _field_types(expected):
             check_type(getattr(value, field), field_type, field)
-        return None
-    elif expected is float and type(value) in (int, float):
-        return None
-    elif expected in (bool, int, str, NoneType, dict) or origin is dict:  # bool is an int to isinstance
-        if type(value) is (origin or expected):
-            return None
-    elif isinstance(expected, type) and isinstance(value, expected):
-        return None
+        return
+    elif (expected is float and type(value) is int) or (origin is dict and type(value) is dict):
+        return
+    elif expected not in _PLAIN and isinstance(expected, type) and isinstance(value, expected):
+        return
     raise TypeError(f"{name}: {getattr(expected, '__name__', expected)} expected, got {type(value).__name__}")

@@ -32,8 +32,8 @@ class SyncTransport(httpx.BaseTransport):
         """
         assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101 - as with every httpx transport
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        origin, reader = http1.origin(request.url), ResponseReader(request)
-        connection = self._send(origin, http1.payload(request, b"".join(request.stream)), timeouts)
+        origin, payload = http1.origin(request.url), http1.payload(request, b"".join(request.stream))
+        connection, reader = self._send(origin, payload, timeouts), ResponseReader(payload)
         try:
             connection.receive(reader, timeouts.get("read"))
         except BaseException:  # KeyboardInterrupt too
