@@ -27,11 +27,10 @@ import httpx
 from huaweicloud_retry import AkSkAuth, ConfigurationError, IAMError, PasswordAuth, Resend
 from huaweicloud_retry.contract import Contract, Match, Operation, WrongMethod
 from huaweicloud_retry.credentials import find_credentials
-from huaweicloud_retry.endpoints import check_url, iam_url
-from huaweicloud_retry.runtime.errors import masked
+from huaweicloud_retry.endpoints import iam_url, url_problem
 from huaweicloud_retry.parsing import UnreadableError, read_json
+from huaweicloud_retry.runtime.redaction import Secret, mask, one_line
 from huaweicloud_retry_client import Response
-from huaweicloud_retry_client.errors import one_line
 
 GAP: Final = 0.2
 """Seconds from one request to the next, at least: five a second."""
@@ -115,14 +114,10 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
         UsageError: one of them is missing or will not do.
     """
     url = environ.get("URL", "").rstrip("/")
-    try:
-        check_url(url, allow_http=True)
-    except ConfigurationError as error:
-        raise UsageError(f"URL: {error}") from None
-    try:
-        check_url(url, allow_http=False)
-    except ConfigurationError:
-        raise UsageError("URL: plain http is for this machine only; use https") from None
+    if problem := url_problem(url, allow_http=True):
+        raise UsageError(f"URL: {problem}")
+    if url_problem(url, allow_http=False):
+        raise UsageError("URL: plain http is for this machine only; use https")
     if urlsplit(url).path:
         raise UsageError("URL: scheme and host only, without a path: the contract has the paths")
     tags = sorted({tag for operation in contract.operations for tag in operation.tags})
@@ -323,22 +318,12 @@ def _or(statuses: tuple[int, ...]) -> str:
 
 
 def whose(auth: httpx.Auth, settings: Settings, environ: Mapping[str, str]) -> str:
-    """Name credentials without what is secret about them.
-
-    Raises:
-        UsageError: they are for another project than the requests.
-    """
+    """Name credentials without what is secret about them."""
     if isinstance(auth, AkSkAuth):
-        # Sent nowhere: the one place where key and project show.
+        # Sent nowhere: the one place where the key shows.
         signed = next(auth.auth_flow(httpx.Request("GET", settings.url))).headers
-        project = signed.get("X-Project-Id")
-        if project not in {None, settings.ids.get("project_id")}:
-            raise UsageError(
-                f"PROJECT_ID: the credentials are for project {project}, and would send that; use one of both"
-            )
         found = re.search("Access=([^,]{1,4})", signed["Authorization"])
-        sends = f", which sends X-Project-Id: {project}" if project else ""
-        return f"the access key {found[1] if found else ''}…{sends}"
+        return f"the access key {found[1] if found else ''}…, which sends X-Project-Id: {settings.ids['project_id']}"
     if isinstance(auth, PasswordAuth):
         name = environ.get("HW_USER_NAME") or environ.get("OS_USERNAME", "")
         return f"the password of user {one_line(name, 100)}, for which IAM gives a token"
@@ -462,8 +447,8 @@ def _without_secrets(answer: httpx.Response) -> tuple[int, httpx.Headers, bytes]
     parts = re.findall("(?:Access|Signature)=([^,]+)", answer.request.headers.get("Authorization", ""))
     headers, content = answer.headers.copy(), answer.content
     for secret in filter(None, [*sent, *parts]):
-        content = masked(content, secret)
-        headers.update({name: masked(value.encode(), secret).decode() for name, value in headers.items()})
+        content = mask(content, Secret(secret))
+        headers.update({name: mask(value.encode(), Secret(secret)).decode() for name, value in headers.items()})
     return answer.status_code, headers, content
 
 
@@ -520,6 +505,8 @@ def main(
             settings = read_settings(contract, environ)
             auth = find_credentials(None, environ, Path.home())
             cases = make_plan(contract, settings, client)
+            for case in cases:  # as the generated client does, for the credentials
+                case.request.extensions["project_id"] = settings.ids["project_id"]
             credentials = whose(auth, settings, environ)
             iam = iam_url(None, environ) if isinstance(auth, PasswordAuth) else ""
         except (UsageError, ConfigurationError) as error:

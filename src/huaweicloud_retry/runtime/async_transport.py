@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from time import monotonic
 from typing import Any, cast
 
@@ -45,8 +44,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             connection = await self._send(origin, payload, timeouts)
             try:
                 await connection.receive(reader, timeouts.get("read"))
-            finally:  # cancelled, it is not reusable
-                self._release(connection, origin, reader)
+            finally:
+                if reader.has_ended and reader.is_reusable and connection.descriptor >= 0 and not self._is_closed:
+                    connection.idle_since = monotonic()
+                    self._idle.setdefault(origin, []).append(connection)
+                else:
+                    connection.close()
         finally:
             self._places.release()
         return reader.response()
@@ -76,45 +79,33 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             if connection.is_clean() and await connection.send(payload, timeouts.get("write")):
                 return connection
             connection.close()
-        connection = await self._connected(origin, timeouts.get("connect"))
+        connection = await self._connected(*origin, timeouts.get("connect"))
         if not await connection.send(payload, timeouts.get("write")):
             connection.close()
             raise NothingSentError("the connection broke before anything was sent")
         return connection
 
-    async def _connected(self, origin: Origin, seconds: float | None) -> "_Connection":
-        scheme, host, port = origin
+    async def _connected(self, scheme: str, host: str, port: int, seconds: float | None) -> "_Connection":
         loop, connection = asyncio.get_running_loop(), _Connection()
         given: dict[str, Any] = {}
-        if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
-            # Tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for one address asyncio's
-            # way forgets to close a socket if it is cancelled at the moment that connects it.
+        if isinstance(loop, asyncio.BaseEventLoop) and not (":" in host or host[-1:].isdigit()):
+            # For a name, tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for an address,
+            # asyncio's way forgets to close a socket if it is cancelled at the moment that connects it.
             given["happy_eyeballs_delay"] = 0.25
         try:
             if scheme == "https":
-                given["ssl"] = tls = self._context()
-                tls.set_alpn_protocols(["http/1.1"])
+                given["ssl"] = context = self._context()
+                context.set_alpn_protocols(["http/1.1"])
             async with asyncio.timeout(seconds):
                 await loop.create_connection(lambda: connection, host, port, **given)
         except BaseException as error:
             connection.close()
-            if isinstance(error, TimeoutError):
-                raise httpx.ConnectTimeout("no connection in time") from None
-            if isinstance(error, OSError | ValueError):  # ValueError: a host name that cannot be encoded
-                raise httpx.ConnectError(str(error)) from error
-            raise
+            raise http1.connect_error(error) from None
         return connection
-
-    def _release(self, connection: "_Connection", origin: Origin, reader: ResponseReader) -> None:
-        if reader.has_ended and reader.is_reusable and not self._is_closed and connection.descriptor >= 0:
-            connection.idle_since = monotonic()
-            self._idle.setdefault(origin, []).append(connection)
-        else:
-            connection.close()
 
 
 class _Connection(http1.Connection, asyncio.Protocol):
-    """A connection's bytes, fed to the reader of the response that is awaited; if there is none, they are the end of it."""
+    """A connection's bytes, fed to the reader of the response that is awaited; if there is none, they end it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,8 +113,6 @@ class _Connection(http1.Connection, asyncio.Protocol):
         self._reader: ResponseReader | None = None
         self._is_full = False  # what was written has to leave first
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has no base class
@@ -134,15 +123,13 @@ class _Connection(http1.Connection, asyncio.Protocol):
             self.close()
         else:
             self._reader.feed(data)
-        self._wake()
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.descriptor, self._is_full = -1, False
-        if self._reader is not None and exc is not None:
-            self._reader.fail(httpx.ReadError(str(exc)))
-        elif self._reader is not None:
-            self._reader.feed(b"")
-        self._wake()
+        self.descriptor = -1
+        if self._reader is not None:
+            self._reader.fail(httpx.ReadError(str(exc))) if exc else self._reader.feed(b"")
+        self.resume_writing()
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -155,76 +142,46 @@ class _Connection(http1.Connection, asyncio.Protocol):
         """Send all of it; False: the kernel took none of it."""
         if self._transport is None or self.descriptor < 0:
             return False
-        try:
-            self._transport.write(payload)
-            if self._transport.is_closing():  # asyncio tries at once; uvloop later, which then counts as sent
-                return False
-            self._set_deadline(seconds)
-            while self._is_full and await self._has_time():
-                pass
-        except BaseException:
-            self.close()
-            raise
+        self._transport.write(payload)
+        if self._transport.is_closing():  # asyncio tries at once; uvloop later, which then counts as sent
+            return False
         if self._is_full:
-            self.close()
-            raise httpx.WriteTimeout("the request could not be sent in time")
+            await self._drain(seconds)
         return True
+
+    async def _drain(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while self._is_full:
+                    await self._event()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise httpx.WriteTimeout("the request could not be sent in time") from None
+            raise
 
     async def receive(self, reader: ResponseReader, seconds: float | None) -> None:
         """Read until the response has ended."""
         self._reader = reader
         if self.descriptor < 0:
             reader.feed(b"")
-        self._set_deadline(seconds)
-        while not reader.has_ended and await self._has_time():
-            pass
-        reader.fail(httpx.ReadTimeout("the response was not complete in time"))
+        try:
+            async with asyncio.timeout(seconds):
+                while not reader.has_ended:
+                    await self._event()
+        except TimeoutError:
+            reader.fail(httpx.ReadTimeout("the response was not complete in time"))
         self._reader = None
 
     def close(self) -> None:
         self.descriptor = -1
-        if self._timer is not None:
-            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 
-    # --- Waiting: one future for whatever happens next, and one timer that outlives a request, as both cost time ---
-
-    def _set_deadline(self, seconds: float | None) -> None:
-        self._deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-
-    async def _has_time(self) -> bool:
-        """Wait for whatever happens next; False: the deadline has passed."""
-        loop = asyncio.get_running_loop()
-        if self._deadline is not None:
-            if loop.time() >= self._deadline:
-                return False
-            if self._timer is None or self._timer.when() > self._deadline:
-                self._set_timer(loop, self._deadline)
-        self._waiter = loop.create_future()
+    async def _event(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
-        return True
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._look_at_clock, loop)
-
-    def _look_at_clock(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        if self._deadline is not None and loop.time() < self._deadline and self._waiter is not None:
-            self._set_timer(loop, self._deadline)
-        else:
-            self._wake()  # whose task sees that it is late
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import string
+import sys
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -24,7 +25,7 @@ from .http1 import MAX_BODY, NothingSentError
 from .redaction import Secret, header_secrets, mask, one_line
 from .resend import Resend
 from .response import Response
-from .transport import Transport
+from .transport import Transport, running_loop
 
 T = TypeVar("T")
 
@@ -311,7 +312,9 @@ class Client:
         body = _TO_JSON(call["json"]).encode()
         headers = self._headers.with_those_of(headers, len(body))
         # As a stream, since `content=` would be looked at once more, which takes longer.
-        return httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
+        request = httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
+        request.read()  # so that auth flows and transports can use `content`
+        return request
 
 
 class _Headers:
@@ -465,9 +468,8 @@ class _AsyncIO:
         return received.end()
 
     async def sleep(self, seconds: float) -> None:
-        import anyio  # noqa: PLC0415 - few calls are resent
-
-        await anyio.sleep(seconds)
+        library = "asyncio" if running_loop() is not None else "trio"
+        await sys.modules[library].sleep(seconds)
 
     async def begin(self, request: httpx.Request) -> httpx.Request:
         await self.close()

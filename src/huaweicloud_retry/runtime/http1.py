@@ -20,8 +20,7 @@ READ_SIZE: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 16  # bytes, of all heads of one response together
 _MAX_INTERIM: Final = 16
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
-_NO_BODY: Final = (204, 304)
-_SWITCHING: Final = 101
+_LEAST, _FINAL, _SWITCHING, _NO_BODY = 100, 200, 101, (204, 304)  # statuses
 
 Origin: TypeAlias = tuple[str, str, int]
 """Where a connection leads to: scheme, host, port."""
@@ -34,20 +33,14 @@ class NothingSentError(httpx.WriteError):
 class Payload(bytes):
     """The bytes of a request. They hold credentials, and a traceback may show the repr of any local variable."""
 
-    is_for_head = False
-    closes = False
-    """The request asks the server to close the connection."""
+    is_for_head = asks_to_close = False
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Return where a request for this URL goes.
-
-    Raises:
-        httpx.UnsupportedProtocol: The URL is neither http nor https, or has no host.
-    """
+    """Return where a request for this URL goes; raise httpx.UnsupportedProtocol if it is neither http nor https."""
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in ("http", "https") or not host:
         raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
@@ -60,13 +53,6 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
     Raises:
         httpx.LocalProtocolError: A header or the path has a line break or NUL. Which one is not shown: it may be a token.
     """
-    made = _payload(request, body)
-    if made is None:
-        raise httpx.LocalProtocolError("a header or the path has a line break or NUL; nothing was sent")
-    return made
-
-
-def _payload(request: httpx.Request, body: bytes) -> Payload | None:
     start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
     named = [(name.lower(), name, value) for name, value in request.headers.raw]
     fields = [b"%s: %s" % (name, value) for key, name, value in named if key not in _FRAMING]
@@ -74,12 +60,24 @@ def _payload(request: httpx.Request, body: bytes) -> Payload | None:
         fields.append(b"Host: " + request.url.netloc)
     if body or request.method not in ("GET", "HEAD"):
         fields.append(b"Content-Length: %d" % len(body))
-    head, ends = b"\r\n".join((start, *fields, b"\r\n")), len(fields) + 2
-    if not (head.count(b"\r") == head.count(b"\n") == ends) or b"\0" in head:
-        return None
-    made = Payload(head + body)
+    made = Payload(b"\r\n".join((start, *fields, b"\r\n")))
+    if not (made.count(b"\r") == made.count(b"\n") == len(fields) + 2) or made.count(b"\0"):
+        del start, named, fields, body
+        raise httpx.LocalProtocolError("a header or the path has a line break or NUL; nothing was sent")
+    made = Payload(made + body)
     made.is_for_head = request.method == "HEAD"
-    made.closes = any(key == b"connection" and b"close" in value.lower() for key, _, value in named)
+    made.asks_to_close = any(key == b"connection" and b"close" in value.lower() for key, _, value in named)
+    return made
+
+
+def connect_error(error: BaseException) -> BaseException:
+    """Return what becomes of an error of making a connection."""
+    if isinstance(error, TimeoutError):
+        return httpx.ConnectTimeout("no connection in time")
+    made = (
+        httpx.ConnectError(str(error)) if isinstance(error, OSError | ValueError) else error
+    )  # ValueError: a host's name
+    made.__cause__ = None if made is error else error
     return made
 
 
@@ -92,13 +90,10 @@ class Connection:
         self._process = os.getpid()
         self.idle_since = monotonic()
 
-    def is_stale(self) -> bool:
-        """Say whether it is too old, or belongs to the process that this one was forked from."""
-        return monotonic() - self.idle_since >= IDLE_LIMIT or self._process != os.getpid()
-
     def is_clean(self) -> bool:
-        """Say whether another request may be sent: nothing has come since the last response, no byte, end or error."""
-        if self.is_stale() or self.descriptor < 0:
+        """Say whether another request may be sent: it is ours, young, and nothing has come: no byte, end or error."""
+        is_young = monotonic() - self.idle_since < IDLE_LIMIT
+        if self.descriptor < 0 or not is_young or self._process != os.getpid():  # which a fork changes
             return False
         if not hasattr(select, "poll"):  # Windows
             return not select.select([self.descriptor], [], [self.descriptor], 0)[0]
@@ -117,21 +112,21 @@ class ResponseReader:
 
     def __init__(self, request: Payload) -> None:
         self.has_ended = self.is_reusable = False
-        self._is_for_head = request.is_for_head
-        self._closes = request.closes
+        self._request = request
         self._status: int | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
         self._error: httpx.TransportError | None = None
         self._ends_with_connection = False
-        self._interim = 0
-        self._overhead = 0  # bytes since the last byte of a body
+        self._interim = self._overhead = 0  # responses before this one; bytes since the last byte of the body
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take received bytes; none: the server has closed the connection."""
         if not data:
-            self._end_of_connection()
+            self.has_ended, self.is_reusable = self.has_ended or self._ends_with_connection, False
+            what = "before the response was complete" if self._overhead or self._body else "without a response"
+            self.fail(f"the server closed the connection {what}")
             return
         view = memoryview(data)
         del data  # it may echo a secret, and is not to show in a traceback
@@ -145,19 +140,16 @@ class ResponseReader:
         if self.has_ended:
             self._parser = None  # they know each other, and should not wait for the garbage collector
 
-    def fail(self, error: httpx.TransportError) -> None:
+    def fail(self, error: httpx.TransportError | str) -> None:
         """End without the rest of the response."""
         if not self.has_ended:
-            self._error, self.has_ended, self.is_reusable = error, True, False
+            self._error = httpx.RemoteProtocolError(error) if isinstance(error, str) else error
+            self.has_ended, self.is_reusable = True, False
 
     def response(self) -> httpx.Response:
-        """Return the response; to read its body raises what is wrong with it.
-
-        Raises:
-            httpx.TransportError: There is none.
-        """
+        """Return the response, whose body raises what is wrong with it; raise httpx.TransportError if there is none."""
         if self._status is not None:
-            return httpx.Response(self._status, headers=self._headers, stream=_Body(bytes(self._body), self._error))
+            return httpx.Response(self._status, headers=self._headers, stream=_Body(self._body, self._error))
         raise self._error or httpx.RemoteProtocolError("there is no response")
 
     def _parse(self, part: memoryview) -> None:
@@ -169,19 +161,9 @@ class ResponseReader:
             if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
                 raise error.__context__  # noqa: B904 - Ctrl-C came while it called us
             self.is_reusable = False
-            self._refuse(f"the response is not valid HTTP/1.1: {error}")
+            self.fail(f"the response is not valid HTTP/1.1: {error}")
         if self._overhead > _MAX_HEAD:
-            self._refuse(f"over {_MAX_HEAD} bytes of the response are neither status and headers nor body")
-
-    def _refuse(self, why: str) -> None:
-        self.fail(httpx.RemoteProtocolError(why))
-
-    def _end_of_connection(self) -> None:
-        self.is_reusable = False
-        if self._ends_with_connection:
-            self.has_ended = True
-        what = "before the response was complete" if self._overhead or self._body else "without a response"
-        self._refuse(f"the server closed the connection {what}")
+            self.fail(f"over {_MAX_HEAD} bytes of the response are neither status and headers nor body")
 
     # --- What httptools calls. A message behind the response calls them too, and changes nothing. ---
 
@@ -192,16 +174,15 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         if self._status is not None or self._parser is None:
             return
-        status, version = self._parser.get_status_code(), self._parser.get_http_version()
-        if 100 <= status < 200:
+        status = self._parser.get_status_code()
+        refusal = self._judge(status, self._parser.get_http_version())
+        if refusal is not None:
+            self.fail(refusal)
+        elif status < _FINAL:
             self._headers.clear()
             self._interim += 1
-            if status == _SWITCHING or self._interim > _MAX_INTERIM:
-                self._refuse(f"the server sent {status} in place of a response")
-        elif refusal := self._judge(status, version):
-            self._refuse(refusal)
         elif not self.has_ended:
-            self._status, self.has_ended = status, self._is_for_head
+            self._status, self.has_ended = status, self._request.is_for_head
 
     def on_body(self, data: bytes) -> None:
         if not self.has_ended:
@@ -219,27 +200,26 @@ class ResponseReader:
         for name, value in self._headers:
             key = name.lower()
             fields[key] = fields[key] + b"," + value if key in fields else value
-        coding, connection = fields.get(b"transfer-encoding"), fields.get(b"connection", b"").lower()
-        if version not in ("1.0", "1.1") or not status >= 100:  # noqa: PLR2004 - the least that is a status
-            return f"the server sent status {status} of HTTP/{version}"
+        coding, options = fields.get(b"transfer-encoding"), fields.get(b"connection", b"").lower().split(b",")
+        if status == _SWITCHING or self._interim > _MAX_INTERIM or status < _LEAST or version not in ("1.0", "1.1"):
+            return f"the server sent {status} of HTTP/{version} in place of a response"
         if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
             return "the body is framed by a Transfer-Encoding other than chunked"
         if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD:
             return f"the headers have over {_MAX_HEAD} bytes"
-        options = {option.strip() for option in connection.split(b",")}
-        stays_open = b"close" not in options and (version == "1.1" or b"keep-alive" in options)
-        has_length = self._is_for_head or status in _NO_BODY or coding is not None or b"content-length" in fields
-        self._ends_with_connection = not has_length
-        self.is_reusable = stays_open and has_length and not self._closes
+        wishes = {option.strip() for option in options}
+        stays_open = b"close" not in wishes and (version == "1.1" or b"keep-alive" in wishes)
+        is_framed = self._request.is_for_head or status in _NO_BODY or not fields.keys().isdisjoint(_FRAMING)
+        self._ends_with_connection = not is_framed
+        self.is_reusable = stays_open and is_framed and not self._request.asks_to_close
         return None
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     """What came of a body, and then why not all of it."""
 
-    def __init__(self, content: bytes, error: Exception | None) -> None:
-        self._content = content
-        self._error = error
+    def __init__(self, content: bytearray, error: Exception | None) -> None:
+        self._content, self._error = bytes(content), error
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._content

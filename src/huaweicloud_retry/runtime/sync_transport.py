@@ -60,10 +60,26 @@ class SyncTransport(httpx.BaseTransport):
             if connection.is_clean() and connection.send(payload, timeouts.get("write")):
                 return connection
             connection.close()
-        connection = _connected(origin, timeouts.get("connect"), self._context)
+        connection = self._connected(*origin, timeouts.get("connect"))
         if not connection.send(payload, timeouts.get("write")):
             raise NothingSentError("the connection broke before anything was sent")
         return connection
+
+    def _connected(self, scheme: str, host: str, port: int, seconds: float | None) -> "_Connection":
+        sock: socket.socket | None = None
+        try:
+            sock = socket.create_connection((host, port), seconds)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if scheme == "https":
+                context = self._context()
+                context.set_alpn_protocols(["http/1.1"])
+                # A body that ends with the connection is whole only if TLS says that this is the end.
+                sock = context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            raise http1.connect_error(error) from None
+        return _Connection(sock)
 
 
 class _Connection(http1.Connection):
@@ -97,12 +113,9 @@ class _Connection(http1.Connection):
         deadline = None if seconds is None else monotonic() + seconds
         try:
             while not reader.has_ended:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(left)
+                self._socket.settimeout(None if deadline is None else max(0.0, deadline - monotonic()))
                 reader.feed(self._socket.recv(http1.READ_SIZE))
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):  # the latter two if no time is left at all
             reader.fail(httpx.ReadTimeout("the response was not complete in time"))
         except OSError as error:
             reader.fail(httpx.ReadError(str(error)))
@@ -119,25 +132,3 @@ def _popped(idle: list[_Connection]) -> _Connection | None:
         return idle.pop()
     except IndexError:  # another thread may have taken the last
         return None
-
-
-def _connected(origin: Origin, seconds: float | None, context: Callable[[], ssl.SSLContext]) -> _Connection:
-    scheme, host, port = origin
-    sock: socket.socket | None = None
-    try:
-        sock = socket.create_connection((host, port), seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if scheme == "https":
-            tls = context()
-            tls.set_alpn_protocols(["http/1.1"])
-            # A body that ends with the connection is whole only if TLS says that this is the end.
-            sock = tls.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
-        return _Connection(sock)
-    except BaseException as error:
-        if sock is not None:
-            sock.close()
-        if isinstance(error, TimeoutError):
-            raise httpx.ConnectTimeout("no connection in time") from None
-        if isinstance(error, OSError | ValueError):  # ValueError: a host name that cannot be encoded
-            raise httpx.ConnectError(str(error)) from error
-        raise

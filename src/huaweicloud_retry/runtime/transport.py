@@ -65,7 +65,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
-        key = _running_loop(), self._proxies.variable(request.url)
+        key = running_loop(), self._proxies.variable(request.url)
         transport = self._async.get(key)
         if transport is None:
             transport = self._async[key] = self._async_transport(*key)
@@ -78,7 +78,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the async side, as far as it is of this event loop."""
-        for key in [key for key in self._async if key[0] is _running_loop()]:
+        for key in [key for key in self._async if key[0] is running_loop()]:
             await self._async[key].aclose()
 
     def _async_transport(
@@ -136,7 +136,8 @@ def _default_context() -> ssl.SSLContext:
         raise ConfigurationError(text) from error
 
 
-def _running_loop() -> "asyncio.AbstractEventLoop | None":
+def running_loop() -> "asyncio.AbstractEventLoop | None":
+    """Return asyncio's event loop that runs this; None: it is another library's."""
     if "asyncio" not in sys.modules:
         return None
     import asyncio  # noqa: PLC0415 - see above
