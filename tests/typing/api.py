@@ -6,11 +6,12 @@ A line with `type: ignore` is wrong on purpose: both checkers must object to it,
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import assert_type
 
 import httpx
 
-from huaweicloud_retry import IAMAuthenticationError, IAMError, PasswordAuth, TokenAuth, connect
+from huaweicloud_retry import IAMAuthenticationError, IAMError, PasswordAuth, Resend, TokenAuth, connect
 from huaweicloud_retry_client import (
     UNSET,
     APIConnectionError,
@@ -116,9 +117,10 @@ def a_response(response: Response[EngineActionResponse]) -> None:
     response.parsed.job_id  # type: ignore[union-attr] # noqa: B018
 
 
-def the_client(context: ssl.SSLContext, sync_http: httpx.Client, async_http: httpx.AsyncClient) -> None:
+def the_client(context: ssl.SSLContext) -> None:
     Client("http://127.0.0.1", auth=httpx.BasicAuth("u", "p"), timeout=5, headers={"X-Auth-Token": "t"}, verify=context)
-    Client("http://127.0.0.1", http_client=sync_http, async_http_client=async_http)
+    Client("http://127.0.0.1", verify=Path("ca.pem"), resend=Resend(max_attempts=2), service="cse")
+    Client("http://127.0.0.1", verify=False, transport=httpx.AsyncHTTPTransport())
     Client("http://127.0.0.1", transport=httpx.MockTransport(lambda _: httpx.Response(200)))
     with Client("http://127.0.0.1") as client:
         assert_type(client, Client)
@@ -126,7 +128,8 @@ def the_client(context: ssl.SSLContext, sync_http: httpx.Client, async_http: htt
     Client()  # type: ignore[call-arg]
     Client("http://127.0.0.1", httpx.BasicAuth("u", "p"))  # type: ignore[call-arg]
     Client("http://127.0.0.1", auth="t0ken")  # type: ignore[arg-type]
-    Client("http://127.0.0.1", http_client=async_http)  # type: ignore[arg-type]
+    Client("http://127.0.0.1", transport=httpx.Client())  # type: ignore[arg-type]
+    Client("http://127.0.0.1", verify=3)  # type: ignore[arg-type]
 
 
 async def the_client_in_asyncio() -> None:
@@ -164,6 +167,15 @@ def ways_to_authenticate() -> None:
     TokenAuth(lambda: None)  # type: ignore[arg-type,return-value]
     PasswordAuth("u", "p")  # type: ignore[call-arg]
     PasswordAuth("u", "p", "d")  # type: ignore[call-arg]
+
+
+def ways_to_connect(context: ssl.SSLContext) -> None:
+    assert_type(connect("cse", verify="ca.pem", transport=httpx.HTTPTransport()), Client)
+    connect("workspace", verify=context, resend=Resend(initial_backoff=2, max_backoff=30.0))
+
+    connect("obs")  # type: ignore[arg-type]
+    connect("cse", http_client=httpx.Client())  # type: ignore[call-arg]
+    Resend(3)  # type: ignore[call-arg]
 
 
 def ways_to_check_the_contract() -> None:

@@ -1,7 +1,7 @@
-"""What the tests of the generated client share: both operations, both worlds, and a server that keeps what it is sent.
+"""What the tests of the client share: both operations, sync and async, and a server that keeps its requests.
 
-Everything comes as a fixture of session scope, so that hypothesis may use it too. A test that takes `operation` and
-`world` runs four times: each operation, sync and asyncio.
+All fixtures have session scope, so that hypothesis may use them too. A test that takes `operation` and `world`
+runs four times.
 """
 
 from __future__ import annotations
@@ -70,9 +70,13 @@ OPERATIONS = (
 )
 
 
+Changes = Mapping[str, Any]
+"""Arguments in place of those of the operation."""
+
+
 @dataclass(frozen=True)
 class World:
-    """`sync` or `asyncio`. Each method calls once, closes the client and returns what the operation returned."""
+    """`sync` or `asyncio`. Each method closes the client and returns what the operation returned."""
 
     name: str
 
@@ -90,7 +94,7 @@ class World:
             self.call(operation, client, **changes)
         return caught.value
 
-    def calls(self, operation: Operation, client: Client, *changes: Mapping[str, Any], function: str = "") -> list[Any]:
+    def calls(self, operation: Operation, client: Client, *changes: Changes, function: str = "") -> list[Any]:
         """Call once for each set of changed arguments, one after the other, with the same client."""
         do = getattr(operation.module, self.name + function)
         arguments = [{**operation.arguments, **change, "client": client} for change in changes]
@@ -107,7 +111,7 @@ class World:
 
 @dataclass
 class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body for either world, made while it is read; `read` counts the chunks that were taken."""
+    """A body, sync and async, made while it is read; `read` counts the chunks that were taken."""
 
     chunks: Iterable[bytes]
     failure: Exception | None = None
@@ -137,7 +141,7 @@ Headers = Mapping[str, str] | Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Answering(httpx.MockTransport):
-    """A transport that answers every request alike, as a network does: unread. `requests` is what it was sent."""
+    """A transport with the same response to every request, unread as from a network."""
 
     status: int = 200
     content: bytes = b""
@@ -172,23 +176,26 @@ class Request:
     body: bytes
 
     def header(self, name: str) -> list[bytes]:
-        """All values of a header, as sent."""
         pairs = (line.split(b": ", 1) for line in self.headers)
         return [value for key, value in pairs if key.lower() == name.lower().encode()]
 
 
 class LoopbackServer:
-    """A real socket on the loopback interface that keeps the bytes of each request and answers with the bytes given.
+    """A real socket on the loopback interface that keeps its requests and responds with the bytes given.
 
-    It closes the connection after an answer unless `keep_open`. `answer=None` never answers; `reset` cuts hard.
+    Without `keep_open` it closes the connection after a response. `answer=None`: there is none. `reset`: it
+    cuts hard. Behind the answer it sends each byte of `drip` by itself, 10 ms apart.
     """
 
-    def __init__(self, answer: bytes | None, *, keep_open: bool = False, reset: bool = False) -> None:
+    def __init__(
+        self, answer: bytes | None, *, keep_open: bool = False, reset: bool = False, drip: bytes = b""
+    ) -> None:
         self.requests: list[Request] = []
         self.asked = threading.Event()
         self._answer = answer
         self._keep_open = keep_open
         self._reset = reset
+        self._drip = drip
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._port: int = self._listener.getsockname()[1]
         self._stop = threading.Event()
@@ -240,7 +247,11 @@ class LoopbackServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):  # the client may go away
+        with (
+            connection,
+            connection.makefile("rb") as stream,
+            contextlib.suppress(OSError),
+        ):  # the client may go away
             if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # a TLS handshake
                 connection.sendall(self._answer or b"")
                 return
@@ -260,11 +271,20 @@ class LoopbackServer:
             self._stop.wait()
         else:
             connection.sendall(self._answer)
+            for byte in self._drip:
+                if self._stop.wait(0.01):
+                    break
+                connection.sendall(bytes([byte]))
 
 
 def http_answer(status: int, body: bytes, *headers: str) -> bytes:
-    """An answer as it goes over the wire."""
-    lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers]
+    """A response as it goes over the wire."""
+    lines = [
+        f"HTTP/1.1 {status} Status",
+        f"Content-Length: {len(body)}",
+        "Content-Type: application/json",
+        *headers,
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 

@@ -1,6 +1,7 @@
-"""Nothing that a server sends gets past the typed errors: 10,000 answers for each operation, in each world.
+"""Nothing that a server sends gets past the typed errors: 1,000 responses for each operation, sync and async.
 
-An answer is a model whose fields have exactly the contract's types, or an APIError that reads well and can be pickled.
+A call returns a model whose fields have exactly the contract's types, or raises an APIError that reads in one
+line and can be pickled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
@@ -50,16 +50,16 @@ anything = st.one_of(
     st.sampled_from(
         [None, True, False, 0, -1, 2**31, 2**63, 10**30, 1.5, 18638.0, 1e308, "", "0", "x" * 3000, "\ud800"]
     ),
-    st.sampled_from([[], {}, [[]], ["x"], [["task_id", "t1"], ["id", "e1"]], {"task_id": "t1"}, {"$ref": "#"}]),
+    st.sampled_from([[], {}, [[]], [["task_id", "t1"], ["id", "e1"]], {"task_id": "t1"}, {"$ref": "#"}]),
     st.text(max_size=8),
     st.integers(),
 )
 word = st.text(max_size=8)
-good = {"task_id": word, "id": word, "name": word, "jobId": st.integers(0, 10**6)}  # by either operation
+valid = {"task_id": word, "id": word, "name": word, "jobId": st.integers(0, 10**6)}  # for either operation
 of_errors = ["error_code", "error_msg", "detail", "request_id", "errorCode", "errorMessage", "error"]
 documents = st.one_of(
-    st.fixed_dictionaries(good, optional={"more": anything}),
-    st.fixed_dictionaries({}, optional={name: st.one_of(value, value, anything) for name, value in good.items()}),
+    st.fixed_dictionaries(valid, optional={"more": anything}),
+    st.fixed_dictionaries({}, optional={name: value | value | anything for name, value in valid.items()}),
     st.fixed_dictionaries({}, optional=dict.fromkeys(of_errors, anything)),
     anything,
 )
@@ -94,7 +94,7 @@ bodies = st.one_of(
     st.builds(
         written,
         documents,
-        st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32-be", "latin-1", "cp1252", "shift_jis"]),
+        st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32-be", "latin-1", "shift_jis"]),
         st.sampled_from([4, 4, 4, 1, 2, 3]),
         ascii_only=st.booleans(),
     ),
@@ -109,7 +109,16 @@ ODD_HEADERS = {
     b"Transfer-Encoding": [b"chunked", b"x"],
     b"Retry-After": [b"3", b"-1", b"1e9", b"9" * 400, b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21"],
     b"Date": [b"", b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:28:00 -0000"],
-    b"Location": [b"/", b"//", b"\0", b"https://[::1", b"http:x", b"javascript:x", b"http://h:x/", b"https://xn--a/"],
+    b"Location": [
+        b"/",
+        b"//",
+        b"\0",
+        b"https://[::1",
+        b"http:x",
+        b"javascript:x",
+        b"http://h:x/",
+        b"https://xn--a/",
+    ],
     b"Set-Cookie": [b"a=b; expires=Thu, 01 Jan 99999 00:00:00 GMT", b"=;=", b"a"],
     b"X-Request-Id": [b"r1", "脚".encode(), b"a\tb", b"x" * 3000],
     b"\xff": [b"\xff"],
@@ -139,8 +148,12 @@ def memory() -> Generator[Callable[[], int]]:
         tracemalloc.stop()
 
 
-def check(operation: Operation, status: int, response: Response[Any], outcome: object) -> None:
-    """Hold what `*_detailed` and the plain function made of one answer against the answer."""
+def check(operation: Operation, status: int, response: Response[Any]) -> None:
+    outcome: object
+    try:
+        outcome = response.result()  # as the plain functions do
+    except APIError as error:
+        outcome = error
     assert response.status_code == status
     repr(response)
     if isinstance(outcome, operation.model):
@@ -160,28 +173,15 @@ def check(operation: Operation, status: int, response: Response[Any], outcome: o
     assert (str(twin), twin.response.content) == (str(outcome), outcome.response.content)
 
 
-def test_ten_thousand_answers_each_a_model_or_a_typed_error(
+def test_a_thousand_responses_each_a_model_or_a_typed_error(
     operations: Mapping[str, Operation], answering: type[Answering]
 ) -> None:
     transport = answering()
+    client = Client(LOCAL, transport=transport)
     seen = 0
 
-    def in_sync(operation: Operation) -> tuple[Response[Any], object]:
-        response = operation.module.sync_detailed(client=client, **operation.arguments)
-        try:
-            return response, operation.module.sync(client=client, **operation.arguments)
-        except APIError as error:
-            return response, error
-
-    async def in_asyncio(operation: Operation) -> tuple[Response[Any], object]:
-        response = await operation.module.asyncio_detailed(client=client, **operation.arguments)
-        try:
-            return response, await operation.module.asyncio(client=client, **operation.arguments)
-        except APIError as error:
-            return response, error
-
     @settings(
-        max_examples=10_000,
+        max_examples=1_000,
         deadline=None,
         derandomize=True,
         database=None,
@@ -194,22 +194,23 @@ def test_ten_thousand_answers_each_a_model_or_a_typed_error(
         note(f"{status} {headers} {body[:300]!r}")
         transport.status, transport.headers, transport.content = status, headers, body
         for operation in operations.values():
-            check(operation, status, *in_sync(operation))
-            check(operation, status, *loop.run(in_asyncio(operation)))
+            arguments = {**operation.arguments, "client": client}
+            check(operation, status, operation.module.sync_detailed(**arguments))
+            check(operation, status, loop.run(operation.module.asyncio_detailed(**arguments)))
         transport.requests.clear()
         seen += 1
 
-    with asyncio.Runner() as loop, Client(LOCAL, transport=transport) as client:
+    with asyncio.Runner() as loop:
         is_understood()
-        loop.run(client.aclose())
-    assert seen >= 10_000
+    assert seen >= 1_000
 
 
-# ---- single answers
+# ---- single responses
 
 
 @pytest.mark.parametrize(
-    ("status", "error_class"), [(200, APIResponseValidationError), (404, NotFoundError), (500, InternalServerError)]
+    ("status", "error_class"),
+    [(200, APIResponseValidationError), (404, NotFoundError), (500, InternalServerError)],
 )
 def test_of_a_body_of_100_megabytes_one_mebibyte_is_read(
     world: World,
@@ -237,7 +238,7 @@ def test_a_body_of_exactly_one_mebibyte_is_read_whole(
 
 
 def packed(times: int) -> bytes:
-    """64 MiB of blanks: gzip makes 64 kB of them, which is one chunk to httpx, and once more 300 bytes."""
+    """64 MiB of blanks: gzip makes 64 kB of them, and once more 300 bytes."""
     content = gzip.compress(b" " * (64 * MEBIBYTE), mtime=0)
     return content if times == 1 else gzip.compress(content, mtime=0)
 
@@ -258,7 +259,11 @@ def test_a_gzip_bomb_does_not_fill_the_memory(
     ("pack", "encoding"), [(gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")]
 )
 def test_a_packed_body_is_unpacked(
-    world: World, operation: Operation, answering: type[Answering], pack: Callable[[bytes], bytes], encoding: str
+    world: World,
+    operation: Operation,
+    answering: type[Answering],
+    pack: Callable[[bytes], bytes],
+    encoding: str,
 ) -> None:
     content = pack(json.dumps(dict(operation.answer)).encode())
     client = Client(LOCAL, transport=answering(content=content, headers={"Content-Encoding": encoding}))
@@ -266,37 +271,23 @@ def test_a_packed_body_is_unpacked(
 
 
 @pytest.mark.parametrize(
-    "location", ["/", "http:x", "javascript:x", "http://h:port/", "https://xn--a/", "https://[", "\0", "x" * 70_000]
+    ("status", "location"),
+    [
+        *((status, "http://127.0.0.2/elsewhere") for status in (301, 302, 303, 307, 308)),
+        *((302, url) for url in ("/", "javascript:x", "http://h:port/", "https://[", "\0", "x" * 70_000)),
+    ],
 )
-def test_a_redirect_is_a_status_like_any_other_wherever_it_leads(
-    world: World, operation: Operation, answering: type[Answering], location: str
+def test_a_redirect_is_not_followed_but_a_status_like_any_other(
+    world: World, operation: Operation, answering: type[Answering], status: int, location: str
 ) -> None:
-    transport = answering(302, headers={"Location": location})
-    response = world.detailed(operation, Client(LOCAL, transport=transport))
-    assert (type(response.error), response.status_code, len(transport.requests)) == (APIStatusError, 302, 1)
-    assert response.headers["location"] == location
-
-
-def test_a_redirect_to_no_url_is_a_typed_error_with_a_client_of_ones_own_too(
-    operation: Operation, answering: type[Answering]
-) -> None:
-    with (
-        httpx.Client(transport=answering(302, headers={"Location": "javascript:x"})) as http,
-        pytest.raises(APIError),
-    ):
-        operation.module.sync(client=Client(LOCAL, http_client=http), **operation.arguments)
-
-
-@pytest.mark.parametrize("status", [100, 102, 199, 300, 304, 399, 600, 700, 899, 999])
-def test_statuses_that_http_does_not_know_are_statuses_like_any_other(
-    world: World, operation: Operation, answering: type[Answering], status: int
-) -> None:
-    error = world.error(operation, Client(LOCAL, transport=answering(status, b'{"error_code": "C", "error_msg": "M"}')))
-    assert (type(error), str(error)) == (APIStatusError, f"{status} C: M")
+    transport = answering(status, headers={"Location": location})
+    error = world.error(operation, Client(LOCAL, transport=transport))
+    assert (type(error), error.status_code, len(transport.requests)) == (APIStatusError, status, 1)
+    assert error.response.headers["location"] == location
 
 
 @pytest.mark.parametrize("status", [203, 600, 700, 999])
-def test_they_are_on_a_real_socket_too(
+def test_a_status_that_http_does_not_know_is_a_status_like_any_other(
     world: World,
     operation: Operation,
     loopback: type[LoopbackServer],
@@ -316,12 +307,15 @@ def test_they_are_on_a_real_socket_too(
         (b'{"jobId":' + b"9" * 5_000 + b"}", "the body is not JSON"),
         (b"\xff\xfe", "the body is not JSON"),
         (b"null", "the body: dict expected, got NoneType"),
-        (b'[["task_id", "t"], ["id", "i"], ["name", "n"], ["jobId", 1]]', "the body: dict expected, got list"),
+        (
+            b'[["task_id", "t"], ["id", "i"], ["name", "n"], ["jobId", 1]]',
+            "the body: dict expected, got list",
+        ),
         (b'{"task_id": 1, "id": 1, "name": "n", "jobId": 1}', "id: str expected, got int"),
         (b'{"task_id": null, "id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
     ],
 )
-def test_an_answer_with_200_that_breaks_the_contract_says_where(
+def test_a_200_that_breaks_the_contract_says_where(
     world: World, operation: Operation, answering: type[Answering], wrong: bytes, problem: str
 ) -> None:
     error = world.error(operation, Client(LOCAL, transport=answering(200, wrong)))
@@ -331,7 +325,7 @@ def test_an_answer_with_200_that_breaks_the_contract_says_where(
 
 
 @pytest.mark.parametrize("job_id", [b'"1"', b"1.5", b"true", b"null", b"[1]"])
-def test_a_job_id_that_is_no_integer_is_not_let_through(
+def test_a_job_id_that_is_no_integer_breaks_the_contract(
     world: World, operations: Mapping[str, Operation], answering: type[Answering], job_id: bytes
 ) -> None:
     content = b'{"id": "i", "name": "n", "jobId": %s}' % job_id

@@ -1,26 +1,59 @@
-"""connect(): the right host, the right credentials, one rule for sending again."""
+"""connect(): the right host, the right credentials and project, TLS as asked for, one policy for resending."""
 
 import asyncio
+import hashlib
+import json
 import logging
-import pickle
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import trustme
+from cryptography import x509
 
-from huaweicloud_retry import AkSkAuth, ConfigurationError, Resend, TokenAuth, connect
+import huaweicloud_retry
+from huaweicloud_retry import (
+    AkSkAuth,
+    APIConnectionError,
+    ConfigurationError,
+    RateLimitError,
+    Resend,
+    TokenAuth,
+    connect,
+)
+from huaweicloud_retry.runtime import errors
 from huaweicloud_retry.testing import Mock, mock_server
-from huaweicloud_retry_client import APIConnectionError, Client, RateLimitError
+from huaweicloud_retry_client import Client, __version__
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 
 PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 TASK = "0000000059071dbc01591661d3990019"
+JOB = {"id": ENGINE, "name": "engine", "jobId": 18638}
 AT_ONCE = Resend(initial_backoff=0)
+
+
+def send(client: Client, project: str = PROJECT) -> Any:
+    return retry_engine.sync_detailed(project, ENGINE, client=client, body=EngineActionRequest())
+
+
+def send_in_asyncio(client: Client, project: str = PROJECT) -> Any:
+    async def main() -> Any:
+        async with client:
+            return await retry_engine.asyncio_detailed(project, ENGINE, client=client, body=EngineActionRequest())
+
+    return asyncio.run(main())
+
+
+SYNC_AND_ASYNC = pytest.mark.parametrize("sends", [send, send_in_asyncio], ids=["sync", "async"])
 
 
 @pytest.fixture
@@ -31,10 +64,89 @@ def mock() -> Iterator[Mock]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No credentials, regions or proxies but those of a test."""
-    for name in ("HW_REGION_NAME", "OS_REGION_NAME", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    """No credentials, regions, CAs or proxies but those of a test."""
+    names = ("HW_REGION_NAME", "OS_REGION_NAME", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    for name in (*names, "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+class Gateway(httpx.MockTransport):
+    """IAM and a service in one; keeps what the service is sent, and the scopes of the tokens."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.scopes: list[Any] = []
+        super().__init__(self._respond)
+
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v3/auth/tokens":
+            self.requests.append(request)
+            return httpx.Response(200, json=JOB)
+        self.scopes.append(json.loads(request.content)["auth"]["scope"])
+        token = {"issued_at": "2020-01-04T09:05:22Z", "expires_at": "2020-01-05T09:05:22Z"}
+        return httpx.Response(201, json={"token": token}, headers={"X-Subject-Token": "token"})
+
+
+# --- Service, credentials and project ---
+
+
+def test_the_package_has_all_exceptions_and_the_version() -> None:
+    names = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(names) == 16
+    assert {name: getattr(huaweicloud_retry, name) for name in names} == {name: getattr(errors, name) for name in names}
+    assert {*names, "__version__"} <= set(huaweicloud_retry.__all__)
+    assert huaweicloud_retry.__version__ == __version__
+
+
+@SYNC_AND_ASYNC
+def test_keys_of_the_environment_sign_for_the_project_of_the_request(
+    sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"AK": "ak", "SK": "sk", "PROJECT_ID": "projectA"}.items():
+        monkeypatch.setenv(f"HUAWEICLOUD_SDK_{name}", value)
+    gateway = Gateway()
+    sends(connect("cse", region="cn-north-4", transport=gateway), "projectB")
+    (request,) = gateway.requests
+    assert request.url == f"https://cse.cn-north-4.myhuaweicloud.com/v2/projectB/enginemgr/engines/{ENGINE}/actions"
+    assert request.headers.get_list("X-Project-Id") == ["projectB"]
+    assert "x-project-id" in request.headers["Authorization"]
+
+
+@SYNC_AND_ASYNC
+def test_a_password_of_the_environment_gets_a_token_of_the_project_of_the_request(
+    sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "USER_NAME": "u",
+        "USER_PASSWORD": "p",
+        "DOMAIN_NAME": "d",
+        "PROJECT_ID": "projectA",
+    }.items():
+        monkeypatch.setenv(f"HW_{name}", value)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_PROJECT_ID", "projectA")
+    gateway = Gateway()
+    sends(connect("cse", region="cn-north-4", transport=gateway), "projectB")
+    assert gateway.scopes == [{"project": {"id": "projectB"}}]
+    assert [request.headers["X-Auth-Token"] for request in gateway.requests] == ["token"]
+
+
+@pytest.mark.parametrize("kind", ["cse", "CSE", "workspace"])
+@SYNC_AND_ASYNC
+def test_an_operation_of_another_service_is_refused_unless_there_is_an_endpoint(
+    sends: Callable[..., Any], kind: Any
+) -> None:
+    gateway = Gateway()
+    settings: dict[str, Any] = {"credentials": TokenAuth("t"), "transport": gateway}
+    if kind == "workspace":
+        with pytest.raises(
+            ValueError, match="this client is for workspace, and the operation is of cse; nothing was sent"
+        ):
+            sends(connect(kind, region="cn-north-4", **settings))
+        assert gateway.requests == []
+    else:
+        assert sends(connect(kind, region="cn-north-4", **settings)).status_code == 200
+    assert sends(connect(kind, endpoint="https://one.example.com", **settings)).status_code == 200
 
 
 def test_the_environment_has_all_that_is_needed(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +155,7 @@ def test_the_environment_has_all_that_is_needed(mock: Mock, monkeypatch: pytest.
     monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "mock-ak")
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "mock-sk")
     with connect("cse") as client:
-        assert retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest()).job_id == 18638
+        assert send(client).result().job_id == 18638
     assert mock.journal()[-1]["headers"]["authorization"].startswith("SDK-HMAC-SHA256 Access=mock-ak, ")
 
 
@@ -65,7 +177,7 @@ def test_a_password_of_the_environment_is_turned_into_a_token(mock: Mock, monkey
 
 
 def test_the_host_is_that_of_the_region_in_the_spec() -> None:
-    with connect("CSE", region="cn-north-4", credentials=TokenAuth("t")) as client:
+    with connect("cse", region="cn-north-4", credentials=TokenAuth("t")) as client:
         assert repr(client) == "Client('https://cse.cn-north-4.myhuaweicloud.com', auth=TokenAuth)"
         assert isinstance(client, Client)
 
@@ -77,142 +189,233 @@ def test_the_host_is_that_of_the_region_in_the_spec() -> None:
             {"service": "cs", "region": "cn-north-4"},
             r"there is no service 'cs'; did you mean 'cse'\? There are: cse, workspace",
         ),
-        ({"service": "cse", "region": "cn-nort-4"}, "cse has no region 'cn-nort-4' .*did you mean 'cn-north-4'"),
+        (
+            {"service": "cse", "region": "cn-nort-4"},
+            "cse has no region 'cn-nort-4' .*did you mean 'cn-north-4'",
+        ),
         ({"service": "cse"}, "no region: give region=, or set HW_REGION_NAME or OS_REGION_NAME"),
         ({"service": "cse", "endpoint": "http://cse.example.com"}, "plain http to cse.example.com"),
         ({"service": "cse", "endpoint": "cse.example.com"}, "the endpoint must be an http"),
         ({"service": "nope", "endpoint": "https://cse.example.com"}, "there is no service 'nope'"),
     ],
 )
-def test_what_cannot_be_connected_to_is_said_at_once(arguments: dict[str, str], says: str) -> None:
+def test_an_invalid_setting_is_reported_at_once(arguments: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
-        connect(**arguments, credentials=TokenAuth("t"))  # type: ignore[arg-type] # as one example
+        connect(**arguments, credentials=TokenAuth("t"))  # type: ignore[arg-type]  # as one example
 
 
-def test_without_credentials_it_is_said_where_they_were_looked_for() -> None:
+def test_without_credentials_the_error_says_where_they_were_looked_for() -> None:
     with pytest.raises(ConfigurationError, match="no credentials, neither in the environment"):
         connect("cse", region="cn-north-4")
 
 
-def test_plain_http_may_be_asked_for() -> None:
+def test_plain_http_may_be_allowed() -> None:
     with connect("cse", endpoint="http://cse.example.com", credentials=TokenAuth("t"), allow_http=True) as client:
         assert "http://cse.example.com" in repr(client)
 
 
-def test_what_the_gateway_throttled_is_sent_again_signed_anew(mock: Mock) -> None:
+# --- Resending ---
+
+
+@SYNC_AND_ASYNC
+def test_a_request_that_the_gateway_throttled_is_resent_with_a_new_signature(
+    mock: Mock, sends: Callable[..., Any]
+) -> None:
     mock.add_fault(status=429, retry_after=0, times=2)
     with connect("cse", endpoint=mock.url, credentials=AkSkAuth("mock-ak", "mock-sk"), resend=AT_ONCE) as client:
-        answer = retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
-    assert (answer.status_code, answer.attempts, answer.result().job_id) == (200, 3, 18638)
+        response = sends(client)
+    assert (response.status_code, response.attempts, response.result().job_id) == (200, 3, 18638)
     assert [entry["status"] for entry in mock.journal()] == [429, 429, 200]
     assert mock.state()["projects"][PROJECT]["engines"][ENGINE]["jobs"][0]["retries"] == 1
 
 
-def test_the_last_refusal_is_raised_and_tells_how_many_there_were(mock: Mock) -> None:
+def test_the_last_refusal_is_raised_with_the_number_of_attempts(mock: Mock) -> None:
     mock.add_fault(status=429)
     with connect("cse", endpoint=mock.url, credentials=TokenAuth("mock-token"), resend=AT_ONCE) as client:
-        with pytest.raises(RateLimitError) as error:
-            retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
-        assert error.value.attempts == 3
-        for once in (client.with_resend(None), client.with_resend(Resend(max_attempts=1))):
-            with pytest.raises(RateLimitError) as error:
-                retry_engine.sync(PROJECT, ENGINE, client=once, body=EngineActionRequest())
-            assert error.value.attempts == 1
-            once.close()  # which closes nothing
-        assert client.with_resend(None).with_resend(AT_ONCE)
-    assert len(mock.journal()) == 5
-
-
-def test_the_same_in_asyncio(mock: Mock) -> None:
-    mock.add_fault(status=429, times=3)
-
-    async def call() -> tuple[int, int]:
-        async with connect("cse", endpoint=mock.url, credentials=TokenAuth("mock-token"), resend=AT_ONCE) as client:
-            once = client.with_resend(None)
-            body = EngineActionRequest()
-            first = await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=once, body=body)
-            await once.aclose()
-            await client.with_resend(None).aclose()  # which has the open connections, and closes nothing either
-            return first.attempts, (
-                await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=client, body=body)
-            ).attempts
-
-    assert asyncio.run(call()) == (1, 3)
+        for view, attempts in (
+            (client, 3),
+            (client.with_resend(None), 1),
+            (client.with_resend(Resend(max_attempts=1)), 1),
+        ):
+            error = send(view).error
+            assert (type(error), error.attempts) == (RateLimitError, attempts)
+            if view is not client:
+                view.close()  # closes nothing
+        assert send(client).attempts == 3
+    assert len(mock.journal()) == 8
 
 
 @pytest.mark.parametrize("resend", [None, AT_ONCE])
-def test_an_answer_that_never_came_is_not_asked_for_again(mock: Mock, resend: Resend | None) -> None:
+def test_a_request_without_a_response_is_not_resent(mock: Mock, resend: Resend | None) -> None:
     mock.add_fault(close="after")
     with (
         connect("cse", endpoint=mock.url, credentials=TokenAuth("mock-token"), resend=resend) as client,
         pytest.raises(APIConnectionError) as error,
     ):
-        retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
+        send(client)
     assert (error.value.outcome_unknown, error.value.attempts, len(mock.journal())) == (True, 1, 1)
 
 
-def test_a_proxy_of_the_environment_is_used(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", mock.url)  # which answers whatever it is asked to pass on
-    credentials = TokenAuth("mock-token")
+# --- The way there ---
 
-    async def asynchronous() -> None:
-        async with connect(
-            "cse", endpoint="http://cse.example.com", credentials=credentials, allow_http=True
-        ) as client:
-            await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
 
-    with connect("cse", endpoint="http://cse.example.com", credentials=credentials, allow_http=True) as client:
-        retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
-    asyncio.run(asynchronous())
-    assert [entry["headers"]["host"] for entry in mock.journal()] == ["cse.example.com"] * 2
+@SYNC_AND_ASYNC
+def test_a_proxy_of_the_environment_is_used(
+    mock: Mock, sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", mock.url)  # responds to any request that it is to pass on
+    auth = TokenAuth("mock-token")
+    with connect("cse", endpoint="http://cse.example.com", credentials=auth, allow_http=True) as client:
+        sends(client)
+    assert [entry["headers"]["host"] for entry in mock.journal()] == ["cse.example.com"]
+
+
+CA = trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def tls() -> Iterator[str]:
+    """The URL of a service whose certificate is of CA."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(JOB).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CA.issue_cert("127.0.0.1").configure_cert(context)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def verify_setting(kind: str, folder: Path) -> Any:
+    certificate = CA.cert_pem.bytes()
+    (folder / "ca.pem").write_bytes(certificate)
+    # In a folder, OpenSSL finds a CA by the hash of its name in lower case.
+    name = x509.load_pem_x509_certificate(certificate).subject
+    lower = x509.Name([x509.NameAttribute(each.oid, str(each.value).lower()) for each in name])
+    digest = hashlib.sha1(lower.public_bytes()[2:]).digest()
+    (folder / f"{int.from_bytes(digest[:4], 'little'):08x}.0").write_bytes(certificate)
+    context = ssl.create_default_context(cadata=certificate.decode())
+    settings = {
+        "file": folder / "ca.pem",
+        "text": str(folder / "ca.pem"),
+        "folder": folder,
+        "context": context,
+    }
+    return settings.get(kind, kind == "True")
+
+
+@SYNC_AND_ASYNC
+@pytest.mark.parametrize("kind", ["file", "text", "folder", "context", "True", "False"])
+def test_verify(
+    tls: str, sends: Callable[..., Any], kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    verify = verify_setting(kind, tmp_path)
+    with connect("cse", endpoint=tls, credentials=TokenAuth("t"), verify=verify, resend=None) as client:
+        if verify is True:
+            with pytest.raises(APIConnectionError, match=r"CERTIFICATE_VERIFY_FAILED.*nothing was sent"):
+                sends(client)
+        else:
+            assert sends(client).status_code == 200
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert [text.partition(":")[0] for text in warnings] == (["verify=False"] if kind == "False" else [])
+
+
+@pytest.mark.parametrize(
+    ("verify", "says"),
+    [
+        ("gone.pem", "verify: gone.pem has no CAs that can be read: .*No such file"),
+        (__file__, "verify: .*test_connection.py has no CAs that can be read"),
+        (3, "verify is 3; it may be True, False, a path of CAs or an ssl.SSLContext"),
+    ],
+)
+def test_an_invalid_verify_is_reported_at_once(verify: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        connect("cse", region="cn-north-4", credentials=TokenAuth("t"), verify=verify)
+
+
+def in_a_new_process(code: str) -> str:
+    """Run it where no TLS context was made yet, as that is kept for the whole process."""
+    code = f"import os, ssl\nfrom huaweicloud_retry import ConfigurationError, TokenAuth, connect\n{code}"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_a_tls_setting_of_the_environment_that_cannot_be_used_is_reported_at_once(
+    variable: str, tmp_path: Path
+) -> None:
+    printed = in_a_new_process(f"""
+os.environ[{variable!r}] = {str(tmp_path / "gone" / "file")!r}
+try:
+    connect("cse", region="cn-north-4", credentials=TokenAuth("t"))
+except ConfigurationError as error:
+    print(error)
+""")
+    assert printed.startswith("the TLS settings of the environment cannot be used: [Errno 2] No such file or directory")
+    assert printed.endswith(f"; check {variable}\n")
 
 
 def test_a_tls_context_is_made_once_in_a_process() -> None:
-    code = """
-import ssl
+    assert (
+        in_a_new_process("""
 made = []
 original = ssl.SSLContext.load_verify_locations
 ssl.SSLContext.load_verify_locations = lambda *a, **k: (made.append(1), original(*a, **k))
-from huaweicloud_retry import TokenAuth, connect
 for region in ("cn-north-4", "cn-east-3", "cn-south-1"):
-    connect("cse", region=region, credentials=TokenAuth("t"))._opened()
+    connect("cse", region=region, credentials=TokenAuth("t"))
 print(len(made))
-"""
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout == "1\n"
+""")
+        == "1\n"
+    )
 
 
-def test_headers_and_timeout_are_the_clients(mock: Mock) -> None:
+def test_headers_and_timeout_are_those_of_the_client(mock: Mock) -> None:
     mock.add_fault(delay=3600)
-    settings = {"endpoint": mock.url, "credentials": TokenAuth("mock-token")}
+    timeout = httpx.Timeout(5, read=0.05)
+    settings: dict[str, Any] = {"timeout": timeout, "headers": {"X-Test": "yes"}}
     with (
-        connect("cse", **settings, timeout=httpx.Timeout(5, read=0.05), headers={"X-Test": "yes"}) as client,  # type: ignore[arg-type] # as above
+        connect("cse", endpoint=mock.url, credentials=TokenAuth("mock-token"), **settings) as client,
         pytest.raises(APIConnectionError, match="ReadTimeout"),
     ):
-        retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
+        send(client)
     mock.clear_faults()
     assert mock.journal()[-1]["headers"]["x-test"] == "yes"
 
 
+# --- Secrets ---
+
+
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("secret_key", ["mock-sk", "wrong"])
-def test_keys_show_nowhere(mock: Mock, caplog: pytest.LogCaptureFixture, secret_key: str) -> None:
-    secrets = {secret_key, "s3cret-security-token"}
+def test_keys_are_not_shown(
+    mock: Mock, sends: Callable[..., Any], caplog: pytest.LogCaptureFixture, secret_key: str
+) -> None:
     caplog.set_level(logging.DEBUG)
     credentials = AkSkAuth("mock-ak", secret_key, security_token="s3cret-security-token")
-    shown: list[object] = [credentials, vars(credentials)]
     mock.add_fault(status=429, retry_after=0, times=1)
-
-    async def asynchronous() -> None:
-        async with connect("cse", endpoint=mock.url, credentials=credentials, resend=AT_ONCE) as client:
-            answer = await retry_engine.asyncio_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
-            shown.extend([client, answer, answer.error, getattr(answer.error, "args", ())])
-
     with connect("cse", endpoint=mock.url, credentials=credentials, resend=AT_ONCE) as client:
-        answer = retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
-        shown += [client, answer, answer.error, getattr(answer.error, "args", ())]
-    asyncio.run(asynchronous())
+        response = sends(client)
+    shown = [
+        credentials,
+        vars(credentials),
+        client,
+        response,
+        response.error,
+        getattr(response.error, "args", ()),
+    ]
     text = caplog.text + "".join(f"{each!r}{each!s}" for each in shown)
     assert "attempt 1 of 3" in text
-    assert [secret for secret in secrets if secret in text.replace("a signature with mock-ak and mock-sk", "")] == []
-    with pytest.raises((TypeError, AttributeError)):
-        pickle.dumps(credentials)
+    text = text.replace("a signature with mock-ak and mock-sk", "")  # of the mock's message
+    assert [secret for secret in (secret_key, "s3cret-security-token") if secret in text] == []

@@ -1,4 +1,4 @@
-"""Which credentials are taken, from where, and that no value of theirs is shown by anything."""
+"""Which credentials are found, where, and that no text shows a value of them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ BASIC = "[basic]\nak = file-ak\nsk = file-sk\n"
 FILE_VARIABLE = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
 
 
-def sent_by(auth: httpx.Auth) -> dict[str, Any]:
-    """What a request carries; for a password, what IAM is asked."""
+def sent_by(auth: httpx.Auth, **extensions: str) -> dict[str, Any]:
+    """What a request carries; for a password, what IAM is asked for."""
     seen: dict[str, Any] = {}
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         if request.url.host == "service.test":
             seen.update({k: v for k, v in request.headers.items() if k.startswith(("x-", "authorization"))})
             return httpx.Response(200)
@@ -42,8 +42,8 @@ def sent_by(auth: httpx.Auth) -> dict[str, Any]:
         body = {"token": {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}}
         return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json=body)
 
-    with httpx.Client(transport=httpx.MockTransport(answer), auth=auth) as client:
-        client.get("https://service.test/")
+    with httpx.Client(transport=httpx.MockTransport(respond), auth=auth) as client:
+        client.get("https://service.test/", extensions=extensions)
     return seen
 
 
@@ -71,7 +71,7 @@ def write(home: Path, text: str | bytes, mode: int = 0o600) -> Path:
 
 
 def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-north-4") -> str:
-    """The text of the error; nothing else that hangs on it has a secret either."""
+    """The text of the error; nothing else of it, or of its causes, has a secret either."""
     with pytest.raises(ConfigurationError) as caught:
         find_credentials(region, environ, home)
     error: BaseException | None = caught.value
@@ -82,31 +82,25 @@ def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-nor
     return str(caught.value)
 
 
-# ---- which
+# --- Which ---
 
 
-def test_the_sdks_variables(tmp_path: Path) -> None:
-    more = {"HUAWEICLOUD_SDK_PROJECT_ID": "p1", "HUAWEICLOUD_SDK_SECURITY_TOKEN": "st"}
-    assert keys_of(find_credentials(None, {**SDK, **more}, tmp_path), "sdk-sk") == {
-        "ak": "sdk-ak",
-        "sk": "sdk-sk",
-        "project_id": "p1",
-        "security_token": "st",
-    }
-    bare = {"ak": "sdk-ak", "sk": "sdk-sk", "project_id": None, "security_token": None}
-    assert keys_of(find_credentials(None, SDK, tmp_path), "sdk-sk") == bare
-
-
-@pytest.mark.parametrize("prefix", ["HW", "OS"])
-def test_terraforms_keys(tmp_path: Path, prefix: str) -> None:
-    names = ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("HUAWEICLOUD_SDK", ("AK", "SK", "PROJECT_ID", "SECURITY_TOKEN")),
+        ("HW", ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")),
+        ("OS", ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")),
+    ],
+)
+def test_keys_of_the_environment(tmp_path: Path, prefix: str, names: tuple[str, str, str, str]) -> None:
     environ = {f"{prefix}_{name}": name for name in names}
-    assert keys_of(find_credentials(None, environ, tmp_path), "SECRET_KEY") == {
-        "ak": "ACCESS_KEY",
-        "sk": "SECRET_KEY",
-        "project_id": "PROJECT_ID",
-        "security_token": "SECURITY_TOKEN",
-    }
+    ak, sk, project_id, security_token = names
+    whole = {"ak": ak, "sk": sk, "project_id": project_id, "security_token": security_token}
+    assert keys_of(find_credentials(None, environ, tmp_path), sk) == whole
+    bare = dict(list(environ.items())[:2])
+    none = {"project_id": None, "security_token": None}
+    assert keys_of(find_credentials(None, bare, tmp_path), sk) == {**whole, **none}
 
 
 @pytest.mark.parametrize("prefix", ["HW", "OS"])
@@ -127,7 +121,7 @@ def test_terraforms_password(tmp_path: Path, environ: Mapping[str, str], user: A
         "iam": "POST https://iam.cn-north-4.myhuaweicloud.com/v3/auth/tokens",
         "auth": {
             "identity": {"methods": ["password"], "password": {"user": user}},
-            "scope": {"project": {"name": "cn-north-4"}},
+            "scope": {"domain": user["domain"]},
         },
         "x-auth-token": "issued",
     }
@@ -141,21 +135,10 @@ def test_the_names_of_a_domain(tmp_path: Path, domain: str) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "login"), [("HW", HW_LOGIN), ("OS", OS_LOGIN)])
-@pytest.mark.parametrize(
-    ("given", "region", "project"),
-    [
-        ({"PROJECT_ID": "p1", "PROJECT_NAME": "n1", "REGION_NAME": "r1"}, "cn-east-3", {"id": "p1"}),
-        ({"PROJECT_NAME": "n1", "REGION_NAME": "r1"}, "cn-east-3", {"name": "n1"}),
-        ({"REGION_NAME": "r1"}, "cn-east-3", {"name": "cn-east-3"}),
-        ({"REGION_NAME": "r1"}, None, {"name": "r1"}),
-        ({"PROJECT_ID": "p1"}, None, {"id": "p1"}),
-    ],
-)
-def test_the_project_of_a_password(
-    tmp_path: Path, prefix: str, login: Mapping[str, str], given: Any, region: str | None, project: Any
-) -> None:
-    environ = {**login, **{f"{prefix}_{name}": value for name, value in given.items()}}
-    assert sent_by(find_credentials(region, environ, tmp_path))["auth"]["scope"] == {"project": project}
+def test_a_password_gets_tokens_of_any_project(tmp_path: Path, prefix: str, login: Mapping[str, str]) -> None:
+    projects = {f"{prefix}_PROJECT_ID": "p1", f"{prefix}_PROJECT_NAME": "n1"}
+    auth = find_credentials(None, {**login, **projects}, tmp_path)
+    assert sent_by(auth, project_id="p2")["auth"]["scope"] == {"project": {"id": "p2"}}
 
 
 def test_a_password_goes_to_the_iam_that_is_set(tmp_path: Path) -> None:
@@ -182,13 +165,13 @@ def test_the_order_of_the_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "keys", "login"), [("HW", HW, HW_LOGIN), ("OS", OS, OS_LOGIN)])
-def test_in_one_source_keys_come_before_a_token_and_that_before_a_password(
+def test_within_a_source_keys_come_before_a_token_and_a_token_before_a_password(
     tmp_path: Path, prefix: str, keys: Mapping[str, str], login: Mapping[str, str]
 ) -> None:
     token = {f"{prefix}_AUTH_TOKEN": "t1"}
     assert "authorization" in sent_by(find_credentials("cn-north-4", {**login, **token, **keys}, tmp_path))
     assert sent_by(find_credentials("cn-north-4", {**login, **token}, tmp_path)) == {"x-auth-token": "t1"}
-    half = [name for name in login if "USER" in name][:1]  # beside a token this is no half credential
+    half = [name for name in login if "USER" in name][:1]  # next to a token this is no half credential
     assert sent_by(find_credentials("cn-north-4", {half[0]: "u", **token}, tmp_path)) == {"x-auth-token": "t1"}
 
 
@@ -215,7 +198,7 @@ def test_empty_values_are_absent(tmp_path: Path) -> None:
     }
 
 
-# ---- half of one
+# --- Half a credential ---
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", None])
@@ -250,21 +233,13 @@ def test_keys_that_are_half_there_count_before_a_whole_token(tmp_path: Path) -> 
     assert "has HW_ACCESS_KEY, but not HW_SECRET_KEY" in refusal(environ, tmp_path)
 
 
-@pytest.mark.parametrize(("login", "prefix"), [(HW_LOGIN, "HW"), (OS_LOGIN, "OS")])
-def test_a_password_without_a_project(tmp_path: Path, login: Mapping[str, str], prefix: str) -> None:
-    assert refusal(login, tmp_path, None) == (
-        f"half a credential: the environment has a user, but no project: set {prefix}_PROJECT_ID or "
-        f"{prefix}_PROJECT_NAME, or give region="
-    )
-
-
 @pytest.mark.parametrize(("present", "missing"), [("ak", "sk"), ("sk", "ak")])
 def test_half_a_credential_in_the_file(tmp_path: Path, present: str, missing: str) -> None:
     file = write(tmp_path, f"[basic]\n{present} = {SECRET}\n[global]\n{missing} = {SECRET}\n")
     assert f"[basic] of {file} has {present}, but not {missing}." in refusal({}, tmp_path)
 
 
-# ---- what cannot be sent
+# --- What cannot be sent ---
 
 UNSENDABLE = [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX-Admin: 1", f"{SECRET}é", f"{SECRET}\x00", f"{SECRET}\udcff"]
 
@@ -279,17 +254,17 @@ UNSENDABLE = [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX-Admin: 1", f"{SECRET}
         ("HUAWEICLOUD_SDK_SECURITY_TOKEN", SDK),
         ("HW_AUTH_TOKEN", {}),
         ("OS_ACCESS_KEY", OS),
-        ("OS_PROJECT_ID", OS_LOGIN),
+        ("OS_PROJECT_ID", OS),
     ],
 )
-def test_a_value_that_cannot_stand_in_a_header_is_refused_by_its_name(
+def test_a_value_that_cannot_be_sent_is_refused_by_its_name(
     tmp_path: Path, name: str, others: Mapping[str, str], value: str
 ) -> None:
     text = f"{name} in the environment must be printable ASCII, without blanks or line breaks around it"
     assert refusal({**others, name: value}, tmp_path) == text
 
 
-@pytest.mark.parametrize("name", [*OS_LOGIN, "OS_PROJECT_NAME"])
+@pytest.mark.parametrize("name", OS_LOGIN)
 def test_a_login_may_be_any_text(tmp_path: Path, name: str) -> None:
     sent = sent_by(find_credentials("cn-north-4", {**OS_LOGIN, name: " pässwörd 密码 "}, tmp_path))
     assert " pässwörd 密码 " in json.dumps(sent["auth"], ensure_ascii=False)
@@ -301,7 +276,7 @@ def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Pat
     assert refusal({}, tmp_path).startswith(f"sk in [basic] of {file} must be printable ASCII")
 
 
-# ---- the file
+# --- The file ---
 
 SDK_READS = """
 import json
@@ -353,6 +328,18 @@ def test_a_named_file_takes_the_place_of_the_one_at_home(tmp_path: Path) -> None
 def test_the_file_is_not_looked_at_when_the_environment_has_credentials(tmp_path: Path) -> None:
     write(tmp_path, "no INI", mode=0o666)
     assert keys_of(find_credentials(None, SDK, tmp_path), "sdk-sk")["ak"] == "sdk-ak"
+
+
+def test_without_a_home_folder_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert keys_of(find_credentials(None, SDK), "sdk-sk")["ak"] == "sdk-ak"
+    assert find_project_id({"HW_PROJECT_ID": "p1"}) == "p1"
+    assert find_project_id({}) is None
+    with pytest.raises(ConfigurationError, match=r"no credentials.* \[basic\] of ~/.huaweicloud/credentials"):
+        find_credentials(None, {})
 
 
 def test_a_named_file_must_be_there(tmp_path: Path) -> None:
@@ -430,13 +417,13 @@ def test_a_file_closed_to_others_is_not(tmp_path: Path, mode: int) -> None:
         find_credentials(None, {}, tmp_path)
 
 
-# ---- nothing
+# --- None ---
 
 
 @pytest.mark.parametrize(
     "text", [None, "no folder", "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"]
 )
-def test_when_nothing_is_found_it_says_where_it_looked_and_what_to_do(tmp_path: Path, text: str | None) -> None:
+def test_without_credentials_the_error_says_where_they_were_looked_for(tmp_path: Path, text: str | None) -> None:
     if text == "no folder":
         (tmp_path / ".huaweicloud").touch()
     elif text is not None:
@@ -448,27 +435,28 @@ def test_when_nothing_is_found_it_says_where_it_looked_and_what_to_do(tmp_path: 
     )
 
 
-def test_what_the_sdk_supports_and_this_does_not_is_told(tmp_path: Path) -> None:
+def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> None:
     environ = {"HUAWEICLOUD_SDK_IDP_ID": SECRET, "HW_SHARED_CONFIG_FILE": SECRET, "HUAWEICLOUD_OIDC_PROVIDER_URN": ""}
-    told = ". Set, but not supported: HUAWEICLOUD_SDK_IDP_ID, HW_SHARED_CONFIG_FILE"
-    assert refusal(environ, tmp_path).endswith(told)
+    named = ". Set, but not supported: HUAWEICLOUD_SDK_IDP_ID, HW_SHARED_CONFIG_FILE"
+    assert refusal(environ, tmp_path).endswith(named)
     file = write(tmp_path, f"[basic]\nidp_id = {SECRET}\nid_token_file = {SECRET}\n")
     text = f"[basic] of {file} has idp_id and id_token_file, which is not supported. Set HUAWEICLOUD_SDK_AK"
     assert refusal(environ, tmp_path).startswith(text)
 
 
-# ---- secrets
+# --- Secrets ---
 
 
 @pytest.mark.parametrize(
     "environ", [SDK, HW, HW_LOGIN, {"HW_AUTH_TOKEN": "x"}, {}], ids=lambda e: next(iter(e), "file")
 )
-def test_nothing_that_a_log_might_print_shows_a_secret(
+def test_no_log_shows_a_secret(
     tmp_path: Path, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\nsecurity_token = {SECRET}\n")
+    environ = {name: "public" if name in ("HW_USER_NAME", "HW_DOMAIN_NAME") else SECRET for name in environ}
     with caplog.at_level(logging.DEBUG):
-        auth = find_credentials("cn-north-4", dict.fromkeys(environ, SECRET), tmp_path)
+        auth = find_credentials("cn-north-4", environ, tmp_path)
         logging.getLogger().warning("%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)])
     out, err = capfd.readouterr()
     assert SECRET not in caplog.text + out + err

@@ -1,4 +1,4 @@
-"""What is sent again, after how long, and what a log says of it."""
+"""What is resent, after which backoff, and what is logged."""
 
 import logging
 import ssl
@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from huaweicloud_retry import Resend
+from huaweicloud_retry.runtime.http1 import NothingSentError
 from huaweicloud_retry_client import APIConnectionError, APITimeoutError, Response
 
 
-def answer(status: int, **headers: str) -> Response[Any]:
+def response(status: int, **headers: str) -> Response[Any]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status_code=status, headers=httpx.Headers(named), content=b"{}")
 
@@ -28,9 +29,15 @@ def caused(error: Exception, cause: Exception) -> Exception:
 
 
 @pytest.mark.parametrize(
-    "outcome", [answer(429), failure(httpx.ConnectError("refused")), failure(httpx.ConnectTimeout(""))]
+    "outcome",
+    [
+        response(429),
+        failure(httpx.ConnectError("refused")),
+        failure(httpx.ConnectTimeout("")),
+        failure(NothingSentError("")),
+    ],
 )
-def test_what_surely_did_not_act_is_sent_again(outcome: Response[Any] | APIConnectionError) -> None:
+def test_a_request_that_was_not_processed_is_resent(outcome: Response[Any] | APIConnectionError) -> None:
     waits = [Resend().wait(attempt, outcome) for attempt in (1, 2, 3)]
     assert [wait is not None for wait in waits] == [True, True, False]
 
@@ -38,7 +45,7 @@ def test_what_surely_did_not_act_is_sent_again(outcome: Response[Any] | APIConne
 @pytest.mark.parametrize(
     "outcome",
     [
-        *map(answer, (200, 302, 400, 401, 403, 404, 405, 408, 409, 425, 499, 500, 501, 502, 503, 504, 561)),
+        *map(response, (200, 302, 400, 401, 403, 404, 405, 408, 409, 425, 499, 500, 501, 502, 503, 504, 561)),
         failure(httpx.ReadTimeout("")),
         failure(httpx.WriteTimeout("")),
         failure(httpx.ReadError("")),
@@ -46,12 +53,12 @@ def test_what_surely_did_not_act_is_sent_again(outcome: Response[Any] | APIConne
         failure(httpx.RemoteProtocolError("")),
         failure(httpx.PoolTimeout("")),
         failure(httpx.ProxyError("")),
-        # Another try would find the same certificate.
+        # TLS errors are permanent.
         failure(caused(httpx.ConnectError("TLS"), caused(OSError(), ssl.SSLCertVerificationError()))),
         failure(caused(httpx.ConnectError("TLS"), ssl.SSLError(1, "handshake failure"))),
     ],
 )
-def test_nothing_else_is(outcome: Response[Any] | APIConnectionError) -> None:
+def test_nothing_else_is_resent(outcome: Response[Any] | APIConnectionError) -> None:
     assert Resend().wait(1, outcome) is None
 
 
@@ -67,30 +74,33 @@ def test_nothing_else_is(outcome: Response[Any] | APIConnectionError) -> None:
         ({}, 1),
     ],
 )
-def test_the_wait_is_what_is_asked_for_and_up_to_a_quarter_more(headers: dict[str, str], least: float) -> None:
-    waits = [Resend().wait(1, answer(429, **headers)) for _ in range(100)]
+def test_the_backoff_is_what_the_server_asks_for_with_jitter_of_up_to_a_quarter(
+    headers: dict[str, str], least: float
+) -> None:
+    waits = [Resend().wait(1, response(429, **headers)) for _ in range(100)]
     assert all(wait is not None and least <= wait <= least * 1.25 for wait in waits)
     assert least == 0 or len(set(waits)) > 90  # not all at once
 
 
-def test_without_a_wish_the_wait_doubles() -> None:
+def test_without_retry_after_the_backoff_doubles() -> None:
     resend = Resend(max_attempts=20, initial_backoff=2, max_backoff=30)
     for attempt, least in ((1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (19, 30)):
-        wait = resend.wait(attempt, answer(429))
+        wait = resend.wait(attempt, response(429))
         assert wait is not None
         assert least <= wait <= least * 1.25
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_wait": -1}, {"longest_wait": -0.1}])
-def test_what_is_no_rule(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"initial_backoff": -1}, {"max_backoff": -0.1}])
+def test_an_invalid_policy_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Resend(**wrong)
 
 
-def test_each_further_attempt_is_logged_at_info_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    Resend(initial_backoff=0).wait(1, answer(429))
-    assert caplog.records == []  # silent unless asked
+def test_each_further_attempt_is_logged_at_info_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    resend = Resend(initial_backoff=0)
+    resend.wait(1, response(429))
+    assert caplog.messages == []
     caplog.set_level(logging.INFO, "huaweicloud_retry")
-    Resend(initial_backoff=0).wait(1, answer(429))
-    Resend(initial_backoff=0).wait(1, answer(500))
-    assert [record.getMessage() for record in caplog.records] == ["attempt 1 of 3: 429: {}; again in 0.0 s"]
+    resend.wait(1, response(429))
+    resend.wait(1, response(500))
+    assert caplog.messages == ["attempt 1 of 3: 429: {}; resending in 0.0 s"]

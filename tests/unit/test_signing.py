@@ -1,4 +1,4 @@
-"""Signatures: the published vectors hold, and AkSkAuth signs exactly what arrives."""
+"""Signatures: the published vectors are met, and AkSkAuth signs what is sent."""
 
 import asyncio
 import logging
@@ -72,7 +72,7 @@ CSE = {"Host": "cse.cn-north-4.myhuaweicloud.com"} | OWN
         ),
     ],
 )
-def test_known_answers(method: str, target: str, headers: dict[str, str], body: bytes, signature: str) -> None:
+def test_known_signatures(method: str, target: str, headers: dict[str, str], body: bytes, signature: str) -> None:
     canonical = canonical_request(method, target, headers | {"X-Sdk-Date": DATE}, body)
     value = authorization("AccessKey", "SecretKey", canonical, DATE)
     names = ";".join(sorted(name.lower() for name in [*headers, "X-Sdk-Date"]))
@@ -96,11 +96,11 @@ def test_known_answers(method: str, target: str, headers: dict[str, str], body: 
         ("/?%C3%9F=1&a=2", "/", "a=2&%C3%9F=1"),  # sorted before they are encoded, as the official SDK does
     ],
 )
-def test_path_and_query_in_their_signed_form(target: str, path: str, query: str) -> None:
+def test_the_signed_form_of_path_and_query(target: str, path: str, query: str) -> None:
     assert canonical_request("GET", target, {}, b"").split("\n")[1:3] == [path, query]
 
 
-def test_header_names_are_sorted_in_small_letters_and_values_trimmed() -> None:
+def test_header_names_are_sorted_in_lower_case_and_values_trimmed() -> None:
     lines = canonical_request("GET", "/", {"X-B": " 2 ", "Host": "h", "x-a": "1"}, b"").split("\n")
     assert lines[3:] == [
         "host:h",
@@ -112,7 +112,7 @@ def test_header_names_are_sorted_in_small_letters_and_values_trimmed() -> None:
     ]
 
 
-# ---- AkSkAuth
+# --- AkSkAuth ---
 
 
 class Gateway:
@@ -127,7 +127,7 @@ class Gateway:
 
 
 def verify(request: httpx.Request, access_key: str, secret_key: str) -> list[str]:
-    """Compute the signature anew from what arrived, as a gateway does; returns the names signed."""
+    """Compute the signature from what arrived, as a gateway does; return the names of the signed headers."""
     fields = dict(part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(", "))
     signed = {name: request.headers[name] for name in fields["SignedHeaders"].split(";")}
     canonical = canonical_request(request.method, request.url.raw_path.decode(), signed, request.content)
@@ -145,11 +145,11 @@ def call_asyncio(client: Client, **arguments: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [call_sync, call_asyncio])
-def test_signs_what_arrives_in_both_worlds(call: Callable[..., None]) -> None:
+def test_what_arrives_is_what_was_signed(call: Callable[..., None]) -> None:
     gateway = Gateway()
-    auth = AkSkAuth("AK", SECRET, project_id="p1", security_token="tok")
+    auth = AkSkAuth("AK", SECRET, project_id="another", security_token="tok")
     call(Client("https://cse.test", auth=auth, transport=httpx.MockTransport(gateway)), x_enterprise_project_id="0")
-    (request,) = gateway.requests  # a 401 is not sent again: five wrong signatures lock the key
+    (request,) = gateway.requests  # a 401 is final: five wrong signatures lock the key
     assert sorted(verify(request, "AK", SECRET)) == [
         "content-type",
         "host",
@@ -158,35 +158,33 @@ def test_signs_what_arrives_in_both_worlds(call: Callable[..., None]) -> None:
         "x-sdk-date",
         "x-security-token",
     ]
-    assert (request.headers["X-Project-Id"], request.headers["X-Security-Token"]) == ("p1", "tok")
+    assert (request.headers["X-Project-Id"], request.headers["X-Security-Token"]) == ("p/1", "tok")
     sent = datetime.strptime(request.headers["X-Sdk-Date"], DATE_FORMAT).replace(tzinfo=UTC)
     assert abs(datetime.now(UTC) - sent) < timedelta(minutes=15)
 
 
-def test_with_keys_alone_it_signs_what_there_is_and_not_the_user_agent() -> None:
+@pytest.mark.parametrize("project", [None, "p1"])
+def test_a_plain_httpx_client_sends_the_project_of_the_credentials(project: str | None) -> None:
     gateway = Gateway()
-    call_sync(Client("https://cse.test", auth=AkSkAuth("AK", SECRET), transport=httpx.MockTransport(gateway)))
-    assert verify(gateway.requests[0], "AK", SECRET) == ["content-type", "host", "x-sdk-date"]
-    assert "X-Project-Id" not in gateway.requests[0].headers
-
-
-def test_works_with_a_plain_httpx_client_and_a_streamed_body() -> None:
-    gateway = Gateway()
-    with httpx.Client(auth=AkSkAuth("AK", SECRET), transport=httpx.MockTransport(gateway)) as http:
+    auth = AkSkAuth("AK", SECRET, project_id=project)
+    with httpx.Client(auth=auth, transport=httpx.MockTransport(gateway)) as http:
         http.post("https://cse.test/a%2Fb?x=1", content=iter([b"one", b"two"]))
-    assert gateway.requests[0].content == b"onetwo"
-    verify(gateway.requests[0], "AK", SECRET)
+    (request,) = gateway.requests
+    assert request.content == b"onetwo"
+    signed = verify(request, "AK", SECRET)
+    assert signed == ["host", *(["x-project-id"] if project else []), "x-sdk-date"]  # and not the User-Agent
+    assert request.headers.get("X-Project-Id") == project
 
 
 @pytest.mark.parametrize("wrong", ["", f"{SECRET}\n", f" {SECRET}", f"{SECRET}é"])
 @pytest.mark.parametrize("name", ["access_key", "secret_key", "project_id", "security_token"])
-def test_what_cannot_be_a_key_is_refused_without_being_shown(name: str, wrong: str) -> None:
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(name: str, wrong: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as refused:
         AkSkAuth(**{"access_key": "AK", "secret_key": "SK", name: wrong})
     assert SECRET not in str(refused.value)
 
 
-def test_nothing_that_a_log_might_print_shows_a_key(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_shows_a_key(caplog: pytest.LogCaptureFixture) -> None:
     auth = AkSkAuth("AK", SECRET, security_token=SECRET)
     with caplog.at_level(logging.DEBUG):
         call_sync(Client("https://cse.test", auth=auth, transport=httpx.MockTransport(Gateway())))

@@ -1,657 +1,649 @@
-"""What carries the requests: each call has a connection of its own, and whatever becomes of it, there is one for the next."""
+"""What the client guarantees of its connections, on real sockets, sync and async: each request gets its own response."""
 
 import asyncio
 import contextlib
+import os
+import random
+import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass
-from itertools import count
-from typing import Any, TypeVar
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
 
-import anyio
-import anyio.to_thread
 import httpx
 import pytest
 import trustme
 import uvloop
 
-from huaweicloud_retry.testing import Mock, mock_server
-from huaweicloud_retry.transport import Transport, core
+from huaweicloud_retry import APIConnectionError, APIError, APIResponseValidationError, APITimeoutError
+from huaweicloud_retry.runtime import http1
+from huaweicloud_retry_client import Client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.models import EngineActionRequest
 
-ACTIONS = "/v2/demo-project/enginemgr/engines/e/actions"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-T = TypeVar("T")
-Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def context() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+LONG = 10  # seconds that no test takes
+RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: closing resets
 
 
-async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function in a thread that need not be waited for."""
-    return await anyio.to_thread.run_sync(function, *arguments, limiter=anyio.CapacityLimiter(1))
+class Line:
+    """The server's end of a connection."""
+
+    def __init__(self, sock: socket.socket, requests: list[int]) -> None:
+        self.socket = sock
+        self._requests = requests
+
+    def request(self) -> int | None:
+        """Read a request, and return the engine that it is for; None: the client has closed the connection."""
+        received = b""
+        while not received.endswith(b'{"action":"Retry"}'):
+            part = self.socket.recv(1 << 16)
+            if not part:
+                return None
+            received += part
+        engine = int(received.split(b"/engines/")[1].split(b"/")[0])
+        self._requests.append(engine)
+        return engine
+
+    def reset(self) -> None:
+        """Close the connection with a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.socket.close()
 
 
-class InThreads(httpx.AsyncBaseTransport):
-    """Our synchronous side, each request and each read of a body in a thread, so that one test holds both worlds."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await in_thread(self._transport.handle_request, request)
-        assert isinstance(answer.stream, httpx.SyncByteStream)
-        answer.stream = BodyInThreads(answer.stream)
-        return answer
-
-    async def aclose(self) -> None:
-        self._transport.close()
+def response(engine: int | None, *, framed: bool = True) -> bytes:
+    body = b'{"id":"e","name":"n","jobId":%d}' % (engine or 0)
+    return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (b"Content-Length: %d\r\n" % len(body) if framed else b"", body)
 
 
-class BodyInThreads(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        parts = iter(self._stream)
-        while (part := await in_thread(lambda: next(parts, None))) is not None:
-            yield part
-
-    async def aclose(self) -> None:
-        await in_thread(self._stream.close)
+def respond(line: Line) -> None:
+    """Respond to each request with its own engine as the job."""
+    while (engine := line.request()) is not None:
+        line.socket.sendall(response(engine))
 
 
-@dataclass
+class Server:
+    """Serves each connection by a function, in a thread of its own, and closes it with the function's end.
+
+    `requests` are the engines that were asked for, `connections` how many were opened.
+    """
+
+    def __init__(self, serve: Callable[[Line], None] = respond, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[int] = []
+        self.connections = 0
+        self._serve = serve
+        self._tls = tls
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # on some systems this wakes accept(), on others it is an error
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(LONG)
+        with self._changed:
+            for each in self._open:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+        self.wait_for_open(0)
+
+    def wait_for_open(self, number: int) -> None:
+        """Wait until no more connections than these are open."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._open) <= number, LONG), "connections were left open"
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                self._start(self._listener.accept()[0])
+
+    def _start(self, sock: socket.socket) -> None:
+        with self._changed:
+            self.connections += 1
+            self._open.add(sock)
+        threading.Thread(target=self._run, args=(sock,)).start()
+
+    def _run(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError), sock:  # the client may go away
+            with self._tls.wrap_socket(sock, server_side=True) if self._tls else sock as wrapped:
+                self._serve(Line(wrapped, self.requests))
+        with self._changed:
+            self._open.discard(sock)
+            self._changed.notify_all()
+
+
 class World:
-    name: str
+    """Sync, or an event loop that runs only as long as a call does."""
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if self.name == "uvloop" else None) as runner:
-            runner.run(work)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._loop = uvloop.new_event_loop if name == "uvloop" else asyncio.new_event_loop
+        self.runner = asyncio.Runner(loop_factory=self._loop)
 
-    def client(self, url: str, tls: ssl.SSLContext | None = None, **settings: float) -> httpx.AsyncClient:
-        ours = Transport(lambda: tls or context())
-        transport = InThreads(ours) if self.name == "threads" else ours
-        return httpx.AsyncClient(transport=transport, base_url=url, timeout=httpx.Timeout(30, **settings))
+    def other(self) -> "World":
+        """Return one with an event loop of its own."""
+        return World(self.name)
 
+    def call(self, client: Client, engine: int = 7, **timeouts: float) -> int | None:
+        """Call once, and return the job that the server responded with."""
+        arguments: dict[str, Any] = {"client": client, "body": EngineActionRequest()}
+        if timeouts:
+            arguments["timeout"] = httpx.Timeout(LONG, **timeouts)
+        if self.name == "sync":
+            job = retry_engine.sync("p", str(engine), **arguments)
+        else:
+            job = self.runner.run(retry_engine.asyncio("p", str(engine), **arguments))
+        return job.job_id or None
 
-@pytest.fixture(params=["asyncio", "uvloop", "threads"])
-def world(request: pytest.FixtureRequest) -> World:
-    return World(request.param)
+    def error(self, client: Client, **timeouts: float) -> APIError:
+        with pytest.raises(APIError) as caught:
+            self.call(client, **timeouts)
+        return caught.value
 
+    def turn(self) -> None:
+        """Let the event loop see what has come meanwhile."""
+        self.runner.run(turns(10))
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def tasks(request: pytest.FixtureRequest) -> World:
-    """Those worlds in which a call can be cancelled."""
-    return World(request.param)
-
-
-@pytest.fixture
-def mock() -> Iterator[Mock]:
-    with mock_server() as mock:
-        yield mock
-
-
-@contextlib.asynccontextmanager
-async def peer(each: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve each connection by a function of the test's own; yields the URL."""
-    writers: list[asyncio.StreamWriter] = []
-    tasks: list[asyncio.Task[None]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await each(reader, writer)
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        tasks.append(asyncio.create_task(serve(reader, writer)))
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=1 << 26) as server:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for writer in writers:
-            writer.transport.abort()
-        await asyncio.gather(*tasks)
+    def close(self, client: Client) -> None:
+        client.close()
+        self.runner.run(client.aclose())
 
 
-async def asked(reader: asyncio.StreamReader) -> bytes:
-    """Read the head of a request."""
-    return await reader.readuntil(b"\r\n\r\n")
-
-
-class Answering:
-    """A peer that answers with the same bytes; `connections` is how many there were, `ended` how many the client has closed."""
-
-    def __init__(self, answer: bytes = ANSWER, answers: int | None = None) -> None:
-        self.connections = self.ended = 0
-        self._answer = answer
-        self._answers = answers
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        for _ in count() if self._answers is None else range(self._answers):
-            try:
-                await asked(reader)
-                writer.write(self._answer)
-                await writer.drain()
-            except (asyncio.IncompleteReadError, ConnectionError):
-                self.ended += 1
-                return
-
-
-async def turns(number: int = 100) -> None:
-    """Let the event loop turn: what was sent over the loopback interface is there at the next turn."""
+async def turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
 
 
-async def get(client: httpx.AsyncClient, path: str = "/_mock/health") -> int:
-    return (await client.get(path)).status_code
+@contextlib.contextmanager
+def client_of(world: World, url: str, tls: ssl.SSLContext | None = None) -> Iterator[Client]:
+    client = Client(url, verify=tls or True, timeout=LONG)
+    try:
+        yield client
+    finally:
+        world.close(client)
 
 
-def test_one_after_the_other_share_a_connection_and_those_at_once_do_not(world: World) -> None:
-    async def calls() -> None:
-        answering = Answering()
-        async with peer(answering) as url, world.client(url) as client:
-            for _ in range(5):
-                assert await get(client) == 200
-            assert answering.connections == 1
-            assert await asyncio.gather(*(get(client) for _ in range(250))) == [200] * 250
-            assert 1 < answering.connections <= 100
-
-    world.run(calls())
+@pytest.fixture(params=["sync", "asyncio", "uvloop"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(request.param)
+    with made.runner:
+        yield made
 
 
-def test_another_host_has_connections_of_its_own(world: World) -> None:
-    async def calls() -> None:
-        one, other = Answering(), Answering()
-        async with peer(one) as url, peer(other) as other_url, world.client(url) as client:
-            for _ in range(3):
-                assert await get(client) == await get(client, other_url) == 200
-            assert (one.connections, other.connections) == (1, 1)
-
-    world.run(calls())
+@pytest.fixture(params=["asyncio", "uvloop"])
+def tasks(request: pytest.FixtureRequest) -> Iterator[World]:
+    made = World(request.param)
+    with made.runner:
+        yield made
 
 
-def test_with_all_connections_taken_a_call_waits_and_no_longer_than_it_may(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch, tasks: World
+@pytest.fixture(scope="module")
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context, and a client's that trusts it."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
+NO_TLS = None, None
+
+
+# ---- which connection a request goes out on
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_calls_one_after_the_other_share_a_connection(world: World, tls: Contexts, *, encrypted: bool) -> None:
+    server_tls, client_tls = tls if encrypted else NO_TLS
+    with Server(tls=server_tls) as server, client_of(world, server.url, client_tls) as client:
+        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+        assert server.connections == 1
+
+
+def test_a_request_is_sent_in_one_piece(world: World) -> None:
+    pieces: list[bytes] = []
+
+    def serve(line: Line) -> None:
+        pieces.append(line.socket.recv(1 << 16))
+        line.socket.sendall(response(7))
+
+    with Server(serve) as server, client_of(world, server.url) as client:
+        for _ in range(5):
+            assert world.call(client) == 7
+    assert [piece.endswith(b'\r\n\r\n{"action":"Retry"}') for piece in pieces] == [True] * 5
+
+
+def test_a_long_request_arrives_whole(world: World) -> None:
+    length = 20_000_000
+
+    def serve(line: Line) -> None:
+        while (received := line.socket.recv(1 << 20)) and b"?" not in received:
+            pass
+        line.socket.sendall(response(7))
+
+    with Server(serve) as server, client_of(world, server.url) as client:
+        call = {"method": "PUT", "path": "/", "headers": {}, "content": length * b"x" + b"?"}
+        if world.name == "sync":
+            assert client.call(call, lambda status, _: status, None).parsed == 200
+        else:
+            assert world.runner.run(client.acall(call, lambda status, _: status, None)).parsed == 200
+
+
+SPOILT = {
+    "closed": lambda line: line.socket.close(),
+    "reset": Line.reset,
+    "response": lambda line: line.socket.sendall(response(666)),
+    "start of one": lambda line: line.socket.sendall(response(666)[:20]),
+    "line break": lambda line: line.socket.sendall(b"\r\n"),
+    "byte": lambda line: line.socket.sendall(b"x"),
+}
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_an_idle_connection_that_something_came_on_is_not_used_again(
+    world: World, tls: Contexts, spoil: Callable[[Line], None], *, turned: bool, encrypted: bool
 ) -> None:
-    monkeypatch.setattr(core, "MOST", 2)
-    mock.add_fault(operation="RetryEngine", delay=3600)
+    may_spoil, is_spoilt = threading.Event(), threading.Event()
 
-    async def calls() -> None:
-        async with tasks.client(mock.url, pool=0.05) as client:
-            slow = [asyncio.create_task(client.put(ACTIONS)) for _ in range(2)]
+    def serve(line: Line) -> None:
+        engine = line.request()
+        line.socket.sendall(response(engine))
+        if engine == 1:
+            may_spoil.wait(LONG)
+            spoil(line)
+            is_spoilt.set()
+        line.request()
 
-            async def until_both_have_theirs() -> None:
-                while True:
-                    await get(client)
+    server_tls, client_tls = tls if encrypted else NO_TLS
+    with Server(serve, server_tls) as server, client_of(world, server.url, client_tls) as client:
+        assert world.call(client, 1) == 1
+        may_spoil.set()
+        assert is_spoilt.wait(LONG)
+        if turned:
+            world.turn()
+        assert world.call(client, 2) == 2
+        assert (server.connections, server.requests) == (2, [1, 2])
 
-            with pytest.raises(httpx.PoolTimeout, match=r"no connection of 2 became free in 0\.05 s"):
-                await until_both_have_theirs()
-            for task in slow:
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("behind", [response(666), response(666)[:20], b"\r\n", b"x", b"HTTP/1.1 408 Timeout\r\n\r\n"])
+def test_bytes_behind_a_response_never_become_the_next_one(
+    world: World, tls: Contexts, behind: bytes, *, encrypted: bool
+) -> None:
+    def serve(line: Line) -> None:
+        while (engine := line.request()) is not None:
+            line.socket.sendall(response(engine) + behind)
+
+    server_tls, client_tls = tls if encrypted else NO_TLS
+    with Server(serve, server_tls) as server, client_of(world, server.url, client_tls) as client:
+        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+        assert (server.connections, server.requests) == (3, [1, 2, 3])
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "IDLE_LIMIT", 0.0)
+    with Server() as server, client_of(world, server.url) as client:
+        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+        assert server.connections == 3
+        world.turn()
+        server.wait_for_open(1)
+
+
+def test_an_idle_connection_that_breaks_before_it_takes_a_byte_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http1.Connection, "is_clean", lambda _: True)  # it breaks right after this check
+
+    def serve(line: Line) -> None:
+        line.socket.sendall(response(line.request()))
+        line.reset()
+
+    for name in ("sync", "asyncio"):  # uvloop does not tell
+        world = World(name)
+        with world.runner, Server(serve) as server, client_of(world, server.url) as client:
+            for engine in (1, 2, 3):
+                assert world.call(client, engine) == engine
+                server.wait_for_open(0)
+            assert (server.connections, server.requests) == (3, [1, 2, 3])
+
+
+def test_a_new_connection_that_breaks_before_it_takes_a_byte_says_that_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_reset = threading.Event()
+
+    def serve(line: Line) -> None:
+        line.reset()
+        is_reset.set()
+
+    connect, create = socket.create_connection, asyncio.BaseEventLoop.create_connection
+
+    def connected(*arguments: Any) -> socket.socket:
+        sock = connect(*arguments)
+        assert is_reset.wait(LONG)
+        return sock
+
+    async def created(*arguments: Any, **settings: Any) -> Any:
+        made = await create(*arguments, **settings)
+        assert is_reset.wait(LONG)
+        return made
+
+    monkeypatch.setattr(socket, "create_connection", connected)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", created)
+    for name in ("sync", "asyncio"):  # uvloop does not tell
+        is_reset.clear()
+        world = World(name)
+        with world.runner, Server(serve) as server, client_of(world, server.url) as client:
+            error = world.error(client)
+            assert (type(error), error.outcome_unknown) == (APIConnectionError, False)
+            assert str(error).endswith("; nothing was sent")
+            assert server.requests == []
+
+
+# ---- the end of a response
+
+
+ENDS: list[tuple[bytes, type[APIError]]] = [
+    (b"", APIConnectionError),
+    (b"\x15\x03\x01\x00\x02\x02\x0a", APIConnectionError),
+    (response(7)[:30], APIConnectionError),
+    (response(7)[:-1], APIResponseValidationError),
+]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(("sent", "kind"), ENDS)
+def test_a_connection_that_ends_within_a_response_leaves_the_outcome_unknown(
+    world: World, sent: bytes, kind: type[APIError], *, reset: bool
+) -> None:
+    def serve(line: Line) -> None:
+        if line.request() is not None:
+            line.socket.sendall(sent)
+            if reset:
+                line.reset()
+
+    with Server(serve) as server, client_of(world, server.url) as client:
+        error = world.error(client)
+        if not (reset and kind is APIResponseValidationError):  # a reset may overtake what was sent
+            assert type(error) is kind
+        assert error.outcome_unknown
+        assert server.requests == [7]
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", response(7, framed=False)])
+def test_a_response_that_drips_takes_no_longer_than_read_allows(world: World, start: bytes) -> None:
+    is_over = threading.Event()
+
+    def serve(line: Line) -> None:
+        line.request()
+        line.socket.sendall(start)
+        for _ in range(500):  # each gap is far shorter than the limit
+            is_over.wait(0.01)
+            line.socket.sendall(b" ")
+        line.socket.sendall(b"\r\n\r\n" + response(7, framed=False) if b"X" in start else b"")
+
+    with Server(serve) as server, client_of(world, server.url) as client:
+        error = world.error(client, read=0.3)
+        is_over.set()
+        assert "not complete in time" in str(error)
+        assert type(error) is (APITimeoutError if b"X" in start else APIResponseValidationError)
+        assert error.outcome_unknown
+
+
+def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(world: World) -> None:
+    is_over = threading.Event()
+    call = {"method": "PUT", "path": "/", "headers": {}, "content": bytes(1 << 25)}
+    with Server(lambda _: is_over.wait(LONG) and None) as server, client_of(world, server.url) as client:
+        timeout = httpx.Timeout(LONG, write=0.2)
+        with pytest.raises(APITimeoutError) as caught:
+            if world.name == "sync":
+                client.call(call, lambda *_: None, timeout)
+            else:
+                world.runner.run(client.acall(call, lambda *_: None, timeout))
+        is_over.set()
+        assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("is_said", [False, True])
+def test_a_body_that_ends_with_the_connection_is_whole_only_if_tls_says_so(tls: Contexts, *, is_said: bool) -> None:
+    def serve(line: Line) -> None:
+        line.request()
+        line.socket.sendall(response(7, framed=False))
+        if is_said:
+            assert isinstance(line.socket, ssl.SSLSocket)
+            line.socket.unwrap()
+
+    world = World("sync")
+    with world.runner, Server(serve, tls[0]) as server, client_of(world, server.url, tls[1]) as client:
+        if is_said:
+            assert world.call(client) == 7
+        else:
+            error = world.error(client)
+            assert isinstance(error, APIResponseValidationError)
+            assert "its body cannot be read" in error.problem
+
+
+HANDSHAKES = {
+    "closed": lambda _: None,
+    "reset": Line.reset,
+    "garbage": lambda line: line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "silence": lambda line: line.socket.recv(1 << 16) and line.socket.recv(1),
+}
+
+
+@pytest.mark.parametrize("serve", HANDSHAKES.values(), ids=HANDSHAKES)
+def test_of_a_failed_handshake_nothing_was_sent(world: World, serve: Callable[[Line], None]) -> None:
+    with Server(serve) as server, client_of(world, server.url.replace("http:", "https:")) as client:
+        error = world.error(client, connect=0.2 if serve is HANDSHAKES["silence"] else LONG)
+        assert type(error) is (APITimeoutError if serve is HANDSHAKES["silence"] else APIConnectionError)
+        assert (error.outcome_unknown, str(error)[-18:]) == (False, "; nothing was sent")
+
+
+# ---- how many connections
+
+
+def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connections(tasks: World) -> None:
+    async def calls(client: Client) -> list[int]:
+        async def one(engine: int) -> int:
+            return (await retry_engine.asyncio("p", str(engine), client=client, body=EngineActionRequest())).job_id
+
+        return await asyncio.gather(*(one(engine) for engine in range(1, 251)))
+
+    with Server() as server, client_of(tasks, server.url) as client:
+        assert tasks.runner.run(calls(client)) == list(range(1, 251))
+        assert 1 < server.connections <= 100
+
+
+def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
+    tasks: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "MAX_CONNECTIONS", 2)
+    has_two = threading.Barrier(3)
+
+    def serve(line: Line) -> None:
+        while (engine := line.request()) is not None:
+            if engine == 1:
+                has_two.wait(LONG)
+            else:
+                line.socket.sendall(response(engine))
+
+    async def calls(client: Client) -> None:
+        def call(engine: str, **timeouts: float) -> "asyncio.Task[Any]":
+            timeout = httpx.Timeout(LONG, **timeouts)
+            coroutine = retry_engine.asyncio("p", engine, client=client, body=EngineActionRequest(), timeout=timeout)
+            return asyncio.create_task(coroutine)
+
+        held = [call("1"), call("1")]
+        await asyncio.to_thread(has_two.wait, LONG)
+        with pytest.raises(APITimeoutError, match="none of 2 connections .*; nothing was sent") as caught:
+            await call("2", pool=0.05)
+        assert caught.value.outcome_unknown is False
+        waiting = call("3")
+        await turns(10)
+        waiting.cancel()  # its turn must not be lost
+        held[0].cancel()
+        await asyncio.wait([waiting, held[0]])
+        assert (await call("4")).job_id == 4
+        held[1].cancel()
+        await asyncio.wait(held)
+
+    with Server(serve) as server, client_of(tasks, server.url) as client:
+        tasks.runner.run(calls(client))
+        assert 2 not in server.requests
+        assert 3 not in server.requests
+
+
+def test_a_failed_call_gives_its_place_back(tasks: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
+
+    def serve(line: Line) -> None:
+        kind = len(server.requests) % 4
+        if line.request() is None:
+            return
+        if kind == 0:
+            line.reset()
+        elif kind == 1:
+            line.socket.sendall(b"garbage\r\n\r\n")
+        elif kind == 2:
+            line.socket.recv(1)
+        else:
+            line.socket.sendall(response(7))
+
+    with Server(serve) as server, client_of(tasks, server.url) as client:
+        for _ in range(2):
+            for _ in range(3):
+                assert tasks.error(client, read=0.1, pool=1).outcome_unknown
+            assert tasks.call(client, pool=1) == 7
+
+
+def test_a_client_works_in_several_event_loops(tasks: World) -> None:
+    with Server() as server, client_of(tasks, server.url) as client:
+        with (other := tasks.other()).runner:
+            for engine in (1, 3, 5):
+                assert tasks.call(client, engine) == engine
+                assert other.call(client, engine + 1) == engine + 1
+            assert server.connections == 2  # each loop has its own
+            other.runner.run(client._transport.aclose())  # type: ignore[union-attr] # of that loop only
+        assert tasks.call(client, 7) == 7
+        assert server.connections == 2
+
+
+# ---- forks, interrupts, cancellations
+
+
+def in_child(check: Callable[[], object]) -> int:
+    """Run a check in a forked process; return the ID of the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks while threads run, which is the point
+        process = os.fork()
+    if process == 0:
+        try:
+            check()
+        except BaseException as error:  # noqa: BLE001 - nothing may return to pytest from here
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    return process
+
+
+def outcome(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@needs_fork
+def test_after_a_fork_each_process_gets_its_own_responses(world: World) -> None:
+    with Server() as server, client_of(world, server.url) as client:
+        assert world.call(client, 1) == 1
+
+        def check(first: int, own: World) -> None:
+            expected = list(range(first, first + 50))
+            assert [own.call(client, engine) for engine in expected] == expected
+
+        child = in_child(lambda: check(1000, world.other()))  # a forked event loop cannot be used
+        check(2000, world)
+        assert outcome(child) == 0
+        assert sorted(server.requests) == [1, *range(1000, 1050), *range(2000, 2050)]
+
+
+def descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@needs_fork
+def test_a_client_survives_interrupts_at_any_moment() -> None:
+    world = World("sync")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def check(client: Client) -> None:
+        signal.signal(signal.SIGALRM, interrupt)
+        chance, interrupted, before = random.Random(1), 0, (world.call(client, 1), descriptors())[1]
+        engine = 1
+        while interrupted < 2000:
+            engine += 1
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00002, 0.002))
+                try:
+                    job = world.call(client, engine)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                assert job == engine, (job, engine)
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert world.call(client, 7) == 7
+        assert descriptors() <= before, (descriptors(), before)
+
+    with world.runner, Server() as server, client_of(world, server.url) as client:
+        assert outcome(in_child(lambda: check(client))) == 0
+
+
+@needs_fork
+def test_a_client_survives_cancellations_at_any_moment(tasks: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
+
+    async def check(client: Client) -> None:
+        loop, chance, cancelled = asyncio.get_running_loop(), random.Random(1), 0
+
+        async def call(engine: int) -> None:
+            job = await retry_engine.asyncio("p", str(engine), client=client, body=EngineActionRequest())
+            assert job.job_id == engine, (job.job_id, engine)
+
+        await call(1)
+        before, engine = descriptors(), 1
+        while cancelled < 2000:
+            engine += 1
+            task = asyncio.create_task(call(engine))
+            if engine % 2:
+                await turns(chance.randrange(12))
                 task.cancel()
-            await asyncio.gather(*slow, return_exceptions=True)
-            assert [await get(client) for _ in range(3)] == [200] * 3
-
-    tasks.run(calls())
-
-
-def test_a_call_that_waits_for_a_connection_gets_the_next_that_becomes_free(
-    monkeypatch: pytest.MonkeyPatch, world: World
-) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        answering = Answering()
-        async with peer(answering) as url, world.client(url) as client:
-            assert await asyncio.gather(*(get(client) for _ in range(20))) == [200] * 20
-        assert answering.connections == 1
-
-    world.run(calls())
-
-
-@pytest.mark.parametrize("spoilt", ["truncated", "not-http", "drip"])
-def test_a_connection_that_failed_is_replaced(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch, spoilt: str, world: World
-) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-    mock._ask("POST", "faults", json={"reply": spoilt, "seconds": 3600} if spoilt == "drip" else {"reply": spoilt})
-    failure = httpx.ReadTimeout if spoilt == "drip" else httpx.RemoteProtocolError
-
-    async def calls() -> None:
-        async with world.client(mock.url, read=0.5, pool=30) as client:
-            for _ in range(3):
-                with pytest.raises(failure):
-                    await client.put(ACTIONS)
-                assert await get(client) == 200
-
-    world.run(calls())
-
-
-def test_a_cancelled_call_gives_its_place_back_but_not_its_connection(
-    monkeypatch: pytest.MonkeyPatch, tasks: World
-) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        arrived = asyncio.Event()
-
-        async def silent_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            if arrived.is_set():
-                writer.write(ANSWER)
-            arrived.set()
-            assert await reader.read() == b""  # the client has closed it
-
-        async with peer(silent_at_first) as url, tasks.client(url) as client:
-            call = asyncio.create_task(get(client))
-            await arrived.wait()
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
-            assert await get(client) == 200
-
-    tasks.run(calls())
-
-
-@pytest.mark.parametrize("connections_before", [0, 1])
-def test_wherever_a_call_is_cancelled_its_place_is_free_again_and_its_connection_closed(
-    monkeypatch: pytest.MonkeyPatch, tasks: World, connections_before: int
-) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        for turn in range(25):
-            answering = Answering()
-            async with peer(answering) as url, tasks.client(url) as client:
-                for _ in range(connections_before):
-                    assert await get(client) == 200
-                call = asyncio.create_task(get(client))
-                await turns(turn)
-                call.cancel()
-                await asyncio.wait([call])
-                assert await get(client) == 200
-                await turns()
-                assert answering.connections - answering.ended == 1
-
-    tasks.run(calls())
-
-
-def test_a_body_left_unread_gives_the_place_back(mock: Mock, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        async with world.client(mock.url, pool=30) as client:
-            for _ in range(3):
-                async with client.stream("GET", "/docs/swagger-ui-bundle.js") as answer:
-                    assert answer.status_code == 200
-            async with client.stream("GET", "/openapi.yaml") as answer:
-                assert len([chunk async for chunk in answer.aiter_raw(1000)]) > 10
-
-    world.run(calls())
-
-
-def test_a_body_closed_twice_gives_its_place_back_once(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        async with peer(Answering()) as url, world.client(url, pool=0.05) as client:
-            async with client.stream("GET", "/") as answer:
-                assert isinstance(answer.stream, httpx.AsyncByteStream)
-                await answer.stream.aclose()
-            async with client.stream("GET", "/"):
-                with pytest.raises(httpx.PoolTimeout):
-                    await get(client)
-
-    world.run(calls())
-
-
-def test_a_connection_whose_closing_is_cancelled_is_closed_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, tasks: World
-) -> None:
-    monkeypatch.setattr(core, "MOST", 1)
-
-    async def calls() -> None:
-        answering = Answering()
-        async with peer(answering) as url, tasks.client(url) as client:
-            answer = await client.send(client.build_request("GET", "/"), stream=True)
-            closing = asyncio.create_task(answer.aclose())
-            await asyncio.sleep(0)
-            closing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await closing
-            await turns()
-            assert answering.ended == 1
-            assert await get(client) == 200
-
-    tasks.run(calls())
-
-
-def test_an_idle_connection_that_the_peer_has_closed_is_not_used_again(world: World) -> None:
-    async def calls() -> None:
-        closes_after_one = Answering(answers=1)
-        async with peer(closes_after_one) as url, world.client(url) as client:
-            for n in range(1, 4):
-                assert await get(client) == 200
-                assert closes_after_one.connections == n
-                await turns()
-
-    world.run(calls())
-
-
-def test_what_comes_on_an_idle_connection_is_no_answer_to_the_next_request(world: World) -> None:
-    async def calls() -> None:
-        may_talk = asyncio.Event()
-
-        async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            writer.write(ANSWER)
-            await may_talk.wait()
-            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-            await reader.read()
-
-        async with peer(talkative) as url, world.client(url) as client:
-            assert await get(client) == 200
-            may_talk.set()
-            await turns()
-            assert await get(client) == 200
-
-    world.run(calls())
-
-
-def test_a_connection_idle_for_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr(core, "IDLE_FOR", 0.0)
-
-    async def calls() -> None:
-        answering = Answering()
-        async with peer(answering) as url, world.client(url) as client:
-            assert [await get(client) for _ in range(3)] == [200] * 3
-            await turns()
-            assert (answering.connections, answering.ended) == (3, 2)
-
-    world.run(calls())
-
-
-def test_closing_closes_what_is_idle(world: World) -> None:
-    async def calls() -> None:
-        ended = asyncio.Event()
-
-        async def until_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await Answering(answers=1)(reader, writer)
-            assert await reader.read() == b""
-            ended.set()
-
-        async with peer(until_the_end) as url:
-            async with world.client(url) as client:
-                assert await get(client) == 200
-                assert not ended.is_set()
-            await ended.wait()
-
-    world.run(calls())
-
-
-def test_nobody_listens(world: World) -> None:
-    async def calls() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        async with world.client(f"http://127.0.0.1:{port}") as client:
-            with pytest.raises(httpx.ConnectError, match=f"{port}|refused"):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_a_name_that_is_none_is_no_connection(world: World) -> None:
-    async def calls() -> None:
-        async with world.client(f"http://{'a' * 64}.invalid") as client:
-            with pytest.raises(httpx.ConnectError):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_nobody_shakes_hands_in_time(world: World) -> None:
-    async def calls() -> None:
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            del writer
-            await reader.read()
-
-        async with peer(silent) as url, world.client(url.replace("http", "https"), connect=0.05) as client:
-            with pytest.raises(
-                httpx.ConnectTimeout, match=r"no connection within 0\.05 s|handshake operation timed out"
-            ):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_no_answer_in_time(world: World) -> None:
-    async def calls() -> None:
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            del writer
-            await reader.read()
-
-        async with peer(silent) as url, world.client(url, read=0.05) as client:
-            with pytest.raises(httpx.ReadTimeout):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_a_peer_that_takes_nothing(world: World) -> None:
-    async def calls() -> None:
-        done = asyncio.Event()
-
-        async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            del reader
-            writer.transport.pause_reading()  # type: ignore[attr-defined] # of a stream, it can
-            await done.wait()
-
-        async with peer(deaf) as url, world.client(url, write=0.05) as client:
-            with pytest.raises(httpx.WriteTimeout):
-                await client.put("/", content=b"x" * (1 << 25))
-            done.set()
-
-    world.run(calls())
-
-
-def test_a_peer_that_goes_while_it_is_sent_to(world: World) -> None:
-    async def calls() -> None:
-        async def gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            writer.transport.pause_reading()  # type: ignore[attr-defined] # of a stream, it can
-            await turns()
-
-        async with peer(gone) as url, world.client(url) as client:
-            with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
-                await client.put("/", content=b"x" * (1 << 25))
-
-    world.run(calls())
-
-
-@pytest.mark.parametrize(
-    ("said", "failure"),
-    [
-        (b"", httpx.RemoteProtocolError),
-        (b"HTTP/1.1 200 OK\r\nContent-Le", httpx.RemoteProtocolError),
-        (ANSWER[:-1], httpx.RemoteProtocolError),
-        (b"\x16\x03\x01 this is no HTTP\r\n\r\n", httpx.RemoteProtocolError),
-    ],
-)
-def test_a_peer_that_ends_too_early(said: bytes, failure: type[Exception], world: World) -> None:
-    async def calls() -> None:
-        async with peer(Answering(said, answers=1)) as url, world.client(url) as client:
-            with pytest.raises(failure):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_a_connection_that_is_reset(world: World) -> None:
-    async def calls() -> None:
-        async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # closing is resetting
-
-        async with peer(reset) as url, world.client(url) as client:
-            with pytest.raises(httpx.ReadError):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_an_answer_that_comes_before_all_was_sent_is_an_answer(world: World) -> None:
-    async def calls() -> None:
-        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            await writer.drain()
-            writer.write_eof()
-            await reader.read(1)
-
-        class Endless(httpx.AsyncByteStream, httpx.SyncByteStream):
-            def __iter__(self) -> Iterator[bytes]:
-                yield from (b"x" * (1 << 16) for _ in range(1000))
-
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                for part in self:
-                    yield part
-                    await asyncio.sleep(0)
-
-        async with peer(hasty) as url, world.client(url) as client:
-            request = client.build_request("PUT", "/", headers={"Transfer-Encoding": "chunked"})
-            request.stream = Endless()
-            assert (await client.send(request)).status_code == 413
-
-    world.run(calls())
-
-
-@pytest.mark.parametrize("size", [1 << 20, 10_000_000])
-def test_a_long_body_arrives_as_it_was_sent(size: int, world: World) -> None:
-    body = bytes(range(256)) * (size // 256)
-
-    async def calls() -> None:
-        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        async with peer(Answering(answer)) as url, world.client(url) as client:
-            for _ in range(3):
-                assert (await client.get("/")).content == body
-
-    world.run(calls())
-
-
-def test_a_long_request_arrives_as_it_was_sent(world: World) -> None:
-    body = bytes(range(256)) * 100_000
-
-    async def calls() -> None:
-        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            came = await reader.readexactly(len(body))
-            writer.write(b"HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n" % (200 if came == body else 400))
-            await reader.read()
-
-        async with peer(echo) as url, world.client(url) as client:
-            assert (await client.put("/", content=body)).status_code == 200
-
-    world.run(calls())
-
-
-def test_a_body_that_nobody_reads_holds_up_the_peer(world: World) -> None:
-    chunk, chunks = b"x" * (1 << 16), 1 << 10
-
-    async def calls() -> None:
-        sent = 0
-
-        async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal sent
-            await asked(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(chunk) * chunks))
-            for _ in range(chunks):
-                writer.write(chunk)
-                await writer.drain()
-                sent += 1
-            await reader.read()
-
-        async with peer(eager) as url, world.client(url) as client, client.stream("GET", "/") as answer:
-            await turns(10 * chunks)  # in which all of it could come
-            assert sent < chunks
-            assert sum([len(part) async for part in answer.aiter_raw()]) == len(chunk) * chunks
-
-    world.run(calls())
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def test_it_speaks_tls_and_trusts_whom_the_context_trusts(authority: trustme.CA, world: World) -> None:
-    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(trusting)
-
-    async def calls() -> None:
-        answering = Answering()
-        async with peer(answering, server) as url, world.client(url, trusting) as client:
-            assert [await get(client) for _ in range(3)] == [200] * 3
-            assert await asyncio.gather(*(get(client) for _ in range(20))) == [200] * 20
-        async with peer(answering, server) as url, world.client(url) as client:
-            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_a_certificate_for_another_host_is_refused(authority: trustme.CA, world: World) -> None:
-    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
-    authority.issue_cert("elsewhere.example").configure_cert(server)
-    authority.configure_trust(trusting)
-
-    async def calls() -> None:
-        async with peer(Answering(), server) as url, world.client(url, trusting) as client:
-            with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1"):
-                await get(client)
-
-    world.run(calls())
-
-
-def test_it_offers_http_1_1_only(authority: trustme.CA, world: World) -> None:
-    server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context()
-    server.set_alpn_protocols(["h2", "http/1.1"])
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(trusting)
-    chosen: list[Any] = []
-
-    async def calls() -> None:
-        async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            chosen.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
-            await Answering(answers=1)(reader, writer)
-
-        async with peer(note, server) as url, world.client(url, trusting) as client:
-            assert await get(client) == 200
-
-    world.run(calls())
-    assert chosen == ["http/1.1"]
-
-
-def test_it_serves_the_synchronous_world_too(mock: Mock) -> None:
-    with httpx.Client(transport=Transport(context), base_url=mock.url) as client:
-        assert [client.get("/_mock/health").status_code for _ in range(3)] == [200] * 3
-    Transport(context).close()  # unused
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_it_serves_both_kinds_of_event_loop(mock: Mock, backend: str) -> None:
-    async def calls() -> None:
-        async with World(backend).client(mock.url) as client, anyio.create_task_group() as tasks:
-            for _ in range(20):
-                tasks.start_soon(get, client)
-        await Transport(context).aclose()  # unused
-
-    anyio.run(calls, backend=backend)
+            else:
+                loop.call_later(chance.uniform(0, 0.002), task.cancel)
+            await asyncio.wait([task])
+            cancelled += task.cancelled()
+            if not task.cancelled():
+                task.result()
+        await call(7)
+        await turns(10)  # asyncio closes sockets at its next turn
+        assert descriptors() <= before, (descriptors(), before)
+
+    with Server() as server, client_of(tasks, server.url) as client:
+        assert outcome(in_child(lambda: tasks.other().runner.run(check(client)))) == 0

@@ -74,14 +74,23 @@ def har(*entries: Any) -> Har:
 def recording() -> Har:
     """A token of IAM, an engine retried, the same refused, a script retried, and one throttled."""
     entries: list[Any] = []
-    http = httpx.Client(event_hooks={"response": [lambda answer: entries.append(entry_of(answer))]})
-    with mock_server() as mock, http:
+
+    class Recorded(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            answer = super().handle_request(request)
+            answer.read()
+            answer.request = request
+            entries.append(entry_of(answer))
+            return answer
+
+    wire = Recorded()
+    with mock_server() as mock, httpx.Client(transport=wire) as http:
         user = {"name": "mock-user", "password": "mock-password", "domain": {"name": "mock-domain"}}
         identity = {"methods": ["password"], "password": {"user": user}}
         token = http.post(f"{mock.url}/v3/auth/tokens", json={"auth": {"identity": identity}}).headers[
             "X-Subject-Token"
         ]
-        client = Client(mock.url, auth=TokenAuth(token), http_client=http)
+        client = Client(mock.url, auth=TokenAuth(token), transport=wire)
         for _ in range(2):
             retry_engine.sync_detailed(PROJECT, ENGINE, client=client, body=EngineActionRequest())
         script = RetryScriptExecutionRequest(record_id="0000000059071dbc01591661d3990020")

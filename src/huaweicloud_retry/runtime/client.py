@@ -360,6 +360,8 @@ class _Received:
         self._unpacker: Any = None
         seconds = request.extensions["timeout"].get("read") if "timeout" in request.extensions else None
         self._deadline = None if seconds is None else time.monotonic() + seconds
+        if response.is_stream_consumed:  # the transport has read it, and so unpacked it
+            return
         codings = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
         encoding = b",".join(codings).decode("latin-1").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
@@ -391,7 +393,7 @@ class _Received:
     def end(self) -> Self:
         """Put what was read in the place of the body, for an auth flow to read."""
         response, stream = self.response, httpx.ByteStream(bytes(self.content))
-        if self._unpacker or self.problem:
+        if self._unpacker or self.problem or response.is_stream_consumed:
             headers = [each for each in response.headers.raw if each[0].lower() != b"content-encoding"]
             response = httpx.Response(response.status_code, headers=headers, stream=stream)
             response.extensions["problem"] = self.problem
@@ -413,7 +415,7 @@ class _SyncIO:
         response = self._transport.handle_request(request)
         received, stream = _Received(request, response), cast("httpx.SyncByteStream", response.stream)
         try:
-            for chunk in stream:
+            for chunk in (response.content,) if response.is_stream_consumed else stream:
                 if received.is_full_with(chunk):
                     break
         except _FAILURES as error:
@@ -458,9 +460,12 @@ class _AsyncIO:
         response = await self._transport.handle_async_request(request)
         received, stream = _Received(request, response), cast("httpx.AsyncByteStream", response.stream)
         try:
-            async for chunk in stream:
-                if received.is_full_with(chunk):
-                    break
+            if response.is_stream_consumed:
+                received.is_full_with(response.content)
+            else:
+                async for chunk in stream:
+                    if received.is_full_with(chunk):
+                        break
         except _FAILURES as error:
             received.fail(error)
         finally:
