@@ -37,6 +37,7 @@ PACKAGES = (
     "httpx",
     "httpcore",
     "anyio",
+    "urllib3",
     "attrs",
     "aiohttp",
     "httpx-aiohttp",

@@ -87,6 +87,15 @@ def sync_httpx(url: str, calls: int, _at_once: int) -> float:
         return timed(lambda: client.put(PATH, content=BODY, headers=HEADERS).json()["jobId"], calls)
 
 
+def sync_urllib3(url: str, calls: int, _at_once: int) -> float:
+    import urllib3
+
+    with urllib3.PoolManager() as pool:
+        return timed(
+            lambda: pool.request("PUT", url + PATH, body=BODY, headers=HEADERS, retries=False).json()["jobId"], calls
+        )
+
+
 def sync_sdk(url: str, calls: int, _at_once: int) -> float:
     client, request = sdk(url, "CseClient")
     return timed(lambda: client.retry_engine(request()).job_id, calls)
@@ -238,6 +247,7 @@ CONTENDERS: dict[str, Callable[[str, int, int], float]] = {
         sync_ours_token,
         sync_ours_keys,
         sync_httpx,
+        sync_urllib3,
         sync_sdk,
         sync_socket,
         async_ours_token,

@@ -1,7 +1,7 @@
-"""Thousands of calls while every kind of fault is about: what each one reports is what happened.
+"""Thousands of calls under every kind of fault: what each one reports is what happened.
 
-The mock's state says for each engine how often its job was run, its journal which fault a request met. Each call has an engine
-of its own, so that what was run by whom is certain.
+The mock's state has for each engine how often its job was run, its request log which fault a request met. Each call
+has an engine of its own, so that each run belongs to one call.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ import pytest
 from huaweicloud_retry import AkSkAuth, Resend, TokenAuth, connect
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.testing import Mock
-from huaweicloud_retry_client import APIConnectionError, APIError, APIResponseValidationError, APIStatusError
+from huaweicloud_retry_client import APIConnectionError, APIError, APIStatusError
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
 CALLS = 2_000
 AT_ONCE = 32
-TIMEOUT = 0.5  # seconds without a byte, which the slow faults exceed by far
+TIMEOUT = 0.5  # seconds for the whole response; the slow faults take an hour
 FAULTS: list[dict[str, Any]] = [
     {"status": 429, "retry_after": 0, "share": 0.1},
     {"status": 429, "share": 0.05},
@@ -138,10 +138,10 @@ def test_every_call_reports_what_happened(mock: Mock, calls: Any) -> None:
             attempts = outcome.attempts
             if ran:
                 assert outcome.outcome_unknown, told
-            # Unknown is said only where nothing that came back told it.
-            answered_for_sure = isinstance(outcome, APIStatusError) and outcome.status_code in {400, 401, 429, 503}
-            assert outcome.outcome_unknown == (not answered_for_sure), told
-        # Only 429 was sent again, three times at most, and each attempt is told of.
+            # The outcome is known only if the response says so.
+            is_refusal = isinstance(outcome, APIStatusError) and outcome.status_code in {400, 401, 429, 503}
+            assert outcome.outcome_unknown == (not is_refusal), told
+        # Only 429 was resent, three attempts at most, and each is counted.
         assert len(entries) == attempts <= 3, told
         assert all(entry["status"] == 429 for entry in entries[:-1]), told
         assert last["acted"] == bool(ran), told
@@ -157,11 +157,6 @@ def test_every_call_reports_what_happened(mock: Mock, calls: Any) -> None:
         "InternalServerError unknown",
         "APIStatusError unknown",
     } <= set(kinds), kinds
-
-
-@pytest.mark.parametrize("kind", [APIConnectionError, APIResponseValidationError])
-def test_the_errors_tell_how_often_a_request_was_sent(kind: type[APIError]) -> None:
-    assert kind.attempts == 1
 
 
 def test_without_a_connection_all_attempts_are_made_and_nothing_is_unknown() -> None:

@@ -482,10 +482,21 @@ def test_the_client_raises_what_fits_and_never_denies_an_act(
     assert getattr(error, "retry_after", None) == fault.get("retry_after")
 
 
-def test_the_client_does_not_wait_for_a_delay_longer_than_its_timeout(mock: Mock) -> None:
-    mock.add({"delay": 1})
-    error = error_of(mock, timeout=0.1)
-    assert (type(error), error.outcome_unknown) == (errors.APITimeoutError, True)
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"delay": 1}, errors.APITimeoutError),
+        # A byte each 40 ms: the timeout is that of the whole response.
+        ({"reply": "drip", "seconds": 4}, errors.APIResponseValidationError),
+    ],
+)
+def test_the_client_does_not_wait_longer_than_its_timeout(
+    mock: Mock, fault: dict[str, Any], kind: type[errors.APIError]
+) -> None:
+    mock.add(fault)
+    error = error_of(mock, timeout=0.2)
+    assert (type(error), error.outcome_unknown) == (kind, True)
+    assert "not complete in time" in str(error)
     while not mock.journal:  # it acts for a caller that is gone, as services do
         assert mock.page("faults")
     assert mock.journal[0]["acted"]

@@ -320,13 +320,14 @@ def test_a_schema_of_both_a_request_and_a_response_breaks_whom_either_does(spec_
 
 
 INIT, CONNECTION = "src/huaweicloud_retry/__init__.py", "src/huaweicloud_retry/connection.py"
-AUTH, RESEND = "src/huaweicloud_retry/auth.py", "src/huaweicloud_retry/resend.py"
-TESTING, MOCK = "src/huaweicloud_retry/testing.py", "src/huaweicloud_retry/mock/__init__.py"
-CLIENT, ERRORS = "generated/huaweicloud_retry_client/client.py", "generated/huaweicloud_retry_client/errors.py"
-TYPES = "generated/huaweicloud_retry_client/types.py"
+AUTH, TESTING = "src/huaweicloud_retry/auth.py", "src/huaweicloud_retry/testing.py"
+MOCK = "src/huaweicloud_retry/mock/__init__.py"
+# Not public, but the names above and in huaweicloud_retry_client stand for what is in here.
+CLIENT, ERRORS = "src/huaweicloud_retry/runtime/client.py", "src/huaweicloud_retry/runtime/errors.py"
+RESEND, RESPONSE = "src/huaweicloud_retry/runtime/resend.py", "src/huaweicloud_retry/runtime/response.py"
 OPERATION = "generated/huaweicloud_retry_client/api/cse/retry_engine.py"
 REQUEST = "generated/huaweicloud_retry_client/models/retry_script_execution_request.py"
-ANSWER = "generated/huaweicloud_retry_client/models/engine_action_response.py"
+MODEL = "generated/huaweicloud_retry_client/models/engine_action_response.py"
 
 
 @pytest.fixture(scope="module")
@@ -372,33 +373,33 @@ def python_breaks(file: str, edits: str | list[str], *findings: str, name: str) 
         python_breaks(OPERATION, "def sync( => def synchronous(", "huaweicloud_retry_client.api.cse.retry_engine.sync: Public object was removed", name="a function of an operation is renamed"),
         python_breaks(OPERATION, "async def asyncio( => def asyncio(", "huaweicloud_retry_client.api.cse.retry_engine.asyncio: is not async now", name="a function is no longer to be awaited"),
         python_breaks(TESTING, "@contextmanager\n => ", "huaweicloud_retry.testing.mock_server: is not contextmanager now", name="a context manager is no longer one"),
-        python_breaks(ERRORS, "    @staticmethod\n    def of( =>     def of(", "huaweicloud_retry_client.errors.APIStatusError.of: is not staticmethod now", name="a static method needs an object"),
-        python_breaks(ANSWER, "    @classmethod\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.from_dict: is not classmethod now", name="a class method needs an object"),
-        python_breaks(ANSWER, "@_attrs_define( => @_attrs_define(frozen=True, ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse: is frozen now", name="fields can no longer be set"),
-        python_breaks(TYPES, "@attrs.frozen( => @attrs.define(", "huaweicloud_retry_client.types.Response: is mutable now", name="what could be hashed cannot be"),
+        python_breaks(ERRORS, "    @staticmethod\n    def of( =>     def of(", "huaweicloud_retry.runtime.errors.APIStatusError.of: is not staticmethod now", name="a static method needs an object"),
+        python_breaks(MODEL, "    @classmethod\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.from_dict: is not classmethod now", name="a class method needs an object"),
+        python_breaks(MODEL, "@_attrs_define( => @_attrs_define(frozen=True, ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse: is frozen now", name="fields can no longer be set"),
+        python_breaks(RESPONSE, "@attrs.frozen( => @attrs.define(", "huaweicloud_retry.runtime.response.Response: is mutable now", name="what could be hashed cannot be"),
         python_breaks(TESTING, "class JournalEntry(TypedDict): => class JournalEntry(TypedDict, total=False):", "huaweicloud_retry.testing.JournalEntry: keys may be missing now", name="keys of what is read may be missing"),
         python_breaks(TESTING, "class Fault(TypedDict, total=False): => class Fault(TypedDict):", "huaweicloud_retry.testing.Fault: keys are mandatory now", name="keys of what is sent are mandatory"),
         python_breaks(TESTING, 'close: Literal["before", "after"] => close: Literal["before"]', "huaweicloud_retry.testing.Fault.close: takes Literal['before'] now, took Literal['before', 'after']", name="a value of a key of what is sent is removed"),
-        python_breaks(CONNECTION, ") -> Connection:\n => ) -> Connection | None:\n", "huaweicloud_retry.connection.connect: returns Connection | None now, returned Connection", name="what is returned may be None"),
+        python_breaks(CONNECTION, ") -> Client:\n => ) -> Client | None:\n", "huaweicloud_retry.connection.connect: returns Client | None now, returned Client", name="what is returned may be None"),
         python_breaks(CONNECTION, "    endpoint: str | None = None,\n => ", "huaweicloud_retry.connection.connect(endpoint): Parameter was removed", name="a parameter is removed"),
         python_breaks(CONNECTION, "    region: str | None = None,\n    endpoint =>     region: str | None,\n    endpoint", "huaweicloud_retry.connection.connect(region): Parameter is now required", name="a parameter becomes mandatory"),
         python_breaks(CONNECTION, "    region: str | None = None,\n    endpoint =>     zone: str,\n    region: str | None = None,\n    endpoint", "huaweicloud_retry.connection.connect(zone): Parameter was added as required", name="a new mandatory parameter"),
-        python_breaks(CONNECTION, "    service: str,\n    *,\n    region: =>     *,\n    service: str,\n    region:", "huaweicloud_retry.connection.connect(service): Parameter kind was changed", name="a positional parameter becomes keyword-only"),
+        python_breaks(CONNECTION, '    service: Literal["cse", "workspace"],\n    *,\n =>     *,\n    service: Literal["cse", "workspace"],\n', "huaweicloud_retry.connection.connect(service): Parameter kind was changed", name="a positional parameter becomes keyword-only"),
         python_breaks(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: str = '',\n", "huaweicloud_retry.connection.connect(endpoint): takes str now, took str | None", name="a narrower type of a parameter"),
         python_breaks(AUTH, "def __init__(self, token: str | Callable[[], str]) => def __init__(self, token: str)", "huaweicloud_retry.auth.TokenAuth.__init__(token): takes str now, took str | Callable[[], str]", name="a narrower type of an argument of a class"),
-        python_breaks(RESEND, "    attempts: int = 3 =>     attempts: int", "huaweicloud_retry.runtime.resend.Resend.__init__(attempts): Parameter is now required", name="a field of a dataclass becomes mandatory"),
-        python_breaks(TYPES, "    def result(self) -> T: =>     def result(self) -> T | None:", "huaweicloud_retry_client.types.Response.result: returns T | None now, returned T", name="what a generic class returns may be None"),
+        python_breaks(RESEND, "    max_attempts: int = 3 =>     max_attempts: int", "huaweicloud_retry.runtime.resend.Resend.__init__(max_attempts): Parameter is now required", name="a field of a dataclass becomes mandatory"),
+        python_breaks(RESPONSE, "    def result(self) -> T: =>     def result(self) -> T | None:", "huaweicloud_retry.runtime.response.Response.result: returns T | None now, returned T", name="what a generic class returns may be None"),
         python_breaks(TESTING, 'outcome: Literal["accepted", "refused", "example", "unanswered"] => outcome: Literal["accepted", "refused", "example", "unanswered", "other"]', "huaweicloud_retry.testing.JournalEntry.outcome: is Literal['accepted', 'refused', 'example', 'unanswered', 'other'] now, was Literal['accepted', 'refused', 'example', 'unanswered']", name="a value of a key of a TypedDict is added"),
-        python_breaks(ANSWER, "    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.additional_properties: Public object was removed", name="a field of a model that is no argument is removed"),
-        python_breaks(CLIENT, "    def close(self) -> None: =>     def _close(self) -> None:", "huaweicloud_retry_client.client.Client.close: Public object was removed", name="a method is removed"),
-        python_breaks(TYPES, "    @property\n    def error(self) =>     def error(self)", "huaweicloud_retry_client.types.Response.error: Public object points to a different kind of object", name="a property becomes a method"),
-        python_breaks(AUTH, "class _StepAuth(httpx.Auth): => class _StepAuth:", "huaweicloud_retry.auth.PasswordAuth: is no longer a Auth", "huaweicloud_retry.auth.TokenAuth: is no longer a Auth", name="the base class of a private base class is removed"),
-        python_breaks(ERRORS, "class NotFoundError(APIStatusError): => class NotFoundError(APIError):", "huaweicloud_retry_client.errors.NotFoundError: is no longer a APIStatusError", name="an error is no longer caught by the same except"),
-        python_breaks(ERRORS, "    attempts: int = 1\n\n    def __repr__ =>     def __repr__", "huaweicloud_retry_client.errors.APIError.attempts: Public object was removed", name="an attribute of an error is removed"),
+        python_breaks(MODEL, "    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.additional_properties: Public object was removed", name="a field of a model that is no argument is removed"),
+        python_breaks(CLIENT, '    def close(self) -> None:\n        """Close =>     def _close(self) -> None:\n        """Close', "huaweicloud_retry_client.client.Client.close: Public object was removed", name="a method is removed"),
+        python_breaks(RESPONSE, "    @property\n    def error(self) =>     def error(self)", "huaweicloud_retry.runtime.response.Response.error: Public object points to a different kind of object", name="a property becomes a method"),
+        python_breaks(AUTH, "class _Auth(httpx.Auth): => class _Auth:", "huaweicloud_retry.auth.AkSkAuth: is no longer a Auth", name="the base class of a private base class is removed"),
+        python_breaks(ERRORS, "class NotFoundError(APIStatusError): => class NotFoundError(APIError):", "huaweicloud_retry.runtime.errors.NotFoundError: is no longer a APIStatusError", name="an error is no longer caught by the same except"),
+        python_breaks(ERRORS, "    attempts: int = 1\n\n    def __repr__ =>     def __repr__", "huaweicloud_retry.runtime.errors.APIError.attempts: Public object was removed", name="an attribute of an error is removed"),
         python_breaks(REQUEST, "    task_id: str | Unset = UNSET\n =>     task_id: str\n", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(task_id): Parameter is now required", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(task_id): takes str now, took str | Unset", name="a field of a model becomes mandatory"),
         python_breaks(REQUEST, "    task_id: str | Unset = UNSET\n =>     kind: str\n    task_id: str | Unset = UNSET\n", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(kind): Parameter was added as required", name="a new mandatory field of a model"),
-        python_breaks(ANSWER, "    job_id: int\n =>     job: int\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: Public object was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job_id): Parameter was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job): Parameter was added as required", name="a field of a model is renamed"),
-        python_breaks(ANSWER, "    job_id: int\n =>     job_id: int | None\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: is int | None now, was int", name="a field of a model may be None"),
+        python_breaks(MODEL, "    job_id: int\n =>     job: int\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: Public object was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job_id): Parameter was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job): Parameter was added as required", name="a field of a model is renamed"),
+        python_breaks(MODEL, "    job_id: int\n =>     job_id: int | None\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: is int | None now, was int", name="a field of a model may be None"),
     ],
 )  # fmt: skip
 def test_a_change_of_python_breaks_callers(
@@ -421,25 +422,25 @@ def python_harmless(file: str, *edits: str, name: str) -> object:
         python_harmless(CONNECTION, "    allow_http: bool = False, =>     allow_http: bool = False,\n    patience: float = 1,", name="an optional parameter is added"),
         python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: httpx.URL | str | None = None,\n", name="a wider type of a parameter"),
         python_harmless(CLIENT, "        timeout: float | httpx.Timeout | None = None,\n        headers: Mapping[str, str] | None = None,\n        transport =>         timeout: httpx.Timeout | None | float = None,\n        headers: typing.Mapping[str, str] | None = None,\n        transport", name="types in another order, or spelt with their module"),
-        python_harmless(INIT, '    "connect",\n] =>     "connect",\n    "other",\n]', "    from .resend import Resend =>     from .resend import Resend\n    from .signing import sign as other", name="a name is added"),
-        python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: typing.Optional[str] = None,\n", "    allow_http: bool = False, =>     allow_http: Union[None, 'bool'] = False,", ") -> Connection:\n => ) -> 'Connection':\n", name="types in another spelling"),
+        python_harmless(INIT, '    "connect",\n] =>     "connect",\n    "other",\n]', "    from .runtime.resend import Resend =>     from .runtime.resend import Resend\n    from .signing import sign as other", name="a name is added"),
+        python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: typing.Optional[str] = None,\n", "    allow_http: bool = False, =>     allow_http: Union[None, 'bool'] = False,", ") -> Client:\n => ) -> 'Client':\n", name="types in another spelling"),
         python_harmless(TESTING, "-> list[JournalEntry] => -> List[JournalEntry]", "-> dict[str, Any]: => -> Dict[str, Any]:", name="types by their old names"),
         python_harmless(AUTH, "class _Once(httpx.SyncByteStream, httpx.AsyncByteStream): => class _Another:", name="a private class is removed"),
-        python_harmless(RESEND, "    attempts: int = 3\n    first_wait: float = 1.0 =>     first_wait: float = 1.0\n    attempts: int = 3", name="keyword-only fields in another order"),
+        python_harmless(RESEND, "    max_attempts: int = 3\n    initial_backoff: float = 1.0 =>     initial_backoff: float = 1.0\n    max_attempts: int = 3", name="keyword-only fields in another order"),
         python_harmless("src/huaweicloud_retry/signing.py", "rm", name="an internal module is removed"),
         python_harmless("src/huaweicloud_retry/mock/state.py", "rm", name="a module of the mock is removed, of which running() is all that is public"),
         python_harmless(OPERATION, "def _parse( => def _read(", name="a private function is renamed"),
         python_harmless(OPERATION, "import httpx\n => import httpx as http\n", name="an import is spelt another way"),
         python_harmless(REQUEST, "    task_id: str | Unset = UNSET\n =>     task_id: str | Unset = UNSET\n    kind: str | Unset = UNSET\n", name="an optional field is added to a model"),
         python_harmless("generated/huaweicloud_retry_client/__init__.py", '__version__ = "0.1.0" => __version__ = "0.2.0"', name="another version"),
-        python_harmless(CLIENT, "        async_http_client: httpx.AsyncClient | None = None,\n    ) =>         async_http_client: httpx.AsyncClient | None = None,\n        **more: object,\n    )", name="more keywords are taken"),
+        python_harmless(CLIENT, "        check: ContractCheck | None = None,\n    ) =>         check: ContractCheck | None = None,\n        **more: object,\n    )", name="more keywords are taken"),
         python_harmless(RESEND, "    def wait(self, attempt: int, =>     def wait(self, attempt: float,", name="a float is taken where an int was"),
         python_harmless(TESTING, 'outcome: Literal["accepted", "refused", "example", "unanswered"] => outcome: Literal["refused", "accepted", "example"]', name="a value of what is only read is removed"),
         python_harmless(TESTING, "    def set_state(self, state: str | Path) -> None: =>     def set_state(self, state: Any) -> None:", name="anything is taken"),
         python_harmless("generated/huaweicloud_retry_client/models/engine_action_request.py", '    action: Literal["Retry"] = "Retry" =>     action: Literal["Retry", "Stop"] = "Retry"', name="a value of what is only sent is added"),
         python_harmless(TESTING, 'close: Literal["before", "after"] => close: Literal["before", "after", "never"] | None', name="a value of a key of what is only sent is added"),
         python_harmless(TESTING, "class JournalEntry(TypedDict): => class JournalEntry(TypedDict, total=True):", name="a default is spelt out"),
-        python_harmless(ANSWER, "    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T: =>     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:", name="Self is spelt another way"),
+        python_harmless(MODEL, "    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T: =>     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:", name="Self is spelt another way"),
         python_harmless(ERRORS, "    attempts: int = 1\n\n    def __repr__ =>     attempts: int = 1\n\n    def _repr", name="a method that every class has is left to the base class"),
         python_harmless(TESTING, "    def state(self) -> dict[str, Any]: =>     def state(self) -> dict[str, Any]:  # as the mock has it", name="a comment"),
     ],
@@ -603,7 +604,7 @@ def broken_old_spec(project: Path) -> None:
         pytest.param(no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git repository", id="no git checkout"),
         pytest.param(no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit", id="a commit without a spec"),
         pytest.param(broken_old_spec, "HEAD", "HEAD:openapi.yaml:2: ", id="a commit with a broken spec"),
-        pytest.param(lambda project: edit(project / INIT, "__all__ = [", "__all__ = ]"), "HEAD", f"{INIT}:15: unmatched ']'", id="Python that is none"),
+        pytest.param(lambda project: (project / INIT).write_text("]", "utf-8"), "HEAD", f"{INIT}:1: unmatched ']'", id="Python that is none"),
         pytest.param(lambda project: edit(project / INIT, "__all__ = [", "__all__ = [\0"), "HEAD", f"{INIT}:1: source code string cannot contain null bytes", id="Python with a NUL"),
         pytest.param(lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"), "HEAD", "CHANGELOG.md:1: not UTF-8; save the file as UTF-8", id="a changelog that is no text"),
         pytest.param(lambda project: edit(project / "openapi.yaml", "openapi: 3.1.0", "openapi: 3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1 can be compared", id="another OpenAPI"),

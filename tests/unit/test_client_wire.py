@@ -606,6 +606,22 @@ def test_a_mistake_of_a_flow_is_let_through(world: World, operation: Operation) 
     assert world.error(operation, Client(LOCAL, auth=Raising(cause, after=False))) is cause
 
 
+class Query(httpx.Auth):
+    """Signs in the query, and so sends another request in place of the one given."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        url = request.url.copy_merge_params({"signature": "1"})
+        yield httpx.Request(request.method, url, headers=request.headers, content=request.content)
+
+
+def test_a_request_that_a_flow_sends_in_place_of_ours_may_have_been_processed(
+    world: World, operation: Operation, answering: type[Answering]
+) -> None:
+    transport = answering(failure=httpx.ReadTimeout("slow"))
+    assert world.error(operation, Client(LOCAL, transport=transport, auth=Query())).outcome_unknown is True
+    assert transport.requests[0].url.query == b"signature=1"
+
+
 def test_the_digest_flow_of_httpx_works(world: World, operation: Operation) -> None:
     def digest(request: httpx.Request) -> httpx.Response:
         if "Authorization" in request.headers:

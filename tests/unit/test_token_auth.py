@@ -1,4 +1,4 @@
-"""PasswordAuth, and TokenAuth with a function: one fetch for all, renewal in time, and no secret in any text."""
+"""PasswordAuth, and TokenAuth with a function: one fetch for all, renewal in time, no secret in any text."""
 
 import asyncio
 import copy
@@ -152,7 +152,7 @@ def test_a_token_of_one_project_is_not_sent_for_another(sends: Send, kind: str, 
     gateway = Gateway(iam=lambda request: issued(request, project="projectA"))
     client = gateway.client(password_auth(**{kind: "projectA"}))
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="for project projectA, .* is for projectB"):
+        with pytest.raises(ConfigurationError, match=r"for project projectA, .* is for projectB"):
             sends(client, "projectB")
     assert (gateway.tokens, len(gateway.fetches)) == ([], fetches)
     assert sends(client, "projectA").status_code == 200
@@ -163,7 +163,7 @@ def test_a_token_of_one_project_is_not_sent_for_another(sends: Send, kind: str, 
 
 
 @pytest.mark.parametrize(("lifetime", "margin"), [(86400, 300), (600, 30)])
-def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifetime: int, margin: int) -> None:
+def test_it_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifetime: int, margin: int) -> None:
     now = 1000.0
     for module in (auth, token_cache):
         monkeypatch.setattr(module, "monotonic", lambda: now)
@@ -234,14 +234,17 @@ def test_a_body_that_can_be_read_only_once_is_not_resent_but_the_next_request_re
 # --- Many callers ---
 
 
+TWENTY = ("p1",) * 20
+
+
 class Callers(NamedTuple):
     """Many calls at once, in threads or in the tasks of an event loop."""
 
     kind: str
     waiting: threading.Semaphore
 
-    def outcomes(self, client: Client, projects: Sequence[str] = ("p1",) * 20, then: Then = None) -> list[Any]:
-        """Call once for each project; return the responses and errors. Call `then` when all wait for a token."""
+    def outcomes(self, client: Client, projects: Sequence[str] = TWENTY, then: Then = None) -> list[Any]:
+        """Call once for each project; return responses and errors. Call `then` when all wait for a token."""
         if self.kind == "threads":
             return self._of_threads(client, projects, then)
         outcomes: list[Any] = []
@@ -404,7 +407,7 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancelled_fetch_is_taken_over_and_all_get_the_second_ones_error(backend: str, loopback: Any) -> None:
+def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str, loopback: Any) -> None:
     errors: list[str] = []
     with loopback(answer=None) as silent:
         client = Client(silent.url, auth=password_auth(iam_endpoint=silent.url))
@@ -650,7 +653,7 @@ def test_a_redirect_does_not_get_the_password() -> None:
 
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(("refusals", "status"), [(0, 200), (1, 200), (2, 401)])
-def test_a_function_is_called_at_first_use_and_once_more_after_a_401(sends: Send, refusals: int, status: int) -> None:
+def test_a_function_is_called_once_and_once_more_after_a_401(sends: Send, refusals: int, status: int) -> None:
     tokens = iter(["first", "second", "third"])
     gateway = Gateway(*[refused("APIGW.0301")] * refusals)
     client = gateway.client(TokenAuth(lambda: next(tokens)))
@@ -669,7 +672,8 @@ def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_s
         return failure
 
     # Python makes a RuntimeError of a StopIteration that leaves a generator.
-    with pytest.raises((OSError, RuntimeError, ValueError), match=r"vault|StopIteration|printable ASCII") as error:
+    expected = (OSError, RuntimeError, ValueError)
+    with pytest.raises(expected, match=r"vault|StopIteration|printable ASCII") as error:
         sends(Gateway().client(TokenAuth(function)))
     assert TOKEN not in str(error.value)
 

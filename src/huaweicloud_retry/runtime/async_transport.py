@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from time import monotonic
 from typing import Any, cast
 
@@ -54,6 +54,13 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             self._places.release()
         return reader.response()
 
+    async def until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        """Begun once, close the idle connections when the event loop ends: it then ends all generators."""
+        try:
+            yield
+        finally:
+            await self.aclose()
+
     async def aclose(self) -> None:
         """Close the idle connections; those in use are closed when they have their response."""
         self._is_closed = True
@@ -92,15 +99,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             # For a name, tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for an address,
             # asyncio's way forgets to close a socket if it is cancelled at the moment that connects it.
             given["happy_eyeballs_delay"] = 0.25
+        if scheme == "https":
+            given["ssl"] = context = self._context()
+            context.set_alpn_protocols(["http/1.1"])
         try:
-            if scheme == "https":
-                given["ssl"] = context = self._context()
-                context.set_alpn_protocols(["http/1.1"])
             async with asyncio.timeout(seconds):
                 await loop.create_connection(lambda: connection, host, port, **given)
         except BaseException as error:
             connection.close()
-            raise http1.connect_error(error) from None
+            http1.raise_connect_error(error)
         return connection
 
 

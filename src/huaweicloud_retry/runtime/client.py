@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import lru_cache, reduce
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Never, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import attrs
@@ -162,9 +161,12 @@ class Client:
         Args:
             resend: None: resend nothing.
         """
-        view = copy.copy(self)
-        view._resend, view._is_view = resend, True  # noqa: SLF001 - its own kind
+        view = object.__new__(type(self))
+        vars(view).update(vars(self), _resend=resend, _is_view=True)
         return view
+
+    def __reduce_ex__(self, _protocol: object) -> Never:
+        raise TypeError("a Client has connections and secrets and cannot be pickled")
 
     def close(self) -> None:
         """Close the sync side. The client cannot be used afterwards."""
@@ -273,7 +275,7 @@ class Client:
             if self._auth is not None:
                 sending = yield io.begin, own
             while True:
-                if b"".join([value for _, value in sending.headers.raw]).translate(None, _PRINTABLE):
+                if not _are_sendable([value for _, value in sending.headers.raw]):
                     raise ValueError(_headers_problem(sending.headers))
                 is_sending = True
                 received: _Received = yield io.send, sending
@@ -547,7 +549,13 @@ def _url(text: str) -> httpx.URL:
 
 
 def _is_same(one: httpx.Request, other: httpx.Request) -> bool:
-    return one is other or (one.method, one.url) == (other.method, other.url)
+    """Say whether a request is the operation's: an auth may send another in its place, with a signature in the query."""
+    return one is other or _place(one) == _place(other)
+
+
+def _place(request: httpx.Request) -> tuple[str, str, bytes, bytes]:
+    url = request.url
+    return request.method, url.scheme, url.netloc, url.raw_path.partition(b"?")[0]
 
 
 def _seconds(timeout: float | httpx.Timeout) -> dict[str, float | None]:
@@ -555,6 +563,12 @@ def _seconds(timeout: float | httpx.Timeout) -> dict[str, float | None]:
     if not all(value is None or value >= 0 for value in given.values()):
         raise ValueError("a timeout must be 0 or more seconds, or None for no limit")
     return {name: None if value is None or value > _FOREVER else value for name, value in given.items()}
+
+
+def _are_sendable(values: list[bytes]) -> bool:
+    joined = b"\n".join((b"", *values, b""))  # as one, since to look at each takes longer
+    is_printable = len(joined.translate(None, _PRINTABLE)) == len(values) + 1
+    return is_printable and not any(end in joined for end in (b"\n ", b"\n\t", b" \n", b"\t\n"))
 
 
 def _headers_problem(headers: Mapping[str, Any]) -> str | None:

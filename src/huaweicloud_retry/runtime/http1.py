@@ -8,7 +8,7 @@ import os
 import select
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import httptools
 import httpx
@@ -70,15 +70,13 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
     return made
 
 
-def connect_error(error: BaseException) -> BaseException:
-    """Return what becomes of an error of making a connection."""
-    if isinstance(error, TimeoutError):
-        return httpx.ConnectTimeout("no connection in time")
-    made = (
-        httpx.ConnectError(str(error)) if isinstance(error, OSError | ValueError) else error
-    )  # ValueError: a host's name
-    made.__cause__ = None if made is error else error
-    return made
+def raise_connect_error(error: BaseException) -> NoReturn:
+    """Raise what httpx has for an error of making a connection."""
+    if isinstance(error, TimeoutError | BlockingIOError):  # the latter if no time is left at all
+        raise httpx.ConnectTimeout("no connection in time") from None
+    if isinstance(error, OSError | ValueError):  # ValueError: a host name that cannot be encoded
+        raise httpx.ConnectError(str(error)) from error
+    raise error
 
 
 class Connection:

@@ -66,19 +66,19 @@ class SyncTransport(httpx.BaseTransport):
         return connection
 
     def _connected(self, scheme: str, host: str, port: int, seconds: float | None) -> "_Connection":
+        context = self._context() if scheme == "https" else None
         sock: socket.socket | None = None
         try:
             sock = socket.create_connection((host, port), seconds)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if scheme == "https":
-                context = self._context()
+            if context is not None:
                 context.set_alpn_protocols(["http/1.1"])
                 # A body that ends with the connection is whole only if TLS says that this is the end.
                 sock = context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
         except BaseException as error:
             if sock is not None:
                 sock.close()
-            raise http1.connect_error(error) from None
+            http1.raise_connect_error(error)
         return _Connection(sock)
 
 

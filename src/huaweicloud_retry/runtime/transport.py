@@ -5,7 +5,7 @@ import os
 import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.request import getproxies
@@ -46,6 +46,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._direct = SyncTransport(self._context)
         self._proxied: dict[str, httpx.BaseTransport] = {}
         self._async: dict[tuple[asyncio.AbstractEventLoop | None, str | None], httpx.AsyncBaseTransport] = {}
+        self._ends: dict[object, AsyncGenerator[None, None]] = {}
         url = httpx.URL(base_url)
         variable = self._proxies.variable(url)
         if variable is not None:
@@ -66,10 +67,11 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
         key = running_loop(), self._proxies.variable(request.url)
-        transport = self._async.get(key)
-        if transport is None:
-            transport = self._async[key] = self._async_transport(*key)
-        return await transport.handle_async_request(request)
+        if key not in self._async:
+            self._async[key] = self._async_transport(*key)
+            if key in self._ends:
+                await anext(self._ends[key])
+        return await self._async[key].handle_async_request(request)
 
     def close(self) -> None:
         """Close the sync side."""
@@ -86,13 +88,16 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     ) -> httpx.AsyncBaseTransport:
         for key in [key for key in self._async if key[0] is not None and key[0].is_closed()]:
             self._async.pop(key, None)  # its connections went with their event loop
+            self._ends.pop(key, None)
         if variable is not None:
             return self._through(variable, httpx.AsyncHTTPTransport)
         if loop is None:
             return httpx.AsyncHTTPTransport(verify=self._context(), limits=_ONE_REQUEST)
         from .async_transport import AsyncTransport  # noqa: PLC0415 - sync calls do without asyncio
 
-        return AsyncTransport(self._context)
+        transport = AsyncTransport(self._context)
+        self._ends[loop, None] = transport.until_the_loop_ends()
+        return transport
 
     def _through(self, variable: str, kind: Callable[..., T]) -> T:
         try:
