@@ -43,6 +43,8 @@ UNSEEN = {"__slots__", "__post_init__", "__repr__"}  # without one of its own, a
 ATTRS = "attrs.define", "attrs.frozen"
 SENT = "Request", "Fault"  # so end the names of what is only sent; to take more there breaks nobody
 FIXTURE = ("pytest.fixture",)  # pytest finds it by its name
+Pairs = dict[tuple[str, str], tuple[griffe.Object, griffe.Object]]
+"""What a public name stood for and stands for now, by the paths of both: a name may be an alias, or inherited."""
 
 
 def load(root: Path) -> dict[str, griffe.Module]:
@@ -90,26 +92,37 @@ def complete(owner: griffe.Module | griffe.Class) -> None:
 def python_findings(olds: dict[str, griffe.Module], news: dict[str, griffe.Module]) -> list[str]:
     """What the changes between two trees break for those who import from them; a line each."""
     found = [f"{name}: the package is gone" for name in olds.keys() - news]
+    pairs: Pairs = {}
     for name in olds.keys() & news:
-        for each in griffe.find_breaking_changes(olds[name], news[name]):
-            # Another default is told in the changelog: what was called so can be called so.
-            if each.kind is griffe.BreakageKind.PARAMETER_CHANGED_DEFAULT:
-                continue
-            of = cast("griffe.Object | griffe.Alias", each.obj)  # typed as the one, and is either
-            owner = of.final_target.parent if isinstance(of, griffe.Alias) and of.inherited else None
-            if owner is not None and owner.is_public:  # told of the owner, or as a base class that is lost
-                continue
-            parameter = next((x for x in (each.old_value, each.new_value) if isinstance(x, griffe.Parameter)), None)
-            found.append(f"{of.path}{f'({parameter.name})' if parameter else ''}: {each.kind.value}")
-        found += missed_by_griffe(olds[name], news[name], set())
+        found += missed_by_griffe(olds[name], news[name], pairs)
+    for pair in pairs.values():
+        found += found_by_griffe(*pair, public={path for path, _ in pairs})
     return [f"{line}; breaks callers" for line in sorted(set(found))]
 
 
-def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: set[str]) -> Iterator[str]:
+def found_by_griffe(old: griffe.Object, new: griffe.Object, public: set[str]) -> Iterator[str]:
+    modules = griffe.Module("old"), griffe.Module("new")  # griffe compares what modules have
+    for module, its in zip(modules, (old, new), strict=True):
+        module.members["its"] = its
+    for each in griffe.find_breaking_changes(*modules):
+        # Another default is told in the changelog: what was called so can be called so.
+        if each.kind is griffe.BreakageKind.PARAMETER_CHANGED_DEFAULT:
+            continue
+        of = cast("griffe.Object | griffe.Alias", each.obj)  # typed as the one, and is either
+        owner = of.final_target.parent if isinstance(of, griffe.Alias) and of.inherited else None
+        if owner is not None and owner.path in public:  # reported for the owner, or as a base class that is lost
+            continue
+        parameter = next((x for x in (each.old_value, each.new_value) if isinstance(x, griffe.Parameter)), None)
+        yield f"{of.path}{f'({parameter.name})' if parameter else ''}: {each.kind.value}"
+
+
+def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: Pairs) -> Iterator[str]:
     """Of public objects: names that `__all__` or their module has lost, base classes, decorators, async, and types."""
-    if old.path in seen or old.kind is not new.kind:
+    if (old.path, new.path) in seen:
         return
-    seen.add(old.path)
+    seen[old.path, new.path] = old, new
+    if old.kind is not new.kind:
+        return
     if isinstance(old, griffe.Class) and isinstance(new, griffe.Class):
         yield from class_changes(old, new)
     elif isinstance(old, griffe.Function) and isinstance(new, griffe.Function):

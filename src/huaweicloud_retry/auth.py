@@ -269,6 +269,7 @@ class PasswordAuth(_TokenAuth):
                 self._refusal = refusal
             raise (IAMAuthenticationError if response.status_code == _UNAUTHORIZED else IAMError)(refusal)
         problem: str | None = response.extensions.get("problem")
+        lifetime, project = 0.0, None
         try:
             _check("X-Subject-Token", token)
             lifetime, project = _described(body)

@@ -51,7 +51,7 @@ def masked(text: str, secret: str) -> str:
 
 
 @escapes
-@pytest.mark.parametrize("secret", [PASSWORD, "token-" + "x" * 3000, "\U0001f511" * 3, "\\" * 3 + "s3cret", "ééé"])
+@pytest.mark.parametrize("secret", [PASSWORD, "token-" + "x" * 3000, "\U0001f511" * 3, "ééé"])
 def test_a_secret_is_masked_in_any_escape(escape: Callable[[str], str], secret: str) -> None:
     written = escape(secret)
     for around in ("", "|", '{"a": "', "%4", "&#6", "\\u00"):

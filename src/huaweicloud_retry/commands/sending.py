@@ -12,14 +12,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from huaweicloud_retry import ConfigurationError, TokenAuth, connect
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.inputs import InputError
-from huaweicloud_retry.bulk.items import Service
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.credentials import PROJECT_VARIABLES, find_project_id
 from huaweicloud_retry.endpoints import find_region
@@ -31,6 +30,9 @@ from .common import CommandError, OutputError, printing
 from .input import Interrupted, items_of, opened
 from .output import EachInTable, JSONArray, JSONLines, ReasonsInTable, Screen, Writer, chosen
 from .progress import Bar, Lines, Progress, Speed, bar_fits
+
+if TYPE_CHECKING:
+    from huaweicloud_retry.bulk.items import Service
 
 _ACCEPTED, _REFUSED, _USAGE, _UNKNOWN, _INTERRUPTED = 0, 1, 2, 3, 130
 _CONNECT_TIMEOUT: Final = 10.0  # seconds, at most; the client's own

@@ -105,7 +105,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(seconds):
                 await loop.create_connection(lambda: connection, host, port, **given)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - cancellation too
             connection.close()
             http1.raise_connect_error(error)
         return connection

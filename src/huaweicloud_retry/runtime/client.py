@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import ssl
 import string
@@ -13,18 +12,22 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import lru_cache, reduce
-from typing import Any, Final, Never, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Never, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import attrs
 import httpx
 
-from .errors import APIConnectionError, APITimeoutError, refuses
+from .errors import APIConnectionError, APITimeoutError, refuses, succeeds
 from .http1 import MAX_BODY, NothingSentError
 from .redaction import Secret, header_secrets, mask, one_line
-from .resend import Resend
 from .response import Response
 from .transport import Transport, running_loop
+
+if TYPE_CHECKING:
+    import os
+
+    from .resend import Resend
 
 T = TypeVar("T")
 
@@ -108,7 +111,7 @@ class Client:
     _base_url = "?"  # so that the repr works even if __init__ failed
     _auth: httpx.Auth | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to choose
         self,
         base_url: str,
         *,
@@ -210,7 +213,10 @@ class Client:
             io.close()
 
     async def acall(
-        self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+        self,
+        call: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as httpx has it
     ) -> Response[T]:
         """Send a request, and resend it as far as the policy allows; what `asyncio_detailed` does with its arguments.
 
@@ -265,12 +271,16 @@ class Client:
     def _attempt(
         self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> _Steps[Response[T]]:
-        own = sending = self._request(call, timeout)
+        own = self._request(call, timeout)
         if self._check is not None:
             own.read()
             self._check.request(call["path"], own)
-        may_be_processed = is_sending = False
-        failure: APIConnectionError | None = None
+        response = _response((yield from self._sent(io, own)), own, parse)
+        return response if self._check is None else self._check.response(call["method"], call["path"], response)
+
+    def _sent(self, io: _IO, own: httpx.Request) -> _Steps[_Received]:
+        """Send the operation's own request, and whatever the auth asks for before and after it."""
+        sending, is_sending, may_be_processed = own, False, False
         try:
             if self._auth is not None:
                 sending = yield io.begin, own
@@ -284,7 +294,7 @@ class Client:
                     may_be_processed = not refuses(received.response.status_code)
                 following = None if self._auth is None else (yield io.resume, received.response)
                 if following is None:
-                    break
+                    return received
                 sending = following
         except _FAILURES as error:
             failed = sending if is_sending else getattr(error, "_request", None) or sending
@@ -292,10 +302,7 @@ class Client:
             failure = _connection_error(failed, error, is_own=is_own, may_be_processed=may_be_processed)
             if is_sending:
                 yield io.fail, error  # for those who wait for the same token
-        if failure is not None:
-            raise failure  # here, or the error would be its context, and may hold a token
-        response = _response(received, own, parse)
-        return response if self._check is None else self._check.response(call["method"], call["path"], response)
+        raise failure  # here, or the error would be its context, and may hold a token
 
     def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
         try:
@@ -506,7 +513,7 @@ _Steps: TypeAlias = Generator[tuple[Callable[[Any], Any], Any], Any, T]
 
 def _response(received: _Received, own: httpx.Request, parse: Callable[[int, bytes], T]) -> Response[T]:
     status, content, problem, parsed = received.response.status_code, bytes(received.content), received.problem, None
-    if is_good := 200 <= status < 300 and problem is None:
+    if is_good := succeeds(status) and problem is None:
         try:
             parsed = parse(status, content)
         except KeyError as error:
@@ -587,7 +594,7 @@ def _url_problem(base_url: str) -> str | None:
         return "base_url may not hold a user, password, query or fragment; give credentials with auth="
     try:
         url = httpx.URL(base_url)
-        good = url.scheme in ("http", "https") and "" not in url.host.split(".") and 0 < (url.port or 443) < 65536
+        good = url.scheme in ("http", "https") and "" not in url.host.split(".") and 0 < (url.port or 443) < 1 << 16
     except httpx.InvalidURL:
         good = False
     if not good or re.search(r"\s", base_url):

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +31,8 @@ from typing import TYPE_CHECKING, Any, cast
 from .redaction import mask_headers, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .response import Response
 
 
@@ -114,7 +115,7 @@ class APIStatusError(APIError):
     def of(response: Response[Any]) -> APIStatusError:
         """Return the error of the class that fits the status."""
         status = response.status_code
-        by_status = InternalServerError if 500 <= status < 600 else APIStatusError
+        by_status = InternalServerError if 500 <= status < 600 else APIStatusError  # noqa: PLR2004 - of HTTP
         return _BY_STATUS.get(status, by_status)(response)
 
     def __str__(self) -> str:
@@ -241,6 +242,11 @@ _IAM_ADVICE = {
     403: "the IAM user may not get a token: ask the administrator of the account",
     404: "check the project, and that the user may use it",
 }
+
+
+def succeeds(status: int) -> bool:
+    """Say whether a status is 2xx."""
+    return 200 <= status < 300  # noqa: PLR2004 - of HTTP
 
 
 def refuses(status: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -24,9 +23,9 @@ from typing import (
 )
 
 import attrs
-import httpx
+import httpx  # noqa: TC002 - attrs resolves the hints of its classes
 
-from .errors import APIResponseValidationError, APIStatusError
+from .errors import APIResponseValidationError, APIStatusError, succeeds
 from .redaction import one_line
 
 T = TypeVar("T")
@@ -109,7 +108,7 @@ class Response(Generic[T]):
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:
         """The error that `sync` and `asyncio` raise for this response, or None for a good one."""
-        if not 200 <= self.status_code < 300:
+        if not succeeds(self.status_code):
             return APIStatusError.of(self)
         return APIResponseValidationError(self) if self.problem is not None else None
 
@@ -158,25 +157,32 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
     Raises:
         TypeError: It, or something in it, is of another type; the text names the place.
     """
-    if expected is Any or (type(value) is expected and expected in _PLAIN):
-        return
+    if not (expected is Any or (type(value) is expected and expected in _PLAIN) or _fits(value, expected, name)):
+        raise TypeError(f"{name}: {getattr(expected, '__name__', expected)} expected, got {type(value).__name__}")
+
+
+def _fits(value: object, expected: Any, name: str) -> bool:
     origin, arguments, is_model = _described(expected)
     if origin in (Union, UnionType):
-        for argument in arguments:
-            with suppress(TypeError):
-                return check_type(value, argument, name)
-    elif origin is Literal and value in arguments:
-        return
-    elif origin is list and isinstance(value, list):
+        return any(_is_one(value, argument, name) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is list and isinstance(value, list):
         for index, item in enumerate(cast("list[object]", value)):
             check_type(item, arguments[0], f"{name}[{index}]")
-        return
-    elif is_model and isinstance(value, expected):
+        return True
+    if is_model and isinstance(value, expected):
         for field, field_type in _field_types(expected):
             check_type(getattr(value, field), field_type, field)
-        return
-    elif (expected is float and type(value) is int) or (origin is dict and type(value) is dict):
-        return
-    elif expected not in _PLAIN and isinstance(expected, type) and isinstance(value, expected):
-        return
-    raise TypeError(f"{name}: {getattr(expected, '__name__', expected)} expected, got {type(value).__name__}")
+        return True
+    if origin is not None or expected in _PLAIN:
+        return (origin is dict and type(value) is dict) or (expected is float and type(value) is int)
+    return isinstance(expected, type) and isinstance(value, expected)
+
+
+def _is_one(value: object, expected: Any, name: str) -> bool:
+    try:
+        check_type(value, expected, name)
+    except TypeError:
+        return False
+    return True

@@ -75,7 +75,7 @@ class SyncTransport(httpx.BaseTransport):
                 context.set_alpn_protocols(["http/1.1"])
                 # A body that ends with the connection is whole only if TLS says that this is the end.
                 sock = context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C too
             if sock is not None:
                 sock.close()
             http1.raise_connect_error(error)

@@ -107,7 +107,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             raise ConfigurationError(text) from None
 
 
-def tls_context(verify: ssl.SSLContext | str | os.PathLike[str] | bool) -> Callable[[], ssl.SSLContext]:
+def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
     """Return what gives the TLS settings, when they are first needed.
 
     Raises:
