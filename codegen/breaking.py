@@ -121,8 +121,6 @@ def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: Pairs) -> Ite
     if (old.path, new.path) in seen:
         return
     seen[old.path, new.path] = old, new
-    if old.kind is not new.kind:
-        return
     if isinstance(old, griffe.Class) and isinstance(new, griffe.Class):
         yield from class_changes(old, new)
     elif isinstance(old, griffe.Function) and isinstance(new, griffe.Function):
@@ -186,8 +184,9 @@ def target(member: griffe.Object | griffe.Alias) -> griffe.Object | str:
 
 
 def ancestors(of: griffe.Class) -> set[str]:
-    """All base classes by their last names, so that one may move."""
-    return {str(base).rpartition(".")[2].partition("[")[0] for each in (of, *of.mro()) for base in each.bases}
+    """All public base classes by their last names, so that one may move."""
+    names = {str(base).rpartition(".")[2].partition("[")[0] for each in (of, *of.mro()) for base in each.bases}
+    return {name for name in names if not name.startswith("_")}
 
 
 def covers(wide: griffe.Expr | str | None, narrow: griffe.Expr | str | None) -> bool:

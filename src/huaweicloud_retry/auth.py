@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from datetime import datetime
+from functools import reduce
 from math import inf
 from time import gmtime, monotonic, strftime
 from typing import Any, Final, Never, Self
@@ -133,13 +134,14 @@ class _TokenAuth(_Auth, StepAuth):
 
         token, is_fresh = yield from self._cache.get(key, fetch, blocking=blocking)
         response: httpx.Response = yield _with_token(request, token)
-        is_final = response.status_code != _UNAUTHORIZED or (is_fresh and not self._renews_fresh)
-        if is_final or not isinstance(request.stream, httpx.ByteStream):  # any other may be used up
+        if response.status_code != _UNAUTHORIZED or (is_fresh and not self._renews_fresh):
             return
-        body: bytes = yield response
+        body: Secret[bytes] = yield response
         if not _REFUSED_TOKEN.fullmatch(APIStatusError(_kept(response, body)).error_code or ""):
             return
         self._cache.forget(key, token)
+        if not isinstance(request.stream, httpx.ByteStream):  # any other may be used up
+            return
         token, _ = yield from self._cache.get(key, fetch, blocking=blocking)
         yield _with_token(request, token)
 
@@ -259,10 +261,20 @@ class PasswordAuth(_TokenAuth):
     def _fetch(self, request: httpx.Request, key: str | None, *, blocking: bool) -> Steps[Token]:
         if self._refusal is not None:
             raise IAMAuthenticationError(self._refusal)
-        response: httpx.Response = yield self._token_request(request, key, blocking=blocking)
-        received = monotonic()
-        token = Secret(response.headers.pop("X-Subject-Token", ""))  # or it would show in the history of the response
-        body: bytes = yield response
+        watch = _Watch()
+        try:
+            response: httpx.Response = yield self._token_request(
+                request, key, watch.sync if blocking else watch.asynchronous
+            )
+            received = monotonic()
+            token = Secret(
+                response.headers.pop("X-Subject-Token", "")
+            )  # or it would show in the history of the response
+            body: Secret[bytes] = yield response
+        except GeneratorExit:
+            if watch.status == _UNAUTHORIZED:  # and a hook of the client raised, or it was cancelled
+                self._refusal = _kept(httpx.Response(watch.status), Secret(b""))
+            raise
         if response.status_code != _CREATED:
             refusal = _kept(response, body, self._password)
             if response.status_code == _UNAUTHORIZED:
@@ -279,7 +291,7 @@ class PasswordAuth(_TokenAuth):
             raise IAMError(_kept(response, body, self._password, token, problem=problem))
         return Token(token, received + lifetime - min(_MARGIN * lifetime, _MAX_MARGIN), project)
 
-    def _token_request(self, cause: httpx.Request, key: str | None, *, blocking: bool) -> httpx.Request:
+    def _token_request(self, cause: httpx.Request, key: str | None, trace: Callable[..., object]) -> httpx.Request:
         project = self._project or ({} if key is None else {"id": key})
         scope = {"project": project} if project else {"domain": {"name": self._domain_name}}
         stream = _Once(Secret(self._body(scope)))
@@ -291,7 +303,7 @@ class PasswordAuth(_TokenAuth):
             "Accept-Encoding": "identity",
             "User-Agent": cause.headers.get("User-Agent", "huaweicloud-retry"),
         }
-        extensions = {"timeout": cause.extensions.get("timeout", {}), "trace": _hide if blocking else _ahide}
+        extensions = {"timeout": cause.extensions.get("timeout", {}), "trace": trace}
         return httpx.Request("POST", self._url, headers=headers, stream=stream, extensions=extensions)
 
     def _body(self, scope: dict[str, Any]) -> bytes:
@@ -329,14 +341,19 @@ class _Once(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield part
 
 
-def _hide(event: str, info: dict[str, Any]) -> None:
-    """Keep a token out of httpcore's log: https://www.encode.io/httpcore/extensions/#trace."""
-    if event.endswith(".receive_response_headers.complete"):
-        info["return_value"] = "<hidden>"
+class _Watch:
+    """Sees the head of IAM's response before httpx: https://www.encode.io/httpcore/extensions/#trace."""
 
+    status = 0
+    """For when the auth flow does not live to see it."""
 
-async def _ahide(event: str, info: dict[str, Any]) -> None:
-    _hide(event, info)
+    def sync(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith(".receive_response_headers.complete"):
+            self.status = next(part for part in info["return_value"] if isinstance(part, int))
+            info["return_value"] = self.status  # httpcore logs it next, and the token would be in it
+
+    async def asynchronous(self, event: str, info: dict[str, Any]) -> None:
+        self.sync(event, info)
 
 
 def _with_token(request: httpx.Request, token: Token) -> httpx.Request:
@@ -354,18 +371,23 @@ def _other_project(fixed: str | None, asked: str | None) -> str:
     )
 
 
-def _kept(response: httpx.Response, body: bytes, *secrets: Secret[str], problem: str | None = None) -> Response[None]:
+def _kept(
+    response: httpx.Response, body: Secret[bytes], *secrets: Secret[str], problem: str | None = None
+) -> Response[None]:
     """Return what an error may hold of a response: no secret that it repeats."""
-    body = body[:MAX_BODY]
-    for secret in secrets:
-        body = mask(body, secret)
-    return Response(status_code=response.status_code, headers=response.headers, content=body, problem=problem)
+
+    def masked(text: bytes) -> bytes:
+        return reduce(mask, secrets, text)
+
+    headers = httpx.Headers([(name, masked(value)) for name, value in response.headers.raw])
+    content = masked(body.reveal()[:MAX_BODY])
+    return Response(status_code=response.status_code, headers=headers, content=content, problem=problem)
 
 
-def _described(body: bytes) -> tuple[float, str | None]:
+def _described(body: Secret[bytes]) -> tuple[float, str | None]:
     """Return the lifetime of a token in seconds, and the ID of its project."""
     try:
-        token = json.loads(body)["token"]
+        token = json.loads(body.reveal())["token"]
         issued, expires = (datetime.fromisoformat(token[name]) for name in ("issued_at", "expires_at"))
         lifetime = (expires - issued).total_seconds()
         project = token.get("project", {}).get("id")

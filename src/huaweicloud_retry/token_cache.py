@@ -144,13 +144,13 @@ class StepAuth(httpx.Auth):
                     if isinstance(step, httpx.Request):
                         came = yield step
                     elif isinstance(step, httpx.Response):
-                        came = step.read()
+                        came = Secret(step.read())
                     elif isinstance(step, Fetch):
                         step.exception()  # waits
                     else:
                         came = step()
                 except Exception as error:  # noqa: BLE001 - the steps know what to do about it
-                    step = steps.throw(error)
+                    step = steps.throw(_with_request(error, step))
                 else:
                     step = steps.send(came)
 
@@ -165,7 +165,7 @@ class StepAuth(httpx.Auth):
                     if isinstance(step, httpx.Request):
                         came = yield step
                     elif isinstance(step, httpx.Response):
-                        came = await step.aread()
+                        came = Secret(await step.aread())
                     elif isinstance(step, Fetch):
                         await step.wait()
                     else:
@@ -173,6 +173,13 @@ class StepAuth(httpx.Auth):
 
                         came = await to_thread.run_sync(step, abandon_on_cancel=True)
                 except Exception as error:  # noqa: BLE001 - see above
-                    step = steps.throw(error)
+                    step = steps.throw(_with_request(error, step))
                 else:
                     step = steps.send(came)
+
+
+def _with_request(error: Exception, step: object) -> Exception:
+    """Note on an error which request failed, for those who only waited for it."""
+    if isinstance(error, httpx.RequestError) and isinstance(step, httpx.Request):
+        error.request = step
+    return error

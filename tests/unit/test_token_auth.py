@@ -501,17 +501,19 @@ def test_a_thread_that_blocks_the_event_loop_of_a_fetch_does_not_wait_for_it() -
 # --- When IAM gives no token ---
 
 
-def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_first() -> None:
-    gateway = Gateway(iam=lambda _: httpx.Response(401))
-
+def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_first(
+    loopback: Any, on_the_wire: Callable[..., bytes]
+) -> None:
     def hook(response: httpx.Response) -> None:
         response.raise_for_status()
 
-    with httpx.Client(transport=gateway, auth=password_auth(), event_hooks={"response": [hook]}) as http:
-        for _ in range(3):
-            with pytest.raises((httpx.HTTPStatusError, IAMAuthenticationError)):
-                http.get("https://cse.test")
-    assert len(gateway.fetches) == 1
+    with loopback(on_the_wire(401, b"{}")) as iam:
+        auth = PasswordAuth("u", PASSWORD, domain_name="d", iam_endpoint=iam.url)
+        with httpx.Client(auth=auth, event_hooks={"response": [hook]}) as http:
+            for _ in range(3):
+                with pytest.raises((httpx.HTTPStatusError, IAMAuthenticationError)):
+                    http.get("https://cse.test")
+        assert len(iam.requests) == 1
 
 
 @SYNC_AND_ASYNC

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.request import getproxies
 
 import httpx
@@ -122,11 +122,12 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
         return cache(lambda: httpx.create_ssl_context(verify=False))
     if not isinstance(verify, str | os.PathLike):
         raise ConfigurationError(f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext")
-    path: Any = {"capath" if os.path.isdir(verify) else "cafile": os.fspath(verify)}  # noqa: PTH112 - may be any text
+    path: str = os.fspath(verify)
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - may be any text
     try:
-        context = ssl.create_default_context(**path)
+        context = ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"verify: {os.fspath(verify)} has no CAs that can be read: {error}") from error
+        raise ConfigurationError(f"verify: {path} has no CAs that can be read: {error}") from error
     return lambda: context
 
 

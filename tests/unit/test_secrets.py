@@ -1,0 +1,384 @@
+"""No secret shows in an error, its chain, its frames, a log record or a warning, whatever goes wrong."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import pickle
+import re
+import socket
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from huaweicloud_retry import AkSkAuth, PasswordAuth, TokenAuth, connect
+from huaweicloud_retry_client import Client
+from huaweicloud_retry_client.api.cse import retry_engine
+from huaweicloud_retry_client.models import EngineActionRequest
+
+# Each secret begins with CANARY, so that any 6 characters of its start show it.
+CANARY = "s3cret"
+TOKEN, PASSWORD, KEY = f"{CANARY}-token/+=", f'{CANARY}-pass"word\\é', f"{CANARY}-key"
+PROXY_USER = f"user:{CANARY}-proxy"
+
+Reply = Callable[[bytes], bytes | None]  # request -> response; None: a reset
+
+
+def http(status: int, body: bytes, *headers: bytes) -> bytes:
+    lines = (b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), *headers, b"", body)
+    return b"\r\n".join(lines)
+
+
+def echoed(request: bytes) -> dict[str, str]:
+    head, _, body = request.decode("latin-1").partition("\r\n\r\n")
+    return {"error_code": "APIGW.0301", "error_msg": head + body}
+
+
+def grant(_: bytes, **changes: Any) -> bytes:
+    times = {"issued_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z", **changes}
+    return http(201, json.dumps({"token": times}).encode(), b"X-Subject-Token: " + TOKEN.encode())
+
+
+def with_header(status: int, name: bytes) -> Reply:
+    def reply(request: bytes) -> bytes:
+        return http(status, b"{}", b"%b: /?%b" % (name, b" ".join(request.split(b"\r\n")).replace(b"\0", b"")))
+
+    return reply
+
+
+REPLIES: dict[str, Reply] = {
+    "reset": lambda _: None,
+    "closed": lambda _: b"",
+    "timeout": lambda _: b"HTTP/1.1 ",
+    "garbage": lambda request: request,
+    "raw 400": lambda request: http(400, request),
+    "HTML 403": lambda request: http(403, b"<pre>" + request.replace(b'"', b"&quot;"), b"Content-Type: text/html"),
+    **{f"JSON {status}": lambda request, status=status: http(status, json.dumps(echoed(request)).encode())
+       for status in (400, 401, 404, 429, 500, 200)},
+    "JSON in JSON 400": lambda request: http(400, json.dumps({"error_msg": json.dumps(echoed(request))}).encode()),
+    "cut off 500": lambda request: http(500, request).replace(b"Content-Length: ", b"Content-Length: 9"),
+    "invalid 400": lambda request: b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b?" % (len(request), request),
+    "redirect": with_header(302, b"Location"),
+    "header 400": with_header(400, b"X-Echo"),
+    "header 200": with_header(200, b"X-Echo"),
+    "X-Request-Id": with_header(500, b"X-Request-Id"),
+}  # fmt: skip
+
+
+class Server:
+    """The service, IAM and a proxy. `secrets` are those of the requests that came."""
+
+    def __init__(self, service: Reply, iam: Reply = grant) -> None:
+        self.secrets: set[str] = {CANARY, base64.b64encode(PROXY_USER.encode()).decode()}
+        self._replies = {True: iam, False: service}
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                sock = self._listener.accept()[0]
+                with sock, contextlib.suppress(OSError):
+                    self._serve(sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        received = b""
+        while not received.rstrip(b"}").endswith(b'"Retry"') and not received.endswith(b"}}}}"):
+            part = sock.recv(1 << 16)
+            if not part:
+                return
+            received += part
+        self.secrets.update(re.findall("Signature=([0-9a-f]{64})", received.decode("latin-1")))
+        reply = self._replies[b"/v3/auth/tokens" in received.split(b"\r\n")[0]](received)
+        if reply is None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        elif reply:
+            sock.sendall(reply)
+            sock.shutdown(socket.SHUT_WR) if not reply.endswith(b" ") else None
+            while sock.recv(1 << 16):
+                pass
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # see test_transport
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Server]]:
+    with contextlib.ExitStack() as stack:
+
+        def serve(*replies: Reply) -> Server:
+            server = Server(*replies)
+            stack.callback(server.stop)
+            return server
+
+        yield serve
+
+
+# ---- what shows a secret
+
+
+def shown(error: BaseException) -> Iterator[tuple[str, object]]:
+    """Yield each place of an error and its chain that a log, a pickle or an error tracker takes, and what is there."""
+    name = type(error).__name__
+    yield f"str of {name}", str(error)
+    yield f"repr of {name}", repr(error)
+    yield f"args of {name}", error.args
+    yield f"vars of {name}", vars(error)
+    if (response := getattr(error, "response", None)) is not None:
+        yield f"response of {name}", (response, response.content, response.headers.raw, response.problem)
+    with contextlib.suppress(TypeError, AttributeError):  # not every cause can be pickled
+        yield f"pickle of {name}", pickle.dumps(error)
+    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
+        if "/src/huaweicloud_retry/" in frame.filename or "/generated/" in frame.filename:
+            for variable, value in (frame.locals or {}).items():
+                yield f"{variable} in {frame.name}, {Path(frame.filename).name}:{frame.lineno}", value
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            yield from shown(other)
+
+
+def leaks(error: BaseException, secrets: set[str], caplog: pytest.LogCaptureFixture, warned: list[Any]) -> list[str]:
+    records = [(f"log of {record.name}", f"{record.getMessage()} {vars(record)}") for record in caplog.records]
+    places = [*shown(error), *records, *(("a warning", str(each.message)) for each in warned)]
+    texts = [(place, text if isinstance(text, str) else repr(text)) for place, text in places]
+    return sorted({f"{place}: {text[:300]}" for place, text in texts for secret in secrets if secret in text})
+
+
+Check = Callable[..., BaseException]
+
+
+@pytest.fixture
+def check(caplog: pytest.LogCaptureFixture) -> Check:
+    """Do what must fail, look for secrets in whatever it leaves, and return the error."""
+    caplog.set_level(logging.DEBUG)
+
+    def look(fail: Callable[[], object], secrets: set[str] | None = None) -> BaseException:
+        with warnings.catch_warnings(record=True) as warned, pytest.raises(Exception) as caught:  # noqa: PT011 - any
+            warnings.simplefilter("always")
+            fail()
+        found = leaks(caught.value, secrets or {CANARY}, caplog, warned)
+        assert not found, "\n".join(found)
+        return caught.value
+
+    return look
+
+
+# ---- calls that fail
+
+
+def sync(client: Client) -> None:
+    with client:
+        retry_engine.sync("p", "e", client=client, body=EngineActionRequest(), timeout=httpx.Timeout(5, read=0.1))
+
+
+def in_asyncio(client: Client) -> None:
+    async def call() -> None:
+        async with client:
+            body = EngineActionRequest()
+            await retry_engine.asyncio("p", "e", client=client, body=body, timeout=httpx.Timeout(5, read=0.1))
+
+    asyncio.run(call())
+
+
+Call = Callable[[Client], None]
+
+
+@pytest.fixture(params=[sync, in_asyncio])
+def call(request: pytest.FixtureRequest) -> Call:
+    made: Call = request.param
+    return made
+
+
+def password(host: str, **changes: str) -> PasswordAuth:
+    return PasswordAuth("user", PASSWORD, **{"domain_name": "d", "iam_endpoint": f"http://{host}", **changes})
+
+
+CREDENTIALS: dict[str, Callable[[str], httpx.Auth]] = {
+    "token": lambda _: TokenAuth(TOKEN),
+    "function": lambda _: TokenAuth(lambda: TOKEN),
+    "keys": lambda _: AkSkAuth("AK", KEY, security_token=TOKEN),
+    "password": password,
+}
+every_reply = pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+
+
+@every_reply
+@pytest.mark.parametrize("credentials", CREDENTIALS.values(), ids=CREDENTIALS)
+def test_no_reply_makes_an_error_show_the_credentials(
+    check: Check, serving: Callable[..., Server], call: Call, credentials: Callable[[str], httpx.Auth], reply: Reply
+) -> None:
+    server = serving(reply)
+    client = connect("cse", endpoint=f"http://{server.host}", credentials=credentials(server.host), resend=None)
+    check(lambda: call(client), server.secrets)
+
+
+@every_reply
+def test_through_a_proxy_no_reply_shows_the_credentials_of_either(
+    check: Check, serving: Callable[..., Server], call: Call, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(reply)
+    monkeypatch.setenv("HTTP_PROXY", f"http://{PROXY_USER}@{server.host}")
+    credentials = TokenAuth(TOKEN)
+    client = connect("cse", endpoint="http://cse.test", credentials=credentials, allow_http=True, resend=None)
+    check(lambda: call(client), server.secrets)
+
+
+@every_reply
+def test_no_reply_makes_an_error_show_a_header_of_the_user(
+    check: Check, serving: Callable[..., Server], call: Call, reply: Reply
+) -> None:
+    server = serving(reply)
+    client = Client(f"http://{server.host}", headers={"Authorization": f"Bearer {TOKEN}"})
+    check(lambda: call(client), server.secrets)
+
+
+@pytest.mark.parametrize(
+    "iam",
+    [
+        *REPLIES.values(),
+        lambda _: http(201, b"{}", b"X-Subject-Token: " + TOKEN.encode()),
+        lambda _: http(201, json.dumps({"token": TOKEN}).encode(), b"X-Subject-Token: " + TOKEN.encode()),
+        lambda _: grant(_, expires_at=TOKEN),
+        lambda _: grant(_, project={"id": "another"}),
+        lambda request: http(201, request),
+    ],
+    ids=[*REPLIES, "no lifetime", "the token in the body", "the token for a date", "another project", "201 echo"],
+)
+def test_no_reply_of_iam_makes_an_error_show_password_or_token(
+    check: Check, serving: Callable[..., Server], call: Call, iam: Reply
+) -> None:
+    server = serving(REPLIES["JSON 401"], iam)
+    client = connect("cse", endpoint=f"http://{server.host}", credentials=password(server.host), resend=None)
+    check(lambda: call(client), server.secrets)
+
+
+def test_no_error_before_a_request_is_sent_shows_a_secret(check: Check, call: Call, serving: Callable[..., Server]) -> None:
+    host = serving(REPLIES["reset"]).host
+    for auth in (
+        TokenAuth(lambda: f"{TOKEN}\n"),
+        TokenAuth(lambda: {"token": TOKEN}),  # type: ignore[arg-type,return-value] # what a user may get wrong
+        password(host, project_id="another"),
+        password(host, domain_name="d", user_name="x") if False else AkSkAuth("AK", KEY, security_token=TOKEN),
+    ):
+        check(lambda auth=auth: call(connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None)))
+    client = connect("workspace", endpoint=None, region="cn-north-4", credentials=TokenAuth(TOKEN))
+    check(lambda: call(client))  # an operation of another service
+    check(lambda: client.call({"method": "GET", "path": "/\n", "headers": {}}, lambda *_: None, None))
+    check(lambda: client.call({"method": "GET", "path": "/", "headers": {"X": f"{TOKEN}\n"}}, lambda *_: None, None))
+    client.close()
+    check(lambda: call(client))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host = "127.0.0.1:%d" % free.getsockname()[1]
+    check(lambda: call(connect("cse", endpoint=f"http://{host}", credentials=password(host), resend=None)))
+    check(lambda: call(Client(f"http://{host}", auth=TokenAuth(TOKEN), headers={"X-Other": TOKEN})))
+
+
+# ---- settings that are invalid
+
+URL = f"https://user:{CANARY}-password@host.test"
+BROKEN = f"{TOKEN}\r\n"
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: TokenAuth(BROKEN),
+        lambda: AkSkAuth(BROKEN, KEY),
+        lambda: AkSkAuth("AK", BROKEN),
+        lambda: AkSkAuth("AK", KEY, security_token=BROKEN),
+        lambda: AkSkAuth("AK", KEY, project_id="\n"),
+        lambda: password("host", iam_endpoint=URL),
+        lambda: password("host", iam_endpoint="http://host.test"),
+        lambda: password("host", domain_name=""),
+        lambda: password("host", project_id="a", project_name="b"),
+        lambda: PasswordAuth("user", f"{PASSWORD}\ud800", domain_name="d"),
+        lambda: PasswordAuth("", PASSWORD, domain_name="d"),
+        lambda: Client(URL),
+        lambda: Client(f"https://host.test/?{TOKEN}"),
+        lambda: Client("https://host.test", headers={"X-A": BROKEN}),
+        lambda: Client("https://host.test", headers={f"X {CANARY}": "a"}) if False else Client("", headers={"X-A": TOKEN}),
+        lambda: Client("https://host.test", headers={"X-A": TOKEN}, verify="/nowhere"),
+        lambda: Client("https://host.test", headers={"X-A": TOKEN}, timeout=-1),
+        lambda: connect("cse", endpoint=URL, credentials=TokenAuth(TOKEN)),
+        lambda: connect("cse", endpoint=f"{CANARY}-no-url", credentials=TokenAuth(TOKEN)),
+        lambda: connect("cse", endpoint=f"http://host.test:{CANARY}", credentials=TokenAuth(TOKEN)),
+        lambda: connect("cse", endpoint="https://host.test", credentials=TokenAuth(TOKEN), headers={"X-A": BROKEN}),
+        lambda: connect("cse", region="cn-nowhere", credentials=TokenAuth(TOKEN), headers={"X-A": TOKEN}),
+        lambda: connect("no", region="cn-north-4", headers={"X-A": TOKEN}),  # type: ignore[arg-type]
+        lambda: connect("cse", endpoint="https://h.test", credentials=TokenAuth("t"), headers={"X-A": TOKEN},
+                        check_contract="no"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_no_invalid_argument_is_shown(check: Check, fail: Callable[[], object]) -> None:
+    assert isinstance(check(fail), ValueError)
+
+
+KEYS = {"HUAWEICLOUD_SDK_AK": "AK", "HUAWEICLOUD_SDK_SK": KEY}
+LOGIN = {"HW_USER_NAME": "user", "HW_USER_PASSWORD": PASSWORD, "HW_DOMAIN_NAME": "d"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HUAWEICLOUD_SDK_SK": KEY},
+        {"HUAWEICLOUD_SDK_AK": "AK", "HUAWEICLOUD_SDK_SECURITY_TOKEN": TOKEN},
+        {**KEYS, "HUAWEICLOUD_SDK_SK": f"{KEY}\n"},
+        {**KEYS, "HUAWEICLOUD_SDK_SECURITY_TOKEN": BROKEN},
+        {**KEYS, "HUAWEICLOUD_SDK_REGION_CSE_CN_NORTH_4": URL},
+        {**KEYS, "HTTPS_PROXY": f"ftp://user:{CANARY}@proxy.test"},
+        {**KEYS, "HTTPS_PROXY": f"socks5://user:{CANARY}@proxy.test"},
+        {**KEYS, "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test", "NO_PROXY": "10.0.0.0/99"},
+        {**KEYS, "SSL_CERT_FILE": "/nowhere.pem", "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test"},
+        {"HW_AUTH_TOKEN": BROKEN},
+        {"HW_USER_PASSWORD": PASSWORD},
+        {**LOGIN, "HW_USER_PASSWORD": f"{PASSWORD}\udcff"},
+        {**LOGIN, "HUAWEICLOUD_SDK_IAM_ENDPOINT": URL},
+        {**LOGIN, "HW_AUTH_URL": "http://host.test"},
+    ],
+)
+def test_no_value_of_the_environment_is_shown(
+    check: Check, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    from huaweicloud_retry.runtime import transport
+
+    transport._default_context.cache_clear()
+    assert isinstance(check(lambda: connect("cse", region="cn-north-4")), ValueError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[basic]\nak = AK\n{KEY}\n",
+        f"{KEY}\n",
+        f"[basic]\nsk = {KEY}\nsk = {KEY}\nak = AK\n",
+        f"[basic]\nsk = {KEY}\n[basic]\nak = AK\n",
+        f"[basic]\nsk = {KEY}%(no)s\nak = AK\n",
+        f"[basic]\nsk = {KEY}%\nak = AK\n",
+        f"[basic]\nsk = {KEY}\n",
+        f"[basic]\nak = AK\nsk = {KEY}\n  {KEY}\n",
+        f"[basic]\nak = AK\nsk = {KEY}\nsecurity_token = é{TOKEN}\n",
+        f"[basic]\nak = AK\nsk = {KEY}\udcff\n",
+    ],
+)
+def test_no_line_of_the_profile_file_is_shown(
+    check: Check, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(file))
+    assert isinstance(check(lambda: connect("cse", region="cn-north-4")), ValueError)
