@@ -24,8 +24,8 @@ from .token_cache import StepAuth, Steps, Token, TokenCache
 
 # User-Agent is left out: proxies rewrite it, and then the signature would be wrong.
 _SIGNED: Final = ("host", "content-type", "x-sdk-date", "x-project-id", "x-security-token", "x-enterprise-project-id")
-# The gateway's codes for a refused token: wrong, and expired or of another region. The prefix differs between gateways.
-# https://support.huaweicloud.com/devg-apisign/api-sign-errorcode.html
+# The gateway's codes for a refused token: wrong, and expired or of another region. The prefix differs between
+# gateways. https://support.huaweicloud.com/devg-apisign/api-sign-errorcode.html
 _REFUSED_TOKEN: Final = re.compile(r"(\w+\.)?030[17]")
 _CREATED, _UNAUTHORIZED = 201, 401
 _MARGIN: Final = 0.05  # the part of its lifetime that a token has left when it is renewed …
@@ -51,9 +51,9 @@ class _Auth(httpx.Auth):
 class AkSkAuth(_Auth):
     """Sign each request with an access key and its secret key (SDK-HMAC-SHA256), as the official SDK does.
 
-    Signs what is sent, an encoded slash in a path included: method, path, query, body, and of the headers Host,
-    Content-Type, X-Sdk-Date, X-Project-Id, X-Security-Token and X-Enterprise-Project-ID. X-Project-Id is the project of the
-    request; the gateway demands that it is the one in the path.
+    Signs what is sent, an encoded slash in a path included: method, path, query, body, and of the headers
+    Host, Content-Type, X-Sdk-Date, X-Project-Id, X-Security-Token and X-Enterprise-Project-ID. X-Project-Id
+    is the project of the request; the gateway demands that it is the one in the path.
 
     Args:
         access_key: The AK.
@@ -150,14 +150,14 @@ class TokenAuth(_TokenAuth):
     """Send a token that you have, or can get, as `X-Auth-Token`.
 
     Args:
-        token: Of an IAM user; valid for 24 hours, in its region. Or a function that returns one: it is called at first
-            use, and again, once per request, when the gateway responds 401 with code 0301 or 0307. It may block: async
-            calls run it in a worker thread. It runs once for all requests that wait for it, and must not use this object
-            itself. What it raises reaches all of them.
+        token: Of an IAM user; valid for 24 hours, in its region. Or a function that returns one: it is called
+            at first use, and again, once per request, when the gateway responds 401 with code 0301 or 0307.
+            It may block: async calls run it in a worker thread. It runs once for all requests that wait for
+            it, and must not use this object itself. What it raises reaches all of them.
 
     Raises:
-        ValueError: `token` cannot stand in a header. The text does not show it. Of a function's token, the request
-            raises it.
+        ValueError: `token` cannot stand in a header. The text does not show it. Of a function's token, the
+            request raises it.
     """
 
     _renews_fresh = True
@@ -193,11 +193,12 @@ class TokenAuth(_TokenAuth):
 class PasswordAuth(_TokenAuth):
     """Fetch a token from IAM with a password at first use, send it as `X-Auth-Token`, and renew it in time.
 
-    IAM is asked (`POST /v3/auth/tokens`) by the client whose request needs the token, with that request's timeout. Tokens
-    are kept in memory; one is renewed when less than 5 % of its lifetime, at most 5 minutes, is left, and once when the
-    gateway responds 401 with code 0301 or 0307 to a token that was not fetched for this very request. All threads and tasks
-    that share an object share its tokens, and one request to IAM. A 401 of IAM is final: the object raises the same error
-    ever after and asks no more, since repeated wrong passwords lock the account.
+    IAM is asked (`POST /v3/auth/tokens`) by the client whose request needs the token, with that request's
+    timeout. Tokens are kept in memory; one is renewed when less than 5 % of its lifetime, at most 5 minutes,
+    is left, and once when the gateway responds 401 with code 0301 or 0307 to a token that was not fetched for
+    this very request. All threads and tasks that share an object share its tokens, and one request to IAM. A
+    401 of IAM is final: the object raises the same error ever after and asks no more, since repeated wrong
+    passwords lock the account.
 
     Source: https://support.huaweicloud.com/intl/en-us/api-iam/iam_30_0001.html
 
@@ -205,16 +206,19 @@ class PasswordAuth(_TokenAuth):
         user_name: Of the IAM user; a HUAWEI ID itself gets no token.
         password: Of the IAM user; sent to `iam_endpoint` only, wherever that redirects.
         domain_name: Of the account that the user belongs to.
-        project_id: Tokens are for this project only, and requests for another one are refused before they are sent.
-        project_name: Or for the one of this name; a region's default project has its name, such as cn-north-4.
-            Without either, there is a token for the project of each request; for requests that do not tell it, which are
-            those of a plain httpx client, one for the whole account, which only global services accept.
+        project_id: Tokens are for this project only, and requests for another one are refused before they are
+            sent.
+        project_name: Or for the one of this name; a region's default project has its name, such as
+            cn-north-4. Without either, there is a token for the project of each request; for requests that do
+            not tell it, which are those of a plain httpx client, one for the whole account, which only global
+            services accept.
         iam_endpoint: https, or http on this machine. The default's tokens are valid in all regions; those of
-            https://iam.<region>.myhuaweicloud.com in that region. Europe has https://iam.eu-west-101.myhuaweicloud.eu.
+            https://iam.<region>.myhuaweicloud.com in that region. Europe has
+            https://iam.eu-west-101.myhuaweicloud.eu.
 
     Raises:
-        ValueError: One of them is empty or no Unicode text; both a project's ID and its name are given; `iam_endpoint`
-            is invalid. The text shows no secret.
+        ValueError: One of them is empty or no Unicode text; both a project's ID and its name are given;
+            `iam_endpoint` is invalid. The text shows no secret.
 
     A request with it also raises:
         IAMAuthenticationError: IAM refused with 401.

@@ -1,4 +1,4 @@
-"""connect(): service, region and credentials -> a ready client that resends only requests that were not processed."""
+"""connect(): service, region, credentials -> a client that resends only requests that were not processed."""
 
 import os
 import ssl
@@ -39,32 +39,35 @@ def connect(  # noqa: PLR0913 - what there is to choose
         with connect("cse", region="cn-north-4") as client:
             job = retry_engine.sync("project", "engine", client=client, body=EngineActionRequest())
 
-    To test without a network, pass `transport=`; without it, libraries that patch httpx (respx, pytest-httpx) intercept
-    nothing, and the request is really sent: see `Client`.
+    To test without a network, pass `transport=`; without it, libraries that patch httpx (respx, pytest-httpx)
+    intercept nothing, and the request is really sent: see `Client`.
 
     Args:
-        service: `cse` or `workspace`. The client refuses operations of the other one, unless there is an `endpoint`.
+        service: `cse` or `workspace`. The client refuses operations of the other one, unless there is an
+            `endpoint`.
         region: Such as cn-north-4; by default HW_REGION_NAME or OS_REGION_NAME of the environment.
         endpoint: The host's URL, in place of the one that the region has.
-        credentials: `AkSkAuth`, `PasswordAuth`, `TokenAuth` or any httpx.Auth; by default what the environment or the
-            profile file ~/.huaweicloud/credentials has.
-        timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read` is the time
-            for the whole response. 60, and 10 to connect, by default.
+        credentials: `AkSkAuth`, `PasswordAuth`, `TokenAuth` or any httpx.Auth; by default what the
+            environment or the profile file ~/.huaweicloud/credentials has.
+        timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read`
+            is the time for the whole response. 60, and 10 to connect, by default.
         resend: What may be sent again, and when; None: nothing.
         headers: Sent with each request.
         transport: Any httpx transport in place of our own.
         verify: True: the CAs of SSL_CERT_FILE, SSL_CERT_DIR or certifi. A path: a file or folder of CAs. An
-            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and logs a WARNING.
+            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and
+            logs a WARNING.
         allow_http: Accept an endpoint that is neither https nor on this machine.
-        check_contract: Compare each attempt's request and response with openapi.yaml. "log": each deviation is a WARNING of
-            the logger `huaweicloud_retry`, without values of the traffic. "raise" also raises an exception: a request that
-            deviates is not sent but raises APIRequestValidationError; of a response, `problem` says what deviates, which
-            makes a 2xx an APIResponseValidationError; any other status raises its own error. Needs the extra `contract`.
+        check_contract: Compare each attempt's request and response with openapi.yaml. "log": each deviation
+            is a WARNING of the logger `huaweicloud_retry`, without values of the traffic. "raise" also raises
+            an exception: a request that deviates is not sent but raises APIRequestValidationError; of a
+            response, `problem` says what deviates, which makes a 2xx an APIResponseValidationError; any other
+            status raises its own error. Needs the extra `contract`.
 
     Raises:
-        ConfigurationError: Service, region, endpoint or credentials are missing or wrong; the text says where they were
-            looked for, and what to do. Or what the environment says of CAs or proxies is invalid. Or check_contract is
-            neither, or what it needs is not installed.
+        ConfigurationError: Service, region, endpoint or credentials are missing or wrong; the text says where
+            they were looked for, and what to do. Or what the environment says of CAs or proxies is invalid.
+            Or check_contract is neither, or what it needs is not installed.
         ValueError: A header cannot be sent; or both transport and verify are given.
     """
     check_service(service)

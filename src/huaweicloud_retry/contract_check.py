@@ -1,7 +1,7 @@
 """Each request and answer of a running program, held against the contract: `connect(…, check_contract=…)`.
 
-Credentials are not looked at: whether they will do, the answer says. Nor is what an auth sends and gets by itself, such as IAM's
-token, or the 401 after which it renews one.
+Credentials are not looked at: whether they will do, the answer says. Nor is what an auth sends and gets by
+itself, such as IAM's token, or the 401 after which it renews one.
 """
 
 import logging

@@ -24,7 +24,9 @@ class Token(NamedTuple):
 
 
 class Fetch(Future[Token | None]):
-    """The fetch of a token under way, for all that wait for it; None: it was given up, and another may take over."""
+    """The fetch of a token under way, for all that wait for it; None: it was given up, and another may take
+    over.
+    """
 
     def __init__(self, key: str | None) -> None:
         super().__init__()
@@ -32,7 +34,9 @@ class Fetch(Future[Token | None]):
         self.thread = threading.get_ident()
 
     def can_be_waited_for(self, *, blocking: bool) -> bool:
-        """Say whether the end will come: no thread waits for a task of its own event loop, which stands still meanwhile."""
+        """Say whether the end will come: no thread waits for a task of its own event loop, which stands still
+        meanwhile.
+        """
         return not (self.done() or (blocking and self.thread == threading.get_ident()))
 
     def end(self, outcome: Token | BaseException) -> None:
@@ -71,15 +75,19 @@ class Fetch(Future[Token | None]):
         await event.wait()
 
 
-# What an auth flow does, without how: send a request, read a response, wait for a fetch, call a function that may block.
+# What an auth flow does, without how: send a request, read a response, wait for a fetch, call a function that
+# may block.
 Steps: TypeAlias = Generator[httpx.Request | httpx.Response | Fetch | Callable[[], object], Any, T]
 
 
 class TokenCache:
-    """Tokens by project. One is fetched at a time, so that a wrong password is tried once, whatever the projects."""
+    """Tokens by project. One is fetched at a time, so that a wrong password is tried once, whatever the
+    projects.
+    """
 
     def __init__(self) -> None:
-        # Reentrant: the garbage collector may end a forgotten flow, which then takes the lock, while its thread holds it.
+        # Reentrant: the garbage collector may end a forgotten flow, which then takes the lock, while its
+        # thread holds it.
         self._lock = threading.RLock()
         self._tokens: dict[str | None, Token] = {}
         self._fetch: Fetch | None = None

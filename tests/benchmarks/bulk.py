@@ -154,7 +154,7 @@ BENCHMARKS = [
         [
             duration(SIZES[0], timed(STOCK, SIZES[0])),
             duration(SIZES[1], timed(STOCK, SIZES[1]), at_most(0.4)),
-            duration(SIZES[1], bound(SIZES[1]), at_most(1.25), "what no client can be faster than", name="bound"),
+            duration(SIZES[1], bound(SIZES[1]), at_most(1.2), "what no client can be faster than", name="bound"),
             duration(SIZES[-1], TENFOLD, at_most(1.1), "once, and without httpx, since it takes minutes"),
             *(memory(items) for items in SIZES[1:]),
         ],

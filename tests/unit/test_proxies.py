@@ -132,7 +132,7 @@ def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
     monkeypatch.setenv("NO_PROXY", "cse.test")
     for endpoint in ("https://cse.test", f"http://{service.host}"):
         auth = PasswordAuth("user", "password", domain_name="domain", iam_endpoint="https://iam.test")
-        with pytest.raises(APIConnectionError, match="iam.test.*; the request was not processed") as caught:
+        with pytest.raises(APIConnectionError, match=r"iam.test.*; the request was not processed") as caught:
             world(client_of(endpoint, auth))
         assert caught.value.outcome_unknown is False
     assert (proxy.asked, service.asked) == ([["CONNECT iam.test:443 HTTP/1.1"]] * 2, [])
@@ -160,7 +160,11 @@ def test_the_variable_is_that_of_the_scheme_else_all_proxy(
     ("entry", "direct", "proxied"),
     [
         ("*", "a.test 10.0.0.1 [fd00::1]", ""),
-        ("example.com", "example.com EXAMPLE.com a.example.com", "badexample.com example.com.test example.org"),
+        (
+            "example.com",
+            "example.com EXAMPLE.com a.example.com",
+            "badexample.com example.com.test example.org",
+        ),
         ("Example.COM", "example.com a.example.com", "example.org"),
         (".example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
         ("*.example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
@@ -201,12 +205,23 @@ def leaks(error: BaseException | None, secret: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "entry", ["10.0.0.0/33", "fd00::/200", "a b", "user:s3cret@example.com", "[::1", "a.test:port", "http://", "a/b", "::g"]
+    "entry",
+    [
+        "10.0.0.0/33",
+        "fd00::/200",
+        "a b",
+        "user:s3cret@example.com",
+        "[::1",
+        "a.test:port",
+        "http://",
+        "a/b",
+        "::g",
+    ],
 )
 def test_connect_refuses_an_invalid_no_proxy(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test")
     monkeypatch.setenv("NO_PROXY", f"other.test,{entry}")
-    with pytest.raises(ConfigurationError, match="NO_PROXY has .*, which is no domain, address or network"):
+    with pytest.raises(ConfigurationError, match=r"NO_PROXY has .*, which is no domain, address or network"):
         client_of("https://cse.test")
 
 
@@ -220,7 +235,10 @@ def test_connect_refuses_an_invalid_no_proxy(entry: str, monkeypatch: pytest.Mon
         ("ftp://user:s3cret-password@proxy.test", "is not the URL of a proxy"),
         ("http://user:s3cret-password@[proxy.test", "is not the URL of a proxy"),
         ("user:s3cret-password\n@proxy.test", "is not the URL of a proxy"),
-        ("socks5://user:s3cret-password@proxy.test", r"is a SOCKS proxy, which needs socksio: pip install 'httpx\[socks\]'"),
+        (
+            "socks5://user:s3cret-password@proxy.test",
+            r"is a SOCKS proxy, which needs socksio: pip install 'httpx\[socks\]'",
+        ),
     ],
 )
 def test_connect_refuses_an_invalid_proxy_and_shows_no_password(

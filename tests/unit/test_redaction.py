@@ -14,9 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huaweicloud_retry.runtime.redaction import HiddenMapping, Secret, header_secrets, mask, mask_headers, one_line
+from huaweicloud_retry.runtime.redaction import (
+    HiddenMapping,
+    Secret,
+    header_secrets,
+    mask,
+    mask_headers,
+    one_line,
+)
 
-PASSWORD = 's3cret/pass"word\\1 \t&<\'é€\U0001f511'
+PASSWORD = "s3cret/pass\"word\\1 \t&<'é€\U0001f511"
 
 
 def as_json(text: str) -> str:
@@ -109,7 +116,7 @@ def test_json_stays_json(secret: str) -> None:
 SECRETS = st.text(st.sampled_from("ab/\"%&;#u0x'<é\U0001f511"), min_size=6, max_size=20)
 
 
-@given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text("ab\\\"x;|", max_size=5), st.data())
+@given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text('ab\\"x;|', max_size=5), st.data())
 def test_no_6_characters_of_the_start_of_any_secret_survive(
     secret: str, escape: Callable[[str], str], noise: str, data: st.DataObject
 ) -> None:
@@ -122,8 +129,8 @@ def test_no_6_characters_of_the_start_of_any_secret_survive(
 # ---- linear time
 
 
-def work(function: Callable[[], object]) -> int:
-    """Count the lines that Python runs: what a computation costs, on any machine."""
+def work(text: bytes, secret: Secret[str]) -> int:
+    """Count the lines that Python runs to mask a secret: the cost, on any machine."""
     lines = 0
 
     def trace(_frame: Any, event: str, _argument: object) -> Any:
@@ -134,7 +141,7 @@ def work(function: Callable[[], object]) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        function()
+        mask(text, secret)
     finally:
         sys.settrace(before)
     return lines
@@ -154,12 +161,13 @@ def work(function: Callable[[], object]) -> int:
     ],
 )
 def test_four_times_the_text_is_four_times_the_work(secret: str, text: str) -> None:
-    once, four = (work(lambda size=size: mask((text * size).encode(), Secret(secret))) for size in (1000, 4000))
+    once, four = [work((text * size).encode(), Secret(secret)) for size in (1000, 4000)]
     assert four <= 4.2 * once + 10_000
 
 
 @pytest.mark.parametrize(
-    "text", ["x-auth-token" * 80_000, "x-auth-token: " + '"\\ ' * 300_000, "x-auth-token&#" * 70_000, "\0" * 10**6]
+    "text",
+    ["x-auth-token" * 80_000, "x-auth-token: " + '"\\ ' * 300_000, "x-auth-token&#" * 70_000, "\0" * 10**6],
 )
 def test_a_hostile_text_becomes_one_line_at_once(text: str) -> None:
     assert len(one_line(text)) <= 501
@@ -210,9 +218,17 @@ def test_the_secrets_of_a_request_are_its_token_its_signature_and_its_security_t
 # ---- holders of secrets
 
 
-@pytest.mark.parametrize("holder", [Secret("s3cret"), HiddenMapping({"name": "s3cret"})], ids=["Secret", "HiddenMapping"])
+@pytest.mark.parametrize(
+    "holder", [Secret("s3cret"), HiddenMapping({"name": "s3cret"})], ids=["Secret", "HiddenMapping"]
+)
 def test_a_holder_shows_its_secret_to_nobody(holder: object) -> None:
-    for shown in (repr(holder), str(holder), f"{holder}", repr([holder]), repr(getattr(holder, "__dict__", {}))):
+    for shown in (
+        repr(holder),
+        str(holder),
+        f"{holder}",
+        repr([holder]),
+        repr(getattr(holder, "__dict__", {})),
+    ):
         assert "s3cret" not in shown
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="cannot be pickled"):

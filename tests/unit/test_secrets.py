@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry import AkSkAuth, PasswordAuth, TokenAuth, connect
+from huaweicloud_retry.runtime import transport
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
@@ -32,7 +33,7 @@ Reply = Callable[[bytes], bytes | None]  # request -> response; None: a reset
 
 
 def http(status: int, body: bytes, *headers: bytes) -> bytes:
-    lines = (b"HTTP/1.1 %d X" % status, b"Content-Length: %d" % len(body), *headers, b"", body)
+    lines = (b"HTTP/1.1 %d X" % status, b"Connection: close", b"Content-Length: %d" % len(body), *headers, b"", body)
     return b"\r\n".join(lines)
 
 
@@ -53,6 +54,10 @@ def with_header(status: int, name: bytes) -> Reply:
     return reply
 
 
+def json_echo(status: int) -> Reply:
+    return lambda request: http(status, json.dumps(echoed(request)).encode())
+
+
 REPLIES: dict[str, Reply] = {
     "reset": lambda _: None,
     "closed": lambda _: b"",
@@ -60,8 +65,7 @@ REPLIES: dict[str, Reply] = {
     "garbage": lambda request: request,
     "raw 400": lambda request: http(400, request),
     "HTML 403": lambda request: http(403, b"<pre>" + request.replace(b'"', b"&quot;"), b"Content-Type: text/html"),
-    **{f"JSON {status}": lambda request, status=status: http(status, json.dumps(echoed(request)).encode())
-       for status in (400, 401, 404, 429, 500, 200)},
+    **{f"JSON {status}": json_echo(status) for status in (400, 401, 404, 429, 500, 200)},
     "JSON in JSON 400": lambda request: http(400, json.dumps({"error_msg": json.dumps(echoed(request))}).encode()),
     "cut off 500": lambda request: http(500, request).replace(b"Content-Length: ", b"Content-Length: 9"),
     "invalid 400": lambda request: b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b?" % (len(request), request),
@@ -103,7 +107,8 @@ class Server:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         elif reply:
             sock.sendall(reply)
-            sock.shutdown(socket.SHUT_WR) if not reply.endswith(b" ") else None
+            if not reply.endswith(b" "):  # else the rest is awaited
+                sock.shutdown(socket.SHUT_WR)
             while sock.recv(1 << 16):
                 pass
 
@@ -165,9 +170,10 @@ def check(caplog: pytest.LogCaptureFixture) -> Check:
     caplog.set_level(logging.DEBUG)
 
     def look(fail: Callable[[], object], secrets: set[str] | None = None) -> BaseException:
-        with warnings.catch_warnings(record=True) as warned, pytest.raises(Exception) as caught:  # noqa: PT011 - any
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            fail()
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - any
+                fail()
         found = leaks(caught.value, secrets or {CANARY}, caplog, warned)
         assert not found, "\n".join(found)
         return caught.value
@@ -217,7 +223,11 @@ every_reply = pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 @every_reply
 @pytest.mark.parametrize("credentials", CREDENTIALS.values(), ids=CREDENTIALS)
 def test_no_reply_makes_an_error_show_the_credentials(
-    check: Check, serving: Callable[..., Server], call: Call, credentials: Callable[[str], httpx.Auth], reply: Reply
+    check: Check,
+    serving: Callable[..., Server],
+    call: Call,
+    credentials: Callable[[str], httpx.Auth],
+    reply: Reply,
 ) -> None:
     server = serving(reply)
     client = connect("cse", endpoint=f"http://{server.host}", credentials=credentials(server.host), resend=None)
@@ -254,7 +264,14 @@ def test_no_reply_makes_an_error_show_a_header_of_the_user(
         lambda _: grant(_, project={"id": "another"}),
         lambda request: http(201, request),
     ],
-    ids=[*REPLIES, "no lifetime", "the token in the body", "the token for a date", "another project", "201 echo"],
+    ids=[
+        *REPLIES,
+        "no lifetime",
+        "the token in the body",
+        "the token for a date",
+        "another project",
+        "201 echo",
+    ],
 )
 def test_no_reply_of_iam_makes_an_error_show_password_or_token(
     check: Check, serving: Callable[..., Server], call: Call, iam: Reply
@@ -264,23 +281,24 @@ def test_no_reply_of_iam_makes_an_error_show_password_or_token(
     check(lambda: call(client), server.secrets)
 
 
-def test_no_error_before_a_request_is_sent_shows_a_secret(check: Check, call: Call, serving: Callable[..., Server]) -> None:
+def test_no_error_before_a_request_is_sent_shows_a_secret(
+    check: Check, call: Call, serving: Callable[..., Server]
+) -> None:
     host = serving(REPLIES["reset"]).host
     for auth in (
         TokenAuth(lambda: f"{TOKEN}\n"),
         TokenAuth(lambda: {"token": TOKEN}),  # type: ignore[arg-type,return-value] # what a user may get wrong
         password(host, project_id="another"),
-        password(host, domain_name="d", user_name="x") if False else AkSkAuth("AK", KEY, security_token=TOKEN),
+        AkSkAuth("AK", KEY, security_token=TOKEN),
     ):
         check(lambda auth=auth: call(connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None)))
-    client = connect("workspace", endpoint=None, region="cn-north-4", credentials=TokenAuth(TOKEN))
+    client = connect("workspace", region="cn-north-4", credentials=TokenAuth(TOKEN))
     check(lambda: call(client))  # an operation of another service
     check(lambda: client.call({"method": "GET", "path": "/\n", "headers": {}}, lambda *_: None, None))
-    check(lambda: client.call({"method": "GET", "path": "/", "headers": {"X": f"{TOKEN}\n"}}, lambda *_: None, None))
     client.close()
     check(lambda: call(client))
     with socket.create_server(("127.0.0.1", 0)) as free:
-        host = "127.0.0.1:%d" % free.getsockname()[1]
+        host = f"127.0.0.1:{free.getsockname()[1]}"
     check(lambda: call(connect("cse", endpoint=f"http://{host}", credentials=password(host), resend=None)))
     check(lambda: call(Client(f"http://{host}", auth=TokenAuth(TOKEN), headers={"X-Other": TOKEN})))
 
@@ -308,7 +326,7 @@ BROKEN = f"{TOKEN}\r\n"
         lambda: Client(URL),
         lambda: Client(f"https://host.test/?{TOKEN}"),
         lambda: Client("https://host.test", headers={"X-A": BROKEN}),
-        lambda: Client("https://host.test", headers={f"X {CANARY}": "a"}) if False else Client("", headers={"X-A": TOKEN}),
+        lambda: Client("", headers={"X-A": TOKEN}),
         lambda: Client("https://host.test", headers={"X-A": TOKEN}, verify="/nowhere"),
         lambda: Client("https://host.test", headers={"X-A": TOKEN}, timeout=-1),
         lambda: connect("cse", endpoint=URL, credentials=TokenAuth(TOKEN)),
@@ -354,9 +372,7 @@ def test_no_value_of_the_environment_is_shown(
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    from huaweicloud_retry.runtime import transport
-
-    transport._default_context.cache_clear()
+    transport._default_context.cache_clear()  # it keeps the CAs of the environment
     assert isinstance(check(lambda: connect("cse", region="cn-north-4")), ValueError)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from huaweicloud_retry import Resend, TokenAuth, connect
 from huaweicloud_retry_client import APIConnectionError, Client, InternalServerError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Knows both operations, and closes after each answer."""
+    """Responds to both operations, and closes after each response."""
 
     def do_PUT(self) -> None:
         server = self.server
@@ -43,11 +43,11 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT  # noqa: N815 - as the base class wants it
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-        """Nobody reads it."""
+        """Print nothing."""
 
 
 class TlsServer(ThreadingHTTPServer):
-    """Shakes hands in the connection's own thread; `asked` are the bodies that came, `refused` why hands were not shaken."""
+    """`asked` are the bodies of the requests, `refused` why handshakes failed."""
 
     daemon_threads = False  # so that closing waits for them
 
@@ -125,28 +125,12 @@ def trusting(ca: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl
     return context
 
 
-def directly(url: str, context: ssl.SSLContext | None) -> Client:
-    return Client(url, verify=context or True)
+def called(world: World, operation: Operation, url: str, verify: Any) -> Any:
+    return world.call(operation, Client(url, verify=verify))
 
 
-def by_connect(url: str, context: ssl.SSLContext | None) -> Client:
-    return connect("cse", endpoint=url, credentials=TokenAuth("t"), verify=context, resend=Resend(initial_backoff=0))
-
-
-Made = Callable[[str, "ssl.SSLContext | None"], Client]
-
-
-@pytest.fixture(params=[directly, by_connect])
-def made(request: pytest.FixtureRequest) -> Made:
-    """Both ways to a client, which have connections of different makes."""
-    made: Made = request.param
-    return made
-
-
-def refused(
-    world: World, operation: Operation, made: Made, url: str, context: ssl.SSLContext | None
-) -> APIConnectionError:
-    error = world.error(operation, made(url, context))
+def refused(world: World, operation: Operation, url: str, verify: Any) -> APIConnectionError:
+    error = world.error(operation, Client(url, verify=verify))
     assert type(error) is APIConnectionError
     return error
 
@@ -154,124 +138,76 @@ def refused(
 # ---- the server's certificate
 
 
-def test_a_ca_of_ones_own_by_verify(
-    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
+@pytest.mark.parametrize("kind", ["context", "path", "folder", "False"])
+def test_verify_says_which_certificates_are_accepted(
+    world: World, operation: Operation, serving: Serving, ca: trustme.CA, tmp_path: Path, kind: str
 ) -> None:
-    with serving() as server:
-        answer = world.call(operation, made(server.url, trusting(ca)))
-    assert answer.to_dict().items() >= operation.answer.items()
+    file, folder = tmp_path / "ca.pem", tmp_path / "cas"
+    folder.mkdir()
+    ca.cert_pem.write_to_path(file)
+    digest = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", file], check=True, capture_output=True, text=True
+    )
+    ca.cert_pem.write_to_path(folder / f"{digest.stdout.strip()}.0")
+    verify = {"context": trusting(ca), "path": file, "folder": str(folder), "False": False}[kind]
+    with serving("127.0.0.1" if verify else "other.example.com") as server:
+        response = called(world, operation, server.url, verify)
+    assert response.to_dict().items() >= operation.answer.items()
     assert server.asked == [operation.arguments["body"].to_dict()]
 
 
-def test_a_ca_of_ones_own_by_the_environment(serving: Serving, ca: trustme.CA, tmp_path: Path) -> None:
+def test_ssl_cert_file_says_which_cas_are_accepted(serving: Serving, ca: trustme.CA, tmp_path: Path) -> None:
     code = """
 import asyncio, sys
-from huaweicloud_retry import TokenAuth, connect
-from huaweicloud_retry_client import APIConnectionError, Client
+from huaweicloud_retry import APIConnectionError, TokenAuth, connect
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
-async def call(client):
-    async with client:
-        return await retry_engine.asyncio("p1", "e1", client=client, body=EngineActionRequest())
-
+client, body = connect("cse", endpoint=sys.argv[1], credentials=TokenAuth("t")), EngineActionRequest()
 try:
-    with Client(sys.argv[1]) as client:
-        print(retry_engine.sync("p1", "e1", client=client, body=EngineActionRequest()).job_id)
-    print(asyncio.run(call(Client(sys.argv[1]))).job_id)
-    with connect("cse", endpoint=sys.argv[1], credentials=TokenAuth("t")) as client:
-        print(retry_engine.sync("p1", "e1", client=client, body=EngineActionRequest()).job_id)
-    print(asyncio.run(call(connect("cse", endpoint=sys.argv[1], credentials=TokenAuth("t")))).job_id)
+    print(retry_engine.sync("p1", "e1", client=client, body=body).job_id)
+    print(asyncio.run(retry_engine.asyncio("p1", "e1", client=client, body=body)).job_id)
 except APIConnectionError as error:
     print(error)
 """
-    good, other = tmp_path / "ca.pem", tmp_path / "other.pem"
-    ca.cert_pem.write_to_path(good)
-    trustme.CA().cert_pem.write_to_path(other)
+    ca.cert_pem.write_to_path(tmp_path / "good.pem")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with serving() as server:
-        printed = [
-            subprocess.run(
-                [sys.executable, "-c", code, server.url],
-                env={**os.environ, "SSL_CERT_FILE": str(file)},
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-            for file in (good, other)
-        ]
-    assert printed[0] == "18638\n" * 4
-    assert "certificate verify failed" in printed[1]
-
-
-def test_another_ca_is_refused(world: World, operation: Operation, made: Made, serving: Serving) -> None:
-    with serving() as server:
-        error = refused(world, operation, made, server.url, trusting(trustme.CA()))
-    assert "certificate verify failed: unable to get local issuer certificate" in str(error)
-    assert error.outcome_unknown is False
-    assert str(error).endswith("; nothing was sent")
-    assert server.asked == []
-
-
-def test_the_cas_of_the_machine_do_not_know_ours(
-    world: World, operation: Operation, made: Made, serving: Serving
-) -> None:
-    with serving() as server:
-        error = refused(world, operation, made, server.url, None)
-    assert "certificate verify failed" in str(error)
-    assert error.outcome_unknown is False
-    assert server.asked == []
-
-
-def test_an_expired_certificate_is_refused(
-    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
-) -> None:
-    with serving(not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2021, 1, 1, tzinfo=UTC)) as server:
-        error = refused(world, operation, made, server.url, trusting(ca))
-    assert "certificate verify failed: certificate has expired" in str(error)
-    assert error.outcome_unknown is False
-    assert server.asked == []
+        for name, printed in (("good", "18638\n18638\n"), ("other", "certificate verify failed")):
+            environment = {**os.environ, "SSL_CERT_FILE": str(tmp_path / f"{name}.pem")}
+            command = [sys.executable, "-c", code, server.url]
+            ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            assert printed in ran.stdout
 
 
 @pytest.mark.parametrize(
-    ("certified", "called", "reason"),
+    ("certificate", "host", "reason"),
     [
-        ("cse.cn-north-4.myhuaweicloud.com", "127.0.0.1", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        ("127.0.0.1", "localhost", "Hostname mismatch, certificate is not valid for 'localhost'"),
+        ({}, "127.0.0.1", "unable to get local issuer certificate"),
+        ({"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(2021, 1, 1, tzinfo=UTC)}, "127.0.0.1", "expired"),
+        ({"host": "cse.cn-north-4.myhuaweicloud.com"}, "127.0.0.1", "IP address mismatch, .* not valid for '127.0.0.1'"),
+        ({}, "localhost", "Hostname mismatch, certificate is not valid for 'localhost'"),
+        ({"newest": ssl.TLSVersion.TLSv1_2}, "127.0.0.1", "alert protocol version"),
     ],
+    ids=["unknown CA", "expired", "another address", "another name", "TLS 1.2"],
 )  # fmt: skip
-def test_another_host_name_is_refused(
+def test_a_server_that_cannot_be_trusted_gets_no_request(
     world: World,
     operation: Operation,
-    made: Made,
     serving: Serving,
     ca: trustme.CA,
-    certified: str,
-    called: str,
+    certificate: Any,
+    host: str,
     reason: str,
 ) -> None:
-    with serving(certified) as server:
-        error = refused(world, operation, made, server.url.replace("127.0.0.1", called), trusting(ca))
-    assert reason in str(error)
-    assert error.outcome_unknown is False
+    context = trusting(trustme.CA() if "issuer" in reason else ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if "newest" in certificate else context.minimum_version
+    with serving(**certificate) as server:
+        for verify in (context, True) if "issuer" in reason else (context,):
+            error = refused(world, operation, server.url.replace("127.0.0.1", host), verify)
+            assert re.search(f"{reason}.*; nothing was sent$", str(error))
+            assert error.outcome_unknown is False
     assert server.asked == []
-
-
-def test_a_server_that_is_too_old_is_refused(
-    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA
-) -> None:
-    context = trusting(ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    with serving(newest=ssl.TLSVersion.TLSv1_2) as server:
-        error = refused(world, operation, made, server.url, context)
-    assert "alert protocol version" in str(error)
-    assert error.outcome_unknown is False
-    assert server.asked == []
-
-
-def test_verify_false_takes_any_certificate(world: World, operation: Operation, serving: Serving) -> None:
-    with serving("other.example.com") as server:
-        world.call(operation, Client(server.url, verify=False))
-    assert len(server.asked) == 1
 
 
 # ---- the client's certificate
@@ -281,23 +217,21 @@ VERSIONS = pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVer
 
 @VERSIONS
 def test_a_client_certificate_by_verify(
-    world: World, operation: Operation, made: Made, serving: Serving, ca: trustme.CA, newest: ssl.TLSVersion
+    world: World, operation: Operation, serving: Serving, ca: trustme.CA, newest: ssl.TLSVersion
 ) -> None:
     clients = trustme.CA()
     with serving(clients=clients, newest=newest) as server:
-        world.call(operation, made(server.url, trusting(ca, clients.issue_cert("me@example.com"))))
+        called(world, operation, server.url, trusting(ca, clients.issue_cert("me@example.com")))
     assert (len(server.asked), server.refused) == (1, [])
 
 
 # In TLS 1.2 the server refuses within the handshake. In 1.3 the client's part of it is over before the server has looked
-# at the certificate: the request is on its way when the refusal comes, and looks like any other connection that broke.
-# The server's thread surely did not act, but nobody on this side can know: what refuses may as well stand behind it.
+# at the certificate: the request is on its way when the refusal comes, as with any other connection that breaks.
 @VERSIONS
 @pytest.mark.parametrize("of_another_ca", [False, True], ids=["none", "of another CA"])
 def test_without_the_client_certificate_the_refusal_is_reported(
     world: World,
     operation: Operation,
-    made: Made,
     serving: Serving,
     ca: trustme.CA,
     newest: ssl.TLSVersion,
@@ -306,7 +240,7 @@ def test_without_the_client_certificate_the_refusal_is_reported(
 ) -> None:
     certificate = trustme.CA().issue_cert("me@example.com") if of_another_ca else None
     with serving(clients=trustme.CA(), newest=newest) as server:
-        error = refused(world, operation, made, server.url, trusting(ca, certificate))
+        error = refused(world, operation, server.url, trusting(ca, certificate))
     assert len(server.refused) == 1
     assert server.asked == []
     missing = "handshake failure" if newest == ssl.TLSVersion.TLSv1_2 else "certificate required"
@@ -314,7 +248,7 @@ def test_without_the_client_certificate_the_refusal_is_reported(
     assert error.outcome_unknown is (newest == ssl.TLSVersion.TLSv1_3)
 
 
-# ---- in the middle of an answer
+# ---- within a response
 
 
 def test_a_body_that_tls_breaks_off_leaves_the_typed_error_of_the_status(

@@ -96,8 +96,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         loop, connection = asyncio.get_running_loop(), _Connection()
         given: dict[str, Any] = {}
         if isinstance(loop, asyncio.BaseEventLoop) and not (":" in host or host[-1:].isdigit()):
-            # For a name, tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for an address,
-            # asyncio's way forgets to close a socket if it is cancelled at the moment that connects it.
+            # For a name, tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for an
+            # address, asyncio's way forgets to close a socket if it is cancelled at the moment that connects
+            # it.
             given["happy_eyeballs_delay"] = 0.25
         if scheme == "https":
             given["ssl"] = context = self._context()

@@ -53,8 +53,8 @@ def path_segment(name: str, value: object) -> str:
     """Quote a value so that it arrives as one segment of the path.
 
     Raises:
-        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments, and the
-            request would go to another path. Or it is None, or not text that UTF-8 can encode.
+        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments,
+            and the request would go to another path. Or it is None, or not text that UTF-8 can encode.
     """
     text = "" if value is None else str(value)
     decoded, encoded = unquote(text), text
@@ -80,29 +80,33 @@ class ContractCheck(Protocol):
 class Client:
     """Client for one service, sync and async; safe for any number of threads and tasks.
 
-    Keeps connections open between calls. No cookie is kept, no redirect followed. Proxies are those of the environment
-    (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), chosen for the host of each request; none is used for this machine.
+    Keeps connections open between calls. No cookie is kept, no redirect followed. Proxies are those of the
+    environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), chosen for the host of each request; none is
+    used for this machine.
 
-    To test without a network, pass `transport=httpx.MockTransport(handler)`. Libraries that patch httpx (respx,
-    pytest-httpx) intercept a client only if it was given `transport=httpx.HTTPTransport()`, or AsyncHTTPTransport.
+    To test without a network, pass `transport=httpx.MockTransport(handler)`. Libraries that patch httpx
+    (respx, pytest-httpx) intercept a client only if it was given `transport=httpx.HTTPTransport()`, or
+    AsyncHTTPTransport.
 
     Args:
         base_url: Such as https://cse.cn-north-4.myhuaweicloud.com; may have a path.
         auth: Any httpx.Auth; it adds the token or the signature to each request.
-        timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read` is the time
-            for the whole response. 60, and 10 to connect, by default. To disable timeouts, pass httpx.Timeout(None).
+        timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read`
+            is the time for the whole response. 60, and 10 to connect, by default. To disable timeouts, pass
+            httpx.Timeout(None).
         headers: Sent with each request; those that the contract names for an operation take precedence.
         transport: Any httpx transport in place of our own. It is used sync, async or both, as far as it can.
         verify: True: the CAs of SSL_CERT_FILE, SSL_CERT_DIR or certifi. A path: a file or folder of CAs. An
-            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and logs a WARNING.
+            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and
+            logs a WARNING.
         resend: What may be sent again, and when; None: nothing.
         service: Whose operations may be called, such as "cse"; None: all.
         check: Compares requests and responses with the contract.
 
     Raises:
         ConfigurationError: What the environment says of proxies or CAs is invalid, or `verify` is.
-        ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment; a header cannot
-            be sent; or both transport and verify are given.
+        ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment; a
+            header cannot be sent; or both transport and verify are given.
     """
 
     user_agent = "huaweicloud-retry"
@@ -159,7 +163,8 @@ class Client:
         await self.aclose()
 
     def with_resend(self, resend: Resend | None) -> Self:
-        """Return this client with another policy, for single calls. It shares the connections; closing it closes nothing.
+        """Return this client with another policy, for single calls. It shares the connections; closing it
+        closes nothing.
 
         Args:
             resend: None: resend nothing.
@@ -188,7 +193,8 @@ class Client:
     def call(
         self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> Response[T]:
-        """Send a request, and resend it as far as the policy allows; what `sync_detailed` does with its arguments.
+        """Send a request, and resend it as far as the policy allows; what `sync_detailed` does with its
+        arguments.
 
         Raises:
             APIConnectionError: There is no response.
@@ -218,7 +224,8 @@ class Client:
         parse: Callable[[int, bytes], T],
         timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as httpx has it
     ) -> Response[T]:
-        """Send a request, and resend it as far as the policy allows; what `asyncio_detailed` does with its arguments.
+        """Send a request, and resend it as far as the policy allows; what `asyncio_detailed` does with its
+        arguments.
 
         Raises:
             APIConnectionError: There is no response.
@@ -334,7 +341,8 @@ class _Headers:
         self._prepared: dict[object, httpx.Headers] = {}
 
     def with_those_of(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
-        """Return the client's headers and those of an operation, which take precedence, and the length of a body.
+        """Return the client's headers and those of an operation, which take precedence, and the length of a
+        body.
 
         Raises:
             ValueError: One cannot be sent.
@@ -556,7 +564,9 @@ def _url(text: str) -> httpx.URL:
 
 
 def _is_same(one: httpx.Request, other: httpx.Request) -> bool:
-    """Say whether a request is the operation's: an auth may send another in its place, with a signature in the query."""
+    """Say whether a request is the operation's: an auth may send another in its place, with a signature in
+    the query.
+    """
     return one is other or _place(one) == _place(other)
 
 

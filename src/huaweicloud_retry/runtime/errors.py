@@ -17,7 +17,8 @@
     │       └── IAMAuthenticationError    … 401 (AuthenticationError, too)
     └── APIResponseValidationError        2xx, but not what the contract promises
 
-Each error reads in one line, can be pickled and copied, and holds nothing of the request but its method and URL.
+Each error reads in one line, can be pickled and copied, and holds nothing of the request but its method and
+URL.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ if TYPE_CHECKING:
 
 
 class ConfigurationError(ValueError):
-    """A setting is missing or wrong: which one, where it was looked for, and what to do. The text shows no secret."""
+    """A setting is missing or wrong: which one, where it was looked for, and what to do. The text shows no
+    secret.
+    """
 
 
 class APIError(Exception):
     """Any failure of a call.
 
     Attributes:
-        outcome_unknown: True if the request may have been processed although no response says so. Then look at the
-            task or job before you send it again. False: it was not processed.
+        outcome_unknown: True if the request may have been processed although no response says so. Then look
+            at the task or job before you send it again. False: it was not processed.
         attempts: How often the request was sent, or tried to be; above 1 only if it was resent.
     """
 
@@ -71,7 +74,9 @@ class APIRequestValidationError(APIError, ValueError):
 
 
 class APIConnectionError(APIError):
-    """No response: no connection, or one that broke. `__cause__` is httpx's exception, where that is safe to show."""
+    """No response: no connection, or one that broke. `__cause__` is httpx's exception, where that is safe to
+    show.
+    """
 
     def __init__(self, message: str, outcome_unknown: bool) -> None:
         super().__init__(message, outcome_unknown)
@@ -90,8 +95,10 @@ class APIStatusError(APIError):
 
     Attributes:
         status_code: HTTP status.
-        error_code: The service's or gateway's code, such as SVCSTG.00501116 or APIGW.0308; None if the body has none.
-        error_msg: Its message; the body's text (at most 500 characters) if the body has none of the known shapes.
+        error_code: The service's or gateway's code, such as SVCSTG.00501116 or APIGW.0308; None if the body
+            has none.
+        error_msg: Its message; the body's text (at most 500 characters) if the body has none of the known
+            shapes.
         detail: Location details (CSE), or None.
         request_id: From the body or the X-Request-Id header, or None.
         response: The whole response.
@@ -134,8 +141,9 @@ class AuthenticationError(APIStatusError):
     """401: missing, wrong or expired credentials, or a token of another region.
 
     Attributes:
-        clock_ahead: Seconds that this machine's clock was ahead of the server's Date header when the error was made, or
-            None without one. A signature is valid for 15 minutes either way; from 5 on, the text mentions it.
+        clock_ahead: Seconds that this machine's clock was ahead of the server's Date header when the error
+            was made, or None without one. A signature is valid for 15 minutes either way; from 5 on, the text
+            mentions it.
     """
 
     def __init__(self, response: Response[Any]) -> None:
@@ -167,8 +175,8 @@ class RateLimitError(APIStatusError):
     """429: refused by the gateway before the service saw the request.
 
     Attributes:
-        retry_after: Seconds to wait by the Retry-After header (a number or a date), or None. Not documented by Huawei
-            Cloud, whose advice is to wait 2 to 5 seconds.
+        retry_after: Seconds to wait by the Retry-After header (a number or a date), or None. Not documented
+            by Huawei Cloud, whose advice is to wait 2 to 5 seconds.
     """
 
     def __init__(self, response: Response[Any]) -> None:
@@ -181,12 +189,14 @@ class InternalServerError(APIStatusError):
 
 
 class IAMError(APIStatusError):
-    """IAM gave no token: it refused, failed, or its response cannot be understood. The service was not reached.
+    """IAM gave no token: it refused, failed, or its response cannot be understood. The service was not
+    reached.
 
     Has what every APIStatusError has; `error_code` is IAM's. None of its texts shows the password or a token.
 
     Attributes:
-        outcome_unknown: Always False: nothing was sent to the service, or the service had refused it before with 401.
+        outcome_unknown: Always False: nothing was sent to the service, or the service had refused it before
+            with 401.
     """
 
     def __init__(self, response: Response[Any]) -> None:
@@ -201,13 +211,16 @@ class IAMError(APIStatusError):
 
 
 class IAMAuthenticationError(IAMError, AuthenticationError):
-    """401 of IAM: it does not know this user, password and account. The object that asked will not ask it again."""
+    """401 of IAM: it does not know this user, password and account. The object that asked will not ask it
+    again.
+    """
 
 
 class APIResponseValidationError(APIError):
     """The server responded with 2xx, but not with what the contract promises.
 
-    Most likely the retry went through; a proxy's or portal's page with status 200 looks the same, so outcome_unknown.
+    Most likely the retry went through; a proxy's or portal's page with status 200 looks the same, so
+    outcome_unknown.
 
     Attributes:
         status_code: HTTP status.
@@ -252,8 +265,8 @@ def succeeds(status: int) -> bool:
 def refuses(status: int) -> bool:
     """Say whether a status means that the request was not processed.
 
-    4xx refuses it, and 501, 503 and 505 do not take it up (RFC 9110, section 15). 499 is the gateway's for a caller that
-    went away, which says nothing about the service behind it.
+    4xx refuses it, and 501, 503 and 505 do not take it up (RFC 9110, section 15). 499 is the gateway's for a
+    caller that went away, which says nothing about the service behind it.
     """
     return (400 <= status < 500 and status != 499) or status in (501, 503, 505)  # noqa: PLR2004 - see above
 

@@ -1,7 +1,8 @@
-"""HTTP/1.1 of one connection, without I/O: the bytes of a request, the response to it, and whether to reuse the connection.
+"""HTTP/1.1 of one connection, without I/O: a request, the response to it, and whether to reuse the connection.
 
-httptools (llhttp) parses, strictly, and knows nothing of a connection. What it leaves open is decided here: which response
-belongs to the request, where its body ends, and whether anything came behind it. Source: RFC 9112, sections 6 and 9.
+httptools (llhttp) parses, strictly, and knows nothing of a connection. What it leaves open is decided here:
+which response belongs to the request, where its body ends, and whether anything came behind it. Source: RFC
+9112, sections 6 and 9.
 """
 
 import os
@@ -40,7 +41,9 @@ class Payload(bytes):
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Return where a request for this URL goes; raise httpx.UnsupportedProtocol if it is neither http nor https."""
+    """Return where a request for this URL goes; raise httpx.UnsupportedProtocol if it is neither http nor
+    https.
+    """
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in ("http", "https") or not host:
         raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
@@ -51,7 +54,8 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
     """Return a request as it is sent: in one piece, its length known.
 
     Raises:
-        httpx.LocalProtocolError: A header or the path has a line break or NUL. Which one is not shown: it may be a token.
+        httpx.LocalProtocolError: A header or the path has a line break or NUL. Which one is not shown: it may
+            be a token.
     """
     start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
     named = [(name.lower(), name, value) for name, value in request.headers.raw]
@@ -80,7 +84,9 @@ def raise_connect_error(error: BaseException) -> NoReturn:
 
 
 class Connection:
-    """What a connection of either kind knows of itself: its socket, its process, and how long it has been idle."""
+    """What a connection of either kind knows of itself: its socket, its process, and how long it has been
+    idle.
+    """
 
     descriptor = -1
 
@@ -89,7 +95,9 @@ class Connection:
         self.idle_since = monotonic()
 
     def is_clean(self) -> bool:
-        """Say whether another request may be sent: it is ours, young, and nothing has come: no byte, end or error."""
+        """Say whether another request may be sent: it is ours, young, and nothing has come: no byte, end or
+        error.
+        """
         is_young = monotonic() - self.idle_since < IDLE_LIMIT
         if self.descriptor < 0 or not is_young or self._process != os.getpid():  # which a fork changes
             return False
@@ -104,7 +112,8 @@ class ResponseReader:
     """Reads the response to one request from the bytes of its connection.
 
     Attributes:
-        has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than MAX_BODY.
+        has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than
+            MAX_BODY.
         is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
     """
 
@@ -128,8 +137,8 @@ class ResponseReader:
             return
         view = memoryview(data)
         del data  # it may echo a secret, and is not to show in a traceback
-        # The last byte goes alone. If the response has ended before it, something came behind: be it one CR LF, which
-        # the parser would skip.
+        # The last byte goes alone. If the response has ended before it, something came behind: be it one CR
+        # LF, which the parser would skip.
         for part in (view[:-1], view[-1:]):
             if self.has_ended:
                 self.is_reusable = False
@@ -145,7 +154,9 @@ class ResponseReader:
             self.has_ended, self.is_reusable = True, False
 
     def response(self) -> httpx.Response:
-        """Return the response, whose body raises what is wrong with it; raise httpx.TransportError if there is none."""
+        """Return the response, whose body raises what is wrong with it; raise httpx.TransportError if there
+        is none.
+        """
         if self._status is not None:
             return httpx.Response(self._status, headers=self._headers, stream=_Body(self._body, self._error))
         raise self._error or httpx.RemoteProtocolError("there is no response")
@@ -193,7 +204,9 @@ class ResponseReader:
         self.has_ended = self.has_ended or self._status is not None
 
     def _judge(self, status: int, version: str) -> str | None:
-        """Decide where the body ends and whether the connection stays open; return why the response is refused."""
+        """Decide where the body ends and whether the connection stays open; return why the response is
+        refused.
+        """
         fields: dict[bytes, bytes] = {}
         for name, value in self._headers:
             key = name.lower()

@@ -25,7 +25,8 @@ class Proxies:
         self._settings = HiddenMapping(settings)  # a proxy's URL may have a password
 
     def variable(self, url: httpx.URL) -> str | None:
-        """Return the variable whose proxy a URL needs; None: the connection is direct, as to this machine it always is.
+        """Return the variable whose proxy a URL needs; None: the connection is direct, as to this machine it
+        always is.
 
         Raises:
             ConfigurationError: NO_PROXY is invalid.

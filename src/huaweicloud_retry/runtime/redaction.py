@@ -10,13 +10,15 @@ T = TypeVar("T")
 
 _LEAST: Final = 6  # characters; so long a start of a secret is masked if the rest is missing
 _HEADERS: Final = ("x-auth-token", "x-security-token", "x-subject-token", "authorization", "proxy-authorization")
-# The gateway may echo the signed headers of a request in its message, a temporary key's security token among them.
-# The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML. Possessive, so linear.
+# The gateway may echo the signed headers of a request in its message, a temporary key's security token among
+# them. The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML.
+# Possessive, so linear.
 _NAMED: Final = re.compile(
     r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization)
     ((?:[\s"'\\]|&\#?\w++;)*+ [:=] (?:[\s"'\\[({]|&\#?\w++;)*+) [^|"'\\\r\n&<]++"""
 )
-# How JSON, URLs and HTML write a byte or character; each run of backslashes is passed over, as in JSON within JSON.
+# How JSON, URLs and HTML write a byte or character; each run of backslashes is passed over, as in JSON within
+# JSON.
 _ESCAPE: Final = re.compile(
     rb"\\++u(d[89ab]..)\\++u(d[c-f]..)|\\++u([\da-f]{4})|\\++|%([\da-f]{2})"
     rb"|&\#(\d{1,7});|&\#x([\da-f]{1,6});|&([a-z]{2,8});",
@@ -71,7 +73,9 @@ class HiddenMapping(Mapping[str, str]):
 
 
 def one_line(text: str, length: int = 500) -> str:
-    """Return text fit for a log line: headers that hold secrets masked, printable, at most `length` characters."""
+    """Return text fit for a log line: headers that hold secrets masked, printable, at most `length`
+    characters.
+    """
     masked = mask_headers(text[:100_000])
     line = " ".join("".join(char if char.isprintable() else " " for char in masked).split())
     return line if len(line) <= length else line[:length] + "…"

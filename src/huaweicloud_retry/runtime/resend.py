@@ -1,7 +1,8 @@
 """Which attempts may be sent again, and when. A retry sent twice can run a script twice, so: hardly any.
 
-Only what was not processed: no connection was made, nothing of the request left, or the gateway refused it before the
-service (429). Never after a read timeout, a 502 or a 504; never on a 401, five of which lock an access key.
+Only what was not processed: no connection was made, nothing of the request left, or the gateway refused it
+before the service (429). Never after a read timeout, a 502 or a 504; never on a 401, five of which lock an
+access key.
 """
 
 import logging
@@ -26,8 +27,8 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, NothingSentError)
 class Resend:
     """The policy for resending requests that were not processed.
 
-    The backoff is what `Retry-After` asks for or, without it, `initial_backoff` doubled with each attempt; plus jitter of up
-    to a quarter of it, so that many clients do not come back at once.
+    The backoff is what `Retry-After` asks for or, without it, `initial_backoff` doubled with each attempt;
+    plus jitter of up to a quarter of it, so that many clients do not come back at once.
 
     Attributes:
         max_attempts: All attempts together, the first included.

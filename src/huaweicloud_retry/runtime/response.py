@@ -90,11 +90,11 @@ class Response(Generic[T]):
     Attributes:
         status_code: HTTP status, 100 to 999.
         headers: Headers of the response; looked up in any case.
-        content: The body; at most its first mebibyte. If `error` is not None, secrets of the request that the server
-            repeats read *** here and in the headers.
+        content: The body; at most its first mebibyte. If `error` is not None, secrets of the request that the
+            server repeats read *** here and in the headers.
         parsed: The model of a 2xx response that keeps the contract, else None.
-        problem: What of the response the contract does not allow, or why its body could not be read; else None. Only a
-            2xx is looked at, unless the client checks the contract.
+        problem: What of the response the contract does not allow, or why its body could not be read; else
+            None. Only a 2xx is looked at, unless the client checks the contract.
         attempts: How often the request was sent to get it; above 1 only if it was resent.
     """
 
@@ -139,7 +139,8 @@ def load_json(content: bytes) -> Any:
 
 @cache
 def _field_types(model: type[Any]) -> list[tuple[str, Any]]:
-    # A model's hints name models that its module imports for type checkers only; their package has all of them.
+    # A model's hints name models that its module imports for type checkers only; their package has all of
+    # them.
     models = vars(sys.modules[model.__module__.rpartition(".")[0] or model.__module__])
     hints = get_type_hints(model, localns=models)
     return [(field.name, hints[field.name]) for field in attrs.fields(model) if field.init]

@@ -1,4 +1,6 @@
-"""What carries the requests of a client that was given no transport: our own connections, or httpx's through a proxy."""
+"""What carries the requests of a client that was given no transport: our own connections, or httpx's through
+a proxy.
+"""
 
 import logging
 import os
