@@ -24,9 +24,7 @@ class Token(NamedTuple):
 
 
 class Fetch(Future[Token | None]):
-    """The fetch of a token under way, for all that wait for it; None: it was given up, and another may take
-    over.
-    """
+    """A fetch under way, for all that wait for its token; None: it was given up, another may take over."""
 
     def __init__(self, key: str | None) -> None:
         super().__init__()
@@ -34,9 +32,7 @@ class Fetch(Future[Token | None]):
         self.thread = threading.get_ident()
 
     def can_be_waited_for(self, *, blocking: bool) -> bool:
-        """Say whether the end will come: no thread waits for a task of its own event loop, which stands still
-        meanwhile.
-        """
+        """Say whether the end will come: no thread waits for a task of its own, blocked event loop."""
         return not (self.done() or (blocking and self.thread == threading.get_ident()))
 
     def end(self, outcome: Token | BaseException) -> None:
@@ -81,9 +77,7 @@ Steps: TypeAlias = Generator[httpx.Request | httpx.Response | Fetch | Callable[[
 
 
 class TokenCache:
-    """Tokens by project. One is fetched at a time, so that a wrong password is tried once, whatever the
-    projects.
-    """
+    """Tokens by project, fetched one at a time: a wrong password is tried once, whatever the projects."""
 
     def __init__(self) -> None:
         # Reentrant: the garbage collector may end a forgotten flow, which then takes the lock, while its

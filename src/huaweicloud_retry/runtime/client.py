@@ -163,8 +163,7 @@ class Client:
         await self.aclose()
 
     def with_resend(self, resend: Resend | None) -> Self:
-        """Return this client with another policy, for single calls. It shares the connections; closing it
-        closes nothing.
+        """Return a view of this client with another policy, for single calls; closing it closes nothing.
 
         Args:
             resend: None: resend nothing.
@@ -193,8 +192,7 @@ class Client:
     def call(
         self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> Response[T]:
-        """Send a request, and resend it as far as the policy allows; what `sync_detailed` does with its
-        arguments.
+        """What `sync_detailed` does with its arguments: send a request, resend it if the policy allows.
 
         Raises:
             APIConnectionError: There is no response.
@@ -224,8 +222,7 @@ class Client:
         parse: Callable[[int, bytes], T],
         timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as httpx has it
     ) -> Response[T]:
-        """Send a request, and resend it as far as the policy allows; what `asyncio_detailed` does with its
-        arguments.
+        """What `asyncio_detailed` does with its arguments: send a request, resend it if the policy allows.
 
         Raises:
             APIConnectionError: There is no response.
@@ -341,8 +338,7 @@ class _Headers:
         self._prepared: dict[object, httpx.Headers] = {}
 
     def with_those_of(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
-        """Return the client's headers and those of an operation, which take precedence, and the length of a
-        body.
+        """Return the client's headers, then an operation's, which take precedence, and the length of a body.
 
         Raises:
             ValueError: One cannot be sent.
@@ -564,9 +560,7 @@ def _url(text: str) -> httpx.URL:
 
 
 def _is_same(one: httpx.Request, other: httpx.Request) -> bool:
-    """Say whether a request is the operation's: an auth may send another in its place, with a signature in
-    the query.
-    """
+    """Say whether a request is the operation's, of which an auth may send a copy with a signed query."""
     return one is other or _place(one) == _place(other)
 
 

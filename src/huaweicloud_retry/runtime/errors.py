@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 
 
 class ConfigurationError(ValueError):
-    """A setting is missing or wrong: which one, where it was looked for, and what to do. The text shows no
-    secret.
-    """
+    """A setting is missing or wrong: which, where it was looked for, what to do. It shows no secret."""
 
 
 class APIError(Exception):
@@ -74,9 +72,7 @@ class APIRequestValidationError(APIError, ValueError):
 
 
 class APIConnectionError(APIError):
-    """No response: no connection, or one that broke. `__cause__` is httpx's exception, where that is safe to
-    show.
-    """
+    """No response: no connection, or one that broke. `__cause__` is httpx's exception, if safe to show."""
 
     def __init__(self, message: str, outcome_unknown: bool) -> None:
         super().__init__(message, outcome_unknown)
@@ -189,8 +185,7 @@ class InternalServerError(APIStatusError):
 
 
 class IAMError(APIStatusError):
-    """IAM gave no token: it refused, failed, or its response cannot be understood. The service was not
-    reached.
+    """IAM gave no token: it refused, failed, or its response is none. The service was not reached.
 
     Has what every APIStatusError has; `error_code` is IAM's. None of its texts shows the password or a token.
 
@@ -211,9 +206,7 @@ class IAMError(APIStatusError):
 
 
 class IAMAuthenticationError(IAMError, AuthenticationError):
-    """401 of IAM: it does not know this user, password and account. The object that asked will not ask it
-    again.
-    """
+    """401 of IAM: it does not know this user, password and account. `PasswordAuth` asks it no more."""
 
 
 class APIResponseValidationError(APIError):

@@ -41,9 +41,7 @@ class Payload(bytes):
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Return where a request for this URL goes; raise httpx.UnsupportedProtocol if it is neither http nor
-    https.
-    """
+    """Return where a request goes; raise httpx.UnsupportedProtocol if that is neither http nor https."""
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in ("http", "https") or not host:
         raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
@@ -84,9 +82,7 @@ def raise_connect_error(error: BaseException) -> NoReturn:
 
 
 class Connection:
-    """What a connection of either kind knows of itself: its socket, its process, and how long it has been
-    idle.
-    """
+    """What a connection of either kind knows of itself: socket, process, and how long it was idle."""
 
     descriptor = -1
 
@@ -95,9 +91,7 @@ class Connection:
         self.idle_since = monotonic()
 
     def is_clean(self) -> bool:
-        """Say whether another request may be sent: it is ours, young, and nothing has come: no byte, end or
-        error.
-        """
+        """Say whether it may be reused: it is ours, young, and nothing has come: no byte, end or error."""
         is_young = monotonic() - self.idle_since < IDLE_LIMIT
         if self.descriptor < 0 or not is_young or self._process != os.getpid():  # which a fork changes
             return False
@@ -154,9 +148,7 @@ class ResponseReader:
             self.has_ended, self.is_reusable = True, False
 
     def response(self) -> httpx.Response:
-        """Return the response, whose body raises what is wrong with it; raise httpx.TransportError if there
-        is none.
-        """
+        """Return the response, whose body raises what is wrong with it; raise why there is none."""
         if self._status is not None:
             return httpx.Response(self._status, headers=self._headers, stream=_Body(self._body, self._error))
         raise self._error or httpx.RemoteProtocolError("there is no response")
@@ -204,9 +196,7 @@ class ResponseReader:
         self.has_ended = self.has_ended or self._status is not None
 
     def _judge(self, status: int, version: str) -> str | None:
-        """Decide where the body ends and whether the connection stays open; return why the response is
-        refused.
-        """
+        """Decide where the body ends and whether the connection stays open; return a reason to refuse."""
         fields: dict[bytes, bytes] = {}
         for name, value in self._headers:
             key = name.lower()

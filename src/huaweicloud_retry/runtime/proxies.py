@@ -25,8 +25,7 @@ class Proxies:
         self._settings = HiddenMapping(settings)  # a proxy's URL may have a password
 
     def variable(self, url: httpx.URL) -> str | None:
-        """Return the variable whose proxy a URL needs; None: the connection is direct, as to this machine it
-        always is.
+        """Return the variable whose proxy a URL needs; None: none, as for this machine always.
 
         Raises:
             ConfigurationError: NO_PROXY is invalid.

@@ -73,9 +73,7 @@ class HiddenMapping(Mapping[str, str]):
 
 
 def one_line(text: str, length: int = 500) -> str:
-    """Return text fit for a log line: headers that hold secrets masked, printable, at most `length`
-    characters.
-    """
+    """Return text fit for a log line: secret headers masked, printable, `length` characters at most."""
     masked = mask_headers(text[:100_000])
     line = " ".join("".join(char if char.isprintable() else " " for char in masked).split())
     return line if len(line) <= length else line[:length] + "…"

@@ -1,6 +1,4 @@
-"""What carries the requests of a client that was given no transport: our own connections, or httpx's through
-a proxy.
-"""
+"""What carries requests if no transport was given: our connections, or httpx's through a proxy."""
 
 import logging
 import os
