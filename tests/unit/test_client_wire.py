@@ -762,3 +762,13 @@ def test_libraries_that_patch_httpx_intercept_a_client_with_httpxs_transport_and
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", ahandle)
     world.call(operation, Client(server.url, transport=httpx_transport(world) if is_httpx else None))
     assert (len(intercepted), len(server.requests)) == ((1, 0) if is_httpx else (0, 1))
+
+
+def test_a_header_of_the_caller_replaces_ours_in_whatever_case(
+    operation: Operation, world: World, answering: type[Answering]
+) -> None:
+    wire = answering()
+    headers = {"user-agent": "mine", "HOST": "other"}
+    world.detailed(operation, Client("http://127.0.0.1", headers=headers, transport=wire))
+    sent = wire.requests[0].headers
+    assert (sent.get_list("User-Agent"), sent.get_list("Host")) == (["mine"], ["other"])

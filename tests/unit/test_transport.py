@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import ssl
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -561,6 +562,7 @@ def in_child(check: Callable[[], object]) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks while threads run, which is the point
         process = os.fork()
     if process == 0:
+        sys.unraisablehook = lambda _: None  # pytest's keeps what it is given, and with it the connection
         try:
             check()
         except BaseException as error:  # noqa: BLE001 - nothing may return to pytest from here
@@ -620,7 +622,7 @@ def test_a_client_survives_interrupts_at_any_moment() -> None:
                 interrupted += 1
         assert world.call(client, 7) == 7
         if os.environ.get("GC"):
-            now=descriptors(); import gc; gc.collect(); os.write(2, f"fds {before} {now} {descriptors()} idle {[len(v) for v in client._transport._direct._idle.values()]}\n".encode())
+            now=descriptors(); import gc; gc.collect(); os.write(2, "".join(f"{p.name}->{os.readlink(p)} " for p in Path("/dev/fd").iterdir() if p.exists()).encode() + b"\n" + str([o for o in gc.get_objects() if isinstance(o, socket.socket) and o.fileno() >= 0]).encode() + b"\n"); os.write(2, f"fds {before} {now} {descriptors()} idle {[len(v) for v in client._transport._direct._idle.values()]}\n".encode())
         assert descriptors() <= before, (descriptors(), before)
 
     with world.runner, Server() as server, client_of(world, server.url) as client:

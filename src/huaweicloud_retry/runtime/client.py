@@ -128,7 +128,7 @@ class Client:
         service: str | None = None,
         check: ContractCheck | None = None,
     ) -> None:
-        own, headers = Secret({"User-Agent": self.user_agent, "Accept-Encoding": "identity", **(headers or {})}), None
+        own, headers = Secret(dict(headers or {})), None
         problem = _url_problem(base_url) or _headers_problem(own.reveal())
         if transport is not None and verify is not True:
             problem = problem or "verify is a setting of the transport, and one was given: set it there"
@@ -136,7 +136,7 @@ class Client:
             base_url = "?"  # a password may stand anywhere in it, and a traceback may show it
             raise ValueError(problem)
         self._transport = Transport(verify, base_url) if transport is None else transport
-        self._headers = _Headers(httpx.URL(base_url).netloc.decode("ascii"), own)
+        self._headers = _Headers({"Host": httpx.URL(base_url).netloc.decode(), "User-Agent": self.user_agent}, own)
         self._auth = auth
         self._timeout = _seconds(DEFAULT_TIMEOUT if timeout is None else timeout)
         self._resend = resend
@@ -333,8 +333,9 @@ class Client:
 class _Headers:
     """The headers of requests. What is the same for many requests is checked and put together once."""
 
-    def __init__(self, host: str, own: Secret[dict[str, str]]) -> None:
-        self._own = httpx.Headers({"Host": host, **own.reveal()})
+    def __init__(self, default: dict[str, str], own: Secret[dict[str, str]]) -> None:
+        self._own = httpx.Headers({**default, "Accept-Encoding": "identity"})
+        self._own.update(own.reveal())
         self._prepared: dict[object, httpx.Headers] = {}
 
     def with_those_of(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
