@@ -254,7 +254,7 @@ def test_a_table_shows_what_a_server_says_as_it_is(cli: Cli) -> None:
         (
             ["engine", "e1", "--endpoint", "http://example.com"],
             {},
-            "would show its secrets to whoever is on the way: use https",
+            "would show its secrets to anyone on the way: use https\n",
         ),
         (["engine", "..", "--region", "cn-north-4"], {}, "engine_id is '..', which cannot be a segment of the path"),
         (
@@ -279,7 +279,7 @@ def test_a_table_shows_what_a_server_says_as_it_is(cli: Cli) -> None:
         (
             ["engine", "e1", "--region", "cn-north-4"],
             {"SSL_CERT_FILE": "/nowhere"},
-            "the CAs cannot be read: No such file or directory; check SSL_CERT_FILE and SSL_CERT_DIR",
+            "the TLS settings of the environment cannot be used: No such file or directory; check SSL_CERT_FILE and SSL_CERT_DIR",
         ),
         (["bulk", "-"], {}, "standard input has no place for a journal: give --journal FILE"),
         (["bulk", "-", "--token-file", "-"], {}, "standard input cannot be both FILE and --token-file"),
@@ -300,13 +300,13 @@ def test_what_cannot_be_done_is_exit_code_2_and_one_line(
 @pytest.mark.parametrize(
     ("proxy", "says"),
     [
-        ("foo://mock-password@x", "the proxy is no URL such as http://proxy:3128: check HTTPS_PROXY and ALL_PROXY"),
-        ("::bad", "the proxy is no URL such as http://proxy:3128"),
-        ("http://u:mock-password/@x", "the proxy is no URL such as http://proxy:3128"),
-        ("socks5://127.0.0.1:9", "a SOCKS proxy needs socksio: pip install 'httpx[socks]'"),
+        ("foo://mock-password@x", "HTTPS_PROXY is not the URL of a proxy, such as http://proxy.example.com:3128"),
+        ("::bad", "HTTPS_PROXY is not the URL of a proxy"),
+        ("http://u:mock-password/@x", "HTTPS_PROXY is not the URL of a proxy"),
+        ("socks5://127.0.0.1:9", "HTTPS_PROXY is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"),
     ],
 )
-def test_a_proxy_that_will_not_do_is_exit_code_2_before_anything_is_sent(cli: Cli, proxy: str, says: str) -> None:
+def test_an_invalid_proxy_is_exit_code_2_before_anything_is_sent(cli: Cli, proxy: str, says: str) -> None:
     cli.environment.update(HTTPS_PROXY=proxy)
     ran = cli("engine", "e1", "--region", "cn-north-4")
     assert (ran.returncode, ran.stdout) == (2, "")

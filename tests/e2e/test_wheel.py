@@ -102,7 +102,7 @@ def test_its_version_is_the_specs(wheel: Path) -> None:
     assert wheel.name == f"huaweicloud_retry-{spec['info']['version']}-py3-none-any.whl"
 
 
-def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
+def test_base_install_brings_attrs_httpx_httptools_and_their_own_needs_only(
     wheel: Path, environment: CleanEnvironment
 ) -> None:
     before = environment.packages()
@@ -111,6 +111,7 @@ def test_base_install_brings_attrs_and_httpx_and_their_own_needs_only(
         "huaweicloud-retry",
         "attrs",
         "httpx",
+        "httptools",
         *("anyio", "certifi", "h11", "httpcore", "idna", "typing_extensions"),
     }
     count, origin, engine, job, version = environment.python("-W", "error", "-c", USER).split()

@@ -83,7 +83,7 @@ def _unreached(message: str) -> str:
 
 def in_options(text: str) -> str:
     """Return what the library says of its arguments in the words of the command line."""
-    text = text.replace(", or allow_http=True where nobody can be", "")
+    text = text.replace(", or allow_http=True on a network of your own", "")
     for argument, option in (
         ("region=", "--region"),
         ("endpoint=", "--endpoint"),

@@ -138,7 +138,8 @@ def _default_context() -> ssl.SSLContext:
         return httpx.create_ssl_context()
     except OSError as error:
         names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
-        text = f"the TLS settings of the environment cannot be used: {error}; check {' and '.join(names)}"
+        reason = error.strerror or str(error)
+        text = f"the TLS settings of the environment cannot be used: {reason}; check {' and '.join(names)}"
         raise ConfigurationError(text) from error
 
 
