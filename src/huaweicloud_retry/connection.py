@@ -70,9 +70,9 @@ def connect(  # noqa: PLR0913 - what there is to choose
             Or check_contract is neither, or what it needs is not installed.
         ValueError: A header cannot be sent; or both transport and verify are given.
     """
-    check_service(service)
     environ, given, hidden_headers = HiddenMapping(os.environ), Secret(endpoint), Secret(headers)
     del endpoint, headers  # a traceback shows the locals of each frame
+    check_service(service)
     is_custom = given.reveal() is not None
     url = Secret(given.reveal() or "") if is_custom else Secret(service_url(service, region, environ))
     if problem := url_problem(url.reveal(), allow_http=allow_http):

@@ -181,7 +181,7 @@ class StepAuth(httpx.Auth):
 
 
 def _with_request(error: Exception, step: object) -> Exception:
-    """Note on an error which request failed, for those who only waited for it."""
+    """Note on an error which request failed, without its headers, for those who only waited for it."""
     if isinstance(error, httpx.RequestError) and isinstance(step, httpx.Request):
-        error.request = step
+        error.request = httpx.Request(step.method, step.url)
     return error

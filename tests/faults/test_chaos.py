@@ -470,7 +470,7 @@ class Server:
         """Wait until each response has been sent, and each connection is idle or closed."""
         with self._changed:
             done = self._changed.wait_for(lambda: all(each.is_idle() for each in self._open), GIVE_UP)
-            assert done, f"in progress without end: {[each.busy for each in self._open]}"
+            assert done, f"in progress without end: {[each.busy for each in self._open if each.busy]}"
 
     def send_late(self) -> None:
         """Send what is to be sent on an idle connection. Call this only while no call is in progress.

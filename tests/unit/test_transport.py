@@ -589,10 +589,12 @@ def test_after_a_fork_each_process_gets_its_own_responses(world: World) -> None:
             expected = list(range(first, first + 50))
             assert [own.call(client, engine) for engine in expected] == expected
 
-        child = in_child(lambda: check(1000, world.other()))  # a forked event loop cannot be used
-        check(2000, world)
+        assert outcome(in_child(lambda: check(1000, world.other()))) == 0  # a forked event loop cannot be used
+        assert server.connections == 2  # the child has its own
+        child = in_child(lambda: check(2000, world.other()))
+        check(3000, world)
         assert outcome(child) == 0
-        assert sorted(server.requests) == [1, *range(1000, 1050), *range(2000, 2050)]
+        assert sorted(server.requests) == [1, *(first + n for first in (1000, 2000, 3000) for n in range(50))]
 
 
 def descriptors() -> int:

@@ -527,7 +527,7 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
             problem = str(error)
     headers = received.headers
     if not is_good or problem is not None:
-        secrets = header_secrets(own.headers)
+        secrets = [*header_secrets(own.headers), *own.extensions.get("secrets", ())]
 
         def masked(text: bytes) -> bytes:
             return reduce(mask, secrets, text)

@@ -20,6 +20,8 @@ MAX_BODY: Final = 1 << 20  # bytes; responses of the services have about a hundr
 READ_SIZE: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 16  # bytes, of all heads of one response together
 _MAX_INTERIM: Final = 16
+_MOST_PER_BYTE: Final = 16  # received for a byte of a body, which may come in chunks of one
+_SLICE: Final = 1 << 14  # bytes that are parsed before the bounds are looked at
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _LEAST, _FINAL, _SWITCHING, _NO_BODY = 100, 200, 101, (204, 304)  # statuses
 
@@ -119,25 +121,26 @@ class ResponseReader:
         self._body = bytearray()
         self._error: httpx.TransportError | None = None
         self._ends_with_connection = False
-        self._interim = self._overhead = 0  # responses before this one; bytes since the last byte of the body
+        self._interim = self._received = 0  # responses before this one; bytes of all
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take received bytes; none: the server has closed the connection."""
         if not data:
             self.has_ended, self.is_reusable = self.has_ended or self._ends_with_connection, False
-            what = "before the response was complete" if self._overhead or self._body else "without a response"
+            what = "before the response was complete" if self._received else "without a response"
             self.fail(f"the server closed the connection {what}")
             return
         view = memoryview(data)
         del data  # it may echo a secret, and is not to show in a traceback
         # The last byte goes alone. If the response has ended before it, something came behind: be it one CR
         # LF, which the parser would skip.
-        for part in (view[:-1], view[-1:]):
+        last = len(view) - 1
+        for start in (*range(0, last, _SLICE), last):
             if self.has_ended:
                 self.is_reusable = False
-            elif part:
-                self._parse(part)
+            else:
+                self._parse(view[start : min(start + _SLICE, max(last, start + 1))])
         if self.has_ended:
             self._parser = None  # they know each other, and should not wait for the garbage collector
 
@@ -155,7 +158,7 @@ class ResponseReader:
 
     def _parse(self, part: memoryview) -> None:
         assert self._parser is not None  # noqa: S101 - it is until the response has ended
-        self._overhead += len(part)
+        self._received += len(part)
         try:
             self._parser.feed_data(part)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -163,8 +166,8 @@ class ResponseReader:
                 raise error.__context__  # noqa: B904 - Ctrl-C came while it called us
             self.is_reusable = False
             self.fail(f"the response is not valid HTTP/1.1: {error}")
-        if self._overhead > _MAX_HEAD:
-            self.fail(f"over {_MAX_HEAD} bytes of the response are neither status and headers nor body")
+        if self._received > _MAX_HEAD + _MOST_PER_BYTE * len(self._body):
+            self.fail(f"over {_MAX_HEAD} bytes of the response are not of its body")
 
     # --- What httptools calls. A message behind the response calls them too, and changes nothing. ---
 
@@ -187,7 +190,6 @@ class ResponseReader:
 
     def on_body(self, data: bytes) -> None:
         if not self.has_ended:
-            self._overhead = 0
             self._body += data
             if len(self._body) > MAX_BODY:
                 self.has_ended, self.is_reusable = True, False

@@ -1,6 +1,7 @@
 """The proxies that the environment names, chosen for each host; syntax as httpx and curl have it."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import httpx
 
 from .errors import ConfigurationError
-from .redaction import HiddenMapping
+from .redaction import HiddenMapping, Secret
 
 _ENTRY: Final = re.compile(r"(?:(https?|all)://)?(\[[\da-fA-F:.]+\]|[^\s:/\[\]@]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _PORTS: Final = {"http": 80, "https": 443}
@@ -50,13 +51,19 @@ class Proxies:
             raise ConfigurationError(text)
         return proxy
 
+    def secrets(self, variable: str) -> list[Secret[str]]:
+        """Return what of a proxy's credentials must not show."""
+        auth = self.proxy(variable).raw_auth
+        return [] if auth is None else [Secret(auth[1].decode()), Secret(b64encode(b":".join(auth)).decode())]
+
     def _read(self, scheme: str) -> httpx.Proxy | None:
         text = self._settings[scheme]
         try:
             proxy = httpx.Proxy(text if "://" in text else f"http://{text}")
         except (httpx.InvalidURL, ValueError):
             return None
-        return proxy if proxy.url.host and 0 < (proxy.url.port or 1) < 65536 else None  # noqa: PLR2004 - ports
+        is_good = re.fullmatch(r"[\w.:-]+", proxy.url.host) and 0 < (proxy.url.port or 1) < 1 << 16
+        return proxy if is_good else None
 
 
 def is_loopback(host: str) -> bool:
@@ -92,6 +99,6 @@ def _matches(entry: str, url: httpx.URL) -> bool:
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
     try:
-        return ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+        return ip_network(text[1:-1] if text[:1] + text[-1:] == "[]" else text, strict=False)
     except ValueError:
         return None

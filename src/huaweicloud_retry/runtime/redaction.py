@@ -96,15 +96,17 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     Found as it is, and as JSON, URLs or HTML escape it, each character in any of these ways.
     """
     plain = secret.reveal().encode(errors="surrogatepass")
+    if not plain[:_LEAST].strip(b"\\"):  # which are passed over below
+        text = re.sub(rb"\\{%d,}+" % min(_LEAST, len(plain)), b"***", text)
     view, starts, sources = _unescaped(text)
     spans: list[tuple[int, int]] = []
     for sought in {bytes(_unescaped(plain)[0]), plain.replace(b"\\", b"").translate(_AS_LETTER)}:
-        spans += _spans(view, sought)
+        spans += _spans(view, sought, len(plain[:_LEAST].replace(b"\\", b"")))
     masked, done = bytearray(), 0
     for span in sorted(spans):
         start, end = (_source(at, starts, sources) for at in span)
         if end > done:
-            masked += text[done:start] + b"***"
+            masked += text[done : max(start, done)].rstrip(b"\\") + b"***"  # with those that escape its first character
             done = end
     return bytes(masked + text[done:])
 
@@ -144,10 +146,10 @@ def _meaning(found: re.Match[bytes], kind: int) -> bytes | None:
     return char.replace(b"\\", b"")
 
 
-def _spans(view: bytearray, sought: bytes) -> list[tuple[int, int]]:
+def _spans(view: bytearray, sought: bytes, least: int) -> list[tuple[int, int]]:
     """Return where the start of `sought` stands, as far as it goes: the algorithm of Knuth, Morris and Pratt."""
-    least, spans, borders = min(_LEAST, len(sought)), list[tuple[int, int]](), list[int]()
-    at = view.find(sought[:least]) if sought else -1
+    least, spans, borders = min(least, len(sought)), list[tuple[int, int]](), list[int]()
+    at = view.find(sought[:least]) if least else -1
     if at >= 0:
         borders = _borders(sought)
     while at >= 0:

@@ -103,8 +103,10 @@ class _Connection(http1.Connection):
                 sent += self._socket.send(view[sent:])
         except OSError as error:
             if not (sent or self._tls):  # of a TLS record that failed, a part may have left
+                self.close()
                 return False
             if isinstance(error, TimeoutError):
+                self.close()
                 raise httpx.WriteTimeout("the request could not be sent in time") from None
         return True  # if sending failed half-way, reading tells why; there may even be a response
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.request import getproxies
 
 import httpx
@@ -62,6 +62,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         with self._lock:
             if variable not in self._proxied:
                 self._proxied[variable] = self._through(variable, httpx.HTTPTransport)
+        request.extensions = {"trace": _hide, **request.extensions, "secrets": self._proxies.secrets(variable)}
         return self._proxied[variable].handle_request(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -71,6 +72,8 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             self._async[key] = self._async_transport(*key)
             if key in self._ends:
                 await anext(self._ends[key])
+        if key[1] is not None:
+            request.extensions = {"trace": _ahide, **request.extensions, "secrets": self._proxies.secrets(key[1])}
         return await self._async[key].handle_async_request(request)
 
     def close(self) -> None:
@@ -105,6 +108,16 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         except ImportError:
             text = f"{variable} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]', or set an http one"
             raise ConfigurationError(text) from None
+
+
+def _hide(event: str, info: dict[str, Any]) -> None:
+    """Keep what a response repeats out of httpcore's log: https://www.encode.io/httpcore/extensions/#trace."""
+    if event.endswith(".receive_response_headers.complete"):
+        info["return_value"] = "<hidden>"
+
+
+async def _ahide(event: str, info: dict[str, Any]) -> None:
+    _hide(event, info)
 
 
 def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
