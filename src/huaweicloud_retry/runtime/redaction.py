@@ -96,12 +96,14 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     Found as it is, and as JSON, URLs or HTML escape it, each character in any of these ways.
     """
     plain = secret.reveal().encode(errors="surrogatepass")
-    if not plain[:_LEAST].strip(b"\\"):  # which are passed over below
+    if plain and not plain[:_LEAST].strip(b"\\"):  # which are passed over below
         text = re.sub(rb"\\{%d,}+" % min(_LEAST, len(plain)), b"***", text)
     view, starts, sources = _unescaped(text)
     spans: list[tuple[int, int]] = []
-    for sought in {bytes(_unescaped(plain)[0]), plain.replace(b"\\", b"").translate(_AS_LETTER)}:
-        spans += _spans(view, sought, len(plain[:_LEAST].replace(b"\\", b"")))
+    # What looks like an escape may be one, or be of the secret itself.
+    ways = (lambda part: bytes(_unescaped(part)[0])), (lambda part: part.replace(b"\\", b"").translate(_AS_LETTER))
+    for sought, least in {(way(plain), len(way(plain[:_LEAST]))) for way in ways}:
+        spans += _spans(view, sought, least)
     masked, done = bytearray(), 0
     for span in sorted(spans):
         start, end = (_source(at, starts, sources) for at in span)
@@ -153,15 +155,19 @@ def _spans(view: bytearray, sought: bytes, least: int) -> list[tuple[int, int]]:
     if at >= 0:
         borders = _borders(sought)
     while at >= 0:
-        length, end = least, at + least
-        spans.append((at, end))
+        length, end, start, stop = least, at + least, at, at + least
         while length >= least and end < len(view):
-            while length and (length == len(sought) or sought[length] != view[end]):
+            byte = view[end]
+            while length and (length == len(sought) or sought[length] != byte):
                 length = borders[length - 1]
-            length += sought[length] == view[end]
+            length += sought[length] == byte
             end += 1
             if length >= least:
-                spans[-1] = (spans[-1][0], end) if end - length <= spans[-1][1] else (end - length, end)
+                if end - length > stop:
+                    spans.append((start, stop))
+                    start = end - length
+                stop = end
+        spans.append((start, stop))
         at = view.find(sought[:least], end - length) if end < len(view) else -1
     return spans
 
