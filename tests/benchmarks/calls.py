@@ -76,7 +76,9 @@ BENCHMARKS = [
             Row("call-token-urllib3", ONE_CALL, "us", URLLIB3, SOCKET, aim=at_most(0.65)),
         ],
         rounds(
-            {"ours": "sync_ours_token", HTTPX_SYNC: "sync_httpx", URLLIB3: "sync_urllib3", SOCKET: "sync_socket"}, 2000, 1
+            {"ours": "sync_ours_token", HTTPX_SYNC: "sync_httpx", URLLIB3: "sync_urllib3", SOCKET: "sync_socket"},
+            2000,
+            1,
         ),
     ),
     Benchmark(

@@ -235,6 +235,9 @@ FRAMING: Final = {
     "205-with-body": Fault("unknown", always(sized(205, GOOD)), reuse=True),
     "304-with-body": Fault("unknown", always(sized(304, OTHER))),
     "304-with-response": Fault("unknown", always(head(304) + OTHER)),
+    "1xx-many-and-silence": Fault("unknown", always(HINTS * 40 + begun(200)(b"")), silent=True),
+    "http-1.0-chunked": Fault("accepted", lambda b: chunked(b).replace(b"1.1", b"1.0", 1), lenient=True),
+    "http-2.0-in-text": Fault("unknown", lambda body: ok(body, version="2.0") + OTHER),
     "101": Fault("unknown", always(head(101, "Upgrade: h2c", "Connection: Upgrade"))),
     "101-and-200": Fault("unknown", lambda body: head(101, "Upgrade: h2c", "Connection: Upgrade") + ok(body)),
 }

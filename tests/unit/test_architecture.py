@@ -75,9 +75,9 @@ def test_signing_knows_no_http_library() -> None:
 
 def test_the_mock_does_not_know_the_client_it_is_there_to_test() -> None:
     for file in (SRC / "mock").rglob("*.py"):
-        assert not knows(file, SRC, "huaweicloud_retry_client", "huaweicloud_retry.auth", "huaweicloud_retry.runtime.errors"), (
-            file
-        )
+        assert not knows(
+            file, SRC, "huaweicloud_retry_client", "huaweicloud_retry.auth", "huaweicloud_retry.runtime.errors"
+        ), file
 
 
 def test_only_the_server_of_the_mock_knows_uvicorn() -> None:

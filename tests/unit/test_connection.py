@@ -263,7 +263,7 @@ def tls() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(json.dumps(JOB).encode())
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - as the base class has it
             pass
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -101,8 +101,7 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     view, starts, sources = _unescaped(text)
     spans: list[tuple[int, int]] = []
     # What looks like an escape may be one, or be of the secret itself.
-    ways = (lambda part: bytes(_unescaped(part)[0])), (lambda part: part.replace(b"\\", b"").translate(_AS_LETTER))
-    for sought, least in {(way(plain), len(way(plain[:_LEAST]))) for way in ways}:
+    for sought, least in {(way(plain), len(way(plain[:_LEAST]))) for way in (_read, _taken_as_it_is)}:
         spans += _spans(view, sought, least)
     masked, done = bytearray(), 0
     for span in sorted(spans):
@@ -111,6 +110,14 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
             masked += text[done : max(start, done)].rstrip(b"\\") + b"***"  # with those that escape its first character
             done = end
     return bytes(masked + text[done:])
+
+
+def _read(part: bytes) -> bytes:
+    return bytes(_unescaped(part)[0])
+
+
+def _taken_as_it_is(part: bytes) -> bytes:
+    return part.replace(b"\\", b"").translate(_AS_LETTER)
 
 
 def _unescaped(text: bytes) -> tuple[bytearray, list[int], list[int]]:
