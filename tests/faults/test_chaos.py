@@ -442,7 +442,8 @@ class Server:
             if not self._changed.wait_for(lambda: not self._open, GIVE_UP):
                 self.complaints.append(f"the client left {len(self._open)} connections open")
             for connection in self._open:
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # it is just being closed
+                    connection.socket.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         self._listener.close()
@@ -549,7 +550,11 @@ async def call_async(client: Client, engine_id: str, cancel_after: int | None = 
             await asyncio.sleep(0)
         task.cancel()
         return await task
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see above
+    except asyncio.CancelledError as error:
+        if cancel_after is None:
+            raise
+        return error
+    except Exception as error:  # noqa: BLE001 - see above
         return error
 
 
@@ -606,7 +611,7 @@ class Play:
 
         async def call(engine_id: str, cancelled: float) -> None:
             dice = Random(f"cancel {engine_id}")
-            cancel_after = dice.randrange(60) if dice.random() < cancelled else None
+            cancel_after = int(2 ** dice.uniform(0, 6)) - 1 if dice.random() < cancelled else None
             async with turn:
                 outcomes[engine_id] = await call_async(client, engine_id, cancel_after)
 
