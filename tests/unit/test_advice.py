@@ -96,5 +96,5 @@ def test_the_iam_actions_are_the_specs(spec: Any) -> None:
 
 
 def test_the_librarys_arguments_are_called_as_on_the_command_line() -> None:
-    said = "no region: give region=, or endpoint=; give credentials=; use https, or allow_http=True where nobody can be"
+    said = "no region: give region=, or endpoint=; give credentials=; use https, or allow_http=True on a network of your own"
     assert in_options(said) == "no region: give --region, or --endpoint; give --token-file; use https"

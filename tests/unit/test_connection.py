@@ -342,7 +342,7 @@ try:
 except ConfigurationError as error:
     print(error)
 """)
-    assert printed.startswith("the TLS settings of the environment cannot be used: [Errno 2] No such file")
+    assert printed.startswith("the TLS settings of the environment cannot be used: No such file")
     assert printed.endswith(f"; check {variable}\n")
 
 
