@@ -23,7 +23,9 @@ from .runtime.response import Response
 from .token_cache import StepAuth, Steps, Token, TokenCache
 
 # User-Agent is left out: proxies rewrite it, and then the signature would be wrong.
-_SIGNED: Final = ("host", "content-type", "x-sdk-date", "x-project-id", "x-security-token", "x-enterprise-project-id")
+_SIGNED: Final = frozenset(
+    (b"host", b"content-type", b"x-sdk-date", b"x-project-id", b"x-security-token", b"x-enterprise-project-id")
+)
 # The gateway's codes for a refused token: wrong, and expired or of another region. The prefix differs between
 # gateways. https://support.huaweicloud.com/devg-apisign/api-sign-errorcode.html
 _REFUSED_TOKEN: Final = re.compile(r"(\w+\.)?030[17]")
@@ -103,7 +105,11 @@ class AkSkAuth(_Auth):
             signing.canonical_request(
                 request.method,
                 request.url.raw_path.decode("ascii"),
-                {name: value for name, value in request.headers.items() if name in _SIGNED},
+                {
+                    name.decode(): value.decode(errors="surrogateescape")
+                    for name, value in request.headers.raw
+                    if name.lower() in _SIGNED
+                },
                 request.content,
             ),
             date,
