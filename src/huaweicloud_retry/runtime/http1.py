@@ -58,19 +58,21 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
             be a token.
     """
     start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
-    named = [(name.lower(), name, value) for name, value in request.headers.raw]
-    fields = [b"%s: %s" % (name, value) for key, name, value in named if key not in _FRAMING]
-    if all(key != b"host" for key, _, _ in named):
+    raw = request.headers.raw
+    keys = [name.lower() for name, _ in raw]
+    fields = [b"%s: %s" % field for key, field in zip(keys, raw, strict=True) if key not in _FRAMING]
+    if b"host" not in keys:
         fields.append(b"Host: " + request.url.netloc)
     if body or request.method not in ("GET", "HEAD"):
         fields.append(b"Content-Length: %d" % len(body))
     made = Payload(b"\r\n".join((start, *fields, b"\r\n")))
     if not (made.count(b"\r") == made.count(b"\n") == len(fields) + 2) or made.count(b"\0"):
-        del start, named, fields, body
+        del start, raw, fields, body
         raise httpx.LocalProtocolError("a header or the path has a line break or NUL; nothing was sent")
     made = Payload(made + body)
     made.is_for_head = request.method == "HEAD"
-    made.asks_to_close = any(key == b"connection" and b"close" in value.lower() for key, _, value in named)
+    if b"connection" in keys:
+        made.asks_to_close = "close" in request.headers["Connection"].lower()
     return made
 
 
