@@ -72,13 +72,14 @@ class AkSkAuth(_Auth):
     def __init__(
         self, access_key: str, secret_key: str, *, project_id: str | None = None, security_token: str | None = None
     ) -> None:
-        given = {
+        given: dict[str, Any] = {
             "access_key": access_key,
             "secret_key": secret_key,
             "project_id": project_id,
             "security_token": security_token,
         }
-        hidden = {name: Secret(value) for name, value in given.items() if value is not None}
+        required = "access_key", "secret_key"
+        hidden = {name: Secret(value) for name, value in given.items() if value is not None or name in required}
         del access_key, secret_key, security_token, given  # a traceback shows the locals of each frame
         for name, value in hidden.items():
             _check(name, value)
@@ -172,7 +173,7 @@ class TokenAuth(_TokenAuth):
         super().__init__()
         self._token: Token | None = None
         self._function: Callable[[], str] | None = None
-        if isinstance(token, str):
+        if isinstance(token, str) or not callable(token):
             secret = Secret(token)
             del token
             _check("token", secret)
@@ -272,18 +273,18 @@ class PasswordAuth(_TokenAuth):
         if self._refusal is not None:
             raise IAMAuthenticationError(self._refusal)
         watch = _Watch()
+        asking = self._token_request(request, key, watch.sync if blocking else watch.asynchronous)
         try:
-            response: httpx.Response = yield self._token_request(
-                request, key, watch.sync if blocking else watch.asynchronous
-            )
+            response: httpx.Response = yield asking
             received = monotonic()
             token = Secret(
                 response.headers.pop("X-Subject-Token", "")
             )  # or it would show in the history of the response
             body: Secret[bytes] = yield response
         except GeneratorExit:
-            if watch.status == _UNAUTHORIZED:  # and a hook of the client raised, or it was cancelled
-                self._refusal = _kept(httpx.Response(watch.status), Secret(b""))
+            # A hook of the client raised, or it was cancelled.
+            if _UNAUTHORIZED in (watch.status, asking.extensions.get("status")):
+                self._refusal = _kept(httpx.Response(_UNAUTHORIZED), Secret(b""))
             raise
         if response.status_code != _CREATED:
             refusal = _kept(response, body, self._password)
@@ -400,7 +401,7 @@ def _described(body: Secret[bytes]) -> tuple[float, str | None]:
         token = json.loads(body.reveal())["token"]
         issued, expires = (datetime.fromisoformat(token[name]) for name in ("issued_at", "expires_at"))
         lifetime = (expires - issued).total_seconds()
-        project = token.get("project", {}).get("id")
+        project: Any = (token["project"] or {}).get("id") if "project" in token else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         lifetime, project = 0.0, None
     if lifetime <= 0:
@@ -408,8 +409,12 @@ def _described(body: Secret[bytes]) -> tuple[float, str | None]:
     return lifetime, project if isinstance(project, str) else None
 
 
-def _check_text(name: str, value: Secret[str]) -> None:
-    if not value.reveal() or any("\ud800" <= char <= "\udfff" for char in value.reveal()):
+def _check_text(name: str, value: Secret[Any]) -> None:
+    if (
+        not isinstance(value.reveal(), str)
+        or not value.reveal()
+        or any("\ud800" <= char <= "\udfff" for char in value.reveal())
+    ):
         raise ValueError(f"the {name} must be text, and not empty")
 
 

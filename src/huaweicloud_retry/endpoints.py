@@ -39,14 +39,14 @@ def find_region(region: str | None, environ: Mapping[str, str]) -> str | None:
     return region or next((value for name in REGION_VARIABLES if (value := environ.get(name))), None)
 
 
-def check_service(service: str) -> None:
+def check_service(service: object) -> None:
     """Refuse a service that the contract does not have.
 
     Raises:
         ConfigurationError: with the closest match, and all there are.
     """
-    if service.lower() not in SERVERS:
-        raise ConfigurationError(f"there is no service {service!r}{_meant(service, SERVERS)}")
+    if not isinstance(service, str) or service.lower() not in SERVERS:
+        raise ConfigurationError(f"there is no service {service!r}{_meant(str(service), SERVERS)}")
 
 
 def service_url(service: str, region: str | None, environ: Mapping[str, str]) -> str:
@@ -72,7 +72,7 @@ def service_url(service: str, region: str | None, environ: Mapping[str, str]) ->
     if name not in regions:
         where = "region=" if region else next(each for each in REGION_VARIABLES if environ.get(each))
         raise ConfigurationError(
-            f"{service.lower()} has no region {name!r} ({where}){_meant(name, regions)}; endpoint= takes any host"
+            f"{service.lower()} has no region {name!r} ({where}){_meant(str(name), regions)}; endpoint= takes any host"
         )
     return template.replace("{region}", name)
 
@@ -94,12 +94,12 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
     return f"https://iam.{name}.myhuaweicloud.com" if name in IAM_REGIONS else IAM_ENDPOINT
 
 
-def url_problem(url: str, *, allow_http: bool) -> str | None:
+def url_problem(url: object, *, allow_http: bool) -> str | None:
     """Return what is wrong with the URL of a host, which is not shown: a password may stand anywhere in it.
 
     To send secrets unencrypted is wrong, unless allowed or to this machine.
     """
-    scheme, host = _parts(url)
+    scheme, host = _parts(url) if isinstance(url, str) else ("", "")
     if not host:
         return f"the endpoint {_GOOD_URL}"
     if scheme == "http" and not allow_http and not is_loopback(host):

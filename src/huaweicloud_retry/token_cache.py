@@ -1,6 +1,7 @@
 """Tokens that are fetched once for all that wait for them, and the two drivers of an auth flow that does so."""
 
 import copy
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
@@ -30,10 +31,12 @@ class Fetch(Future[Token | None]):
         super().__init__()
         self.key = key
         self.thread = threading.get_ident()
+        self.process = os.getpid()
 
     def can_be_waited_for(self, *, blocking: bool) -> bool:
         """Say whether the end will come: no thread waits for a task of its own, blocked event loop."""
-        return not (self.done() or (blocking and self.thread == threading.get_ident()))
+        is_own = blocking and self.thread == threading.get_ident()
+        return not (self.done() or is_own or self.process != os.getpid())  # a fork takes no thread along
 
     def end(self, outcome: Token | BaseException) -> None:
         """Tell those that wait."""

@@ -83,7 +83,8 @@ RESPONSES = [
     (HINTS + OK, REUSABLE),
     (HINTS * 16 + OK, REUSABLE),
     (HINTS * 17 + OK, REFUSED),
-    (head("Content-Length: 9", status="HTTP/1.1 100 Continue") + OK, REUSABLE),
+    (head("Content-Length: 9", status="HTTP/1.1 100 Continue") + OK, REFUSED),
+    (head("Transfer-Encoding: chunked", status="HTTP/1.1 103 Hints") + b"2\r\nno\r\n0\r\n\r\n" + OK, REFUSED),
     (HINTS, Seen(None, None, is_reusable=False, has_ended=False)),
     (head("Upgrade: x", "Connection: upgrade", status="HTTP/1.1 101 Switching") + OK, REFUSED),
     # more than one way to see where the body ends

@@ -45,6 +45,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             try:
                 await connection.receive(reader, timeouts.get("read"))
             finally:
+                request.extensions["status"] = reader.status  # an auth may have to know, if this was cancelled
                 if reader.has_ended and reader.is_reusable and connection.descriptor >= 0 and not self._is_closed:
                     connection.idle_since = monotonic()
                     self._idle.setdefault(origin, []).append(connection)
@@ -120,6 +121,7 @@ class _Connection(http1.Connection, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader: ResponseReader | None = None
         self._is_full = False  # what was written has to leave first
+        self._lost: Exception | None = None  # why there is no connection any more
         self._waiter: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,7 +136,7 @@ class _Connection(http1.Connection, asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.descriptor = -1
+        self.descriptor, self._lost = -1, exc or ConnectionError("closed")
         if self._reader is not None:
             self._reader.fail(httpx.ReadError(str(exc))) if exc else self._reader.feed(b"")
         self.resume_writing()
@@ -148,11 +150,15 @@ class _Connection(http1.Connection, asyncio.Protocol):
 
     async def send(self, payload: Payload, seconds: float | None) -> bool:
         """Send all of it; False: the kernel took none of it."""
-        if self._transport is None or self.descriptor < 0:
+        if self._transport is None or self.descriptor < 0 or self._transport.is_closing():
             return False
         self._transport.write(payload)
         if self._transport.is_closing():  # asyncio tries at once; uvloop later, which then counts as sent
-            return False
+            while self._lost is None:
+                await self._event()
+            if isinstance(self._lost, OSError) and self._lost.errno in http1.NOTHING_TAKEN:
+                return False
+            raise httpx.WriteError(str(self._lost))  # perhaps of a signal's handler
         if self._is_full:
             await self._drain(seconds)
         return True

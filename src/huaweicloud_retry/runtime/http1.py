@@ -5,6 +5,7 @@ which response belongs to the request, where its body ends, and whether anything
 9112, sections 6 and 9.
 """
 
+import errno
 import os
 import select
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,9 @@ _MOST_PER_BYTE: Final = 16  # received for a byte of a body, which may come in c
 _SLICE: Final = 1 << 14  # bytes that are parsed before the bounds are looked at
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _LEAST, _FINAL, _SWITCHING, _NO_BODY = 100, 200, 101, (204, 304)  # statuses
+
+NOTHING_TAKEN: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNABORTED, errno.EHOSTUNREACH)
+"""Errors of the system by which it says that it took no byte to send. Others may be raised by a signal's handler."""
 
 Origin: TypeAlias = tuple[str, str, int]
 """Where a connection leads to: scheme, host, port."""
@@ -94,10 +98,13 @@ class Connection:
         self._process = os.getpid()
         self.idle_since = monotonic()
 
+    def is_old(self) -> bool:
+        """Say whether it was idle for too long."""
+        return monotonic() - self.idle_since >= IDLE_LIMIT
+
     def is_clean(self) -> bool:
         """Say whether it may be reused: it is ours, young, and nothing has come: no byte, end or error."""
-        is_young = monotonic() - self.idle_since < IDLE_LIMIT
-        if self.descriptor < 0 or not is_young or self._process != os.getpid():  # which a fork changes
+        if self.descriptor < 0 or self.is_old() or self._process != os.getpid():  # which a fork changes
             return False
         if not hasattr(select, "poll"):  # Windows
             return not select.select([self.descriptor], [], [self.descriptor], 0)[0]
@@ -113,12 +120,13 @@ class ResponseReader:
         has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than
             MAX_BODY.
         is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
+        status: HTTP status, when it is known.
     """
 
     def __init__(self, request: Payload) -> None:
         self.has_ended = self.is_reusable = False
         self._request = request
-        self._status: int | None = None
+        self.status: int | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
         self._error: httpx.TransportError | None = None
@@ -154,8 +162,8 @@ class ResponseReader:
 
     def response(self) -> httpx.Response:
         """Return the response, whose body raises what is wrong with it; raise why there is none."""
-        if self._status is not None:
-            return httpx.Response(self._status, headers=self._headers, stream=_Body(self._body, self._error))
+        if self.status is not None:
+            return httpx.Response(self.status, headers=self._headers, stream=_Body(self._body, self._error))
         raise self._error or httpx.RemoteProtocolError("there is no response")
 
     def _parse(self, part: memoryview) -> None:
@@ -174,11 +182,11 @@ class ResponseReader:
     # --- What httptools calls. A message behind the response calls them too, and changes nothing. ---
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._status is None:  # else it is a trailer
+        if self.status is None:  # else it is a trailer
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._status is not None or self._parser is None:
+        if self.status is not None or self._parser is None:
             return
         status = self._parser.get_status_code()
         refusal = self._judge(status, self._parser.get_http_version())
@@ -188,7 +196,7 @@ class ResponseReader:
             self._headers.clear()
             self._interim += 1
         elif not self.has_ended:
-            self._status, self.has_ended = status, self._request.is_for_head
+            self.status, self.has_ended = status, self._request.is_for_head
 
     def on_body(self, data: bytes) -> None:
         if not self.has_ended:
@@ -197,7 +205,7 @@ class ResponseReader:
                 self.has_ended, self.is_reusable = True, False
 
     def on_message_complete(self) -> None:
-        self.has_ended = self.has_ended or self._status is not None
+        self.has_ended = self.has_ended or self.status is not None
 
     def _judge(self, status: int, version: str) -> str | None:
         """Decide where the body ends and whether the connection stays open; return a reason to refuse."""
@@ -206,8 +214,10 @@ class ResponseReader:
             key = name.lower()
             fields[key] = fields[key] + b"," + value if key in fields else value
         coding, options = fields.get(b"transfer-encoding"), fields.get(b"connection", b"").lower().split(b",")
-        if status == _SWITCHING or self._interim > _MAX_INTERIM or status < _LEAST or version not in ("1.0", "1.1"):
+        if status == _SWITCHING or status < _LEAST or version not in ("1.0", "1.1"):
             return f"the server sent {status} of HTTP/{version} in place of a response"
+        if self._interim > _MAX_INTERIM or (status < _FINAL and not fields.keys().isdisjoint(_FRAMING)):
+            return "the server sent interim responses (1xx) that are too many, or have a body"
         if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
             return "the body is framed by a Transfer-Encoding other than chunked"
         if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD:

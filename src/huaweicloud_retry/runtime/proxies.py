@@ -83,7 +83,8 @@ def _matches(entry: str, url: httpx.URL) -> bool:
         return address is not None and address.version == network.version and address[0] in network
     found = _ENTRY.fullmatch(entry)
     if found is None:
-        text = f"NO_PROXY has {entry!r}, which is no domain, address or network, such as .example.com or 10.0.0.0/8"
+        shown = "an entry" if "@" in entry else repr(entry)  # which may have a password
+        text = f"NO_PROXY has {shown}, which is no domain, address or network, such as .example.com or 10.0.0.0/8"
         raise ConfigurationError(text)
     scheme, host, port = found.groups()
     if (scheme or "all").lower() not in ("all", url.scheme) or int(port or 0) not in (

@@ -10,6 +10,7 @@ import random
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import httpx
@@ -44,7 +45,8 @@ class Resend:
     max_backoff: float = 120.0
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or not (self.initial_backoff >= 0 and self.max_backoff >= 0):
+        backoffs = self.initial_backoff, self.max_backoff
+        if type(self.max_attempts) is not int or self.max_attempts < 1 or not all(0 <= each < inf for each in backoffs):
             raise ValueError("max_attempts must be 1 or more, initial_backoff and max_backoff 0 or more seconds")
 
     def wait(self, attempt: int, outcome: Response[Any] | APIConnectionError) -> float | None:
@@ -54,7 +56,7 @@ class Resend:
             attempt: The number of the one that failed, from 1.
             outcome: What came of it.
         """
-        if attempt >= self.max_attempts:
+        if attempt >= self.max_attempts or (isinstance(outcome, APIConnectionError) and outcome.outcome_unknown):
             return None
         asked: float | None = None
         if isinstance(outcome, Response):

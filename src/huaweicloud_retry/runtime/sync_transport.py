@@ -37,11 +37,15 @@ class SyncTransport(httpx.BaseTransport):
         try:
             connection.receive(reader, timeouts.get("read"))
         except BaseException:  # KeyboardInterrupt too
+            request.extensions["status"] = reader.status  # an auth may have to know
             connection.close()
             raise
         if reader.is_reusable and not self._is_closed:
             connection.idle_since = monotonic()
-            self._idle.setdefault(origin, []).append(connection)
+            idle = self._idle.setdefault(origin, [])
+            idle.append(connection)
+            while len(idle) > 1 and idle[0].is_old() and (old := _popped(idle, 0)):  # of a busy minute
+                old.close()
         else:
             connection.close()
         return reader.response()
@@ -86,8 +90,8 @@ class _Connection(http1.Connection):
     """A socket that nobody else has; it is closed with its last reference, whatever interrupts a call."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock  # first, since an interrupt may come at any time
         super().__init__()
-        self._socket = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self.descriptor = sock.fileno()
 
@@ -102,12 +106,15 @@ class _Connection(http1.Connection):
             while sent < len(view):
                 sent += self._socket.send(view[sent:])
         except OSError as error:
-            if not (sent or self._tls):  # of a TLS record that failed, a part may have left
+            if not (sent or self._tls) and error.errno in http1.NOTHING_TAKEN:  # of a TLS record, a part may have left
                 self.close()
                 return False
             if isinstance(error, TimeoutError):
                 self.close()
                 raise httpx.WriteTimeout("the request could not be sent in time") from None
+            if error.errno is None:  # of a signal's handler
+                self.close()
+                raise
         return True  # if sending failed half-way, reading tells why; there may even be a response
 
     def receive(self, reader: ResponseReader, seconds: float | None) -> None:
@@ -129,8 +136,8 @@ class _Connection(http1.Connection):
     __del__ = close
 
 
-def _popped(idle: list[_Connection]) -> _Connection | None:
+def _popped(idle: list[_Connection], index: int = -1) -> _Connection | None:
     try:
-        return idle.pop()
+        return idle.pop(index)
     except IndexError:  # another thread may have taken the last
         return None

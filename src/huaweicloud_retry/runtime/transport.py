@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.request import getproxies
 
 import httpx
@@ -62,7 +62,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         with self._lock:
             if variable not in self._proxied:
                 self._proxied[variable] = self._through(variable, httpx.HTTPTransport)
-        request.extensions = {"trace": _hide, **request.extensions, "secrets": self._proxies.secrets(variable)}
+        request.extensions["secrets"] = self._proxies.secrets(variable)
         return self._proxied[variable].handle_request(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -73,7 +73,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             if key in self._ends:
                 await anext(self._ends[key])
         if key[1] is not None:
-            request.extensions = {"trace": _ahide, **request.extensions, "secrets": self._proxies.secrets(key[1])}
+            request.extensions["secrets"] = self._proxies.secrets(key[1])
         return await self._async[key].handle_async_request(request)
 
     def close(self) -> None:
@@ -83,13 +83,13 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the async side, as far as it is of this event loop."""
-        for key in [key for key in self._async if key[0] is running_loop()]:
+        for key in [key for key in list(self._async) if key[0] is running_loop()]:
             await self._async[key].aclose()
 
     def _async_transport(
         self, loop: "asyncio.AbstractEventLoop | None", variable: str | None
     ) -> httpx.AsyncBaseTransport:
-        for key in [key for key in self._async if key[0] is not None and key[0].is_closed()]:
+        for key in [key for key in list(self._async) if key[0] is not None and key[0].is_closed()]:
             self._async.pop(key, None)  # its connections went with their event loop
             self._ends.pop(key, None)
         if variable is not None:
@@ -110,16 +110,6 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             raise ConfigurationError(text) from None
 
 
-def _hide(event: str, info: dict[str, Any]) -> None:
-    """Keep what a response repeats out of httpcore's log: https://www.encode.io/httpcore/extensions/#trace."""
-    if event.endswith(".receive_response_headers.complete"):
-        info["return_value"] = "<hidden>"
-
-
-async def _ahide(event: str, info: dict[str, Any]) -> None:
-    _hide(event, info)
-
-
 def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
     """Return what gives the TLS settings, when they are first needed.
 
@@ -133,7 +123,7 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
     if verify is False:
         logger.warning("verify=False: certificates are not checked, so anyone on the way can read and change requests")
         return cache(lambda: httpx.create_ssl_context(verify=False))
-    if not isinstance(verify, str | os.PathLike):
+    if not isinstance(verify, str | os.PathLike) or not os.fspath(verify):
         raise ConfigurationError(f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext")
     path: str = os.fspath(verify)
     is_folder = os.path.isdir(path)  # noqa: PTH112 - may be any text
@@ -148,6 +138,9 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
 def _default_context() -> ssl.SSLContext:
     """One for the whole process: making it reads all CAs, which takes longer than a call."""
     try:
+        folder = os.environ.get("SSL_CERT_DIR")
+        if folder and not os.environ.get("SSL_CERT_FILE"):
+            os.listdir(folder)  # noqa: PTH208 - OpenSSL would not say that there is none
         return httpx.create_ssl_context()
     except OSError as error:
         names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
