@@ -79,7 +79,9 @@ class AkSkAuth(_Auth):
             "security_token": security_token,
         }
         required = "access_key", "secret_key"
-        hidden = {name: Secret(value) for name, value in given.items() if value is not None or name in required}
+        hidden: dict[str, Secret[Any]] = {
+            name: Secret(value) for name, value in given.items() if value is not None or name in required
+        }
         del access_key, secret_key, security_token, given  # a traceback shows the locals of each frame
         for name, value in hidden.items():
             _check(name, value)
@@ -398,10 +400,11 @@ def _kept(
 def _described(body: Secret[bytes]) -> tuple[float, str | None]:
     """Return the lifetime of a token in seconds, and the ID of its project."""
     try:
-        token = json.loads(body.reveal())["token"]
+        token: dict[str, Any] = json.loads(body.reveal())["token"]
         issued, expires = (datetime.fromisoformat(token[name]) for name in ("issued_at", "expires_at"))
         lifetime = (expires - issued).total_seconds()
-        project: Any = (token["project"] or {}).get("id") if "project" in token else None
+        described: dict[str, Any] = token.get("project") or {}
+        project: Any = described.get("id")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         lifetime, project = 0.0, None
     if lifetime <= 0:

@@ -60,7 +60,7 @@ def sync_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """As `sync`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
+    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
     kwargs = _get_kwargs(
         project_id=project_id,
         engine_id=engine_id,
@@ -139,7 +139,7 @@ async def asyncio_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """As `asyncio`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
+    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
     kwargs = _get_kwargs(
         project_id=project_id,
         engine_id=engine_id,

@@ -55,7 +55,7 @@ def sync_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """As `sync`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
+    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
     kwargs = _get_kwargs(
         project_id=project_id,
         body=body,
@@ -123,7 +123,7 @@ async def asyncio_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """As `asyncio`, but return the response whatever its status; of the errors, raise only APIConnectionError and ValueError."""
+    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
     kwargs = _get_kwargs(
         project_id=project_id,
         body=body,
