@@ -522,7 +522,7 @@ def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
 
 def test_a_failed_call_gives_its_place_back(tasks: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
-    kinds = cycle(range(4))  # of connections: each but the last of a round is closed by its failure
+    kinds = cycle(range(4))  # of connections, each of which carries one request
 
     def serve(line: Line) -> None:
         kind = next(kinds)
@@ -535,7 +535,7 @@ def test_a_failed_call_gives_its_place_back(tasks: World, monkeypatch: pytest.Mo
         elif kind == 2:
             line.socket.recv(1)
         else:
-            line.socket.sendall(response(7))
+            line.socket.sendall(response(7).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
 
     with Server(serve) as server, client_of(tasks, server.url) as client:
         for _ in range(2):
