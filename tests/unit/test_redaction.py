@@ -241,3 +241,12 @@ def test_a_holder_gives_its_secret_to_who_asks_for_it() -> None:
     secret, mapping = Secret("s3cret"), HiddenMapping({"name": "s3cret"})
     assert (secret.reveal(), copy.deepcopy(secret).reveal()) == ("s3cret", "s3cret")
     assert (mapping["name"], list(mapping), len(mapping)) == ("s3cret", ["name"], 1)
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values())
+def test_what_is_far_behind_is_kept_only_if_nothing_of_the_secret_can_be_there(escape: Callable[[str], str]) -> None:
+    secret, filler = "s3cret-canary", "x" * (1 << 18)
+    assert masked(f"{filler}tail", secret) == f"{filler}tail"
+    for at in (0, 3, 6, 12):
+        text = masked(f"{filler[at:]}{escape(secret)}tail", secret)
+        assert escape(secret)[6:] not in text

@@ -8,6 +8,7 @@ from typing import Final, Generic, Never, Self, TypeVar
 
 T = TypeVar("T")
 
+_LOOKED_AT: Final = 1 << 18  # bytes of a text that are searched for all ways to write a secret, which takes a while
 _LEAST: Final = 6  # characters; so long a start of a secret is masked if the rest is missing
 _HEADERS: Final = ("x-auth-token", "x-security-token", "x-subject-token", "authorization", "proxy-authorization")
 # The gateway may echo the signed headers of a request in its message, a temporary key's security token among
@@ -98,6 +99,11 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     plain = secret.reveal().encode(errors="surrogatepass")
     if plain and not plain[:_LEAST].strip(b"\\"):  # which are passed over below
         text = re.sub(rb"\\{%d,}+" % min(_LEAST, len(plain)), b"***", text)
+    rest = b""
+    if len(text) > _LOOKED_AT:  # what is behind is kept only if it is plain to see that nothing of the secret is there
+        behind = text[max(0, _LOOKED_AT - 12 * len(plain)) :]
+        is_clean = plain[:_LEAST] not in text and not any(mark in behind for mark in (b"\\", b"%", b"&"))
+        text, rest = text[:_LOOKED_AT], text[_LOOKED_AT:] if is_clean else b"***"
     view, starts, sources = _unescaped(text)
     spans: list[tuple[int, int]] = []
     # What looks like an escape may be one, or be of the secret itself.
@@ -109,7 +115,7 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
         if end > done:
             masked += text[done : max(start, done)].rstrip(b"\\") + b"***"  # with those that escape its first character
             done = end
-    return bytes(masked + text[done:])
+    return bytes(masked + text[done:] + rest)
 
 
 def _read(part: bytes) -> bytes:
