@@ -3,21 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
+DEV := $(VENV)/.ready-dev
+WORKERS ?= auto
+VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
+# The environment is this folder's own: without bytecode, each of a thousand processes would compile all libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test lint check-generated breaking mock contract mutants bench build clean lock
+.PHONY: help client demo test test-slow lint ruff mypy pyright check-generated breaking mock contract mutants bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-# One environment from hash-checked pins; made anew when the pins change, so nothing stale stays in it.
-$(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {v.major}.{v.minor}. Try: make PYTHON=python3.11")'
-	@echo "setting up $(VENV) from requirements.lock (once; about half a minute)"
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(PY) -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
-	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/generated" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+# `make PYTHON=python3.14` makes the environment anew, if it has another version.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(shell $(PYTHON) $(VERSION)),$(shell test -e $(READY) && $(PY) $(VERSION)))
+$(shell rm -f $(READY))
+endif
+endif
+
+$(READY): requirements.lock requirements-uv.lock
+	@$(PYTHON) codegen/environment.py requirements.lock
+	@touch $@
+
+$(DEV): $(READY) requirements-dev.lock
+	@$(PYTHON) codegen/environment.py requirements-dev.lock
 	@touch $@
 
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
@@ -28,7 +38,7 @@ check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
 
 # The names of git's branches may have what is the shell's.
 breaking: export REF := $(value BASE)
-breaking: check-generated ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
+breaking: $(DEV) check-generated ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
 	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
@@ -37,33 +47,44 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(READY) ## ruff, mypy --strict, pyright
-	@$(PY) -m ruff check
-	@$(PY) -m ruff format --check
+lint: $(DEV) ## ruff, mypy --strict, pyright
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync ruff mypy pyright
+
+ruff: $(DEV)
+	@$(PY) -m ruff check --quiet && $(PY) -m ruff format --check --quiet
+
+mypy: $(DEV)
 	@$(PY) -m mypy
+
+pyright: $(DEV)
 	@$(PY) -m basedpyright
 
-contract: $(READY) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
+contract: $(DEV) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
 	@$(PY) -m tests.contract.$(if $(URL),live,suite)
 
-mutants: $(READY) ## break server, spec and client on purpose, and see that the contract suite finds it
+mutants: $(DEV) ## break server, spec and client on purpose, and see that the contract suite finds it
 	@$(PY) -m tests.mutants.run
 
-bench: $(READY) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
+bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
 	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
-build: $(READY) ## the wheel and the source archive, under dist/
+build: $(DEV) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build
 
-test: lint check-generated ## everything: lint, generated tree current, all tests, the built wheel in a clean environment
-	@$(PY) -m pytest
+test: lint check-generated ## everything but test-slow: lint, generated tree current, tests, the built wheel (WORKERS=2 PYTHON=python3.13)
+	@$(PY) -m pytest --numprocesses $(WORKERS)
 
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in requirements.lock
-	@$(PY) -m pip install --quiet uv==0.13.9
-	@$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --output-file requirements.lock
+test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
+	@$(PY) -m pytest --numprocesses $(WORKERS) tests/slow
+
+PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" --upgrade
+lock: $(READY) ## pin the newest versions that pyproject.toml allows in the three locks
+	@$(PIN) --group setup --output-file requirements-uv.lock
+	@$(PIN) pyproject.toml --all-extras --group codegen --output-file requirements.lock
+	@$(PIN) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## remove the environment and everything built
 	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis

@@ -643,7 +643,7 @@ def test_a_disk_that_is_full_is_said(project: Path) -> None:
 def make(python: str, project: Path, base_ref: str) -> subprocess.CompletedProcess[str]:
     for name in ("Makefile", "requirements.lock"):
         shutil.copy(ROOT / name, project)
-    options = f"BASE={base_ref}", f"PY={python}", "READY=openapi.yaml", "--assume-old=openapi.yaml"
+    options = f"BASE={base_ref}", f"PY={python}", "READY=openapi.yaml", "DEV=openapi.yaml", "--assume-old=openapi.yaml"
     command = ["make", "--no-print-directory", "breaking", *options]
     return subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
 
