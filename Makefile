@@ -10,7 +10,7 @@ VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test test-slow lint ruff mypy pyright check-generated breaking mock contract mutants bench build clean lock
+.PHONY: help client demo test test-slow lint ruff mypy pyright imports check-generated breaking mock contract mutants bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,8 +47,8 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## ruff, mypy --strict, pyright
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync ruff mypy pyright
+lint: $(DEV) ## ruff, mypy --strict, pyright, and which package may import which
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync ruff imports mypy pyright
 
 ruff: $(DEV)
 	@$(PY) -m ruff check --quiet && $(PY) -m ruff format --check --quiet
@@ -58,6 +58,9 @@ mypy: $(DEV)
 
 pyright: $(DEV)
 	@$(PY) -m basedpyright
+
+imports: $(DEV)
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
 contract: $(DEV) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
 	@$(PY) -m tests.contract.$(if $(URL),live,suite)
