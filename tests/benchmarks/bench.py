@@ -1,8 +1,8 @@
 """`make bench`: each speed claim measured beside its peer, in one run, on loopback. Nothing here asserts.
 
 Rounds alternate (ours, peer, floor, ours, …), so that what else the machine does meets each side. The figures are medians with
-the range of all rounds; the claim is the ratio of the medians. reports/bench.json has all samples, reports/bench.svg shows
-them, and publish.py takes them into the README.
+the range of all rounds; the claim is the ratio of the medians. reports/bench.json has all samples;
+publish.py puts them into the README.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import bulk, calls, chart, contract, making, mocks, signing, starting
+from tests.benchmarks import bulk, calls, contract, making, mocks, signing, starting
 from tests.benchmarks.measure import FAILED, REPORTS, Benchmark, Effort, UnavailableError, number, write
 
 BENCHMARKS = [
@@ -157,9 +157,7 @@ def main() -> int:
     print(", ".join(f"{name} {version}" for name, version in head["versions"].items()), end="\n\n")
     show(rows)
     report.parent.mkdir(exist_ok=True)
-    content = {**head, "rows": rows}
-    write(report, json.dumps(content, indent=2) + "\n")
-    write(report.with_suffix(".svg"), chart.svg(content, chart.WIDE))
+    write(report, json.dumps({**head, "rows": rows}, indent=2) + "\n")
     print(f"\nall samples: {report}")
     return 1 if failed else 0
 

@@ -1,9 +1,7 @@
-"""`make bench` runs, measures like with like, and says of each row what came of it. What the figures are is not tested."""
+"""`make bench` measures like with like, and says of each row what came of it. tests/slow runs it once."""
 
-import json
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,6 @@ import pytest
 
 from tests.benchmarks import bench, contenders, environments, floor
 from tests.benchmarks.measure import (
-    ROOT,
     Aim,
     Benchmark,
     Effort,
@@ -27,26 +24,6 @@ from tests.benchmarks.measure import (
 )
 
 SMOKE = Effort(rounds=1, seconds=1, smoke=True)
-
-
-def test_the_smoke_run_measures_each_row_that_needs_neither_a_registry_nor_minutes(tmp_path: Path) -> None:
-    file = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "tests.benchmarks.bench", "--smoke", "--report", str(file)]
-    ran = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    report = json.loads(file.read_text(encoding="utf-8"))
-    assert set(report) == {"date", "machine", "command", "versions", "rows"}
-    rows = {row["name"]: row for row in report["rows"]}
-    assert list(rows) == [row.name for benchmark in bench.BENCHMARKS for row in benchmark.rows]
-    left_out = {name for name, row in rows.items() if row["skipped"]}
-    assert left_out == {"mock-throughput", "mock-start", "make-edited", "make-unchanged", "contract"}
-    for name in rows.keys() - left_out:
-        sides = [side for side in (rows[name]["ours"], rows[name]["peer"], rows[name]["floor"]) if side]
-        assert all(side["min"] > 0 for side in sides), name
-    picture = file.with_suffix(".svg").read_text(encoding="utf-8")
-    for name, row in rows.items():
-        assert row["what"] in ran.stdout
-        assert (row["what"] in picture) == (name not in left_out)
 
 
 # ---- like is measured with like
