@@ -80,7 +80,7 @@ test: lint check-generated ## everything but test-slow: lint, generated tree cur
 	@$(PY) -m pytest --numprocesses $(WORKERS)
 
 test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
-	@$(PY) -m pytest --numprocesses $(WORKERS) tests/slow
+	@EXAMPLES=100 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow tests/contract/test_client.py
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --upgrade

@@ -177,15 +177,15 @@ def texts(value: Any) -> set[str]:
 @pytest.mark.parametrize("credentials", [TOKEN, KEYS], ids=["token", "keys"])
 def test_a_run_without_writes_is_refused_whatever_it_sends(
     service: Service,
-    tmp_path: Path,
+    run: Run,
     settings: dict[str, str],
     path: str,
     fields: set[str],
     count: int,
     credentials: dict[str, str],
 ) -> None:
-    ran = make(settings, credentials, CONFIRM, {"URL": service.url}, home=tmp_path)
-    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    ran = run(settings, credentials, CONFIRM)
+    assert ran.code == 0, ran.said
     journal = service.journal()
     assert len(journal) == count
     assert not any(entry["acted"] for entry in journal)
@@ -195,8 +195,14 @@ def test_a_run_without_writes_is_refused_whatever_it_sends(
     assert words == {*fields, "unexpected"}
     assert [entry["status"] for entry in journal].index(401) == count - 1
     assert not {"x-auth-token", "authorization"} & set(journal[-1]["headers"])
-    assert "nobody-may-see" not in ran.stdout
-    assert "LIVE-ACCESS-KEY" not in ran.stdout
+    assert "nobody-may-see" not in ran.said
+    assert "LIVE-ACCESS-KEY" not in ran.said
+
+
+def test_make_runs_it_with_the_settings_of_its_command_line(service: Service, tmp_path: Path) -> None:
+    ran = make(CSE, KEYS, CONFIRM, {"URL": service.url}, home=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    assert len(service.journal()) == 6
 
 
 @pytest.mark.parametrize(
@@ -208,15 +214,15 @@ def test_a_run_without_writes_is_refused_whatever_it_sends(
     ],
 )
 def test_a_run_with_writes_retries_as_often_as_it_says(
-    service: Service, tmp_path: Path, settings: dict[str, str], path: str, bodies: list[dict[str, str]]
+    service: Service, run: Run, settings: dict[str, str], path: str, bodies: list[dict[str, str]]
 ) -> None:
-    ran = make(settings, TOKEN, WRITES, {"URL": service.url}, home=tmp_path)
-    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    ran = run(settings, TOKEN, WRITES)
+    assert ran.code == 0, ran.said
     accepted = [entry for entry in service.journal() if entry["acted"]]
     assert [entry["body"] for entry in accepted] == bodies
     assert {entry["path"] for entry in accepted} == {path}
-    assert f"{len(bodies)} REALLY RETRY" in ran.stdout
-    assert ran.stdout.count("ACTS: ") == len(bodies)
+    assert f"{len(bodies)} REALLY RETRY" in ran.said
+    assert ran.said.count("ACTS: ") == len(bodies)
 
 
 @pytest.mark.parametrize(("given", "sent"), [({}, [None]), (ENTERPRISE, [None, "ep-1"])], ids=["none", "one"])
