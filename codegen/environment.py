@@ -92,7 +92,7 @@ def main() -> int:
         version = ".".join(map(str, sys.version_info[:2]))
         print(f"Python 3.11 or newer is needed, and this is {version}. Try: make PYTHON=python3.11", file=sys.stderr)
         return 1
-    print(f"setting up .venv from {lock} …", end=" ", flush=True)
+    print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()
     try:
         if lock == NEW:

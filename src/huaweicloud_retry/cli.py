@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import os
 import re
 import sys
@@ -101,11 +102,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _streams_opened() -> bool:
-    """Put something in place of standard streams that whoever started this has closed; False: standard output was."""
+    """Put something in place of standard streams that whoever started this has closed; False: standard output was.
+
+    What the encoding of a stream does not have is escaped: an ID may have letters that a Windows terminal does not.
+    """
     is_written = sys.stdout is not None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return is_written
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -97,8 +97,22 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
 
 def _signals() -> list[signal.Signals]:
     """Return the signals that end a run in order; not that of a terminal that closes, where nohup has it ignored."""
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    is_ignored = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if hangup is None or is_ignored else [hangup])]
+
+
+def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, handler: Callable[[], None]) -> None:
+    """Call the handler in the loop when the signal comes."""
+
+    def hand_over(*_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: all is done
+            loop.call_soon_threadsafe(handler)
+
+    try:
+        loop.add_signal_handler(number, handler)
+    except NotImplementedError:  # by the loops of Windows
+        signal.signal(number, hand_over)
 
 
 class _Run:
@@ -154,7 +168,7 @@ class _Run:
         """
         loop = asyncio.get_running_loop()
         for each in _signals():
-            loop.add_signal_handler(each, self._interrupt)
+            _handle(loop, each, self._interrupt)
         watch = asyncio.create_task(self._watch()) if self._journal else None
         try:
             await self._send()

@@ -1,0 +1,120 @@
+"""The command on a system without what only POSIX has. Each test runs it in a process from which that was removed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from huaweicloud_retry.testing import Mock, mock_server
+
+ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+CREDENTIALS: dict[str, object] = {"credentials": {"tokens": {"mock-token": {}}}}
+# As on Windows: no SIGHUP, loops that handle no signal, and modules that are not there.
+WITHOUT_POSIX = """
+import asyncio, signal, sys
+
+def refuse(*_):
+    raise NotImplementedError
+
+del signal.SIGHUP
+asyncio.SelectorEventLoop.add_signal_handler = refuse
+sys.modules.update(dict.fromkeys(("fcntl", "termios", "pwd", "grp", "resource", "uvloop")))
+from huaweicloud_retry.cli import main
+sys.exit(main())
+"""
+
+
+@contextmanager
+def command(folder: Path, *arguments: str) -> Generator[subprocess.Popen[str], None, None]:
+    """Start `hwc-retry` in a folder, with a terminal's encoding that has few letters."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "HW_AUTH_TOKEN": "mock-token",
+        "HW_PROJECT_ID": "demo-project",
+        "PYTHONIOENCODING": "cp1252",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", WITHOUT_POSIX, *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="cp1252",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def mock() -> Generator[Mock, None, None]:
+    with mock_server() as mock:
+        engine = {"name": "one", "jobs": [{"id": 1, "status": "Error"}]}
+        mock.set_state(json.dumps({**CREDENTIALS, "projects": {"demo-project": {"engines": {ENGINE: engine}}}}))
+        yield mock
+
+
+def test_a_retry_is_sent_and_what_the_terminal_cannot_show_is_escaped(mock: Mock, tmp_path: Path) -> None:
+    with command(tmp_path, "engine", ENGINE, "引擎", "--endpoint", mock.url, "--output", "table") as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "job 1" in out
+    assert "\\u5f15\\u64ce" in out
+
+
+def test_a_bulk_with_its_journal_is_sent_and_reported(mock: Mock, tmp_path: Path) -> None:
+    (tmp_path / "engines.csv").write_text(f"operation,engine_id\nRetryEngine,{ENGINE}\n", encoding="utf-8")
+    with command(tmp_path, "bulk", "engines.csv", "--endpoint", mock.url) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert '"verdict": "accepted"' in out
+    with command(tmp_path, "report", "engines.csv.journal", "--html", "report.html") as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "engines.csv.journal" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_mock_runs_and_stops(tmp_path: Path) -> None:
+    with command(tmp_path, "mock", "--port", "0", "--quiet") as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("mock ready at ")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
+
+
+def test_ctrl_c_waits_for_the_request_under_way_and_a_second_one_ends_it(tmp_path: Path) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Holding(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            asked.set()
+            go_on.wait()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Holding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        try:
+            with command(tmp_path, "engine", ENGINE, "--endpoint", endpoint) as process:
+                assert asked.wait(60)
+                process.send_signal(signal.SIGINT)
+                assert process.stderr
+                assert "interrupted: nothing more is sent" in process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                out, _ = process.communicate(timeout=60)
+        finally:
+            go_on.set()
+            server.shutdown()
+    assert process.returncode == 130
+    assert "unknown" in out
