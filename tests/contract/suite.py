@@ -4,9 +4,11 @@
 broken on purpose. All of them call `run`, which is `st run` within this process.
 """
 
+import gc
 import os
 import secrets
 import sys
+import warnings
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -101,6 +103,11 @@ def run(url: str, *, seed: int, examples: int, spec: Path = SPEC, options: tuple
         code = stop.code
     except click.ClickException as error:
         raise NotRunError(error.format_message()) from error
+    finally:
+        # st leaves the files of its reports to the garbage collector, which would warn of them in anybody's test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
     if not outcome.findings and (code or not outcome.cases):

@@ -1,4 +1,4 @@
-"""Nothing that a server sends gets past the typed errors: 1,000 responses for each operation, sync and async.
+"""Nothing that a server sends gets past the typed errors: 1,000 responses in all, and 10,000 in `make test-slow`.
 
 A call returns a model whose fields have exactly the contract's types, or raises an APIError that reads in one
 line and can be pickled.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import pickle
 import tracemalloc
 import zlib
@@ -173,7 +174,7 @@ def check(operation: Operation, status: int, response: Response[Any]) -> None:
     assert (str(twin), twin.response.content) == (str(outcome), outcome.response.content)
 
 
-def test_a_thousand_responses_each_a_model_or_a_typed_error(
+def test_any_response_is_a_model_or_a_typed_error(
     operations: Mapping[str, Operation], answering: type[Answering]
 ) -> None:
     transport = answering()
@@ -181,7 +182,7 @@ def test_a_thousand_responses_each_a_model_or_a_typed_error(
     seen = 0
 
     @settings(
-        max_examples=1_000,
+        max_examples=int(os.environ.get("RESPONSES", "1000")),  # each to both operations, sync and async
         deadline=None,
         derandomize=True,
         database=None,
@@ -202,7 +203,7 @@ def test_a_thousand_responses_each_a_model_or_a_typed_error(
 
     with asyncio.Runner() as loop:
         is_understood()
-    assert seen >= 1_000
+    assert seen >= 1_000  # whatever hypothesis leaves out
 
 
 # ---- single responses

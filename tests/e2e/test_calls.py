@@ -1,4 +1,4 @@
-"""Thousands of calls under every kind of fault: what each one reports is what happened.
+"""Hundreds of calls under every kind of fault, and thousands in `make test-slow`: what each reports is what happened.
 
 The mock's state has for each engine how often its job was run, its request log which fault a request met. Each call
 has an engine of its own, so that each run belongs to one call.
@@ -6,6 +6,7 @@ has an engine of its own, so that each run belongs to one call.
 
 import asyncio
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from huaweicloud_retry_client import APIConnectionError, APIError, APIStatusErro
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
-CALLS = 2_000
+CALLS = int(os.environ.get("CALLS", "400"))
 AT_ONCE = 32
 TIMEOUT = 0.5  # seconds for the whole response; the slow faults take an hour
 FAULTS: list[dict[str, Any]] = [
