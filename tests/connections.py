@@ -67,11 +67,13 @@ def respond(line: Line) -> None:
 class Server:
     """Serves each connection by a function, in a thread of its own, and closes it with the function's end.
 
-    `requests` are the engines that were asked for, `connections` how many were opened.
+    `requests` are the engines that were asked for, `connections` how many were opened, `refusals` why handshakes
+    failed.
     """
 
     def __init__(self, serve: Callable[[Line], None] = respond, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[int] = []
+        self.refusals: list[str] = []
         self.connections = 0
         self._serve = serve
         self._tls = tls
@@ -107,20 +109,35 @@ class Server:
                 self._start(self._listener.accept()[0])
 
     def _start(self, sock: socket.socket) -> None:
+        if self._tls:
+            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         with self._changed:
             self.connections += 1
             self._open.add(sock)
         threading.Thread(target=self._run, args=(sock,)).start()
 
-    def _wrapped(self, sock: socket.socket) -> socket.socket:
-        return self._tls.wrap_socket(sock, server_side=True) if self._tls else sock
-
     def _run(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), sock, self._wrapped(sock) as wrapped:  # the client may go away
-            self._serve(Line(wrapped, self.requests))
+        with contextlib.suppress(OSError), sock:  # the client may go away
+            if self._handshake(sock):
+                self._serve(Line(sock, self.requests))
         with self._changed:
             self._open.discard(sock)
             self._changed.notify_all()
+
+    def _handshake(self, sock: socket.socket) -> bool:
+        """Return whether it succeeds."""
+        if isinstance(sock, ssl.SSLSocket):
+            try:
+                sock.do_handshake()
+            except OSError as error:
+                self.refusals.append(str(error))
+                # Read until the client closes: closing first would reset the connection, and a reset may overtake
+                # the alert with the reason.
+                with socket.socket(fileno=sock.detach()) as plain:
+                    while plain.recv(4096):
+                        pass
+                return False
+        return True
 
 
 class World:
