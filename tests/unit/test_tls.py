@@ -75,7 +75,7 @@ def verify_setting(kind: str, ca: trustme.CA, folder: Path) -> Any:
     file = folder / "ca.pem"
     ca.cert_pem.write_to_path(file)
     if kind == "folder":  # in which OpenSSL finds a CA by a hash of its name
-        command = ["openssl", "x509", "-hash", "-noout", "-in", file]
+        command = ["openssl", "x509", "-hash", "-noout", "-in", str(file)]
         digest = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
         ca.cert_pem.write_to_path(folder / f"{digest}.0")
     return {"context": trusting(ca), "path": file, "folder": str(folder), "False": False}[kind]
