@@ -494,7 +494,7 @@ def test_a_delayed_request_is_processed_although_the_caller_is_gone(mock: Mock) 
     assert mock.journal[0]["acted"]
 
 
-# --- What the generated client makes of it: tests/faults/test_calls.py has the rest ---
+# --- What the generated client makes of it: test_calls.py has the rest ---
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 429, 499, 500, 501, 502, 503, 504, 505, 561])
