@@ -1,0 +1,19 @@
+"""Every fault of HTTP in every mode, and thousands of calls: each call reports what happened."""
+
+import pytest
+
+from tests.e2e.chaos import FAULTS, LOOPS, check_fault, check_many
+
+MODES = ["sync", *LOOPS]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_in_every_mode(fault: str, mode: str) -> None:
+    check_fault(fault, mode)
+
+
+@pytest.mark.parametrize("workers", [1, 8, 64])
+@pytest.mark.parametrize("mode", MODES)
+def test_each_of_thousands_of_calls_reports_what_happened(mode: str, workers: int) -> None:
+    check_many(mode, workers, number=560)

@@ -1,0 +1,22 @@
+"""Thousands of calls that are interrupted or cancelled at any moment: the client loses no connection, nor a response."""
+
+import os
+
+import pytest
+
+from huaweicloud_retry.runtime import http1
+from tests.connections import World, check_cancellations, check_interrupts
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def test_a_client_survives_thousands_of_interrupts() -> None:
+    check_interrupts(2000)
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_a_client_survives_thousands_of_cancellations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
+    world = World(name)
+    with world.runner:
+        check_cancellations(world, 2000)
