@@ -629,7 +629,7 @@ def test_check_says_in_one_line_that_all_is_current(project: Project) -> None:
     shutil.rmtree(project.root / ".codegen")
     done = project.run("--check")
     assert (done.returncode, done.stdout) == (0, f"{PACKAGE} is what openapi.yaml makes\n")
-    assert not (project.root / ".codegen").exists()
+    assert not (project.root / ".codegen/stamp").exists()
 
 
 def test_check_shows_what_differs_and_how_to_mend_it(project: Project) -> None:
