@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import os
 import re
 import subprocess
 import sys
@@ -321,7 +322,8 @@ def main() -> int:
             lines += [f"changes since {base} that break callers or servers: {len(lines) or 'none'}", *missing]
             code = 1 if missing else 0
         except Refused as refusal:
-            code, lines = 2, [line.replace(f"{folder}/", f"{base}:").replace(f"{ROOT}/", "") for line in refusal.args]
+            here, there = f"{ROOT}{os.sep}", f"{folder}{os.sep}"
+            code, lines = 2, [line.replace(there, f"{base}:").replace(here, "") for line in refusal.args]
         except RecursionError:
             code, lines = 2, [f"{SPEC}:1: something contains itself, by $ref or alias"]
         except OSError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -119,7 +120,7 @@ def show(code: int, lines: Iterable[str]) -> int:
         print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
-        if not isinstance(error, BrokenPipeError):  # of which the reader has seen enough
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # a reader has seen enough; Windows says EINVAL
             code = 2
             print(f"standard output: {error.strerror}", file=sys.stderr)
     return code
@@ -127,8 +128,9 @@ def show(code: int, lines: Iterable[str]) -> int:
 
 def refuse(problems: Iterable[str]) -> None:
     """All problems of one stage at once, in the order of the file; the next stage would only trip over them."""
-    if lines := sorted(set(problems), key=lambda problem: (int(problem.split(":")[1]), problem)):
-        raise Refused(*lines)
+    lines = {problem: int(re.findall(r":(\d+): ", problem)[0]) for problem in problems}  # such as "C:\spec.yaml:7: …"
+    if lines:
+        raise Refused(*sorted(lines, key=lambda problem: (lines[problem], problem)))
 
 
 def yaml_problems(spec: Document) -> Iterator[str]:

@@ -34,6 +34,7 @@ def run(*command: str | Path, **environment: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",  # on Windows, uv and pip do not write in one encoding
         check=False,
     )
     if done.returncode:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
+import importlib
 import io
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +36,7 @@ from document import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from openapi_python_client.config import Config
     from openapi_python_client.parser.errors import GeneratorError
@@ -44,10 +45,11 @@ Tree = dict[str, bytes]  # relative POSIX path -> content
 
 SPEC, CONFIG, TEMPLATES, LOCK = "openapi.yaml", "codegen/config.yaml", "codegen/templates", "requirements.lock"
 PACKAGE = "generated/huaweicloud_retry_client"
-STAMP = ROOT / ".codegen" / "stamp"
+STAMP, TURN = ".codegen/stamp", ".codegen/lock"
 TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
 METHODS = "get", "put", "post", "delete", "options", "head", "patch", "trace"
 RUFF = "--isolated", "--no-cache", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
+LF = "--config=format.line-ending='lf'"  # on Windows the generator writes CRLF
 DIFF_LENGTH = 100
 
 # For an interpreter of its own, where nothing but the package itself can make an import work, or warn.
@@ -250,7 +252,7 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
 def format_code(package: Path) -> None:
     """One look, whatever the templates indent. Ruff's --fix-only would hide that a full disk cut a file short."""
     check = "check", "--select=E,F,I", "--fix", "--output-format=concise"
-    for arguments, fine in ((check, (0, 1)), (("format",), (0,))):  # 1: something is left that has no fix
+    for arguments, fine in ((check, (0, 1)), (("format", LF), (0,))):  # 1: something is left that has no fix
         status, output = run("-m", "ruff", *arguments, *RUFF, ".", cwd=package)
         if status not in fine or " E902 " in output:
             raise Refused(f"ruff {arguments[0]} failed ({status}): {short(output)}")
@@ -266,7 +268,8 @@ def import_problems(spec: Document, operations: list[Operation], package: Path) 
     if status:
         raise Refused(f"the import check failed ({status}): {short(output)}")
     for file, line, reason in json.loads(output):
-        yield blame(spec, operations, file.replace(f"{package}/", ""), line, reason.replace(f"{package}/", ""))
+        name = Path(file).relative_to(package).as_posix()
+        yield blame(spec, operations, name, line, reason.replace(f"{package}{os.sep}", ""))
 
 
 def blame(spec: Document, operations: list[Operation], file: str, line: int | None, reason: str) -> str:
@@ -337,7 +340,10 @@ def swap(new: Path, before: Path) -> None:
     """Two renames, or none. From here on Ctrl-C comes too late: what is left takes a moment."""
     import signal
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    else:  # Windows
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     old = ROOT / PACKAGE
     old.parent.mkdir(exist_ok=True)
     if old.exists():
@@ -350,22 +356,49 @@ def swap(new: Path, before: Path) -> None:
         raise
 
 
+@contextlib.contextmanager
+def turn() -> Generator[None]:
+    """One run at a time: two would clean up after each other. The lock ends with its process."""
+    (ROOT / TURN).parent.mkdir(exist_ok=True)
+    lock = os.open(ROOT / TURN, os.O_RDONLY | os.O_CREAT, 0o666)  # writes nothing: the disk may be read-only
+    try:
+        wait_for(lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def wait_for(lock: int) -> None:
+    """Wait until no other process has the lock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        msvcrt: Any = importlib.import_module("msvcrt")
+        while True:
+            with contextlib.suppress(PermissionError):  # another has it; LK_LOCK would wait ten seconds
+                msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+                return
+            time.sleep(0.1)
+    else:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def regenerate() -> list[str]:
     """What `make` does; the lines that tell what happened."""
     from tempfile import TemporaryDirectory
 
     recover()
+    stamp = ROOT / STAMP
     inputs, old = digest(read_inputs()), read_tree(ROOT / PACKAGE)
-    if STAMP.is_file() and STAMP.read_bytes() == f"{inputs} {digest(old)}".encode():
+    if stamp.is_file() and stamp.read_bytes() == f"{inputs} {digest(old)}".encode():
         return [f"nothing to do: {PACKAGE} is what {SPEC} makes"]
     # Inside the project, so on the file system of generated/: a rename is all it takes to move a tree there.
     with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
         operations, package, new = make_client(Path(folder))
         changes = compare(old, new)
-        STAMP.parent.mkdir(exist_ok=True)
-        stamp = Path(folder, "stamp")
-        stamp.write_bytes(f"{inputs} {digest(new)}".encode())
-        stamp.replace(STAMP)  # before the swap, after which nothing may fail; until then it fits no tree
+        new_stamp = Path(folder, "stamp")
+        new_stamp.write_bytes(f"{inputs} {digest(new)}".encode())
+        new_stamp.replace(stamp)  # before the swap, after which nothing may fail; until then it fits no tree
         if changes:
             swap(package, Path(folder, "before"))
     return [
@@ -400,13 +433,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
     checking = parser.parse_args().check
     code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
-    lock = os.open(ROOT, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would clean up after each other
-        if not checking:
-            lines = regenerate()
-        elif differences := check():
-            code, lines = 1, [*differences, f"{PACKAGE} is not what {SPEC} makes; mend it by: make"]
+        with turn():
+            if not checking:
+                lines = regenerate()
+            elif differences := check():
+                code, lines = 1, [*differences, f"{PACKAGE} is not what {SPEC} makes; mend it by: make"]
     except Refused as refusal:
         code, lines = 2, [*refusal.args, "refused; generated/ is as it was"]
     except RecursionError:
@@ -416,8 +448,6 @@ def main() -> int:
         code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is as it was"]
     except KeyboardInterrupt:
         code, lines = 130, ["interrupted; generated/ is as it was"]
-    finally:
-        os.close(lock)
     return show(code, lines)
 
 

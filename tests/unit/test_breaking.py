@@ -1,28 +1,41 @@
 """codegen/breaking.py says what a change breaks, for whom, and asks for a version and a line in the changelog.
 
-The changes are made in copies of the tree, to which an API of this file's own is added, so that the wording of
-openapi.yaml is free to change.
+The changes are made in a spec and in packages of this file's own, so that those of the project are free to change.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import griffe
 import pytest
+import yaml
 
-from breaking import PUBLIC, load, python_findings, untold
+import breaking
+import document
+from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, untold
 from document import Document
 from spec_changes import Comparison
 
 ROOT = Path(__file__).parents[2]
-PYTHON_TREES = "src", "generated"
 CALLERS, SERVERS, BOTH = "callers", "servers", "callers and servers"
+GONE = object()  # in place of a value: the key is removed
+Changes = dict[str, Any]
+"""New values, each by its place: an operation (post, delete), `path`, the name of a schema, and keys from there.
+
+A `.` is short for /properties/, and `~` stands for a slash in a key.
+"""
 
 API = """\
 openapi: 3.1.0
@@ -30,7 +43,7 @@ info: { title: Jobs, version: 0.1.0 }
 paths:
   /v1/{project}/jobs:
     servers:
-      - url: https://{region}.example.com
+      - url: https://{region}.org
         variables: { region: { default: north, enum: [north, south] } }
     parameters:
       - { name: project, in: path, required: true, schema: { type: string } }
@@ -90,29 +103,549 @@ components:
     Named:
       properties: { title: { type: string } }
 """
+SPEC: Any = yaml.safe_load(API)
 
 
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text("utf-8")
-    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file.name}"
-    file.write_text(text.replace(old, new), "utf-8")
+# --- the spec --------------------------------------------------------------------------------------------------
 
 
-def git(folder: Path, *arguments: str) -> None:
+def changed(spec: Any, changes: Changes) -> Any:
+    """A copy with the changes; a key that is not there yet is added."""
+    spec = copy.deepcopy(spec)
+    for place, value in changes.items():
+        first, *steps = place.replace(".", "/properties/").split("/")
+        path = next(iter(spec["paths"].values()))
+        nodes = {"spec": spec, "path": path, **spec["components"]["schemas"]}
+        at = nodes[first] if first in nodes else path[first]
+        *way, last = [step.replace("~", "/") for step in steps]
+        for step in way:
+            at = at[int(step)] if isinstance(at, list) else at[step]
+        if value is GONE:
+            del at[int(last) if isinstance(at, list) else last]
+        elif isinstance(at, list):
+            at[int(last) : int(last) + 1] = [copy.deepcopy(value)]
+        else:
+            at[last] = copy.deepcopy(value)
+    return spec
+
+
+def read(file: Path, spec: Any) -> Document:
+    file.write_text(json.dumps(spec, indent=1), "utf-8")  # JSON is YAML, too
+    return Document(str(file))
+
+
+def compared(folder: Path, before: Changes, changes: Changes) -> list[str]:
+    """What the changes break, without file, line and place."""
+    old = changed(SPEC, before)
+    found = Comparison(read(folder / "old.yaml", old), read(folder / "new.yaml", changed(old, changes))).findings()
+    return sorted(re.sub(r"^\S+:\d+: | \(at \S+\)", "", line) for line in found)
+
+
+def at_path(path: str) -> Changes:
+    """The operations are at another path."""
+    return {"spec/paths": {path: PATH}}
+
+
+PATH = SPEC["paths"]["/v1/{project}/jobs"]
+TWO_NAMES = [{**PATH["parameters"][0], "name": name} for name in ("project", "job")]
+TWO = at_path("/v1/{project}/{job}/jobs") | {"path/parameters": TWO_NAMES}
+HOW = {"name": "how", "in": "query", "schema": {"type": "string"}}
+TOKEN, SIGNATURE = PATH["post"]["security"]
+STRING, BOOLEAN = {"type": "string"}, {"type": "boolean"}
+SOME, MORE = "NewJob/x-at-least-one-of", {"$ref": "#/components/schemas/More"}
+LOG = SPEC["components"]["schemas"]["Job"]["properties"]["log"]["oneOf"]
+
+# What is changed, whom it breaks, what is said of it and, if it is not the API above, what was changed before.
+BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | list[str], Changes]] = [
+    ({"path/delete": GONE}, BOTH, "operation StopJobs is gone"),
+    ({"delete/operationId": "EndJobs"}, BOTH, "operation StopJobs is gone"),
+    ({"path/delete": GONE, "path/put": PATH["delete"]}, BOTH,
+     "StopJobs is PUT /v1/{project}/jobs now, was DELETE /v1/{project}/jobs"),
+    (at_path("/v2/{project}/jobs"), BOTH,
+     ["StartJob is POST /v2/{project}/jobs now, was POST /v1/{project}/jobs",
+      "StopJobs is DELETE /v2/{project}/jobs now, was DELETE /v1/{project}/jobs"]),
+    (at_path("/v1/{job}/{project}/jobs") | {"path/parameters": TWO_NAMES}, BOTH,
+     ["StartJob is POST /v1/{job}/{project}/jobs now, was POST /v1/{project}/{job}/jobs",
+      "StopJobs is DELETE /v1/{job}/{project}/jobs now, was DELETE /v1/{project}/{job}/jobs"], TWO),
+    ({"path/servers/0/url": "https://{region}.net"}, CALLERS,
+     [f"{name} is no longer at https://north.org, https://south.org" for name in ("StartJob", "StopJobs")]),
+    ({"path/servers/0/variables/region/enum": ["north"]}, CALLERS,
+     [f"{name} is no longer at https://south.org" for name in ("StartJob", "StopJobs")]),
+    ({"post/security": [TOKEN]}, BOTH, "apiKey header Authorization no longer authenticates StartJob"),
+    ({"delete/security": [TOKEN]}, BOTH, "nothing no longer authenticates StopJobs"),
+    ({"post/parameters/0": GONE}, BOTH, "query parameter dry is gone"),
+    ({"post/parameters/0/required": True}, BOTH, "query parameter dry is mandatory now"),
+    ({"post/parameters/2": {**HOW, "required": True}}, BOTH, "query parameter how is new and mandatory"),
+    ({"post/parameters/0/explode": False}, BOTH, "query parameter dry is written another way"),
+    ({"post/parameters/1/schema/maxLength": 32}, BOTH, "maxLength was 64, is 32"),
+    ({"post/parameters/0/schema/default": True}, CALLERS, "default was false, is true"),
+    ({"NewJob.secret/default": "x"}, CALLERS, 'default was none, is "x"'),
+    ({"post/requestBody/required": True}, BOTH, "a request body is mandatory now"),
+    ({"post/requestBody/content/text~plain": GONE}, BOTH, "request media type text/plain is gone"),
+    ({"post/requestBody": GONE}, BOTH, "the request body is gone"),
+    ({"post/requestBody/content/text~plain/schema/pattern": "^[0-9]+$"}, BOTH,
+     'pattern was "^[a-z]+$", is "^[0-9]+$"'),
+    ({"NewJob/required": ["name", "colour"]}, BOTH, "field colour is mandatory now"),
+    ({"NewJob/required": ["name", "size"], "NewJob.size": STRING}, BOTH, "field size is new and mandatory"),
+    ({"NewJob.secret": GONE}, BOTH, "field secret is gone"),
+    ({"NewJob.secret/type": "integer"}, BOTH, "type was string, is integer"),
+    ({"NewJob.weight/type": "integer"}, BOTH, "type was integer or number, is integer"),
+    ({"NewJob.name/minLength": 3}, BOTH, "minLength was 2, is 3"),
+    ({"NewJob.colour/enum": ["red"]}, BOTH, '"green", "red" was possible, "red" is'),
+    ({"NewJob.secret": False}, BOTH, "only nothing is possible now"),
+    ({"NewJob.secret": {"enum": ["x"]}}, BOTH, 'only "x" is possible now'),
+    ({"NewJob.secret/allOf/0/maxLength": 8}, BOTH, "maxLength was 9, is 8",
+     {"NewJob.secret": {"allOf": [{"type": "string", "maxLength": 9}, {"maxLength": 20}]}}),
+    ({"More/const": "y"}, BOTH, 'not was {"const": "x"}, is {"const": "y"}',
+     {"NewJob.secret/not": MORE, "spec/components/schemas/More": {"const": "x"}}),
+    ({SOME: ["colour"]}, BOTH, f'{SOME[7:]} was ["colour", "secret"], is ["colour"]', {SOME: ["colour", "secret"]}),
+    ({SOME: ["colour", "secret"]}, BOTH, f'{SOME[7:]} was none, is ["colour", "secret"]'),
+    ({"NewJob.owner": STRING}, BOTH, 'no alternative takes all that {"type": "null"} did'),
+    ({"Step.run/maxLength": 7}, BOTH, "maxLength was none, is 7"),  # in a schema that contains itself
+    ({"NewJob/additionalProperties": False}, BOTH, "fields that are not named here are refused now"),
+    ({"post/responses/204": GONE}, BOTH, "status 204 is gone"),
+    ({"post/responses/409": GONE}, SERVERS, "status 409 is gone"),  # which callers then never meet
+    ({"post/responses/202": {"description": "Later."}}, CALLERS, "status 202 is new, and no error"),
+    ({"post/responses/201/headers/Location": GONE}, BOTH, "header Location is gone"),
+    ({"post/responses/201/headers/ETag/required": False}, CALLERS, "header ETag may be missing now"),
+    ({"post/responses/201/headers/Location/required": True}, SERVERS, "header Location is mandatory now"),
+    ({"post/responses/201/content/text~csv": {}}, CALLERS, "response media type text/csv is new"),
+    ({"Job/additionalProperties": {"maxLength": 5}}, SERVERS, "maxLength was none, is 5"),
+    ({"Job.part/additionalProperties": GONE}, CALLERS, "fields that are not named here are possible now"),
+    ({"Job.note": GONE}, BOTH, "field note is gone"),
+    ({"Named.title": GONE}, BOTH, "field title is gone"),
+    ({"Job/required": ["id"]}, CALLERS, "field state may be missing now"),
+    ({"Job/required": ["id", "state", "note"]}, SERVERS, "field note is mandatory now"),
+    ({"Job.id/type": "number"}, CALLERS, "type was integer, is integer or number"),
+    ({"Job.id/type": "string"}, BOTH, "type was integer, is string"),
+    ({"Job.note/type": "string"}, SERVERS, "type was null or string, is string"),
+    ({"Job.id/format": "int64"}, BOTH, 'format was "int32", is "int64"'),
+    ({"Job.state/enum": ["running", "done", "failed"]}, CALLERS,
+     '"done", "running" was possible, "done", "failed", "running" is'),
+    ({"Job.state/enum": ["done"]}, SERVERS, '"done", "running" was possible, "done" is'),
+    ({"Job.part.unit": {}}, CALLERS, "field unit is new, where nothing else could be"),
+    ({"Job.log/oneOf": [*LOG, BOOLEAN]}, CALLERS, '{"type": "boolean"} is possible now'),
+    # A schema of both a request and a response is told once, and breaks whom either does.
+    *(({"More/type": type_now}, whom, f"type was string, is {told}",
+       {"spec/components/schemas/More": STRING, "NewJob.secret": MORE, "Job.note": MORE})
+      for type_now, whom, told in ((["string", "null"], CALLERS, "null or string"), ("null", BOTH, "null"))),
+]  # fmt: skip
+
+
+def named(rows: Sequence[Any]) -> list[Any]:
+    """Rows as parameters, each named for what it finds."""
+    found = [row[2] if isinstance(row[2], str) else row[2][0] for row in rows]
+    return [pytest.param(row, id=f"{number} {found[number]}") for number, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("row", named(BREAKING))
+def test_a_change_of_the_spec_breaks(tmp_path: Path, row: tuple[Changes, str, str | list[str], Changes]) -> None:
+    changes, whom, said, *before = row
+    findings = [said] if isinstance(said, str) else said
+    assert compared(tmp_path, before[0] if before else {}, changes) == [f"{each}; breaks {whom}" for each in findings]
+
+
+def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path: Path) -> None:
+    assert compared(tmp_path, {}, {"Job.part/required": ["unit"], "Job.part.unit": {}}) == [
+        "field unit is new and mandatory; breaks servers",
+        "field unit is new, where nothing else could be; breaks callers",
+    ]
+
+
+# What each group changes at once. In one that is a pair, the first is how it was before.
+HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
+    "operations and servers": {
+        "spec/info/title": "Work",
+        "path/get": {**PATH["delete"], "operationId": "ListJobs"},  # nobody has to call it
+        "path/servers/0/variables/region/enum": ["north", "south", "west"],
+        "post/security": [SIGNATURE, TOKEN],
+        "delete/security": [TOKEN, {}],
+    },
+    "no authentication is needed: to send one does no harm": {"post/security": [{}]},
+    "a path parameter's name never travels": at_path("/v1/{it}/jobs") | {"path/parameters/0/name": "it"},
+    "parameters": {
+        "post/parameters/2": HOW,  # callers may leave it out
+        "post/parameters/1/name": "x-trace",
+        "post/parameters/1/style": "simple",  # which OpenAPI takes for granted, as the next three
+        "post/parameters/0/style": "form",
+        "post/parameters/0/explode": True,
+        "post/parameters/0/allowReserved": False,
+    },
+    "requests": {
+        "NewJob/required": GONE,
+        "NewJob.size": {},
+        "NewJob.weight": {"type": ["number", "string"], "default": 1},
+        "NewJob.colour/enum": ["green", "red", "blue"],
+        "NewJob.owner/anyOf/2": BOOLEAN,
+        "NewJob.secret": {**STRING, "minLength": 0, "examples": ["x"], "x-source": "sdk", "deprecated": True},
+        "NewJob.steps/uniqueItems": False,
+        "NewJob.steps/$defs": {"X": {}},
+        "Step/properties": {"run": STRING, "after": {"$ref": "#/components/schemas/Step"}},
+        "post/requestBody/content/text~html": {},
+        "post/requestBody/content/Text~PLAIN": PATH["post"]["requestBody"]["content"]["text/plain"],
+        "post/requestBody/content/text~plain": GONE,
+    },
+    "the same, said with type in place of anyOf": {"NewJob.owner": {"type": ["string", "null"]}},
+    "what JSON Schema takes for granted is no longer said":
+        ({"NewJob.secret/minLength": 0}, {"NewJob.secret/minLength": GONE}),
+    "more alternatives of what is demanded": ({SOME: ["secret", "colour"]}, {SOME: ["colour", "weight", "secret"]}),
+    "responses": {
+        "Job/required": ["state", "id"],
+        "Job.size": {},  # clients keep what they do not know
+        "Job.state/type": "string",  # which the values have anyway
+        "Job.id": {"$ref": "#/components/schemas/Id"},
+        "spec/components/schemas/Id": {"type": "integer", "format": "int32"},
+        "Job/allOf": GONE,
+        "Job.title": STRING,  # came by allOf
+        "post/responses/201/headers/Age": {"schema": STRING},
+        "post/responses/403": {"description": "No."},  # the client has an error for each
+        "post/responses/409/description": "Sorry!",
+    },
+    "an error status is told by its class":
+        {"post/responses/409": GONE, "post/responses/4XX": {"description": "No."}},
+    "error statuses are told by default":
+        {"post/responses/409": GONE, "post/responses/default": {"description": "No."}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", HARMLESS.values(), ids=HARMLESS)
+def test_these_changes_of_the_spec_are_harmless(tmp_path: Path, changes: Changes | tuple[Changes, Changes]) -> None:
+    before, after = changes if isinstance(changes, tuple) else ({}, changes)
+    assert compared(tmp_path, before, after) == []
+
+
+def test_what_breaks_is_told_once_with_file_line_and_place(tmp_path: Path) -> None:
+    """Although NewJob and Step itself lead there."""
+    old, new = (read(tmp_path / name, SPEC) for name in ("old.yaml", "new.yaml"))
+    new = read(tmp_path / "new.yaml", changed(SPEC, {"Step.run/maxLength": 7}))
+    lines = (tmp_path / "new.yaml").read_text("utf-8").splitlines()
+    (line,) = (number for number, text in enumerate(lines, 1) if '"run": {' in text)
+    place = f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/components/schemas/Step/properties/run)"
+    assert Comparison(old, new).findings() == [f"{place}; breaks {BOTH}"]
+
+
+# --- the Python surface ----------------------------------------------------------------------------------------
+
+A, G = "huaweicloud_retry", "huaweicloud_retry_client"
+INIT, INNER, CORE, TESTING, MOCK = (
+    f"src/{A}/{name}.py" for name in ("__init__", "inner", "core", "testing", "mock/__init__")
+)
+CLIENT, MODELS, ENGINE, CALLS = (
+    f"generated/{G}/{name}.py" for name in ("__init__", "models/__init__", "models/engine", "api/calls")
+)
+SOURCES = {
+    INNER: "class Inner: ...\n",
+    INIT: """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from .core import APIError, Client, NotFound, Resend, StatusError, Token, connect
+__all__ = ["APIError", "Client", "NotFound", "Resend", "StatusError", "Token", "connect"]
+""",
+    CORE: """
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+import attrs, httpx
+T = TypeVar("T")
+class _Once(httpx.SyncByteStream): ...
+class _Auth(httpx.Auth): ...
+class Token(_Auth):
+    def __init__(self, token: str | Callable[[], str]) -> None: ...
+class Client:
+    def __init__(self, *, auth: httpx.Auth | None = None, headers: Mapping[str, str]) -> None: ...
+    def close(self) -> None: ...
+def connect(service: Literal["a"], *, region: str | None = None, http: bool = False) -> Client:
+    'Return a client.'
+class APIError(Exception):
+    attempts: int = 1
+    def __repr__(self) -> str: ...
+class StatusError(APIError):
+    @staticmethod
+    def of(status: int) -> "StatusError": ...
+class NotFound(StatusError): ...
+@dataclass(frozen=True, kw_only=True)
+class Resend:
+    attempts: int = 3
+    backoff: float = 1.0
+    def wait(self, attempt: int) -> float: ...
+@attrs.frozen(kw_only=True)
+class Response(Generic[T]):
+    @property
+    def error(self) -> str | None: ...
+    def result(self) -> T: ...
+""",
+    TESTING: """
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypedDict
+import pytest
+class Entry(TypedDict):
+    method: str
+    status: int | None
+    outcome: Literal["yes", "no"]
+class Fault(TypedDict, total=False):
+    close: Literal["before", "after"]
+class Mock:
+    def advance(self, seconds: float) -> None: ...
+    def entries(self) -> list[Entry]: ...
+    def state(self) -> dict[str, Any]: ...
+@contextmanager
+def server() -> Iterator[Mock]: ...
+@pytest.fixture
+def _mock() -> Iterator[Mock]: ...
+""",
+    MOCK: """
+from ..core import connect as running
+__all__ = ["running"]
+""",
+    CLIENT: f"""
+from {A}.core import Client, NotFound, Response
+__version__ = "0.1.0"
+__all__ = ["Client", "NotFound", "Response", "__version__"]
+""",
+    MODELS: """
+from .engine import Engine, EngineRequest
+__all__ = ("Engine", "EngineRequest")
+""",
+    ENGINE: """
+from typing import Any, Literal, TypeVar
+from attrs import define as _define
+from attrs import field as _field
+T = TypeVar("T", bound="Engine")
+@_define(kw_only=True)
+class Engine:
+    job: int
+    more: dict[str, Any] = _field(init=False, factory=dict)
+    @classmethod
+    def of(cls: type[T], data: dict[str, Any]) -> T: ...
+@_define(kw_only=True, repr=False)
+class EngineRequest:
+    action: Literal["Retry"] = "Retry"
+    task: str | None = None
+""",
+    f"generated/{G}/api/__init__.py": "",
+    CALLS: """
+import httpx
+def _parse(response: httpx.Response) -> str: ...
+def sync() -> str: ...
+async def asyncio() -> str: ...
+""",
+}
+
+
+def write(folder: Path, sources: dict[str, str]) -> Path:
+    for name, text in sources.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+def edited(*edits: tuple[str, str | None]) -> dict[str, str]:
+    """The sources after `old => new` in a file, or without it."""
+    sources = dict(SOURCES)
+    for file, change in edits:
+        if change is None:
+            del sources[file]
+        else:
+            old, new = change.split(" => ")
+            assert sources[file].count(old) == 1, f"{old!r} is {sources[file].count(old)} times in {file}"
+            sources[file] = sources[file].replace(old, new)
+    return sources
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, griffe.Module]:
+    return load(write(tmp_path_factory.mktemp("before"), SOURCES))
+
+
+LOST, REMOVED, NEEDED, ADDED = (
+    "Public object was removed", "Parameter was removed", "Parameter is now required", "Parameter was added as required"
+)  # fmt: skip
+
+# A file, what is changed in it, and what is then found.
+PYTHON_BREAKING: list[tuple[str, str | None, str | list[str]]] = [
+    (INIT, "Token, connect\n__all__ =>  connect\n__all__", f"{A}.Token: {LOST}"),
+    (INIT, '"Token",  => ', f"{A}.Token: is not public any more"),
+    (MOCK, '["running"] => []', f"{A}.mock.running: is not public any more"),
+    (CORE, "class Token => class Tokens", f"{A}.Token: is imported from {A}.core.Token, where it is gone"),
+    (CORE, "NotFound => Missing",
+     [f"{each}.NotFound: is imported from {A}.core.NotFound, where it is gone" for each in (A, G)]),
+    (TESTING, "_mock => _fake", f"{A}.testing._mock: {LOST}"),  # a fixture, which pytest finds by its name
+    (TESTING, "    method: str\n => ", f"{A}.testing.Entry.method: {LOST}"),
+    (TESTING, "int | None => int | str | None", f"{A}.testing.Entry.status: is int | str | None now, was int | None"),
+    (CALLS, None, f"{G}.api.calls: {LOST}"),
+    (CALLS, "def sync => def run", f"{G}.api.calls.sync: {LOST}"),
+    (CALLS, "async def => def", f"{G}.api.calls.asyncio: is not async now"),
+    (TESTING, "@contextmanager\n => ", f"{A}.testing.server: is not contextmanager now"),
+    (CORE, "    @staticmethod\n => ", f"{A}.core.StatusError.of: is not staticmethod now"),
+    (ENGINE, "    @classmethod\n => ", f"{G}.models.engine.Engine.of: is not classmethod now"),
+    (ENGINE, "True)\n => True, frozen=True)\n", f"{G}.models.engine.Engine: is frozen now"),
+    (CORE, "@attrs.frozen => @attrs.define", f"{A}.core.Response: is mutable now"),
+    (TESTING, "Entry(TypedDict => Entry(TypedDict, total=False", f"{A}.testing.Entry: keys may be missing now"),
+    (TESTING, ", total=False => ", f"{A}.testing.Fault: keys are mandatory now"),
+    (TESTING, '"before", "after" => "after"',
+     f"{A}.testing.Fault.close: takes Literal['after'] now, took Literal['before', 'after']"),
+    (CORE, "-> Client => -> Client | None", f"{A}.core.connect: returns Client | None now, returned Client"),
+    (CORE, " region: str | None = None, => ", f"{A}.core.connect(region): {REMOVED}"),
+    (CORE, "region: str | None = None => region: str | None", f"{A}.core.connect(region): {NEEDED}"),
+    (CORE, "*, region => *, zone: str, region", f"{A}.core.connect(zone): {ADDED}"),
+    (CORE, 'service: Literal["a"], *, => *, service: Literal["a"],',
+     f"{A}.core.connect(service): Parameter kind was changed"),
+    (CORE, "region: str | None = None => region: str = ''", f"{A}.core.connect(region): takes str now, took str | None"),
+    (CORE, "str | Callable[[], str] => str",
+     f"{A}.core.Token.__init__(token): takes str now, took str | Callable[[], str]"),
+    (CORE, "attempts: int = 3 => attempts: int", f"{A}.core.Resend.__init__(attempts): {NEEDED}"),
+    (CORE, "-> T => -> T | None", f"{A}.core.Response.result: returns T | None now, returned T"),
+    (TESTING, '"yes", "no" => "yes", "no", "so"',
+     f"{A}.testing.Entry.outcome: is Literal['yes', 'no', 'so'] now, was Literal['yes', 'no']"),
+    (ENGINE, "    more: dict[str, Any] = _field(init=False, factory=dict)\n => ", f"{G}.models.engine.Engine.more: {LOST}"),
+    (CORE, "def close => def _close", f"{A}.core.Client.close: {LOST}"),
+    (CORE, "auth: httpx.Auth | None = None,  => ", f"{A}.core.Client.__init__(auth): {REMOVED}"),
+    (TESTING, "class Mock:\n    def advance(self, seconds: float => class Mock(_Mock): ...\nclass _Mock:\n    def advance(self",
+     f"{A}.testing._Mock.advance(seconds): {REMOVED}"),
+    (CORE, "    @property\n => ", f"{A}.core.Response.error: Public object points to a different kind of object"),
+    (CORE, "_Auth(httpx.Auth) => _Auth", f"{A}.core.Token: is no longer a Auth"),
+    (CORE, "NotFound(StatusError) => NotFound(APIError)",
+     f"{A}.core.NotFound: is no longer a StatusError"),
+    (CORE, "    attempts: int = 1\n => ", f"{A}.core.APIError.attempts: {LOST}"),
+    (ENGINE, "task: str | None = None => task: str",
+     [f"{G}.models.engine.EngineRequest.__init__(task): {NEEDED}",
+      f"{G}.models.engine.EngineRequest.__init__(task): takes str now, took str | None"]),
+    (ENGINE, "task: => kind: str\n    task:", f"{G}.models.engine.EngineRequest.__init__(kind): {ADDED}"),
+    (ENGINE, "job: int => work: int",
+     [f"{G}.models.engine.Engine.__init__(job): {REMOVED}",
+      f"{G}.models.engine.Engine.__init__(work): {ADDED}", f"{G}.models.engine.Engine.job: {LOST}"]),
+    (ENGINE, "job: int => job: int | None", f"{G}.models.engine.Engine.job: is int | None now, was int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", named(PYTHON_BREAKING))
+def test_a_change_of_python_breaks_callers(
+    before: dict[str, griffe.Module], tmp_path: Path, row: tuple[str, str | None, str | list[str]]
+) -> None:
+    file, change, found = row
+    findings = [found] if isinstance(found, str) else found
+    now = load(write(tmp_path, edited((file, change))))
+    assert python_findings(before, now) == [f"{each}; breaks callers" for each in findings]
+
+
+PYTHON_HARMLESS: list[tuple[str, str | None]] = [
+    (INNER, None),
+    (INIT, '"connect"] => "connect", "other"]'),
+    (INIT, "connect\n__all__ => connect\n    from .core import _Once as other\n__all__"),
+    (CORE, "Return a client. => Return it."),
+    (CORE, "http: bool = False => http: Union['bool', bool] = True, patience: float = 1"),
+    (CORE, ", region: str | None = None => "),
+    (CORE, ") -> Client: => , region: httpx.URL | typing.Optional[str] = None) -> 'Client':"),
+    (CORE, "httpx.Auth | None => None | httpx.Auth"),
+    (CORE, "headers: Mapping[str, str]) => headers: typing.Mapping[str, str], **more: object)"),
+    (CORE, "class _Auth => class _Base"),
+    (CORE, "Token(_Auth) => Token(_Base)"),
+    (CORE, "    attempts: int = 3\n => "),
+    (CORE, "backoff: float = 1.0 => backoff: float = 1.0\n    attempts: int = 3"),
+    (CORE, "attempt: int) => attempt: float)"),
+    (CORE, "    def __repr__(self) -> str: ...\n => "),  # which every class has
+    (TESTING, "list[Entry] => List[Entry]"),
+    (TESTING, "dict[str, Any] => Dict[str, Any]"),
+    (TESTING, '"yes", "no" => "no"'),  # what is only read
+    (TESTING, '"after" => "after", "never"'),  # what is only sent
+    (TESTING, "seconds: float => seconds: Any"),
+    (TESTING, "Entry(TypedDict => Entry(TypedDict, total=True"),
+    (CLIENT, "0.1.0 => 0.2.0"),
+    (ENGINE, "cls: type[T] => cls"),
+    (ENGINE, "-> T => -> Self"),
+    (ENGINE, '["Retry"] => ["Retry", "Stop"]'),  # what is only sent
+    (ENGINE, "task: => kind: str = ''\n    task:"),
+    (CALLS, "_parse(response: httpx => _read(response: http"),
+    (CALLS, "import httpx => import httpx as http"),
+]
+
+
+def test_these_changes_of_python_are_harmless(before: dict[str, griffe.Module], tmp_path: Path) -> None:
+    assert python_findings(before, load(write(tmp_path, edited(*PYTHON_HARMLESS)))) == []
+
+
+def test_a_private_class_may_go(before: dict[str, griffe.Module], tmp_path: Path) -> None:
+    change = CORE, "class _Once(httpx.SyncByteStream): ...\n => "
+    assert python_findings(before, load(write(tmp_path, edited(change)))) == []
+
+
+def test_what_the_project_exports_is_compared() -> None:
+    compared: Pairs = {}
+    for package in load(ROOT).values():
+        assert [*missed_by_griffe(package, package, compared)] == []
+    ours = "auth.AkSkAuth", "connection.connect", "runtime.errors.NotFoundError", "testing.mock_server"
+    generated = "api.cse.retry_engine.asyncio", "client.Client", "models.engine_action_request.EngineActionRequest"
+    assert {path for path, _ in compared} >= {*(f"{A}.{each}" for each in ours), *(f"{G}.{each}" for each in generated)}
+
+
+def test_what_the_readme_imports_from_is_public() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    modules = set(re.findall(r"^from (huaweicloud_\S+) import", readme, re.MULTILINE))
+    assert modules
+    assert {module for module in modules if not PUBLIC.fullmatch(module)} == set()
+
+
+# --- the version and the changelog -----------------------------------------------------------------------------
+
+OLD = "# Changelog\n\n## [Unreleased]\n\n- Old.\n\n## [0.1.0]\n\n- Older.\n"
+NEW = OLD.replace("- Old.", "- New.\n- Old.")
+RAISE, TELL, LOWER = "it must be", "say there what breaks", "must not go down"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "changelog", "missing"),
+    [
+        ("0.1.0", "0.1.0", OLD, [RAISE, TELL]),
+        ("0.1.0", "0.1.0", NEW, [RAISE]),
+        ("0.1.0", "0.1.1", NEW, [RAISE]),
+        ("0.1.5", "0.2.0", NEW, []),
+        ("0.9.0", "0.10.0", NEW, []),
+        ("0.1.0", "1.0.0", NEW, []),
+        ("1.2.0", "1.3.0", NEW, [RAISE]),
+        ("1.2.0", "2.0.0", NEW, []),
+        ("0.2.0", "0.1.9", NEW, [LOWER]),
+        ("0.1.0", "0.2.0", "", [TELL]),
+        ("0.1.0", "0.2.0", OLD.replace("[Unreleased]", "[0.2.0]"), [TELL]),
+        ("0.1.0", "0.2.0", OLD.replace("- Older.", "- New.\n- Older."), [TELL]),  # under an older version
+        ("0.1.0", "0.2.0", OLD.replace("- Old.", "-  Old. "), [TELL]),
+        ("0.1.0", "0.2.0", NEW.replace("- New.", "<!--\n- New.\n-->"), [TELL]),
+        ("0.1.0", "0.2.0", NEW.replace("- New", "* New"), []),
+        *(("0.1.0", "0.2.0", NEW.replace("[Unreleased]", title), []) for title in ("0.2.0 - 2026-01-31", "v0.2.0")),
+        *(("0.1.0", "0.2.0", NEW.replace("Unreleased]", end), []) for end in ("0.2.0] - 2026-01-31", "unreleased]")),
+    ],
+)
+def test_what_breaks_needs_the_next_version_and_a_new_entry(
+    tmp_path: Path, was: str, now: str, changelog: str, missing: list[str]
+) -> None:
+    assert_missing(tmp_path, was, now, changelog, missing, breaks=True)
+
+
+@pytest.mark.parametrize(("now", "missing"), [("0.1.0", []), ("0.0.9", [LOWER])])
+def test_without_breaking_changes_the_version_only_must_not_go_down(
+    tmp_path: Path, now: str, missing: list[str]
+) -> None:
+    assert_missing(tmp_path, "0.1.0", now, OLD, missing, breaks=False)
+
+
+def assert_missing(folder: Path, was: str, now: str, changelog: str, missing: list[str], *, breaks: bool) -> None:
+    old, new = (read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now))
+    lines = untold("v", (old, OLD), (new, changelog), breaks=breaks)
+    assert [reason in line for line, reason in zip(lines, missing, strict=True)] == [True] * len(missing)
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
     identity = "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository of the checkout's tree and the API above, with the tag v0.1.0; not to be changed."""
-    folder = tmp_path_factory.mktemp("base") / "a projéct"
-    folder.mkdir()
-    for name in ("codegen", *PYTHON_TREES):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "openapi.yaml", folder)
-    set_version(folder, "0.1.0")
-    (folder / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n## [0.1.0]\n\n- All there is.\n", "utf-8")
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A git repository of the API and the packages above, with the tag v0.1.0."""
+    folder = write(tmp_path / "a projéct", {**SOURCES, "openapi.yaml": API, "CHANGELOG.md": OLD})
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=all there is")
@@ -120,459 +653,52 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def set_version(folder: Path, version: str) -> None:
-    text = (folder / "openapi.yaml").read_text("utf-8")
-    (folder / "openapi.yaml").write_text(re.sub(r"(?m)^  version: .*$", f"  version: {version}", text), "utf-8")
-
-
-@pytest.fixture
-def project(base: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed."""
-    return Path(shutil.copytree(base, tmp_path / base.name))
-
-
-# --- the spec --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def spec_file(tmp_path: Path) -> Path:
-    (tmp_path / "openapi.yaml").write_text(API, "utf-8")
-    return tmp_path / "openapi.yaml"
-
-
-def compared(file: Path, edits: list[str]) -> list[str]:
-    """What is found after `old => new`, again and again; of what stands before BASE, if it is there, nothing."""
-    before = Document(str(file))
-    for each in edits:
-        if each == "BASE":
-            before = Document(str(file))
-        else:
-            edit(file, *each.split(" => "))
-    return Comparison(before, Document(str(file))).findings()
-
-
-def breaks(edits: str | list[str], *findings: str, whom: str, name: str, more: Iterable[str] = ()) -> object:
-    told = [*(f"{each}; breaks {whom}" for each in findings), *more]
-    return pytest.param([edits] if isinstance(edits, str) else edits, told, id=name)
-
-
-DELETE = API[API.index("    delete:") : API.index("components:")]
-
-
-@pytest.mark.parametrize(
-    ("edits", "findings"),
-    [
-        breaks(f"{DELETE} => ", "operation StopJobs is gone", whom=BOTH, name="an operation is removed"),
-        breaks("operationId: StopJobs => operationId: EndJobs", "operation StopJobs is gone", whom=BOTH, name="an operation is renamed"),
-        breaks("    delete:\n =>     put:\n", "StopJobs is PUT /v1/{project}/jobs now, was DELETE /v1/{project}/jobs", whom=BOTH, name="another method"),
-        breaks(
-            "  /v1/{project}/jobs: =>   /v2/{project}/jobs:",
-            "StartJob is POST /v2/{project}/jobs now, was POST /v1/{project}/jobs",
-            "StopJobs is DELETE /v2/{project}/jobs now, was DELETE /v1/{project}/jobs",
-            whom=BOTH,
-            name="another path",
-        ),
-        breaks(
-            ["  /v1/{project}/jobs: =>   /v1/{project}/{job}/jobs:", "    post:\n =>       - { name: job, in: path, required: true, schema: { type: string } }\n    post:\n", "BASE", "/{project}/{job}/jobs: => /{job}/{project}/jobs:"],
-            "StartJob is POST /v1/{job}/{project}/jobs now, was POST /v1/{project}/{job}/jobs",
-            "StopJobs is DELETE /v1/{job}/{project}/jobs now, was DELETE /v1/{project}/{job}/jobs",
-            whom=BOTH,
-            name="path parameters in another order",
-        ),
-        breaks("https://{region}.example.com => https://{region}.example.net", "StartJob is no longer at https://north.example.com, https://south.example.com", "StopJobs is no longer at https://north.example.com, https://south.example.com", whom=CALLERS, name="another host"),
-        breaks("enum: [north, south] => enum: [north]", "StartJob is no longer at https://south.example.com", "StopJobs is no longer at https://south.example.com", whom=CALLERS, name="a region is removed"),
-        breaks("{ AuthToken: [] }, { Signature: [] } => { AuthToken: [] }", "apiKey header Authorization no longer authenticates StartJob", whom=BOTH, name="an alternative of authentication is removed"),
-        breaks("operationId: StopJobs => security: [{ AuthToken: [] }]\n      operationId: StopJobs", "nothing no longer authenticates StopJobs", whom=BOTH, name="authentication is demanded"),
-        breaks("- { name: dry, in: query, schema: { type: boolean, default: false } } => ", "query parameter dry is gone", whom=BOTH, name="a parameter is removed"),
-        breaks("name: dry, in: query, => name: dry, in: query, required: true,", "query parameter dry is mandatory now", whom=BOTH, name="a parameter becomes mandatory"),
-        breaks("- { name: dry => - { name: how, in: query, required: true, schema: { type: string } }\n        - { name: dry", "query parameter how is new and mandatory", whom=BOTH, name="a new mandatory parameter"),
-        breaks("name: dry, in: query, => name: dry, in: query, explode: false,", "query parameter dry is written another way", whom=BOTH, name="a parameter is written another way"),
-        breaks("minLength: 1, maxLength: 64 } }\n      requestBody => minLength: 1, maxLength: 32 } }\n      requestBody", "maxLength was 64, is 32", whom=BOTH, name="a parameter is limited more"),
-        breaks("schema: { type: boolean, default: false } => schema: { type: boolean, default: true }", "default was false, is true", whom=CALLERS, name="another default: left out, it means another thing"),
-        breaks("secret: { type: string } => secret: { type: string, default: x }", 'default was none, is "x"', whom=CALLERS, name="a default where there was none"),
-        breaks("      requestBody:\n        content:\n          application/json: { =>       requestBody:\n        required: true\n        content:\n          application/json: {", "a request body is mandatory now", whom=BOTH, name="a body becomes mandatory"),
-        breaks("          text/plain: { schema: { type: string, pattern: '^[a-z]+$' } }\n => ", "request media type text/plain is gone", whom=BOTH, name="a request media type is removed"),
-        breaks(API[API.index("      requestBody:") : API.index("      responses:")] + " => ", "the request body is gone", whom=BOTH, name="a body is removed"),
-        breaks("Job:\n      allOf: => Job:\n      additionalProperties: { maxLength: 5 }\n      allOf:", "maxLength was none, is 5", whom=SERVERS, name="unknown response fields are limited"),
-        breaks("part: { type: object, additionalProperties: false, => part: { type: object,", "fields that are not named here are possible now", whom=CALLERS, name="unknown response fields are possible"),
-        breaks("pattern: '^[a-z]+$' => pattern: '^[0-9]+$'", 'pattern was "^[a-z]+$", is "^[0-9]+$"', whom=BOTH, name="another pattern in a request"),
-        breaks("required: [name] => required: [name, colour]", "field colour is mandatory now", whom=BOTH, name="a request field becomes mandatory"),
-        breaks(["required: [name] => required: [name, size]", "secret: { type: string } => size: { type: string }\n        secret: { type: string }"], "field size is new and mandatory", whom=BOTH, name="a new mandatory request field"),
-        breaks("        secret: { type: string }\n => ", "field secret is gone", whom=BOTH, name="a request field is removed"),
-        breaks("secret: { type: string } => secret: { type: integer }", "type was string, is integer", whom=BOTH, name="another type of a request field"),
-        breaks("weight: { type: number => weight: { type: integer", "type was integer or number, is integer", whom=BOTH, name="a narrower type of a request field"),
-        breaks("type: string, minLength: 2 => type: string, minLength: 3", "minLength was 2, is 3", whom=BOTH, name="a request field must be longer"),
-        breaks("colour: { enum: [red, green] } => colour: { enum: [red] }", '"green", "red" was possible, "red" is', whom=BOTH, name="a value of a request field is removed"),
-        breaks("secret: { type: string } => secret: false", "only nothing is possible now", whom=BOTH, name="a request field is refused"),
-        breaks(["secret: { type: string } => secret: { allOf: [{ type: string, maxLength: 9 }, { maxLength: 20 }] }", "BASE", "maxLength: 9 } => maxLength: 8 }"], "maxLength was 9, is 8", whom=BOTH, name="the narrower of two bounds is narrowed"),
-        breaks(["secret: { type: string } => secret: { not: { $ref: '#/components/schemas/Bad' } }", "    Named:\n =>     Bad: { const: x }\n    Named:\n", "BASE", "{ const: x } => { type: string }"], 'not was {"const": "x"}, is {"type": "string"}', whom=BOTH, name="a schema that is referred to under not"),
-        breaks(["    NewJob:\n      type: object =>     NewJob:\n      type: object\n      x-at-least-one-of: [colour, secret]", "BASE", "[colour, secret] => [colour]"], 'x-at-least-one-of was ["colour", "secret"], is ["colour"]', whom=BOTH, name="an alternative of what is demanded is removed"),
-        breaks("secret: { type: string } => secret: { enum: [x] }", 'only "x" is possible now', whom=BOTH, name="a request field gets an enum"),
-        breaks("owner: { anyOf: [{ type: string }, { type: 'null' }] } => owner: { type: string }", 'no alternative takes all that {"type": "null"} did', whom=BOTH, name="an alternative of a request field is removed"),
-        breaks("        run: { type: string } =>         run: { type: string, maxLength: 7 }", "maxLength was none, is 7", whom=BOTH, name="a request field deep in a schema that contains itself is limited"),
-        breaks("    NewJob:\n      type: object =>     NewJob:\n      type: object\n      additionalProperties: false", "fields that are not named here are refused now", whom=BOTH, name="unknown request fields are refused"),
-        breaks("    NewJob:\n      type: object =>     NewJob:\n      type: object\n      x-at-least-one-of: [colour, secret]", 'x-at-least-one-of was none, is ["colour", "secret"]', whom=BOTH, name="one of some request fields is demanded, which the client enforces"),
-        breaks("        '204': { description: Nothing to do. }\n => ", "status 204 is gone", whom=BOTH, name="a success status is removed"),
-        breaks("        '409': { description: It runs already. }\n => ", "status 409 is gone", whom=SERVERS, name="an error status is removed: callers never meet it"),
-        breaks("        '409': =>         '202': { description: Later. }\n        '409':", "status 202 is new, and no error", whom=CALLERS, name="a success status is added: callers do not know what to make of it"),
-        breaks("Location: { schema: { type: string } }, => ", "header Location is gone", whom=BOTH, name="a response header is removed"),
-        breaks("ETag: { required: true, => ETag: {", "header ETag may be missing now", whom=CALLERS, name="a response header becomes optional"),
-        breaks("Location: { schema => Location: { required: true, schema", "header Location is mandatory now", whom=SERVERS, name="a response header becomes mandatory"),
-        breaks("content: { application/json: { schema: { $ref: '#/components/schemas/Job' } } } => content: { application/json: { schema: { $ref: '#/components/schemas/Job' } }, text/csv: {} }", "response media type text/csv is new", whom=CALLERS, name="a response media type is added"),
-        breaks("        note: { type: [string, 'null'] }\n => ", "field note is gone", whom=BOTH, name="a response field is removed"),
-        breaks("properties: { title: { type: string } } => properties: {}", "field title is gone", whom=BOTH, name="a response field is removed from a schema that the response is made of"),
-        breaks("required: [id, state] => required: [id]", "field state may be missing now", whom=CALLERS, name="a response field becomes optional"),
-        breaks("required: [id, state] => required: [id, state, note]", "field note is mandatory now", whom=SERVERS, name="a response field becomes mandatory"),
-        breaks("id: { type: integer, format: int32 } => id: { type: number, format: int32 }", "type was integer, is integer or number", whom=CALLERS, name="a wider type of a response field"),
-        breaks("id: { type: integer, format: int32 } => id: { type: string, format: int32 }", "type was integer, is string", whom=BOTH, name="another type of a response field"),
-        breaks("note: { type: [string, 'null'] } => note: { type: string }", "type was null or string, is string", whom=SERVERS, name="a narrower type of a response field"),
-        breaks("format: int32 => format: int64", 'format was "int32", is "int64"', whom=BOTH, name="another format of a response field"),
-        breaks("state: { enum: [running, done] } => state: { enum: [running, done, failed] }", '"done", "running" was possible, "done", "failed", "running" is', whom=CALLERS, name="a value of a response field is added"),
-        breaks("state: { enum: [running, done] } => state: { enum: [done] }", '"done", "running" was possible, "done" is', whom=SERVERS, name="a value of a response field is removed"),
-        breaks("properties: { size: { type: integer } } => properties: { size: { type: integer }, unit: {} }", "field unit is new, where nothing else could be", whom=CALLERS, name="a response field is added where none could be"),
-        breaks("properties: { size: { type: integer } } => required: [unit], properties: { size: { type: integer }, unit: {} }", "field unit is new, where nothing else could be", whom=CALLERS, name="a mandatory response field is added where none could be", more=["field unit is new and mandatory; breaks servers"]),
-        breaks("{ type: array, items: { type: string } }] => { type: array, items: { type: string } }, { type: boolean }]", '{"type": "boolean"} is possible now', whom=CALLERS, name="an alternative of a response field is added"),
-    ],
-)  # fmt: skip
-def test_a_change_of_the_spec_breaks(spec_file: Path, edits: list[str], findings: list[str]) -> None:
-    found = [re.sub(r"^\S+:\d+: | \(at \S+\)", "", line) for line in compared(spec_file, edits)]
-    assert sorted(found) == sorted(findings)
-
-
-def harmless(*edits: str, name: str) -> object:
-    return pytest.param(edits, id=name)
-
-
-@pytest.mark.parametrize(
-    "edits",
-    [
-        harmless("secret: { type: string } => secret: { type: string, minLength: 0 }\n      x-at-least-one-of: [secret, colour]", "BASE", "[secret, colour] => [colour, weight, secret]", "minLength: 0 } => }", name="more alternatives of what is demanded, in another order"),
-        harmless("secret: { type: string } => secret: { type: string, minLength: 0, xml: { name: s } }", "maxItems: 9, => maxItems: 9, uniqueItems: false, $defs: { X: {} },", name="what JSON Schema takes for granted is said"),
-        harmless("{ name: dry, in: query, => { name: dry, in: query, style: form, explode: true, allowReserved: false,", "in: header, schema => in: header, style: simple, explode: false, schema", name="what OpenAPI takes for granted is said"),
-        harmless("        '409': =>         4XX:", name="an error status is told by its class"),
-        harmless("        '409': =>         default:", name="error statuses are told by default"),
-        harmless("{ AuthToken: [] }, { Signature: [] } => {}", name="no authentication is needed: to send one does no harm"),
-        harmless("title: Jobs => title: Work", name="another title"),
-        harmless("description: It runs already. => description: Sorry!", name="another description"),
-        harmless("secret: { type: string } => secret: { type: string, examples: [x], x-source: sdk, deprecated: true }", name="examples, extensions and a deprecation"),
-        harmless("required: [id, state] => required: [state, id]", "colour: { enum: [red, green] } => colour: { enum: [green, red] }", name="another order"),
-        harmless("        after: { $ref: '#/components/schemas/Step' }\n        run: { type: string } =>         run: { type: string }\n        after: { $ref: '#/components/schemas/Step' }", name="fields in another order"),
-        harmless("{ AuthToken: [] }, { Signature: [] } => { Signature: [] }, { AuthToken: [] }, {}", name="an alternative of authentication is added"),
-        harmless("    delete:\n =>     get: { operationId: ListJobs, responses: { '200': { description: All. } } }\n    delete:\n", name="an operation is added: nobody has to call it"),
-        harmless("enum: [north, south] => enum: [north, south, west]", name="a region is added"),
-        harmless("- { name: dry => - { name: how, in: query, schema: { type: string } }\n        - { name: dry", name="an optional parameter is added: callers may leave it out"),
-        harmless("/v1/{project}/jobs => /v1/{where}/jobs", "{ name: project, in: path, => { name: where, in: path,", name="another name of a path parameter, which never travels"),
-        harmless("{ name: X-Trace => { name: x-trace", name="a header in another case"),
-        harmless("secret: { type: string } => secret: { type: string }\n        size: { type: string }", name="an optional request field is added"),
-        harmless("      required: [name]\n => ", name="a request field becomes optional"),
-        harmless("weight: { type: number, minimum: 0 => weight: { type: [number, string]", name="a wider type of a request field"),
-        harmless("colour: { enum: [red, green] } => colour: { enum: [red, green, blue] }", name="a value of a request field is added"),
-        harmless("owner: { anyOf: [{ type: string }, { type: 'null' }] } => owner: { type: [string, 'null'] }", name="the same, said with type in place of anyOf"),
-        harmless("owner: { anyOf: [{ type: string }, { type: 'null' }] } => owner: { anyOf: [{ type: string }, { type: 'null' }, { type: boolean }] }", name="an alternative of a request field is added"),
-        harmless("          text/plain: { schema =>           text/html: {}\n          text/plain: { schema", name="a request media type is added"),
-        harmless("          application/json: { schema: { $ref: '#/components/schemas/NewJob' } } =>           Application/JSON: { schema: { $ref: '#/components/schemas/NewJob' } }", name="a media type in another case"),
-        harmless("        '409': =>         '403': { description: No. }\n        '409':", name="an error status is added: the client has an error for each"),
-        harmless("Location: { schema => Age: { schema: { type: string } }, Location: { schema", name="a response header is added"),
-        harmless("        note: { type: [string, 'null'] } =>         note: { type: [string, 'null'] }\n        size: { type: integer }", name="an optional response field is added: clients keep what they do not know"),
-        harmless("      allOf: [{ $ref: '#/components/schemas/Named' }]\n => ", "        note: { type =>         title: { type: string }\n        note: { type", name="a field that came by allOf is written out"),
-        harmless("id: { type: integer, format: int32 } => id: { $ref: '#/components/schemas/Id' }", "    Named:\n =>     Id: { type: integer, format: int32 }\n    Named:\n", name="a schema moves and is referred to"),
-        harmless("state: { enum: [running, done] } => state: { type: string, enum: [running, done] }", name="a type is said that the values have anyway"),
-    ],
-)  # fmt: skip
-def test_a_change_of_the_spec_is_harmless(spec_file: Path, edits: list[str]) -> None:
-    assert compared(spec_file, edits) == []
-
-
-def test_what_breaks_is_told_once_with_file_line_and_place(spec_file: Path) -> None:
-    """Although NewJob and Step itself lead there."""
-    (found,) = compared(spec_file, ["        run: { type: string } =>         run: { type: string, maxLength: 7 }"])
-    (line,) = (number for number, text in enumerate(spec_file.read_text("utf-8").splitlines(), 1) if "run: {" in text)
-    place = "#/components/schemas/Step/properties/run"
-    assert found == f"{spec_file}:{line}: maxLength was none, is 7 (at {place}); breaks {BOTH}"
-
-
-def test_a_schema_that_several_share_is_told_once(spec_file: Path) -> None:
-    (found,) = compared(
-        spec_file,
-        [
-            "        run: { type: string } =>         run: { $ref: '#/components/schemas/Text' }",
-            "secret: { type: string } => secret: { $ref: '#/components/schemas/Text' }",
-            "    Named:\n =>     Text: { type: string }\n    Named:\n",
-            "BASE",
-            "Text: { type: string } => Text: { type: integer }",
-        ],
-    )
-    assert found.endswith(f"type was string, is integer (at #/components/schemas/Text); breaks {BOTH}")
-
-
-def test_a_schema_of_both_a_request_and_a_response_breaks_whom_either_does(spec_file: Path) -> None:
-    edits = [
-        "properties: { title: { type: string } } => properties: { title: { $ref: '#/components/schemas/Text' } }",
-        "secret: { type: string } => secret: { $ref: '#/components/schemas/Text' }",
-        "    Named:\n =>     Text: { type: string }\n    Named:\n",
-    ]
-    assert compared(spec_file, edits) == []
-    (found,) = compared(spec_file, ["Text: { type: string } => Text: { type: [string, 'null'] }"])
-    assert found.endswith(f"breaks {CALLERS}")
-
-
-# --- the Python surface ----------------------------------------------------------------------------------------------
-
-
-INIT, CONNECTION = "src/huaweicloud_retry/__init__.py", "src/huaweicloud_retry/connection.py"
-AUTH, TESTING = "src/huaweicloud_retry/auth.py", "src/huaweicloud_retry/testing.py"
-MOCK = "src/huaweicloud_retry/mock/__init__.py"
-# Not public, but the names above and in huaweicloud_retry_client stand for what is in here.
-CLIENT, ERRORS = "src/huaweicloud_retry/runtime/client.py", "src/huaweicloud_retry/runtime/errors.py"
-RESEND, RESPONSE = "src/huaweicloud_retry/runtime/resend.py", "src/huaweicloud_retry/runtime/response.py"
-OPERATION = "generated/huaweicloud_retry_client/api/cse/retry_engine.py"
-REQUEST = "generated/huaweicloud_retry_client/models/retry_script_execution_request.py"
-MODEL = "generated/huaweicloud_retry_client/models/engine_action_response.py"
-
-
-@pytest.fixture(scope="module")
-def before(base: Path) -> dict[str, griffe.Module]:
-    return load(base)
-
-
-@pytest.fixture
-def tree(base: Path, tmp_path: Path) -> Path:
-    """A copy of the packages, to be changed."""
-    for name in PYTHON_TREES:
-        shutil.copytree(base / name, tmp_path / name)
-    return tmp_path
-
-
-def change(file: Path, edits: list[str]) -> None:
-    """`old => new` in a file, again and again, or the end of it."""
-    for each in edits:
-        if each == "rm":
-            file.unlink()
-        else:
-            edit(file, *each.split(" => "))
-
-
-def python_breaks(file: str, edits: str | list[str], *findings: str, name: str) -> object:
-    return pytest.param(
-        file, edits if isinstance(edits, list) else [edits], [f"{each}; breaks callers" for each in findings], id=name
-    )
-
-
-@pytest.mark.parametrize(
-    ("file", "edits", "findings"),
-    [
-        python_breaks(INIT, ['    "TokenAuth",\n => ', "import AkSkAuth, PasswordAuth, TokenAuth => import AkSkAuth, PasswordAuth"], "huaweicloud_retry.TokenAuth: Public object was removed", name="a name that is loaded at first use is removed"),
-        python_breaks(INIT, '    "TokenAuth",\n => ', "huaweicloud_retry.TokenAuth: is not public any more", name="a name is no longer in __all__"),
-        python_breaks(MOCK, '__all__ = ["running"] => __all__ = []', "huaweicloud_retry.mock.running: is not public any more", name="the mock is no longer in __all__"),
-        python_breaks(CONNECTION, "def connect( => def connect_(", "huaweicloud_retry.connect: is imported from huaweicloud_retry.connection.connect, where it is gone", name="a name is gone from the module that it is imported from"),
-        python_breaks(ERRORS, "class NotFoundError(APIStatusError): => class MissingError(APIStatusError):", *(f"{package}.NotFoundError: is imported from huaweicloud_retry.runtime.errors.NotFoundError, where it is gone" for package in ("huaweicloud_retry", "huaweicloud_retry_client")), name="an error is renamed behind its imports"),
-        python_breaks(TESTING, "    def huaweicloud_mock( =>     def a_mock(", "huaweicloud_retry.testing.huaweicloud_mock: Public object was removed", name="the fixture is renamed"),
-        python_breaks(TESTING, "    method: str\n => ", "huaweicloud_retry.testing.JournalEntry.method: Public object was removed", name="a key of a TypedDict is removed"),
-        python_breaks(TESTING, "    status: int | None\n =>     status: int | str | None\n", "huaweicloud_retry.testing.JournalEntry.status: is int | str | None now, was int | None", name="a wider type of a key of a TypedDict"),
-        python_breaks(OPERATION, "rm", "huaweicloud_retry_client.api.cse.retry_engine: Public object was removed", name="the module of an operation is removed"),
-        python_breaks(OPERATION, "def sync( => def synchronous(", "huaweicloud_retry_client.api.cse.retry_engine.sync: Public object was removed", name="a function of an operation is renamed"),
-        python_breaks(OPERATION, "async def asyncio( => def asyncio(", "huaweicloud_retry_client.api.cse.retry_engine.asyncio: is not async now", name="a function is no longer to be awaited"),
-        python_breaks(TESTING, "@contextmanager\n => ", "huaweicloud_retry.testing.mock_server: is not contextmanager now", name="a context manager is no longer one"),
-        python_breaks(ERRORS, "    @staticmethod\n    def of( =>     def of(", "huaweicloud_retry.runtime.errors.APIStatusError.of: is not staticmethod now", name="a static method needs an object"),
-        python_breaks(MODEL, "    @classmethod\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.from_dict: is not classmethod now", name="a class method needs an object"),
-        python_breaks(MODEL, "@_attrs_define( => @_attrs_define(frozen=True, ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse: is frozen now", name="fields can no longer be set"),
-        python_breaks(RESPONSE, "@attrs.frozen( => @attrs.define(", "huaweicloud_retry.runtime.response.Response: is mutable now", name="what could be hashed cannot be"),
-        python_breaks(TESTING, "class JournalEntry(TypedDict): => class JournalEntry(TypedDict, total=False):", "huaweicloud_retry.testing.JournalEntry: keys may be missing now", name="keys of what is read may be missing"),
-        python_breaks(TESTING, "class Fault(TypedDict, total=False): => class Fault(TypedDict):", "huaweicloud_retry.testing.Fault: keys are mandatory now", name="keys of what is sent are mandatory"),
-        python_breaks(TESTING, 'close: Literal["before", "after"] => close: Literal["before"]', "huaweicloud_retry.testing.Fault.close: takes Literal['before'] now, took Literal['before', 'after']", name="a value of a key of what is sent is removed"),
-        python_breaks(CONNECTION, ") -> Client:\n => ) -> Client | None:\n", "huaweicloud_retry.connection.connect: returns Client | None now, returned Client", name="what is returned may be None"),
-        python_breaks(CONNECTION, "    endpoint: str | None = None,\n => ", "huaweicloud_retry.connection.connect(endpoint): Parameter was removed", name="a parameter is removed"),
-        python_breaks(CONNECTION, "    region: str | None = None,\n    endpoint =>     region: str | None,\n    endpoint", "huaweicloud_retry.connection.connect(region): Parameter is now required", name="a parameter becomes mandatory"),
-        python_breaks(CONNECTION, "    region: str | None = None,\n    endpoint =>     zone: str,\n    region: str | None = None,\n    endpoint", "huaweicloud_retry.connection.connect(zone): Parameter was added as required", name="a new mandatory parameter"),
-        python_breaks(CONNECTION, '    service: Literal["cse", "workspace"],\n    *,\n =>     *,\n    service: Literal["cse", "workspace"],\n', "huaweicloud_retry.connection.connect(service): Parameter kind was changed", name="a positional parameter becomes keyword-only"),
-        python_breaks(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: str = '',\n", "huaweicloud_retry.connection.connect(endpoint): takes str now, took str | None", name="a narrower type of a parameter"),
-        python_breaks(AUTH, "def __init__(self, token: str | Callable[[], str]) => def __init__(self, token: str)", "huaweicloud_retry.auth.TokenAuth.__init__(token): takes str now, took str | Callable[[], str]", name="a narrower type of an argument of a class"),
-        python_breaks(RESEND, "    max_attempts: int = 3 =>     max_attempts: int", "huaweicloud_retry.runtime.resend.Resend.__init__(max_attempts): Parameter is now required", name="a field of a dataclass becomes mandatory"),
-        python_breaks(RESPONSE, "    def result(self) -> T: =>     def result(self) -> T | None:", "huaweicloud_retry.runtime.response.Response.result: returns T | None now, returned T", name="what a generic class returns may be None"),
-        python_breaks(TESTING, 'outcome: Literal["accepted", "refused", "example", "unanswered"] => outcome: Literal["accepted", "refused", "example", "unanswered", "other"]', "huaweicloud_retry.testing.JournalEntry.outcome: is Literal['accepted', 'refused', 'example', 'unanswered', 'other'] now, was Literal['accepted', 'refused', 'example', 'unanswered']", name="a value of a key of a TypedDict is added"),
-        python_breaks(MODEL, "    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)\n => ", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.additional_properties: Public object was removed", name="a field of a model that is no argument is removed"),
-        python_breaks(CLIENT, '    def close(self) -> None:\n        """Close =>     def _close(self) -> None:\n        """Close', "huaweicloud_retry_client.client.Client.close: Public object was removed", name="a method is removed"),
-        python_breaks(CLIENT, "        auth: httpx.Auth | None = None,\n        timeout =>         timeout", "huaweicloud_retry.runtime.client.Client.__init__(auth): Parameter was removed", name="a parameter of an inherited method is removed"),
-        python_breaks(TESTING, ["class Mock: => class _Mock:\n    def advance(self) -> None: ...\n\n\nclass Mock(_Mock):", "    def advance(self, seconds =>     def _advance(self, seconds"], "huaweicloud_retry.testing._Mock.advance(seconds): Parameter was removed", name="a method is inherited now, and has fewer parameters"),
-        python_breaks(RESPONSE, "    @property\n    def error(self) =>     def error(self)", "huaweicloud_retry.runtime.response.Response.error: Public object points to a different kind of object", name="a property becomes a method"),
-        python_breaks(AUTH, "class _Auth(httpx.Auth): => class _Auth:", "huaweicloud_retry.auth.AkSkAuth: is no longer a Auth", name="the base class of a private base class is removed"),
-        python_breaks(ERRORS, "class NotFoundError(APIStatusError): => class NotFoundError(APIError):", "huaweicloud_retry.runtime.errors.NotFoundError: is no longer a APIStatusError", name="an error is no longer caught by the same except"),
-        python_breaks(ERRORS, "    attempts: int = 1\n\n    def __repr__ =>     def __repr__", "huaweicloud_retry.runtime.errors.APIError.attempts: Public object was removed", name="an attribute of an error is removed"),
-        python_breaks(REQUEST, "    task_id: str | Unset = UNSET\n =>     task_id: str\n", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(task_id): Parameter is now required", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(task_id): takes str now, took str | Unset", name="a field of a model becomes mandatory"),
-        python_breaks(REQUEST, "    task_id: str | Unset = UNSET\n =>     kind: str\n    task_id: str | Unset = UNSET\n", "huaweicloud_retry_client.models.retry_script_execution_request.RetryScriptExecutionRequest.__init__(kind): Parameter was added as required", name="a new mandatory field of a model"),
-        python_breaks(MODEL, "    job_id: int\n =>     job: int\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: Public object was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job_id): Parameter was removed", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.__init__(job): Parameter was added as required", name="a field of a model is renamed"),
-        python_breaks(MODEL, "    job_id: int\n =>     job_id: int | None\n", "huaweicloud_retry_client.models.engine_action_response.EngineActionResponse.job_id: is int | None now, was int", name="a field of a model may be None"),
-    ],
-)  # fmt: skip
-def test_a_change_of_python_breaks_callers(
-    before: dict[str, griffe.Module], tree: Path, file: str, edits: list[str], findings: list[str]
-) -> None:
-    change(tree / file, edits)
-    assert python_findings(before, load(tree)) == sorted(findings)
-
-
-def python_harmless(file: str, *edits: str, name: str) -> object:
-    return pytest.param(file, [*edits], id=name)
-
-
-@pytest.mark.parametrize(
-    ("file", "edits"),
-    [
-        python_harmless(CONNECTION, '    """Return a ready client of a service. =>     """Return a client.', name="another docstring"),
-        python_harmless(CONNECTION, "    allow_http: bool = False, =>     allow_http: bool = True,", name="another default: what was called so can be called so"),
-        python_harmless(CONNECTION, "    allow_http: bool = False,\n => ", "    *,\n    region: str | None = None,\n    endpoint =>     *,\n    allow_http: bool = False,\n    region: str | None = None,\n    endpoint", name="keyword-only parameters in another order"),
-        python_harmless(CONNECTION, "    allow_http: bool = False, =>     allow_http: bool = False,\n    patience: float = 1,", name="an optional parameter is added"),
-        python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: httpx.URL | str | None = None,\n", name="a wider type of a parameter"),
-        python_harmless(CLIENT, "        timeout: float | httpx.Timeout | None = None,\n        headers: Mapping[str, str] | None = None,\n        transport =>         timeout: httpx.Timeout | None | float = None,\n        headers: typing.Mapping[str, str] | None = None,\n        transport", name="types in another order, or spelt with their module"),
-        python_harmless(INIT, '    "connect",\n] =>     "connect",\n    "other",\n]', "    from .runtime.resend import Resend =>     from .runtime.resend import Resend\n    from .signing import sign as other", name="a name is added"),
-        python_harmless(CONNECTION, "    endpoint: str | None = None,\n =>     endpoint: typing.Optional[str] = None,\n", "    allow_http: bool = False, =>     allow_http: Union[None, 'bool'] = False,", ") -> Client:\n => ) -> 'Client':\n", name="types in another spelling"),
-        python_harmless(TESTING, "-> list[JournalEntry] => -> List[JournalEntry]", "-> dict[str, Any]: => -> Dict[str, Any]:", name="types by their old names"),
-        python_harmless(AUTH, "class _Once(httpx.SyncByteStream, httpx.AsyncByteStream): => class _Another:", name="a private class is removed"),
-        python_harmless(AUTH, "class _TokenAuth( => class _HasToken(", "class TokenAuth(_TokenAuth): => class TokenAuth(_HasToken):", "class PasswordAuth(_TokenAuth): => class PasswordAuth(_HasToken):", name="a private base class is renamed"),
-        python_harmless(RESEND, "    max_attempts: int = 3\n    initial_backoff: float = 1.0 =>     initial_backoff: float = 1.0\n    max_attempts: int = 3", name="keyword-only fields in another order"),
-        python_harmless("src/huaweicloud_retry/signing.py", "rm", name="an internal module is removed"),
-        python_harmless("src/huaweicloud_retry/mock/state.py", "rm", name="a module of the mock is removed, of which running() is all that is public"),
-        python_harmless(OPERATION, "def _parse( => def _read(", name="a private function is renamed"),
-        python_harmless(OPERATION, "import httpx\n => import httpx as http\n", name="an import is spelt another way"),
-        python_harmless(REQUEST, "    task_id: str | Unset = UNSET\n =>     task_id: str | Unset = UNSET\n    kind: str | Unset = UNSET\n", name="an optional field is added to a model"),
-        python_harmless("generated/huaweicloud_retry_client/__init__.py", '__version__ = "0.1.0" => __version__ = "0.2.0"', name="another version"),
-        python_harmless(CLIENT, "        check: ContractCheck | None = None,\n    ) =>         check: ContractCheck | None = None,\n        **more: object,\n    )", name="more keywords are taken"),
-        python_harmless(RESEND, "    def wait(self, attempt: int, =>     def wait(self, attempt: float,", name="a float is taken where an int was"),
-        python_harmless(TESTING, 'outcome: Literal["accepted", "refused", "example", "unanswered"] => outcome: Literal["refused", "accepted", "example"]', name="a value of what is only read is removed"),
-        python_harmless(TESTING, "    def set_state(self, state: str | Path) -> None: =>     def set_state(self, state: Any) -> None:", name="anything is taken"),
-        python_harmless("generated/huaweicloud_retry_client/models/engine_action_request.py", '    action: Literal["Retry"] = "Retry" =>     action: Literal["Retry", "Stop"] = "Retry"', name="a value of what is only sent is added"),
-        python_harmless(TESTING, 'close: Literal["before", "after"] => close: Literal["before", "after", "never"] | None', name="a value of a key of what is only sent is added"),
-        python_harmless(TESTING, "class JournalEntry(TypedDict): => class JournalEntry(TypedDict, total=True):", name="a default is spelt out"),
-        python_harmless(MODEL, "    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T: =>     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:", name="Self is spelt another way"),
-        python_harmless(ERRORS, "    attempts: int = 1\n\n    def __repr__ =>     attempts: int = 1\n\n    def _repr", name="a method that every class has is left to the base class"),
-        python_harmless(TESTING, "    def state(self) -> dict[str, Any]: =>     def state(self) -> dict[str, Any]:  # as the mock has it", name="a comment"),
-    ],
-)  # fmt: skip
-def test_a_change_of_python_is_harmless(
-    before: dict[str, griffe.Module], tree: Path, file: str, edits: list[str]
-) -> None:
-    change(tree / file, edits)
-    assert python_findings(before, load(tree)) == []
-
-
-@pytest.mark.parametrize(
-    "module",
-    sorted(set(re.findall(r"^from (huaweicloud_\S+) import", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))),
-)
-def test_what_the_readme_imports_from_is_public(module: str) -> None:
-    assert PUBLIC.fullmatch(module)
-
-
-# --- the version and the changelog -----------------------------------------------------------------------------------
-
-
-RAISE, TELL = "it must be", "say there what breaks"
-OLD = "# Changelog\n\n## [Unreleased]\n\n- Old.\n\n## [0.1.0]\n\n- Older.\n"
-NEW = OLD.replace("- Old.", "- New.\n- Old.")
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "changelog", "missing"),
-    [
-        pytest.param("0.1.0", "0.1.0", OLD, [RAISE, TELL], id="neither"),
-        pytest.param("0.1.0", "0.1.0", NEW, [RAISE], id="the changelog alone"),
-        pytest.param("0.1.0", "0.1.1", NEW, [RAISE], id="a patch release while 0.x"),
-        pytest.param("0.1.0", "0.2.0", NEW, [], id="a minor release while 0.x"),
-        pytest.param("0.1.5", "0.2.0", NEW, [], id="a minor release while 0.x, with a smaller patch number"),
-        pytest.param("0.9.0", "0.10.0", NEW, [], id="a minor release of two digits"),
-        pytest.param("0.1.0", "1.0.0", NEW, [], id="the first major release"),
-        pytest.param("1.2.0", "1.3.0", NEW, [RAISE], id="a minor release after 1.0"),
-        pytest.param("1.2.0", "2.0.0", NEW, [], id="a major release after 1.0"),
-        pytest.param("0.2.0", "0.1.9", NEW, ["must not go down"], id="a version that goes down"),
-        pytest.param("0.1.0", "0.2.0", OLD, [TELL], id="the version alone"),
-        pytest.param("0.1.0", "0.2.0", "", [TELL], id="no changelog"),
-        pytest.param("0.1.0", "0.2.0", OLD.replace("[Unreleased]", "[0.2.0]"), [TELL], id="old entries under a new name"),
-        pytest.param("0.1.0", "0.2.0", OLD.replace("- Older.", "- New.\n- Older."), [TELL], id="an entry under an older version"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "0.2.0 - 2026-01-31"), [], id="a version without brackets"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "v0.2.0"), [], id="a version with a v"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "[unreleased]"), [], id="lower case"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("- New", "* New"), [], id="another bullet"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("- New.", "<!--\n- New.\n-->"), [TELL], id="an entry in a comment"),
-        pytest.param("0.1.0", "0.2.0", OLD.replace("- Old.", "-  Old. "), [TELL], id="an old entry with other spaces"),
-        pytest.param("0.1.0", "0.2.0", NEW.replace("[Unreleased]", "[0.2.0] - 2026-01-31"), [], id="an entry under the new version, with its date"),
-    ],
-)  # fmt: skip
-def test_breaking_changes_need_a_version_and_an_entry(
-    tmp_path: Path, was: str, now: str, changelog: str, missing: list[str]
-) -> None:
-    old, new = (tmp_path / name for name in ("old.yaml", "new.yaml"))
-    for file, version in ((old, was), (new, now)):
-        file.write_text(API.replace("version: 0.1.0", f"version: {version}"), "utf-8")
-    said = [*untold("v", (Document(str(old)), OLD), (Document(str(new)), changelog), breaks=True)]
-    assert [reason in line for line, reason in zip(said, missing, strict=True)] == [True] * len(missing)
-
-
-@pytest.mark.parametrize(("now", "missing"), [("0.1.0", 0), ("0.0.9", 1)])
-def test_without_breaking_changes_the_version_only_must_not_go_down(spec_file: Path, now: str, missing: int) -> None:
-    old = Document(str(spec_file))
-    edit(spec_file, "version: 0.1.0", f"version: {now}")
-    assert len([*untold("v", (old, OLD), (Document(str(spec_file)), OLD), breaks=False)]) == missing
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(project / "codegen/breaking.py"), *arguments]
-    return subprocess.run(command, cwd=project.parent, check=False, capture_output=True, encoding="utf-8")
-
-
-REMOVED = "openapi.yaml", "operationId: RetryEngine\n", "operationId: RestartEngine\n"
-
-
-def test_it_compares_with_the_working_tree_and_exits_0_if_nothing_breaks(project: Path) -> None:
-    edit(project / "openapi.yaml", "  title: Huawei Cloud retry operations", "  title: Something else")
-    ran = run(project, "v0.1.0")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout == "changes since v0.1.0 that break callers or servers: none\n"
-
-
-def test_it_exits_1_and_says_what_is_missing(project: Path) -> None:
-    edit(project / REMOVED[0], *REMOVED[1:])
-    edit(project / INIT, '    "TokenAuth",\n', "")
-    ran = run(project, "v0.1.0")
-    spec, python, count, version, changelog = ran.stdout.splitlines()
-    assert (ran.returncode, ran.stderr) == (1, "")
-    assert re.match(
-        r"openapi\.yaml:\d+: operation RetryEngine is gone \(at #/paths/\S+\); breaks callers and servers$", spec
-    )
-    assert python == "huaweicloud_retry.TokenAuth: is not public any more; breaks callers"
-    assert count == "changes since v0.1.0 that break callers or servers: 2"
-    assert version.endswith(
-        "the version was 0.1.0 at v0.1.0; with these changes it must be 0.2.0 or more (at #/info/version)"
-    )
-    assert (
-        changelog
-        == "CHANGELOG.md:1: nothing was added under [0.1.0] or [Unreleased] since v0.1.0; say there what breaks"
-    )
-
-
-def test_it_exits_0_and_says_what_breaks_if_version_and_changelog_say_so(project: Path) -> None:
-    edit(project / REMOVED[0], *REMOVED[1:])
-    set_version(project, "0.2.0")
-    edit(project / "CHANGELOG.md", "## [Unreleased]\n", "## [0.2.0]\n\n- `RetryEngine` is `RestartEngine` now.\n")
-    ran = run(project, "HEAD")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "operation RetryEngine is gone" in ran.stdout
-
-
-def test_it_leaves_the_repository_as_it_was(project: Path) -> None:
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text("utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), "utf-8")
+
+
+def run(project: Path, *arguments: str) -> tuple[int, str, str]:
+    """Call main() for the project; exit code and output."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (breaking, document):
+            patch.setattr(module, "ROOT", project)
+        patch.setattr(sys, "argv", ["breaking.py", *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = breaking.main()
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_it_compares_with_the_working_tree_and_leaves_the_repository_as_it_was(project: Path) -> None:
     def state() -> list[str]:
-        return [
-            subprocess.run(["git", *command.split()], cwd=project, check=True, capture_output=True, text=True).stdout
-            for command in ("status --porcelain --ignored", "for-each-ref", "worktree list", "stash list")
-        ]
+        commands = "status --porcelain --ignored", "for-each-ref", "worktree list", "stash list"
+        return [git(project, *command.split()) for command in commands]
 
-    edit(project / REMOVED[0], *REMOVED[1:])
+    edit(project / "openapi.yaml", "title: Jobs", "title: Work")
     before = state()
-    run(project, "v0.1.0")
-    assert [line for line in state()[0].splitlines() if "__pycache__" not in line] == before[0].splitlines()
-    assert state()[1:] == before[1:]
+    assert run(project, "v0.1.0") == (0, "changes since v0.1.0 that break callers or servers: none\n", "")
+    assert state() == before
+
+
+def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -> None:
+    edit(project / "openapi.yaml", "StopJobs", "EndJobs")
+    edit(project / INIT, '"Token", ', "")
+    found = [
+        "openapi.yaml:4: operation StopJobs is gone (at #/paths/~1v1~1{project}~1jobs); breaks callers and servers",
+        f"{A}.Token: is not public any more; breaks callers",
+        "changes since v0.1.0 that break callers or servers: 2",
+    ]
+    needed = "the version was 0.1.0 at v0.1.0; with these changes it must be 0.2.0 or more (at #/info/version)"
+    lacking = "nothing was added under [0.1.0] or [Unreleased] since v0.1.0; say there what breaks"
+    code, out, err = run(project, "v0.1.0")
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [*found, f"openapi.yaml:2: {needed}", f"CHANGELOG.md:1: {lacking}"]
+
+    edit(project / "openapi.yaml", "version: 0.1.0", "version: 0.2.0")
+    edit(project / "CHANGELOG.md", "## [Unreleased]\n", "## [0.2.0]\n\n- `StopJobs` is `EndJobs` now.\n")
+    assert run(project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
 
 
 UNKNOWN = (
@@ -591,71 +717,74 @@ def no_spec(project: Path) -> None:
 
 
 def broken_old_spec(project: Path) -> None:
-    text = (project / "openapi.yaml").read_text("utf-8")
-    (project / "openapi.yaml").write_text("openapi: [\n", "utf-8")
+    edit(project / "openapi.yaml", "tags: [Jobs]\n      security", "tags: [2026-01-01]\n      security")
     git(project, "commit", "--quiet", "--all", "--message=broken")
-    (project / "openapi.yaml").write_text(text, "utf-8")
+    (project / "openapi.yaml").write_text(API, "utf-8")
+
+
+def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda project: edit(project / file, old, new)
 
 
 @pytest.mark.parametrize(
-    ("prepare", "base_ref", "said"),
+    ("prepare", "base", "said"),
     [
-        pytest.param(None, "", "BASE is missing: which commit to compare with? make breaking BASE=<git ref>", id="no BASE"),
-        pytest.param(None, "v9", "BASE=v9: {unknown}", id="an unknown ref"),
-        pytest.param(None, "--output=x", "BASE=--output=x: {unknown}", id="no ref but an option of git's"),
-        pytest.param(None, "HEAD:openapi.yaml", "BASE=HEAD:openapi.yaml: {unknown}", id="a file"),
-        pytest.param(no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git repository", id="no git checkout"),
-        pytest.param(no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit", id="a commit without a spec"),
-        pytest.param(broken_old_spec, "HEAD", "HEAD:openapi.yaml:2: ", id="a commit with a broken spec"),
-        pytest.param(lambda project: (project / INIT).write_text("]", "utf-8"), "HEAD", f"{INIT}:1: unmatched ']'", id="Python that is none"),
-        pytest.param(lambda project: edit(project / INIT, "__all__ = [", "__all__ = [\0"), "HEAD", f"{INIT}:1: source code string cannot contain null bytes", id="Python with a NUL"),
-        pytest.param(lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"), "HEAD", "CHANGELOG.md:1: not UTF-8; save the file as UTF-8", id="a changelog that is no text"),
-        pytest.param(lambda project: edit(project / "openapi.yaml", "openapi: 3.1.0", "openapi: 3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1 can be compared", id="another OpenAPI"),
-        pytest.param(lambda project: set_version(project, "next"), "HEAD", ": the version is next; three numbers are needed, such as 0.2.0", id="a version that is none"),
+        (None, "", "BASE is missing: which commit to compare with? make breaking BASE=<git ref>"),
+        (None, "v9", f"BASE=v9: {UNKNOWN}"),
+        (None, "--output=x", f"BASE=--output=x: {UNKNOWN}"),
+        (None, "HEAD:openapi.yaml", f"BASE=HEAD:openapi.yaml: {UNKNOWN}"),
+        (no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git repository"),
+        (no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit"),
+        (broken_old_spec, "HEAD", "HEAD:openapi.yaml:12: JSON has no date"),
+        (replaced(MOCK, '["running"]', "]"), "HEAD", f"{MOCK}:3: unmatched ']'"),
+        (replaced(MOCK, '["running"]', "[\0]"), "HEAD", f"{MOCK}:1: source code string cannot contain null bytes"),
+        (replaced("openapi.yaml", "3.1.0", "3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1"),
+        (replaced("openapi.yaml", "0.1.0", "next"), "HEAD", "openapi.yaml:2: the version is next; three numbers"),
+        (lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"), "HEAD", "CHANGELOG.md:1: not UTF-8; save"),
     ],
-)  # fmt: skip
+    ids=[
+        *("no BASE", "an unknown ref", "an option of git's", "a file", "no checkout", "a commit without a spec"),
+        *("a commit with a broken spec", "Python that is none", "a NUL", "another OpenAPI", "no version", "no text"),
+    ],
+)
 def test_it_exits_2_and_says_what_is_wrong(
-    project: Path, prepare: Callable[[Path], None] | None, base_ref: str, said: str
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[Path], object] | None,
+    base: str,
+    said: str,
 ) -> None:
+    (project.parent / "C:").mkdir()  # a colon, as there is one in every path of Windows
+    monkeypatch.setattr(tempfile, "tempdir", str(project.parent / "C:"))
     if prepare is not None:
         prepare(project)
-    ran = run(project, "--", base_ref)
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert re.match(rf"(openapi\.yaml:\d+)?{re.escape(said.format(project=project, unknown=UNKNOWN))}", ran.stderr), (
-        ran.stderr
-    )
-    assert "Traceback" not in ran.stderr
+    code, out, err = run(project, "--", base)
+    assert (code, out) == (2, "")
+    assert err.startswith(said.format(project=project))
 
 
-def test_a_reader_that_has_seen_enough_changes_nothing(project: Path) -> None:
-    edit(project / REMOVED[0], *REMOVED[1:])
-    command = f"'{sys.executable}' '{project}/codegen/breaking.py' v0.1.0 | true; exit ${{PIPESTATUS[0]}}"
-    ran = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (1, "")
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("$0 $1 v0.1.0 | true; exit ${PIPESTATUS[0]}", 1, ""),
+        ("$0 $1 v0.1.0 >/dev/full", 2, "standard output: No space left on device\n"),
+    ],
+    ids=["a reader that has seen enough changes nothing", "a full disk is said"],
+)
+def test_output_that_nobody_takes(project: Path, shell: str, code: int, said: str) -> None:
+    shutil.copytree(ROOT / "codegen", project / "codegen", ignore=shutil.ignore_patterns("__pycache__"))
+    edit(project / "openapi.yaml", "StopJobs", "EndJobs")
+    shell = shell.replace("$0", '"$0"').replace("$1", '"$1"')
+    command = ["bash", "-c", shell, sys.executable, str(project / "codegen/breaking.py")]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (code, said)
 
 
-def test_a_disk_that_is_full_is_said(project: Path) -> None:
-    command = f"'{sys.executable}' '{project}/codegen/breaking.py' v0.1.0 >/dev/full"
-    ran = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (2, "standard output: No space left on device\n")
-
-
-def make(python: str, project: Path, base_ref: str) -> subprocess.CompletedProcess[str]:
-    for name in ("Makefile", "requirements.lock"):
-        shutil.copy(ROOT / name, project)
-    options = f"BASE={base_ref}", f"PY={python}", "READY=openapi.yaml", "DEV=openapi.yaml", "--assume-old=openapi.yaml"
-    command = ["make", "--no-print-directory", "breaking", *options]
-    return subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize("base_ref", ["v0.1.0", 'it\'s-"$HOME"-$(id)-`id`-a;b', ""])
-def test_make_hands_over_the_base_as_it_is(project: Path, base_ref: str) -> None:
-    assert make("echo", project, base_ref).stdout.endswith(f"codegen/breaking.py -- {base_ref}\n")
-
-
-def test_make_refuses_a_client_that_is_not_of_this_spec(project: Path) -> None:
-    """Its Python would be compared as if nothing had changed."""
-    edit(project / REMOVED[0], *REMOVED[1:])
-    ran = make(sys.executable, project, "v0.1.0")
-    assert ran.returncode == 2
-    assert ran.stdout.endswith("is not what openapi.yaml makes; mend it by: make\n")
+@pytest.mark.parametrize("base", ["v0.1.0", 'it\'s-"$HOME"-$(id)-`id`-a;b', ""])
+def test_make_checks_the_client_first_and_hands_over_the_base_as_it_is(tmp_path: Path, base: str) -> None:
+    """Python of another spec would be compared as if nothing had changed."""
+    write(tmp_path, {"openapi.yaml": ""})
+    options = f"BASE={base}", "PY=echo", "READY=openapi.yaml", "DEV=openapi.yaml", "--assume-old=openapi.yaml"
+    command = ["make", "--no-print-directory", f"--makefile={ROOT / 'Makefile'}", "breaking", *options]
+    ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert ran.stdout == f"codegen/generate.py --check\ncodegen/breaking.py -- {base}\n"
