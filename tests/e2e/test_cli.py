@@ -204,11 +204,6 @@ def test_a_script_runs_again_by_record_or_by_task(cli: Cli, by: tuple[str, str])
     assert json.loads(ran.out)[0]["message"] == f"task {TASK}"
 
 
-def test_the_enterprise_project_is_sent(cli: Cli, mock: Mock) -> None:
-    cli("engine", "e1", "--enterprise-project-id", "7", *cli.sending)
-    assert mock.journal()[-1]["headers"]["x-enterprise-project-id"] == "7"
-
-
 def test_a_refused_retry_is_exit_code_1_with_what_happened_and_what_to_do_once(cli: Cli) -> None:
     ran = cli("engine", "e1", "no1", "no2", *cli.sending)
     assert ran.code == 1
@@ -254,6 +249,7 @@ def test_a_table_on_a_terminal_shows_what_a_server_says_as_it_is(cli: Cli) -> No
 
 # --- Usage and configuration ------------------------------------------------------------------------------------------
 
+PLACED = "engine e1 --region cn-north-4"
 NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
 
 
@@ -268,7 +264,7 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
         ("engine e1 --region cn-nort-4", {}, "cse has no region 'cn-nort-4' (--region); did you mean"),
         ("engine e1 --endpoint http://a.test", {}, "would show its secrets to anyone on the way: use https\n"),
         ("engine .. --region cn-north-4", {}, "engine_id is '..', which cannot be a segment of the path"),
-        ("engine e1 --region cn-north-4", {"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
+        (PLACED, {"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
         ("engine e1 --token-file nowhere", {}, "--token-file: nowhere cannot be read: No such file"),
         ("engine e1 --token-file /dev/null", {}, "--token-file: /dev/null: the token must be printable ASCII"),
         ("bulk nowhere", {}, "nowhere cannot be read: No such file or directory"),
@@ -279,26 +275,13 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
             "/proc/self/mem cannot be read: Input/output error",
             marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this machine has no /proc"),
         ),
-        (
-            "engine e1 --region cn-north-4",
-            {"SSL_CERT_FILE": "/nowhere"},
-            "the TLS settings of the environment cannot be used: No such file or directory; check SSL_CERT_FILE\n",
-        ),
         ("bulk -", {}, "standard input has no place for a journal: give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
         ("bulk x --concurrency 101", {}, "'101' is no whole number from 1 to 100"),
-        (
-            "engine e1 --region cn-north-4",
-            {"HTTPS_PROXY": "foo://mock-password@x"},
-            f"{NO_PROXY}, such as http://proxy.example.com:3128",
-        ),
-        ("engine e1 --region cn-north-4", {"HTTPS_PROXY": "::bad"}, NO_PROXY),
-        ("engine e1 --region cn-north-4", {"HTTPS_PROXY": "http://u:mock-password/@x"}, NO_PROXY),
-        (
-            "engine e1 --region cn-north-4",
-            {"HTTPS_PROXY": "socks5://127.0.0.1:9"},
-            "HTTPS_PROXY is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'",
-        ),
+        (PLACED, {"HTTPS_PROXY": "foo://mock-password@x"}, f"{NO_PROXY}, such as http://proxy.example.com:3128"),
+        (PLACED, {"HTTPS_PROXY": "::bad"}, NO_PROXY),
+        (PLACED, {"HTTPS_PROXY": "http://u:mock-password/@x"}, NO_PROXY),
+        (PLACED, {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "needs socksio: pip install 'httpx[socks]', "),
     ],
 )
 def test_what_cannot_be_done_is_exit_code_2_and_one_line(
@@ -309,6 +292,14 @@ def test_what_cannot_be_done_is_exit_code_2_and_one_line(
     assert (ran.code, ran.out) == (2, "")
     assert says in ran.err
     assert ran.err.splitlines()[-1].startswith(f"hwc-retry {command.split(maxsplit=1)[0]}: ")
+
+
+def test_tls_settings_that_cannot_be_used_are_exit_code_2(idle: Cli) -> None:
+    idle.set(SSL_CERT_FILE="/nowhere")
+    with idle.started(*PLACED.split()) as process:  # they are read once in the life of a process
+        _, said = process.communicate(timeout=LIMIT)
+    assert process.returncode == 2
+    assert "cannot be used: No such file or directory; check SSL_CERT_FILE\n" in said
 
 
 def test_a_configuration_that_will_not_do_leaves_no_journal(idle: Cli) -> None:
@@ -363,6 +354,7 @@ def test_a_dry_run_shows_what_is_sent_then_and_sends_nothing(cli: Cli, mock: Moc
         if "authorization" in headers:
             assert "***" in headers.pop("authorization")
     assert shown["headers"] == came["headers"]
+    assert came["headers"]["x-enterprise-project-id"] == "7"
     assert (shown["method"], shown["url"]) == (came["method"], mock.url + came["path"])
     assert json.loads(shown["body"]) == came["body"]
 
