@@ -130,9 +130,9 @@ class Cli:
             finally:
                 for each, handler in handlers.items():
                     signal.signal(each, handler)
-        ran = Ran(code, *self._capsys.readouterr())
-        assert not [secret for secret in SECRETS if secret in ran.out + ran.err]
-        return ran
+        out, err = self._capsys.readouterr()
+        assert not [secret for secret in SECRETS if secret in out + err]
+        return Ran(code, out, err)
 
     @contextmanager
     def started(self, *arguments: str, **streams: Any) -> Generator[subprocess.Popen[str], None, None]:
@@ -807,11 +807,10 @@ def test_interrupted_while_nobody_reads_on_it_says_so_and_ends_at_the_second_or_
     unread: Unread, times: int
 ) -> None:
     process, reading = unread
+    process.send_signal(signal.SIGINT)
+    read_until(process.stderr, "interrupted: nothing more is sent")
     for _ in range(times - 1):
         process.send_signal(signal.SIGINT)
-        if _ == 0:
-            read_until(process.stderr, "interrupted: nothing more is sent")
-    process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT) == 130
     os.close(reading)
 
