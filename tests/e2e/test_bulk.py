@@ -1,48 +1,52 @@
-"""Many retries at once, against the mock; its journal is the witness. What a kill leaves is in test_bulk_killed.py."""
+"""Many retries at once, against the mock; its journal is the witness. What a kill leaves: test_cli.py."""
 
 import asyncio
-import multiprocessing
+import json
 import resource
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from huaweicloud_retry import ConfigurationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
-from huaweicloud_retry.mock import running
+from huaweicloud_retry.testing import Fault, JournalEntry, Mock, mock_server
 
-RECORDS = 60
+RECORDS = 40
 AT_ONCE = Resend(max_attempts=5, initial_backoff=0)
+KNOWN = {f"r{n}": {"status": "FAILED", "retries_end": ["FAILED"]} for n in range(RECORDS)}
+STATE = json.dumps({"run_time": 0, "projects": {"p": {"script_tasks": {"t": {"records": KNOWN}}}}})
 
 
 @pytest.fixture(scope="module")
-def mock() -> Iterator[str]:
-    with running(seed=1) as url:
-        yield url
+def server() -> Iterator[Mock]:
+    with mock_server() as mock:
+        yield mock
 
 
 @pytest.fixture
-def url(mock: str) -> str:
+def mock(server: Mock) -> Mock:
     """The mock, which knows `RECORDS` records that can be retried any number of times."""
-    records = {f"r{n}": {"status": "FAILED", "retries_end": ["FAILED"]} for n in range(RECORDS)}
-    state = {"run_time": 0, "projects": {"p": {"script_tasks": {"t": {"records": records}}}}}
-    httpx.post(f"{mock}/_mock/reset", trust_env=False).raise_for_status()
-    httpx.put(f"{mock}/_mock/state", json=state, trust_env=False).raise_for_status()
-    return mock
+    server.reset()
+    server.set_state(STATE)
+    return server
 
 
-def faults(url: str, *given: dict[str, Any]) -> None:
-    httpx.post(f"{url}/_mock/faults", json=given, trust_env=False).raise_for_status()
+def faults(mock: Mock, *given: Fault) -> None:
+    for fault in given:
+        mock.add_fault(**fault)
 
 
-def asked(url: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
-    return [entry for entry in entries if entry["operation"]]
+def asked(mock: Mock) -> list[JournalEntry]:
+    return [entry for entry in mock.journal() if entry["operation"]]
+
+
+def acted(mock: Mock) -> set[str]:
+    return {entry["body"]["record_id"] for entry in asked(mock) if entry["acted"]}
 
 
 def record(id_: str) -> Item:
@@ -53,10 +57,9 @@ def records(count: int = RECORDS) -> list[Item]:
     return [record(f"r{n}") for n in range(count)]
 
 
-def bulk(url: str, items: Any, **settings: Any) -> Bulk:
-    return Bulk(
-        items, **{"rate": None, "endpoint": url, "credentials": TokenAuth("mock-token"), "resend": AT_ONCE, **settings}
-    )
+def bulk(mock: Mock, items: Any, **settings: Any) -> Bulk:
+    usual = {"rate": None, "endpoint": mock.url, "credentials": TokenAuth("mock-token"), "resend": AT_ONCE}
+    return Bulk(items, **{**usual, **settings})
 
 
 def done(run: Bulk, on_outcome: Callable[[Outcome], object] = lambda _: None) -> list[Outcome]:
@@ -77,11 +80,11 @@ def verdicts(outcomes: list[Outcome]) -> Counter[str]:
 # --- What comes of items ----------------------------------------------------------------------------------------------
 
 
-def test_each_item_is_sent_once_and_its_outcome_told(url: str) -> None:
-    run = bulk(url, [*records(), record("no such record")])
+def test_each_item_is_sent_once_and_its_outcome_told(mock: Mock) -> None:
+    run = bulk(mock, [*records(), record("no such record")])
     outcomes = done(run)
     assert verdicts(outcomes) == {"accepted": RECORDS, "refused": 1}
-    assert len(asked(url)) == RECORDS + 1
+    assert len(asked(mock)) == RECORDS + 1
     assert run.counts == Counts(accepted=RECORDS, refused=1)
     first = next(outcome for outcome in outcomes if outcome.item == record("r0"))
     assert (first.message, first.status, first.answer, first.attempts) == ("task t", 200, {"task_id": "t"}, 1)
@@ -90,42 +93,42 @@ def test_each_item_is_sent_once_and_its_outcome_told(url: str) -> None:
     assert last.message.startswith("404 WKS.00211902: The script execution record does not exist")
 
 
-def test_both_operations_may_be_mixed(url: str) -> None:
+def test_both_operations_may_be_mixed(mock: Mock) -> None:
     engine = Item(operation="RetryEngine", project_id="p", engine_id="e", enterprise_project_id="0")
-    outcomes = done(bulk(url, [engine, record("r0")]))
+    outcomes = done(bulk(mock, [engine, record("r0")]))
     assert {outcome.item.name: outcome.error_code for outcome in outcomes} == {
         "engine e": "SVCSTG.00501116",
         "record r0": None,
     }
-    assert asked(url)[0]["headers"]["x-enterprise-project-id"] == "0"
+    assert asked(mock)[0]["headers"]["x-enterprise-project-id"] == "0"
 
 
-def test_what_is_given_twice_is_sent_once(url: str) -> None:
-    run = bulk(url, [*records(3), *records(3), record("r1")])
+def test_what_is_given_twice_is_sent_once(mock: Mock) -> None:
+    run = bulk(mock, [*records(3), *records(3), record("r1")])
     assert len(done(run)) == 3
     assert run.plan == Plan(3, 4, resumed=False, before=Counts(planned=3))
-    assert len(asked(url)) == 3
+    assert len(asked(mock)) == 3
 
 
-def test_an_answer_that_does_not_come_leaves_the_item_unknown(url: str) -> None:
-    faults(url, {"close": "after", "times": 1}, {"status": 504, "times": 1})
-    outcomes = done(bulk(url, records(5)))
+def test_an_answer_that_does_not_come_leaves_the_item_unknown(mock: Mock) -> None:
+    faults(mock, {"close": "after", "times": 1}, {"status": 504, "times": 1})
+    outcomes = done(bulk(mock, records(5)))
     assert verdicts(outcomes) == {"accepted": 3, "unknown": 2}
-    assert len(asked(url)) == 5
+    assert len(asked(mock)) == 5
 
 
-def test_nothing_to_do_is_done_at_once(url: str) -> None:
-    assert done(bulk(url, [])) == []
+def test_nothing_to_do_is_done_at_once(mock: Mock) -> None:
+    assert done(bulk(mock, [])) == []
 
 
-def test_what_the_items_raise_comes_out_before_anything_is_sent(url: str, tmp_path: Path) -> None:
+def test_what_the_items_raise_comes_out_before_anything_is_sent(mock: Mock, tmp_path: Path) -> None:
     def items() -> Iterator[Item]:
         yield record("r0")
         raise ValueError("the second line will not do")
 
     with pytest.raises(ValueError, match="the second line"):
-        done(bulk(url, items(), journal=tmp_path / "journal"))
-    assert asked(url) == []
+        done(bulk(mock, items(), journal=tmp_path / "journal"))
+    assert asked(mock) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,7 +138,7 @@ def test_a_setting_that_will_not_do_is_refused(settings: dict[str, Any]) -> None
         Bulk([], **settings)
 
 
-def test_a_region_that_the_service_does_not_have_is_refused_before_anything_is_sent(url: str) -> None:
+def test_a_region_that_the_service_does_not_have_is_refused() -> None:
     items = [Item(operation="RetryEngine", project_id="p", engine_id="e", region="nowhere")]
     with pytest.raises(ConfigurationError, match="cse has no region 'nowhere'"):
         done(Bulk(items, credentials=TokenAuth("mock-token")))
@@ -144,125 +147,117 @@ def test_a_region_that_the_service_does_not_have_is_refused_before_anything_is_s
 # --- With a journal ---------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_sends_only_what_was_not_sent(url: str, tmp_path: Path) -> None:
+def test_a_second_run_sends_only_what_was_not_sent(mock: Mock, tmp_path: Path) -> None:
     file = tmp_path / "journal"
-    run = bulk(url, records(), journal=file)
+    run = bulk(mock, records(), journal=file)
     first = done(run, lambda _: run.stop())
-    again = bulk(url, records(), journal=file)
+    again = bulk(mock, records(), journal=file)
     second = done(again)
     assert len(first) < RECORDS
     assert {o.item for o in first}.isdisjoint({o.item for o in second})
-    assert len(first) + len(second) == len(asked(url)) == RECORDS
+    assert len(first) + len(second) == len(asked(mock)) == RECORDS
     assert again.counts == Counts(accepted=RECORDS)
     before = Counts(planned=RECORDS - len(first), accepted=len(first))
     assert again.plan == Plan(RECORDS, 0, resumed=True, before=before)
 
 
-def test_refused_and_unknown_are_sent_again_only_if_asked(url: str, tmp_path: Path) -> None:
+def test_refused_and_unknown_are_sent_again_only_if_asked(mock: Mock, tmp_path: Path) -> None:
     file = tmp_path / "journal"
-    faults(url, {"status": 400, "times": 1}, {"status": 502, "times": 1})
-    assert verdicts(done(bulk(url, records(5), journal=file))) == {"refused": 1, "unknown": 1, "accepted": 3}
-    assert done(bulk(url, records(5), journal=file)) == []
-    assert verdicts(done(bulk(url, records(5), journal=file, retry_refused=True))) == {"accepted": 1}
-    assert verdicts(done(bulk(url, records(5), journal=file, resend_unknown=True))) == {"accepted": 1}
-    assert len(asked(url)) == 7
+    faults(mock, {"status": 400, "times": 1}, {"status": 502, "times": 1})
+    assert verdicts(done(bulk(mock, records(5), journal=file))) == {"refused": 1, "unknown": 1, "accepted": 3}
+    assert done(bulk(mock, records(5), journal=file)) == []
+    assert verdicts(done(bulk(mock, records(5), journal=file, retry_refused=True))) == {"accepted": 1}
+    assert verdicts(done(bulk(mock, records(5), journal=file, resend_unknown=True))) == {"accepted": 1}
+    assert len(asked(mock)) == 7
 
 
-def test_a_refusal_of_what_may_have_run_leaves_it_unknown(url: str, tmp_path: Path) -> None:
+def test_a_refusal_of_what_may_have_run_leaves_it_unknown(mock: Mock, tmp_path: Path) -> None:
     file = tmp_path / "journal"
-    faults(url, {"close": "after", "times": 1}, {"status": 400, "times": 1})
-    assert verdicts(done(bulk(url, records(1), journal=file))) == {"unknown": 1}
-    again = bulk(url, records(1), journal=file, resend_unknown=True)
+    faults(mock, {"close": "after", "times": 1}, {"status": 400, "times": 1})
+    assert verdicts(done(bulk(mock, records(1), journal=file))) == {"unknown": 1}
+    again = bulk(mock, records(1), journal=file, resend_unknown=True)
     (outcome,) = done(again)
     assert (outcome.verdict, outcome.status) == ("unknown", 400)
     assert outcome.message.endswith("; an earlier attempt may have run")
-    assert done(bulk(url, records(1), journal=file, retry_refused=True)) == []
+    assert done(bulk(mock, records(1), journal=file, retry_refused=True)) == []
 
 
-def test_what_is_unknown_and_was_not_reached_again_is_unknown_still(url: str, tmp_path: Path) -> None:
+def test_what_is_unknown_and_was_not_reached_again_is_unknown_still(mock: Mock, tmp_path: Path) -> None:
     file = tmp_path / "journal"
-    faults(url, {"close": "after", "times": 3})
-    done(bulk(url, records(3), journal=file, concurrency=1))
-    run = bulk(url, records(3), journal=file, resend_unknown=True, credentials=TokenAuth("no-such-token"))
+    faults(mock, {"close": "after", "times": 3})
+    done(bulk(mock, records(3), journal=file, concurrency=1))
+    run = bulk(mock, records(3), journal=file, resend_unknown=True, credentials=TokenAuth("no-such-token"))
     done(run)
     assert run.counts == Counts(unknown=3)
-    assert done(bulk(url, records(3), journal=file, retry_refused=True)) == []
+    assert done(bulk(mock, records(3), journal=file, retry_refused=True)) == []
 
 
-def test_the_region_is_part_of_the_item(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", url)
+def test_the_region_is_part_of_the_item(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", mock.url)
     named = Item(operation="RetryScriptExecution", project_id="p", record_id="r0", region="cn-north-4")
     run = Bulk([record("r0"), named], region="cn-north-4", credentials=TokenAuth("mock-token"))
     assert [outcome.item for outcome in done(run)] == [named]
 
 
-def test_a_bulk_is_for_one_run(url: str) -> None:
-    run = bulk(url, records(1))
+def test_a_bulk_is_for_one_run(mock: Mock) -> None:
+    run = bulk(mock, records(1))
     done(run)
     with pytest.raises(RuntimeError, match="a Bulk is for one run: make another"):
         done(run)
 
 
-def test_who_stops_listening_leaves_a_true_journal(url: str, tmp_path: Path) -> None:
+def test_who_stops_listening_leaves_a_true_journal(mock: Mock, tmp_path: Path) -> None:
     async def main() -> None:
-        async for _ in bulk(url, records(), journal=tmp_path / "journal"):
+        async for _ in bulk(mock, records(), journal=tmp_path / "journal"):
             break
 
     asyncio.run(main())
-    db = sqlite3.connect(tmp_path / "journal")
-    states = dict(db.execute("SELECT fields ->> 'record_id', state FROM item"))
-    db.close()
-    acted = {entry["body"]["record_id"] for entry in asked(url) if entry["acted"]}
-    assert {id_ for id_, state in states.items() if state == "accepted"} <= acted
-    assert acted <= {id_ for id_, state in states.items() if state in {"accepted", "unknown"}}
+    with closing(sqlite3.connect(tmp_path / "journal")) as db:
+        states = dict(db.execute("SELECT fields ->> 'record_id', state FROM item"))
+    assert {id_ for id_, state in states.items() if state == "accepted"} <= acted(mock)
+    assert acted(mock) <= {id_ for id_, state in states.items() if state in {"accepted", "unknown"}}
     assert "sending" not in states.values()
 
 
-def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(url: str, tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        said, told, unwritten = pool.apply(run_on_a_full_disk, (url, tmp_path / "journal"))
-    assert "journal cannot be written: " in said
-    acted = {entry["body"]["record_id"] for entry in asked(url) if entry["acted"]}
-    assert len(acted) < RECORDS
-    assert acted == set(told) | set(unwritten)
-    # Whatever the journal has not, it has as under way: unknown to the next run, and not sent again.
-    again = bulk(url, records(), journal=tmp_path / "journal")
-    done(again)
-    assert again.counts == Counts(accepted=RECORDS - len(unwritten), unknown=len(unwritten))
-    assert max(Counter(entry["body"]["record_id"] for entry in asked(url)).values()) == 1
-
-
-def run_on_a_full_disk(url: str, file: Path) -> tuple[str, list[str], list[str]]:
+def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(mock: Mock, tmp_path: Path) -> None:
     told: list[str] = []
-    run = bulk(url, records(), journal=file, concurrency=4)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(outcome: Outcome) -> None:
         told.append(str(outcome.item.record_id))
-        if len(told) == 20:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
+        if len(told) == 10:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))  # as a full disk
 
     try:
-        done(run, fill)
-    except JournalError as error:
-        return str(error), told, [str(outcome.item.record_id) for outcome in error.unwritten]
-    return "", told, []
+        with pytest.raises(JournalError, match="journal cannot be written: ") as caught:
+            done(bulk(mock, records(), journal=tmp_path / "journal", concurrency=4), fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    unwritten = {str(outcome.item.record_id) for outcome in caught.value.unwritten}
+    assert len(acted(mock)) < RECORDS
+    assert acted(mock) == set(told) | unwritten
+    # Whatever the journal has not, it has as under way: unknown to the next run, and not sent again.
+    again = bulk(mock, records(), journal=tmp_path / "journal")
+    done(again)
+    assert again.counts == Counts(accepted=RECORDS - len(unwritten), unknown=len(unwritten))
+    assert max(Counter(entry["body"]["record_id"] for entry in asked(mock)).values()) == 1
 
 
 # --- How many at once, and when to stop -------------------------------------------------------------------------------
 
 
-def test_never_more_at_once_than_asked_for(url: str) -> None:
-    faults(url, {"delay": 0.02})
-    run = bulk(url, records(), concurrency=5)
+def test_never_more_at_once_than_asked_for(mock: Mock) -> None:
+    faults(mock, {"delay": 0.02})
+    run = bulk(mock, records(), concurrency=5)
     seen: list[int] = []
     done(run, lambda _: seen.append(len(run._flying)))  # what is out at this moment, nobody else knows
     assert max(seen) == 5
 
 
-def test_a_429_slows_all_down_and_loses_nothing(url: str) -> None:
-    faults(url, {"status": 429, "retry_after": 0, "times": 3})
+def test_a_429_slows_all_down_and_loses_nothing(mock: Mock) -> None:
+    faults(mock, {"status": 429, "retry_after": 0, "times": 3})
     told: list[tuple[str, int]] = []
-    run = bulk(url, records(), rate=1000.0)
+    run = bulk(mock, records(), rate=1000.0)
     run.on_attempt = lambda item, attempt, why, _: told.append((why[:3], attempt))
     rates: list[float] = []
     outcomes = done(run, lambda _: rates.append(run.rate))
@@ -272,24 +267,24 @@ def test_a_429_slows_all_down_and_loses_nothing(url: str) -> None:
     assert sum(outcome.attempts for outcome in outcomes) == RECORDS + 3
 
 
-def test_a_429_that_does_not_end_is_a_refusal(url: str) -> None:
-    faults(url, {"status": 429, "retry_after": 0})
-    (outcome,) = done(bulk(url, records(1), resend=Resend(max_attempts=2, initial_backoff=0)))
+def test_a_429_that_does_not_end_is_a_refusal(mock: Mock) -> None:
+    faults(mock, {"status": 429, "retry_after": 0})
+    (outcome,) = done(bulk(mock, records(1), resend=Resend(max_attempts=2, initial_backoff=0)))
     assert (outcome.verdict, outcome.status, outcome.attempts) == ("refused", 429, 2)
 
 
-def test_wrong_credentials_are_sent_once(url: str, tmp_path: Path) -> None:
-    run = bulk(url, records(), credentials=TokenAuth("no-such-token"), journal=tmp_path / "journal")
+def test_wrong_credentials_are_sent_once(mock: Mock, tmp_path: Path) -> None:
+    run = bulk(mock, records(), credentials=TokenAuth("no-such-token"), journal=tmp_path / "journal")
     (outcome,) = done(run)
     assert outcome.status == 401
-    assert len(asked(url)) == 1
+    assert len(asked(mock)) == 1
     assert run.halted is not None
     assert run.halted.startswith("the credentials do not let in: 401 APIGW.0301")
     assert run.counts == Counts(planned=RECORDS - 1, refused=1)
 
 
-def test_when_nothing_can_be_reached_it_halts(url: str) -> None:
-    run = bulk("http://127.0.0.1:9", records())
+def test_when_nothing_can_be_reached_it_halts(mock: Mock) -> None:
+    run = bulk(mock, records(), endpoint="http://127.0.0.1:9")
     (outcome,) = done(run)
     assert (outcome.verdict, outcome.attempts) == ("refused", 3)
     assert "nothing was sent" in outcome.message
@@ -298,9 +293,9 @@ def test_when_nothing_can_be_reached_it_halts(url: str) -> None:
     assert run.counts == Counts(planned=RECORDS - 1, refused=1)
 
 
-def test_when_the_service_is_gone_it_halts_before_all_are_unknown(url: str) -> None:
-    faults(url, {"delay": 0, "times": 10}, {"status": 504})
-    run = bulk(url, records(), concurrency=2)
+def test_when_the_service_is_gone_it_halts_before_all_are_unknown(mock: Mock) -> None:
+    faults(mock, {"delay": 0, "times": 10}, {"status": 504})
+    run = bulk(mock, records(), concurrency=2)
     outcomes = done(run)
     assert run.halted is not None
     assert "20 in a row without an answer" in run.halted
@@ -308,71 +303,67 @@ def test_when_the_service_is_gone_it_halts_before_all_are_unknown(url: str) -> N
     assert 20 <= verdicts(outcomes)["unknown"] <= 23
 
 
-def test_a_stop_lets_those_under_way_end(url: str) -> None:
-    faults(url, {"delay": 0.05})
-    run = bulk(url, records(), concurrency=8)
+def test_a_stop_lets_those_under_way_end(mock: Mock) -> None:
+    faults(mock, {"delay": 0.05})
+    run = bulk(mock, records(), concurrency=8)
     outcomes = done(run, lambda _: run.stop())
     assert verdicts(outcomes) == {"accepted": len(outcomes)}
-    assert len(asked(url)) == len(outcomes) < RECORDS
+    assert len(asked(mock)) == len(outcomes) < RECORDS
     assert run.counts == Counts(planned=RECORDS - len(outcomes), accepted=len(outcomes))
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_what_is_under_way_when_the_time_is_up_is_unknown(url: str, at_once: bool) -> None:
-    faults(url, {"delay": 0, "times": 1}, {"delay": 3000})
-    run = bulk(url, records(), concurrency=4, grace=60.0 if at_once else 0.1)
+def test_what_is_under_way_when_the_time_is_up_is_unknown(mock: Mock, at_once: bool) -> None:
+    faults(mock, {"delay": 0, "times": 1}, {"delay": 3000})
+    run = bulk(mock, records(), concurrency=4, grace=60.0 if at_once else 0.1)
 
     async def main() -> list[Outcome]:
-        outcomes: list[Outcome] = []
         async with asyncio.TaskGroup() as tasks:
 
             async def stop() -> None:
                 while len(run._flying) < 4:  # noqa: ASYNC110 - nobody else tells when they are out
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
                 (run.abort if at_once else run.stop)()
 
             tasks.create_task(stop())
-            outcomes.extend([outcome async for outcome in run])
-        return outcomes
+            return [outcome async for outcome in run]
 
     outcomes = asyncio.run(main())
     assert verdicts(outcomes) == {"accepted": 1, "unknown": 4}
-    assert {outcome.message for outcome in outcomes} == {
-        "task t",
-        "cut off while under way; the service may have acted",
-    }
+    cut_off = "cut off while under way; the service may have acted"
+    assert {outcome.message for outcome in outcomes} == {"task t", cut_off}
     assert run.counts == Counts(planned=RECORDS - 5, accepted=1, unknown=4)
 
 
-def test_who_waits_for_a_429_to_pass_when_it_stops_is_sent_by_the_next_run(url: str, tmp_path: Path) -> None:
-    faults(url, {"delay": 0, "times": 1}, {"status": 429, "retry_after": 3000})
-    run = bulk(url, records(3), journal=tmp_path / "journal")
+def test_who_waits_for_a_429_to_pass_when_it_stops_is_sent_by_the_next_run(mock: Mock, tmp_path: Path) -> None:
+    faults(mock, {"delay": 0, "times": 1}, {"status": 429, "retry_after": 3000})
+    run = bulk(mock, records(3), journal=tmp_path / "journal")
     run.on_attempt = lambda *_: run.stop()
     assert verdicts(done(run)) == {"accepted": 1}
-    httpx.delete(f"{url}/_mock/faults", trust_env=False)
-    assert verdicts(done(bulk(url, records(3), journal=tmp_path / "journal"))) == {"accepted": 2}
+    mock.clear_faults()
+    assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 2}
 
 
-def test_who_listens_slowly_holds_it_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_listens_slowly_holds_it_up(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.runner._TOLD", 3)
 
     async def main() -> int:
-        iterator = aiter(bulk(url, records(), concurrency=4))
+        iterator = aiter(bulk(mock, records(), concurrency=4))
         await anext(iterator)
         for _ in range(3000):  # turns of the loop, in which all could be sent
             await asyncio.sleep(0)
-        sent = len(asked(url))
+        sent = len(asked(mock))
         assert len([outcome async for outcome in iterator]) == RECORDS - 1
         return sent
 
     assert asyncio.run(main()) < RECORDS
 
 
-def test_who_does_not_listen_at_all_holds_up_no_stop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_listen_at_all_holds_up_no_stop(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.runner._TOLD", 1)
 
     async def main() -> Counts:
-        run = bulk(url, records())
+        run = bulk(mock, records())
         iterator = aiter(run)
         await anext(iterator)
         for _ in range(1000):
@@ -388,21 +379,18 @@ def test_who_does_not_listen_at_all_holds_up_no_stop(url: str, monkeypatch: pyte
     assert counts.accepted + counts.planned == RECORDS
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_iam_that_is_busy_does_not_end_the_run_at_once(mock: str, status: int) -> None:
-    httpx.post(
-        f"{mock}/_mock/reset", trust_env=False
-    ).raise_for_status()  # with the built-in state, whose user IAM knows
-    faults(mock, {"status": status, "operation": "KeystoneCreateUserTokenByPassword", "times": 1})
-    password = PasswordAuth(
-        "mock-user", "mock-password", domain_name="mock-domain", project_name="cn-north-4", iam_endpoint=mock
-    )
+@pytest.mark.parametrize(("status", "first", "attempts"), [(429, 404, 2), (503, 503, 1)])
+def test_iam_that_is_busy_does_not_end_the_run_at_once(mock: Mock, status: int, first: int, attempts: int) -> None:
+    mock.reset()  # to the built-in state, whose user IAM knows
+    mock.add_fault(status=status, operation="KeystoneCreateUserTokenByPassword", times=1)
+    names = {"domain_name": "mock-domain", "project_name": "cn-north-4"}
     items = [
         Item(operation="RetryScriptExecution", project_id="demo-project", record_id=record_id)
         for record_id in ("nowhere", "0000000059071dbc01591661d3990020")
     ]
+    password = PasswordAuth("mock-user", "mock-password", **names, iam_endpoint=mock.url)
     run = bulk(mock, items, credentials=password)
     outcomes = done(run)
     assert run.halted is None
-    assert [outcome.status for outcome in outcomes] == [404 if status == 429 else 503, 200]
-    assert outcomes[0].attempts == (2 if status == 429 else 1)
+    assert [outcome.status for outcome in outcomes] == [first, 200]
+    assert outcomes[0].attempts == attempts

@@ -1,5 +1,6 @@
-"""The page of `hwc-retry report --html` as a reader meets it."""
+"""The page of `hwc-retry report --html` as a reader meets it. Without a browser: tests/unit/test_report.py."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,19 +109,16 @@ def open_(browser: Browser) -> Iterator[Open]:
         context.close()
 
 
-def test_the_page_is_one_file_and_loads_without_a_complaint(large: Path, open_: Open) -> None:
+def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(large: Path, open_: Open) -> None:
     visit = open_(large)
     assert visit.requests == [large.as_uri()]
     assert visit.complaints == []
-
-
-def test_the_page_may_load_nothing(large: Path, open_: Open) -> None:
-    visit = open_(large)
-    for element, address in (("img", "src"), ("script", "src"), ("iframe", "src")):
+    for element in ("img", "script", "iframe"):
         with visit.page.expect_event("console") as complaint:
             visit.page.evaluate(
-                f"document.body.append(Object.assign(document.createElement('{element}'), "
-                f"{{{address}: 'http://outside.invalid/'}}))"
+                "element => document.body.append("
+                "Object.assign(document.createElement(element), {src: 'http://outside.invalid/'}))",
+                element,
             )
         assert "Content Security Policy" in complaint.value.text
 
@@ -141,7 +139,7 @@ def test_the_first_screen_says_what_happened_and_what_to_do(large: Path, open_: 
 def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
     page = open_(large).page
     told = page.locator("svg.wide").first.locator("g > title").all_text_contents()
-    counted: dict[str, int] = {"accepted": 0, "refused": 0, "unknown": 0}
+    counted: Counter[str] = Counter()
     for title in told:
         _, found, counts = title.rpartition(": ")
         for each in counts.split(", ") if found else ():
@@ -162,10 +160,9 @@ def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: P
         expect(chart).to_have_accessible_name(f"{name} {description}")
     for summary in page.get_by_text("The figures", exact=True).all():
         summary.click()
-    over_time = page.locator("#time table tbody tr")
-    assert sum(int(cell.replace(",", "")) for cell in over_time.locator("td").all_text_contents()) == 10_000
-    took = page.locator("#latency details tbody tr")
-    assert sum(int(cell.replace(",", "")) for cell in took.locator("td").all_text_contents()) == 10_000
+    for rows in ("#time table tbody tr", "#latency details tbody tr"):
+        figures = page.locator(rows).locator("td").all_text_contents()
+        assert sum(int(figure.replace(",", "")) for figure in figures) == 10_000
 
 
 def test_no_label_of_a_chart_covers_another(large: Path, open_: Open) -> None:
@@ -210,13 +207,13 @@ def test_of_very_many_the_first_are_listed_with_the_command_for_all(tmp_path: Pa
     expect(unknown).to_contain_text('--output jsonl | grep \'^{"verdict": "unknown"\'')
 
 
-@pytest.mark.parametrize("width", [320, 400, 700, 1400])
-def test_nothing_is_wider_than_the_window(large: Path, open_: Open, width: int) -> None:
-    page = open_(large, width).page
-    for summary in page.locator("summary").all():
-        summary.click()
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.get_by_role("img").count() == 2
+def test_nothing_is_wider_than_the_window(large: Path, open_: Open) -> None:
+    for width in (320, 400, 700, 1400):
+        page = open_(large, width).page
+        for summary in page.locator("summary").all():
+            summary.click()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.get_by_role("img").count() == 2
 
 
 def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open) -> None:

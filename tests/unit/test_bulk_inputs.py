@@ -1,11 +1,14 @@
 """What a bulk reads: JSON lines or CSV, each line an item or a word on why it is none."""
 
+import json
+
 import pytest
 
 from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.bulk.inputs import InputError, read_items
 
 ENGINE = {"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}
+BOM = b"\xef\xbb\xbf"
 
 
 class Reading:
@@ -26,12 +29,14 @@ class Reading:
             self.error = str(error)
 
 
+def line(**changes: object) -> str:
+    """A JSON line of an engine, changed; None takes a field away."""
+    return json.dumps({name: value for name, value in {**ENGINE, **changes}.items() if value is not None}) + "\n"
+
+
 def test_each_line_is_a_json_object() -> None:
-    read = Reading(
-        '{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "region": "cn-north-4"}\n'
-        "\n"
-        '{"operation": "RetryScriptExecution", "project_id": "p", "record_id": "r"}\n'
-    )
+    script = '{"operation": "RetryScriptExecution", "project_id": "p", "record_id": "r"}\n'
+    read = Reading(f"{line(region='cn-north-4')}\n{script}")
     assert read.items == [
         Item(operation="RetryEngine", project_id="p", engine_id="e", region="cn-north-4"),
         Item(operation="RetryScriptExecution", project_id="p", record_id="r"),
@@ -60,15 +65,15 @@ def test_utf_16_is_called_so(encoding: str) -> None:
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:
-    assert Reading(b"\xef\xbb\xbf" + b"operation,project_id,engine_id\nRetryEngine,p,e\n", is_csv=True).items
-    assert Reading(b"\xef\xbb\xbf" + b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}').items
+    assert Reading(BOM + b"operation,project_id,engine_id\nRetryEngine,p,e\n", is_csv=True).items
+    assert Reading(BOM + line().encode()).items
 
 
 def test_defaults_hold_for_what_a_line_does_not_say() -> None:
     read = Reading(
-        '{"operation": "RetryEngine", "engine_id": "e"}\n'
-        '{"operation": "RetryEngine", "engine_id": "e", "project_id": "own", "region": "own", "enterprise_project_id": "own"}\n'
-        '{"operation": "RetryScriptExecution", "task_id": "t"}\n',
+        line(project_id=None)
+        + line(project_id="own", region="own", enterprise_project_id="own")
+        + '{"operation": "RetryScriptExecution", "task_id": "t"}\n',
         project_id="p",
         region="r",
         enterprise_project_id="0",
@@ -81,51 +86,36 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("bad", "why"),
     [
         ("{", "is not JSON: Expecting property name enclosed in double quotes at column 2"),
         ("[]", "is no JSON object, such as"),
         ("[" * 90_000, "is nested too deeply"),
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
-        ('{"engine_id": "e"}', "operation is missing: RetryEngine or RetryScriptExecution"),
-        ('{"operation": "Retry", "project_id": "p"}', "operation is 'Retry'; it must be RetryEngine or"),
-        ('{"operation": "RetryEngine", "engine_id": "e"}', "project_id missing"),
-        ('{"operation": "RetryEngine", "project_id": "p"}', "RetryEngine needs engine_id"),
-        ('{"operation": "RetryScriptExecution", "project_id": "p"}', "needs record_id or task_id"),
-        ('{"operation": "RetryEngine", "project_id": "p", "engine_id": 5}', "engine_id must be text, and not empty"),
-        (
-            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "\\ud800"}',
-            "engine_id must be printable, without blanks",
-        ),
-        ('{"operation": ["RetryEngine"], "project_id": "p"}', "operation must be text, and not empty"),
-        (
-            '{"operation": "RetryEngine", "project_id": "p", "engine_id": " e"}',
-            "engine_id must be printable, without blanks",
-        ),
-        (
-            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "enterprise_project_id": "ä"}',
-            "enterprise_project_id must be printable ASCII",
-        ),
-        (
-            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "' + "e" * 1001 + '"}',
-            "engine_id has 1001 characters, and 1000 are allowed",
-        ),
-        ('{"operation": "RetryEngine", "project_id": "p", "engine_id": ""}', "engine_id must be text, and not empty"),
-        ('{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "task_id": "t"}', "has no task_id"),
-        ('{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "name": "n"}', "there is no field 'name'"),
-        ('{"operation": "RetryEngine", "project_id": "..", "engine_id": "e"}', "cannot be a segment of the path"),
-        (
-            '{"operation": "RetryEngine", "project_id": "p", "engine_id": "e", "enterprise_project_id": "a\\n"}',
-            "enterprise_project_id must be printable, without blanks",
-        ),
+        (line(operation=None), "operation is missing: RetryEngine or RetryScriptExecution"),
+        (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
+        (line(operation=["RetryEngine"]), "operation must be text, and not empty"),
+        (line(project_id=None), "project_id missing"),
+        (line(project_id=".."), "cannot be a segment of the path"),
+        (line(engine_id=None), "RetryEngine needs engine_id"),
+        (line(operation="RetryScriptExecution", engine_id=None), "needs record_id or task_id"),
+        (line(engine_id=5), "engine_id must be text, and not empty"),
+        (line(engine_id=""), "engine_id must be text, and not empty"),
+        (line(engine_id="\ud800"), "engine_id must be printable, without blanks"),
+        (line(engine_id=" e"), "engine_id must be printable, without blanks"),
+        (line(engine_id="e" * 1001), "engine_id has 1001 characters, and 1000 are allowed"),
+        (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
+        (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
+        (line(task_id="t"), "has no task_id"),
+        (line(name="n"), "there is no field 'name'"),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
         ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes, and 100000 are allowed"),
     ],
 )
-def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(line: str | bytes, why: str) -> None:
-    good = b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}\n'
-    read = Reading(good + (line.encode() if isinstance(line, str) else line) + b"\n" + good)
+def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(bad: str | bytes, why: str) -> None:
+    raw = bad if isinstance(bad, bytes) else bad.removesuffix("\n").encode()
+    read = Reading(line().encode() + raw + b"\n" + line().encode())
     ((number, said),) = read.bad
     assert number == 2
     assert why in said
@@ -158,9 +148,6 @@ def test_a_csv_needs_a_header(header: str) -> None:
     assert "line 1 must name the fields" in Reading(f"{header}\nRetryEngine,p\n", is_csv=True).error
 
 
-@pytest.mark.parametrize("is_csv", [True, False])
-def test_an_input_without_a_line_is_refused(is_csv: bool) -> None:
-    assert (
-        Reading("engine_id\n" if is_csv else "\n", is_csv=is_csv).error
-        == "there is nothing in it: no line with a retry"
-    )
+@pytest.mark.parametrize(("text", "is_csv"), [("engine_id\n", True), ("\n", False)])
+def test_an_input_without_a_line_is_refused(text: str, is_csv: bool) -> None:
+    assert Reading(text, is_csv=is_csv).error == "there is nothing in it: no line with a retry"

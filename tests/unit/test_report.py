@@ -1,5 +1,7 @@
 """`hwc-retry report`: what a journal tells, whoever left it, and how it is told."""
 
+import base64
+import hashlib
 import json
 import math
 import os
@@ -9,8 +11,9 @@ import shutil
 import sqlite3
 import sys
 import tracemalloc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +28,7 @@ from huaweicloud_retry.commands.wording import duration, sentence, steps
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
 NOBODY = 65534
+TIMES = 2500
 
 
 def engine(number: int) -> Item:
@@ -44,21 +48,13 @@ def refused(item: Item, request_id: str = "id", **others: Any) -> Outcome:
     return outcome(item, "refused", message, status=400, error_code="SVC.1", request_id=request_id, **others)
 
 
-def write(journal: Journal, outcomes: Iterable[Outcome]) -> None:
-    numbers = {each.item: each.number for each in journal.planned(0)}
-    known = [(numbers[each.item], each) for each in outcomes]
-    journal.write([number for number, _ in known], known)
-
-
 def made(file: Path, outcomes: Iterable[Outcome], planned: Iterable[Item] = ()) -> Path:
     """Make a journal that a bulk has left after its end."""
     outcomes = list(outcomes)
     with Journal(file) as journal:
         journal.plan([*(each.item for each in outcomes), *planned])
         journal.begin(retry_refused=False, resend_unknown=False)
-        for first in range(0, len(outcomes), 1000):
-            numbers = range(first + 1, first + 1001)
-            journal.write((), list(zip(numbers, outcomes[first : first + 1000], strict=False)))
+        journal.write((), list(enumerate(outcomes, start=1)))
     return file
 
 
@@ -67,8 +63,7 @@ def killed(file: Path, folder: Path, outcomes: Iterable[Outcome], under_way: Ite
     outcomes = list(outcomes)
     with Journal(folder / "running") as journal:
         journal.plan([*(each.item for each in outcomes), under_way])
-        write(journal, outcomes)
-        journal.write([each.number for each in journal.planned(0) if each.item == under_way], ())
+        journal.write([len(outcomes) + 1], list(enumerate(outcomes, start=1)))
         journal._db.execute("PRAGMA cache_size = 1")  # so that it is written before it is committed
         journal._db.execute("BEGIN")
         journal._db.execute("UPDATE item SET state = 'accepted', message = hex(zeroblob(50000))")
@@ -144,40 +139,36 @@ def test_reading_changes_neither_the_journal_nor_what_a_killed_process_left_besi
 
 
 @contextmanager
-def read_only_folder() -> Iterator[Path]:
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        root = os.geteuid() == 0  # may write anywhere, so somebody else reads
-        try:
-            yield folder
-        finally:
-            if root:
-                os.seteuid(0)
-            folder.chmod(0o755)
-
-
-def lock(folder: Path) -> None:
+def read_only(folder: Path) -> Iterator[None]:
+    """Nobody may write there meanwhile."""
     for each in folder.iterdir():
         each.chmod(0o444)
     folder.chmod(0o555)
-    if os.geteuid() == 0:
-        os.seteuid(NOBODY)
+    root = os.geteuid() == 0  # may write anywhere, so somebody else reads
+    try:
+        if root:
+            os.seteuid(NOBODY)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
 
 
-def test_a_journal_in_a_read_only_folder_is_read_where_it_is() -> None:
-    with read_only_folder() as folder:
-        file = made(folder / "items.journal", [outcome(engine(1))])
-        lock(folder)
-        assert summary(file).counts == Counts(accepted=1)
-        assert list(folder.iterdir()) == [file]
-
-
-def test_so_is_one_whose_process_was_killed(tmp_path: Path) -> None:
-    with read_only_folder() as folder:
-        file = killed(folder / "items.journal", tmp_path, [outcome(engine(1))], under_way=engine(2))
-        lock(folder)
-        assert summary(file).counts == Counts(accepted=1, unknown=1)
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_a_journal_in_a_read_only_folder_is_read(tmp_path: Path, was_killed: bool) -> None:
+    with TemporaryDirectory() as name:  # which, other than tmp_path, somebody else may look into
+        folder = Path(name)
+        folder.chmod(0o755)
+        file, known = folder / "items.journal", [outcome(engine(1))]
+        if was_killed:
+            killed(file, tmp_path, known, under_way=engine(2))
+        else:
+            made(file, known)
+        before = sorted(folder.iterdir())
+        with read_only(folder):
+            assert summary(file).counts == Counts(accepted=1, unknown=int(was_killed))
+            assert sorted(folder.iterdir()) == before
 
 
 def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
@@ -187,90 +178,54 @@ def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
             JournalReader(file)
 
 
-def missing(file: Path) -> None:
-    del file
+def changed(statement: str) -> Callable[[Path], object]:
+    """Return what makes a journal, and changes it."""
 
+    def make(file: Path) -> None:
+        made(file, [outcome(engine(1))])
+        with closing(sqlite3.connect(file)) as db:
+            db.execute(statement)
+            db.commit()
 
-def folder(file: Path) -> None:
-    file.mkdir()
-
-
-def text(file: Path) -> None:
-    file.write_text("operation,engine_id\n" * 100, encoding="utf-8")
-
-
-def empty(file: Path) -> None:
-    file.touch()
+    return make
 
 
 def database(file: Path) -> None:
-    db = sqlite3.connect(file)
-    db.execute("CREATE TABLE item (number)")
-    db.close()
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE item (number)")
 
 
-def of_another_version(file: Path) -> None:
-    changed(file, "PRAGMA user_version = 2")
+def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], object]:
+    """Return what makes a journal, and puts something in place of a page: given is another page."""
 
+    def make(file: Path) -> None:
+        made(file, map(refused, map(engine, range(200))))
+        raw = bytearray(file.read_bytes())
+        first, second, *_ = (at for at in range(4096, len(raw), 4096) if raw[at] == 13)  # a leaf of a table
+        raw[second : second + 4096] = content(raw[first : first + 4096])
+        file.write_bytes(raw)
 
-def damaged(file: Path) -> None:
-    raw, first, _ = pages(file)
-    raw[first : first + 4096] = bytes(4096)
-    file.write_bytes(raw)
-
-
-def of_the_same_items_twice(file: Path) -> None:
-    raw, first, second = pages(file)
-    raw[second : second + 4096] = raw[first : first + 4096]
-    file.write_bytes(raw)
-
-
-def pages(file: Path) -> tuple[bytearray, int, int]:
-    """Make a journal; returns its bytes, and where in them two pages of items begin."""
-    made(file, map(refused, map(engine, range(200))))
-    raw = bytearray(file.read_bytes())
-    first, second, *_ = (at for at in range(4096, len(raw), 4096) if raw[at] == 13)  # a leaf of a table
-    return raw, first, second
-
-
-def of_a_state_that_there_is_not(file: Path) -> None:
-    changed(file, "UPDATE item SET state = 'lost'")
-
-
-def of_no_time(file: Path) -> None:
-    changed(file, "UPDATE item SET started_at = 'yesterday'")
-
-
-def of_a_time_that_no_clock_shows(file: Path) -> None:
-    changed(file, "UPDATE item SET seconds = -1e300")
-
-
-def changed(file: Path, statement: str) -> None:
-    made(file, [outcome(engine(1))])
-    db = sqlite3.connect(file)
-    db.execute(statement)
-    db.commit()
-    db.close()
+    return make
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (missing, "is not there"),
-        (folder, "is no file"),
-        (text, "is damaged, or no journal"),
-        (empty, "is empty: the input was not taken in, and nothing was sent"),
-        (database, "is a database, but no journal"),
-        (of_another_version, "was written by another version"),
-        (damaged, "is damaged"),
-        (of_the_same_items_twice, "is damaged"),
-        (of_a_state_that_there_is_not, "is damaged"),
-        (of_no_time, "is damaged"),
-        (of_a_time_that_no_clock_shows, "is damaged"),
+        pytest.param(lambda file: None, "is not there", id="missing"),
+        pytest.param(Path.mkdir, "is no file", id="folder"),
+        pytest.param(lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"),
+        pytest.param(Path.touch, "is empty: the input was not taken in, and nothing was sent", id="empty"),
+        pytest.param(database, "is a database, but no journal", id="database"),
+        pytest.param(changed("PRAGMA user_version = 2"), "was written by another version", id="version"),
+        pytest.param(overwritten(lambda page: bytes(len(page))), "is damaged", id="zeros"),
+        pytest.param(overwritten(bytes), "is damaged", id="the same items twice"),
+        pytest.param(changed("UPDATE item SET state = 'lost'"), "is damaged", id="state"),
+        pytest.param(changed("UPDATE item SET started_at = 'yesterday'"), "is damaged", id="no time"),
+        pytest.param(changed("UPDATE item SET seconds = -1e300"), "is damaged", id="no such time"),
     ],
 )
 def test_what_is_no_journal_is_refused_in_one_line(
-    file: Path, make: Any, why: str, capsys: pytest.CaptureFixture[str]
+    file: Path, make: Callable[[Path], object], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(file)
     assert main(["report", str(file)]) == 2
@@ -353,15 +308,16 @@ def test_percentiles_of_one_are_that_one(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("apart", [0.001, 0.3, 7, 3600, 1e6])
-def test_a_timeline_has_so_many_buckets_however_long_it_is(apart: float) -> None:
+def test_a_timeline_has_so_many_buckets_however_long_it_is(monkeypatch: pytest.MonkeyPatch, apart: float) -> None:
+    monkeypatch.setattr("huaweicloud_retry.bulk.report._KEPT_BUCKETS", 2000)  # of 20,000, which take a second
     timeline = Timeline()
-    for number in range(30_000):
+    for number in range(TIMES):
         timeline.add(NOON + number * apart, "accepted")
     stretches = timeline.stretches()
     buckets = [bucket["accepted"] for stretch in stretches for bucket in stretch.buckets]
     assert 20 <= len(buckets) <= 200
-    assert sum(buckets) == 30_000
-    assert timeline.width * len(buckets) >= 30_000 * apart
+    assert sum(buckets) == TIMES
+    assert timeline.width * len(buckets) >= TIMES * apart
 
 
 def test_a_pause_between_two_runs_is_left_out_of_a_timeline() -> None:
@@ -421,19 +377,8 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
 def test_one_sentence_says_what_happened_and_steps_what_to_do_next(
     counts: Counts, told: str, options: list[str]
 ) -> None:
-    short = Summary(
-        file=Path("my items.journal"),
-        duplicates=0,
-        operations={"RetryEngine": counts},
-        resent=0,
-        reasons=[],
-        latency={},
-        started_at=None,
-        ended_at=None,
-        timeline=[],
-        width=1,
-        listed={},
-    )
+    nothing: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__)
+    short = Summary(**{**nothing, "file": Path("my items.journal"), "operations": {"RetryEngine": counts}})
     assert sentence(short) == told
     commands = [f"hwc-retry bulk INPUT --journal 'my items.journal' {option}".rstrip() for option in options]
     assert [step.command for step in steps(short)] == (commands or [""])
@@ -455,15 +400,12 @@ def test_json_lines_have_every_item_in_the_order_of_the_input(
     journal: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(journal), "--output", "jsonl"]) == 0
-    *lines, last = map(json.loads, capsys.readouterr().out.splitlines())
-    assert lines == [each.to_dict() for each in OUTCOMES]
-    assert (last["verdict"], last["engine_id"], last["message"]) == ("planned", "engine-3", None)
-
-
-def test_what_the_report_says_lists_all_of_a_verdict_does_so(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["report", str(journal), "--output", "jsonl"])
     lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line)["engine_id"] for line in lines if re.match('^{"verdict": "unknown"', line)] == ["engine-2"]
+    *told, last = map(json.loads, lines)
+    assert told == [each.to_dict() for each in OUTCOMES]
+    assert (last["verdict"], last["engine_id"], last["message"]) == ("planned", "engine-3", None)
+    # What the report says lists all of a verdict does so.
+    assert [line for line in lines if re.match('^{"verdict": "unknown"', line)] == [lines[2]]
 
 
 def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
@@ -538,30 +480,67 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
             item = engine(each)
             yield refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
 
-    small, large = (made(tmp_path / f"{number}", some(number)) for number in (3000, 30_000))
+    small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 6000))
     peak(small)  # what is made once for all is there afterwards
     assert peak(large) < 1.1 * peak(small)
 
 
-# The page; what it looks like: tests/e2e/test_report_page.py
+# The page; in a browser: tests/slow/test_report_page.py
 
 
-def test_a_page_replaces_the_one_before(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+class Page(HTMLParser):
+    """A page's elements, each with its attributes, and its texts, each with its element; well-formed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in {"meta", "link", "br"}:  # which have no end
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag == self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts.append((self.open[-1], data))
+
+
+def test_a_page_replaces_the_one_before_and_goes_with_an_output(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "report.html"
     page.write_text("old", encoding="utf-8")
     assert main(["report", str(journal), "--html", str(page)]) == 0
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert capsys.readouterr() == ("", f"hwc-retry report: {page} written\n")
     assert not list(tmp_path.glob(".hwc-retry-*"))
-
-
-def test_a_page_and_an_output_can_be_had_together(
-    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "report.html"
     assert main(["report", str(journal), "--html", str(page), "--output", "jsonl"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    assert page.is_file()
+
+
+def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(journal: Path, tmp_path: Path) -> None:
+    main(["report", str(journal), "--html", str(tmp_path / "report.html")])
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    (style,) = (text for tag, text in page.texts if tag == "style")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = (each["content"] for _, each in page.elements if "http-equiv" in each)
+    own = f"style-src 'sha256-{digest}'"
+    assert policy == f"default-src 'none'; img-src data:; {own}; base-uri 'none'; form-action 'none'"
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in page.elements}
+    links = [str(each.get("href", each.get("src", "#"))) for _, each in page.elements]
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not [each for _, each in page.elements if "style" in each]
+    said = "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: look at it before sending it again."
+    assert {("h1", said), ("title", f"{said} items.journal")} <= set(page.texts)
+    assert {("h2", "Outcomes over time"), ("h2", "How long outcomes took")} <= set(page.texts)
 
 
 def test_what_is_written_here_and_there_is_escaped(file: Path, tmp_path: Path) -> None:

@@ -395,7 +395,8 @@ def _token(file: str) -> TokenAuth:
     if file == "-" and sys.stdin.isatty():
         raise CommandError("--token-file -: what is typed here would show; give it through a pipe")
     try:
-        return TokenAuth((sys.stdin.buffer if file == "-" else Path(file).open("rb")).read().decode().strip())
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return TokenAuth(raw.decode().strip())
     except OSError as error:
         raise CommandError(f"--token-file: {name} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
