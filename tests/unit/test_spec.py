@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema_rs import validator_for
-from openapi_spec_validator import validate
 from ruamel.yaml import YAML
 
 import huaweicloud_retry_client
+from document import Document, openapi_problems
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "openapi.yaml").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def flat(text: str) -> str:
 
 
 def test_is_valid_openapi_31() -> None:
-    validate(SPEC)
+    assert [*openapi_problems(Document("openapi.yaml"))] == []
     assert SPEC["openapi"].startswith("3.1.")
 
 
