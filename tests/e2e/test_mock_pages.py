@@ -1,15 +1,9 @@
-"""The mock's own pages, on real sockets: journal, state, faults, the spec as it is served, the lines it logs, `Prefer`."""
+"""The mock's own pages, on real sockets: journal, state, faults, docs, the spec, the lines it logs, `Prefer`."""
 
 import json
 import logging
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -18,51 +12,38 @@ from typing import Any
 import httpx
 import pytest
 
-from huaweicloud_retry.contract import Contract, Match
 from huaweicloud_retry.mock import running
+from huaweicloud_retry.mock.journal import KEPT, Journal
+from huaweicloud_retry.mock.request import Request
+from tests.mocks import CONTRACT, ENGINE, IAM, JSON, RETRY, SCRIPT, TASK, client_for, process
+from tests.mocks import token_request as asked
 
-CONTRACT = Contract.load()
-ENGINE = "/v2/demo-project/enginemgr/engines/4a1bc63d-4719-4bd3-b1ad-5ee590b05e87/actions"
-SCRIPT = "/v2/demo-project/script-executions/retry"
-RETRY, TASK = {"action": "Retry"}, {"task_id": "0000000059071dbc01591661d3990019"}
+BY_TASK = {"task_id": TASK}
 CALLS: dict[str, tuple[str, str, dict[str, str]]] = {
     "RetryEngine": ("PUT", ENGINE, RETRY),
-    "RetryScriptExecution": ("POST", SCRIPT, TASK),
+    "RetryScriptExecution": ("POST", SCRIPT, BY_TASK),
 }
-TOKEN, JSON = {"X-Auth-Token": "mock-token"}, {"Content-Type": "application/json"}
-IAM = "/v3/auth/tokens"
-PAGES = {"health": "GET", "state": "GET, PUT", "journal": "GET", "faults": "GET, POST, DELETE", "clock": "POST"}
-PAGES["reset"] = "POST"
+PAGES = {
+    "health": "GET",
+    "state": "GET, PUT",
+    "journal": "GET",
+    "faults": "GET, POST, DELETE",
+    "clock": "POST",
+    "reset": "POST",
+}
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running() as url:
-        yield url
-
-
-def client_for(url: str, headers: dict[str, str] = TOKEN) -> httpx.Client:
-    """Holds each answer of an operation to the contract."""
-
-    def check(response: httpx.Response) -> None:
-        found = CONTRACT.match(response.request.method, response.request.url.path)
-        if isinstance(found, Match):
-            assert found.operation.check_response(response.status_code, response.headers, response.read()) == []
-
-    return httpx.Client(base_url=url, headers=headers, event_hooks={"response": [check]}, trust_env=False)
-
-
-@pytest.fixture
-def mock(url: str) -> Iterator[httpx.Client]:
-    """Sends the right token; the state is fresh."""
-    with client_for(url) as client:
-        assert client.post("/_mock/reset").status_code == 204
+def client() -> Iterator[httpx.Client]:
+    with running(CONTRACT) as url, client_for(url) as client:
         yield client
 
 
-def asked(password: object = "mock-password") -> dict[str, Any]:
-    user = {"name": "mock-user", "password": password, "domain": {"name": "mock-domain"}}
-    return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+@pytest.fixture
+def mock(client: httpx.Client) -> httpx.Client:
+    """Sends the right token; the state is fresh."""
+    assert client.post("/_mock/reset").status_code == 204
+    return client
 
 
 def entries(mock: httpx.Client) -> list[dict[str, Any]]:
@@ -90,7 +71,7 @@ def test_the_journal_has_what_was_asked_in_order_and_what_came_of_it(mock: httpx
     fault = {"operation": "RetryScriptExecution", "status": 504, "acted": True, "times": 1}
     mock.post("/_mock/faults", json=fault)
     answers = [mock.put(f"{ENGINE}?a=b%20c", json=RETRY), mock.put(ENGINE, json=RETRY)]
-    answers += [mock.post(SCRIPT, json=TASK), mock.post(SCRIPT, content=b"{"), mock.delete(SCRIPT)]
+    answers += [mock.post(SCRIPT, json=BY_TASK), mock.post(SCRIPT, content=b"{"), mock.delete(SCRIPT)]
     answers += [mock.post(IAM, json=asked()), mock.post(IAM, json=asked("wrong"))]
     answers += [mock.get("/nope"), mock.put(ENGINE, headers={"X-Auth-Token": "wrong"})]
     for page in "/_mock/health", "/docs", "/openapi.yaml":  # which are none of the services'
@@ -166,18 +147,13 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
     assert [place for place, text in shown.items() if SECRET in text] == []
 
 
-def test_the_journal_keeps_the_last_10000_requests(url: str, mock: httpx.Client) -> None:
-    address = httpx.URL(url)
-    with socket.create_connection((address.host, address.port or 0), timeout=60) as sock:
-        answers = sock.makefile("rb")
-        for start in range(0, 10_100, 100):
-            sock.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % (start + number) for number in range(100)))
-            for _ in range(100):
-                while not next(answers).startswith(b"x-request-id: "):
-                    pass
-    journal = mock.get("/_mock/journal", timeout=60).json()
-    assert [journal["count"], journal["dropped"], len(journal["entries"])] == [10_100, 100, 10_000]
-    assert [journal["entries"][at]["path"] for at in (0, -1)] == ["/100", "/10099"]
+def test_the_journal_keeps_the_last_10000_requests() -> None:
+    journal, scope = Journal(), {"method": "GET", "query_string": b"", "headers": []}
+    for number in range(10_100):
+        journal.add(Request({**scope, "raw_path": b"/%d" % number}, "id"), 404, None, None, acted=False)
+    shown: Any = journal.as_json()
+    assert [shown["count"], shown["dropped"], len(shown["entries"])] == [10_100, 100, KEPT] == [10_100, 100, 10_000]
+    assert [shown["entries"][at]["path"] for at in (0, -1)] == ["/100", "/10099"]
 
 
 def test_the_journal_keeps_no_large_bodies_headers_or_urls(mock: httpx.Client) -> None:
@@ -191,11 +167,11 @@ def test_the_journal_keeps_no_large_bodies_headers_or_urls(mock: httpx.Client) -
     assert len(mock.get("/_mock/journal").content) < 10_000
 
 
-@pytest.mark.parametrize("depth", [100, 300, 700, 5000])
-def test_the_journal_can_be_read_however_deep_a_body_is(mock: httpx.Client, depth: int) -> None:
-    for path in SCRIPT, IAM, "/nope":
-        mock.post(path, content=b"[" * depth + b"]" * depth, headers=JSON)
-    assert [entry["status"] for entry in entries(mock)] == [400, 400, 404]
+def test_the_journal_can_be_read_however_deep_a_body_is(mock: httpx.Client) -> None:
+    for depth in 100, 300, 700, 5000:
+        for path in SCRIPT, IAM, "/nope":
+            mock.post(path, content=b"[" * depth + b"]" * depth, headers=JSON)
+    assert [entry["status"] for entry in entries(mock)] == [400, 400, 404] * 4
 
 
 # --- The other pages --------------------------------------------------------------------------------------------------
@@ -221,28 +197,53 @@ def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> No
     refused = mock.post("/_mock/faults", json=[{"status": 503}, {"status": 200}])
     assert refused.status_code == 400
     assert refused.json()["error_msg"].startswith("The body will not do: /1/status: ")
-    assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=TASK).status_code] == [503, 502]
+    assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [503, 502]
     assert mock.get("/_mock/faults").json() == [{**twice, "times": 1}, ever]
     assert [mock.put(ENGINE, json=RETRY).status_code for _ in range(2)] == [503, 502]
     assert mock.delete("/_mock/faults").status_code == 204
     assert [mock.put(ENGINE, json=RETRY).status_code, mock.get("/_mock/faults").json()] == [200, []]
 
 
-def test_an_answer_that_has_no_body_by_http_is_sent_without(url: str, mock: httpx.Client) -> None:
+def test_an_answer_that_has_no_body_by_http_is_sent_without(mock: httpx.Client) -> None:
     mock.post("/_mock/faults", json={"status": 304})
-    with httpx.Client(base_url=url, trust_env=False) as client:
-        assert [client.post(IAM, json=asked()).status_code for _ in range(2)] == [304, 304]  # on one connection
+    assert [mock.post(IAM, json=asked()).status_code for _ in range(2)] == [304, 304]  # on one connection
 
 
 def test_the_spec_is_served_as_it_is(mock: httpx.Client) -> None:
     as_yaml, as_json = mock.get("/openapi.yaml"), mock.get("/openapi.json")
     assert as_yaml.content == CONTRACT.raw == (Path(__file__).parents[2] / "openapi.yaml").read_bytes()
     assert as_json.json() == CONTRACT.document
-    assert [as_yaml.headers["Content-Type"], as_json.headers["Content-Type"]] == [
-        "application/yaml",
-        "application/json",
-    ]
+    types = [answer.headers["Content-Type"] for answer in (as_yaml, as_json)]
+    assert types == ["application/yaml", "application/json"]
     assert [mock.post(f"/openapi.{kind}").headers["Allow"] for kind in ("yaml", "json")] == ["GET", "GET"]
+
+
+DOCS = {
+    "/docs": "text/html",
+    "/docs/docs.css": "text/css",
+    "/docs/docs.js": "text/javascript",
+    "/docs/swagger-ui.css": "text/css",
+    "/docs/swagger-ui-bundle.js": "text/javascript",
+}
+
+
+def test_the_docs_page_is_served_and_may_load_nothing_but_its_own_files(mock: httpx.Client) -> None:
+    for path, kind in DOCS.items():
+        answer = mock.get(path)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy == (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+
+
+def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client) -> None:
+    named = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', mock.get("/docs").text)
+    links = ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/journal"]
+    assert sorted(named) == sorted([*links, *list(DOCS)[1:]])
+    assert [mock.get(path).status_code for path in named] == [200] * len(named)
+    assert not re.search("https?://", mock.get("/docs/docs.css").text + mock.get("/docs/docs.js").text)
 
 
 # --- Prefer -----------------------------------------------------------------------------------------------------------
@@ -329,37 +330,6 @@ def test_credentials_and_the_request_are_checked_before(mock: httpx.Client, oper
 
 # --- As a process -----------------------------------------------------------------------------------------------------
 
-
-@contextmanager
-def command(*options: str) -> Iterator[tuple[str, list[str]]]:
-    """Run the mock; yields its URL and a list that has, once it is stopped, the lines it wrote to stderr."""
-    line = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock", "--port", "0", *options]
-    lines: list[str] = []
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as ran:
-        try:
-            assert ran.stdout
-            yield ran.stdout.readline().split()[3], lines
-            ran.send_signal(signal.SIGTERM)
-            lines += ran.communicate(timeout=30)[1].splitlines()
-        finally:
-            ran.kill()
-
-
-@pytest.mark.parametrize("options", [[], ["--quiet"]])
-def test_a_line_for_each_request_or_none(options: list[str]) -> None:
-    with command(*options) as (url, lines), client_for(url) as client:
-        client.put(f"{ENGINE}?a=b", json=RETRY)
-        client.put(ENGINE, json=RETRY)
-        client.post(IAM, json=asked())
-        client.get("/nope%0Anope%1B")
-        prefer(client, "code=503")
-        for case in SECRETS:
-            send(client, case)
-    assert SECRET not in "".join(lines)
-    assert len(lines) == (0 if options else 5 + sum(not case.startswith("state") for case in SECRETS))
-    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines[:5]] == LINES[: len(lines)]
-
-
 LINES = [
     f"PUT {ENGINE}: 200, accepted",
     f"PUT {ENGINE}: 400 SVCSTG.00501149, refused",
@@ -369,20 +339,26 @@ LINES = [
 ]
 
 
-def test_no_admin_takes_the_pages_away_and_nothing_else() -> None:
-    with command("--quiet", "--no-admin") as (url, lines), client_for(url) as client:
+def test_a_line_for_each_request_without_secrets() -> None:
+    with process() as (url, lines), client_for(url) as client:
+        client.put(f"{ENGINE}?a=b", json=RETRY)
+        client.put(ENGINE, json=RETRY)
+        client.post(IAM, json=asked())
+        client.get("/nope%0Anope%1B")
+        prefer(client, "code=503")
+        for case in SECRETS:
+            send(client, case)
+    assert SECRET not in "".join(lines)
+    assert len(lines) == 5 + sum(not case.startswith("state") for case in SECRETS)
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines[:5]] == LINES
+
+
+def test_no_admin_takes_the_pages_away_and_nothing_else_and_quiet_the_lines() -> None:
+    with process("--quiet", "--no-admin") as (url, lines), client_for(url) as client:
         for page, methods in PAGES.items():
             for method in methods.split(", "):
                 refused = client.request(method, f"/_mock/{page}")
                 assert (refused.status_code, refused.json()["error_code"]) == (404, "APIGW.0101")
         assert [client.get(path).status_code for path in ("/docs", "/openapi.yaml", "/openapi.json")] == [200] * 3
         assert [client.put(ENGINE, json=RETRY).status_code, client.post(IAM, json=asked()).status_code] == [200, 201]
-    assert lines == []
-
-
-@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_an_offer_of_another_protocol_is_passed_over(protocol: str) -> None:
-    """As Java's HttpClient makes one with every request, unless it is told not to."""
-    with command("--quiet") as (url, lines), client_for(url) as client:
-        assert client.put(ENGINE, json=RETRY, headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code == 200
     assert lines == []
