@@ -1,5 +1,6 @@
 """The command on a system without what only POSIX has. Each test runs it in a process from which that was removed."""
 
+import errno
 import json
 import os
 import signal
@@ -13,18 +14,26 @@ from pathlib import Path
 
 import pytest
 
+from huaweicloud_retry.cli import main
 from huaweicloud_retry.testing import Mock, mock_server
 
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 CREDENTIALS: dict[str, object] = {"credentials": {"tokens": {"mock-token": {}}}}
-# As on Windows: no SIGHUP, loops that handle no signal, and modules that are not there.
+# As on Windows: no SIGHUP, loops that handle no signal, and modules and functions that are not there.
 WITHOUT_POSIX = """
-import asyncio, signal, sys
+import asyncio, os, select, signal, socket, sys
 
 def refuse(*_):
     raise NotImplementedError
 
-del signal.SIGHUP
+for module, names in (
+    (os, "fork register_at_fork getuid geteuid fchmod fchown O_NOFOLLOW O_DIRECTORY O_NONBLOCK O_CLOEXEC"),
+    (select, "poll"),
+    (signal, "SIGHUP SIGPIPE SIGALRM pthread_sigmask"),
+    (socket, "SO_REUSEPORT TCP_KEEPIDLE"),
+):
+    for name in names.split():
+        delattr(module, name)
 asyncio.SelectorEventLoop.add_signal_handler = refuse
 sys.modules.update(dict.fromkeys(("fcntl", "termios", "pwd", "grp", "resource", "uvloop")))
 from huaweicloud_retry.cli import main
@@ -118,3 +127,14 @@ def test_ctrl_c_waits_for_the_request_under_way_and_a_second_one_ends_it(tmp_pat
             server.shutdown()
     assert process.returncode == 130
     assert "unknown" in out
+
+
+def test_a_pipe_that_nobody_reads_ends_the_command_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")  # what Windows says of it
+
+    monkeypatch.setattr("sys.stdout.write", refuse)
+    assert main(["completion", "bash"]) == 130
+    assert capsys.readouterr().err == ""

@@ -128,6 +128,7 @@ class Journal:
         # a crash, without what stands beside it, does not lose what was accepted.
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
+        self._db.execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves it in the cache of the disk
         self._db.execute("BEGIN IMMEDIATE")
         (kind,), (format_,) = (self._db.execute(f"PRAGMA {p}").fetchone() for p in ("application_id", "user_version"))
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -244,7 +244,8 @@ class JournalReader:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._stack = ExitStack()
-        with self._explained():
+        with ExitStack() as opened, self._explained():
+            opened.callback(self.close)  # if it will not do
             if not file.is_file():
                 raise JournalError(f"{file} is {'no file' if file.exists() else 'not there'}: give a bulk's journal")
             # Not opened and closed, with which this process would lose the lock that a Bulk of its own may have on it.
@@ -256,6 +257,7 @@ class JournalReader:
                 if _primary(error) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
                     raise
                 self._db = self._open_in_place()
+            opened.pop_all()
 
     def _open(self, file: Path, how: str) -> sqlite3.Connection:
         db = sqlite3.connect(f"{file.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=0)

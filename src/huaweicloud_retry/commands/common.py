@@ -1,6 +1,7 @@
 """What commands have in common: how they fail, and the options of those that send."""
 
 import argparse
+import errno
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
@@ -35,7 +36,7 @@ class OutputError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror}")
-        self.is_unread = isinstance(error, BrokenPipeError)
+        self.is_unread = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL  # the latter on Windows
 
 
 @contextmanager
