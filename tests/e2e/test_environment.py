@@ -20,7 +20,7 @@ SCRIPT = ROOT / "codegen" / "environment.py"
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - so it is called there
         pass
 
 
