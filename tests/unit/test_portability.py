@@ -21,7 +21,9 @@ ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 CREDENTIALS: dict[str, object] = {"credentials": {"tokens": {"mock-token": {}}}}
 # As on Windows: no SIGHUP, loops that handle no signal, and modules and functions that are not there.
 WITHOUT_POSIX = """
-import asyncio, os, select, signal, socket, sys
+import os
+os.supports_dir_fd = os.supports_fd = frozenset()  # by which shutil goes
+import asyncio, select, signal, socket, sys
 
 def refuse(*_):
     raise NotImplementedError
