@@ -28,7 +28,7 @@ $(READY): requirements.lock requirements-uv.lock
 
 $(DEV): $(READY) requirements-dev.lock
 	@$(PYTHON) codegen/environment.py requirements-dev.lock
-	@touch $@
+	@touch $(READY) $@
 
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py

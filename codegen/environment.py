@@ -1,6 +1,7 @@
 """Installs what a lock pins into .venv: `python codegen/environment.py LOCK`. Needs the standard library only.
 
-requirements.lock is for a new environment: the generator and the runtime. requirements-dev.lock adds what the tests need.
+requirements.lock is for a new environment: the generator and the runtime. requirements-dev.lock adds what the tests need,
+or, where it had been installed and has changed, makes the environment anew, so that nothing stale stays in it.
 uv does the work, for it takes seconds; pip installs uv, and takes its place where uv cannot run. Both check the hash of
 every package, and neither builds one, since that would fetch build tools that no lock pins.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
 NEW, UV_LOCK = "requirements.lock", "requirements-uv.lock"
+DEV = FOLDER / ".ready-dev"  # the Makefile's
 PINNED = "--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement"
 
 
@@ -95,12 +97,13 @@ def main() -> int:
         return 1
     print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()
+    is_new = lock == NEW or DEV.exists()
     try:
-        if lock == NEW:
+        if is_new:
             make_environment()
         install(lock)
     except (CommandError, KeyboardInterrupt) as failure:
-        if lock == NEW:
+        if is_new:
             shutil.rmtree(FOLDER, ignore_errors=True)
         print(f"failed\n{failure}" if isinstance(failure, CommandError) else "interrupted", file=sys.stderr)
         return 1

@@ -50,6 +50,7 @@ from huaweicloud_retry_client import (
     models,
 )
 from tests.contract.suite import whole_number
+from tests.mocks import NO_TLS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES, SEED = whole_number("EXAMPLES", 25), whole_number("SEED", 1)
@@ -198,7 +199,7 @@ class Wire(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
-        self._sync, self._async = httpx.HTTPTransport(), httpx.AsyncHTTPTransport()
+        self._sync, self._async = httpx.HTTPTransport(verify=NO_TLS), httpx.AsyncHTTPTransport(verify=NO_TLS)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self._sync.handle_request(request)
@@ -255,7 +256,7 @@ class Worlds:
 
     def check_journal(self) -> None:
         """Hold what the mock wrote down, as the other witness, to what passed over the wire."""
-        entries = httpx.get(f"{self.url}/_mock/journal", trust_env=False).json()["entries"]
+        entries = httpx.get(f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"]
         seen = [
             (sent.method, sent.url.raw_path[:100].decode(), came.status_code, came.headers["X-Request-Id"])
             for sent, came in ((exchange.request, exchange.answer) for exchange in self.wire.exchanges)
@@ -274,7 +275,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def worlds(url: str) -> Iterator[Worlds]:
-    httpx.post(f"{url}/_mock/reset", trust_env=False).raise_for_status()
+    httpx.post(f"{url}/_mock/reset", verify=NO_TLS, trust_env=False).raise_for_status()
     with asyncio.Runner() as loop:
         wire = Wire()
         yield Worlds(url, wire, loop)

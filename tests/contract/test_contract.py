@@ -17,6 +17,7 @@ import pytest
 from huaweicloud_retry.mock import running
 from tests.contract import checks, suite
 from tests.contract.curl import curl
+from tests.mocks import NO_TLS
 
 
 def test_the_mock_keeps_the_contract(subtests: pytest.Subtests) -> None:
@@ -95,7 +96,7 @@ def test_a_curl_line_sends_the_request_again(
     shell: str, method: str, target: str, headers: dict[str, str], content: bytes
 ) -> None:
     sent_again(curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell)
-    entry = httpx.get(f"{shell}/_mock/journal", trust_env=False).json()["entries"][-1]
+    entry = httpx.get(f"{shell}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"][-1]
     assert entry["method"] == method
     assert entry["path"] + (f"?{entry['query']}" if entry["query"] else "") == target
     own = {"host", "user-agent", "accept", "content-length", "x-auth-token"}

@@ -25,6 +25,7 @@ import pytest
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from tests.contract import live
+from tests.mocks import NO_TLS
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = Contract.load()
@@ -73,11 +74,13 @@ class Service:
     url: str
 
     def journal(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = httpx.get(f"{self.url}/_mock/journal", trust_env=False).json()["entries"]
+        entries: list[dict[str, Any]] = httpx.get(f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False).json()[
+            "entries"
+        ]
         return entries
 
     def misbehave(self, *faults: Mapping[str, Any]) -> None:
-        httpx.post(f"{self.url}/_mock/faults", json=faults, trust_env=False).raise_for_status()
+        httpx.post(f"{self.url}/_mock/faults", json=faults, verify=NO_TLS, trust_env=False).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def service(url: str) -> Service:
-    httpx.post(f"{url}/_mock/reset", trust_env=False).raise_for_status()
+    httpx.post(f"{url}/_mock/reset", verify=NO_TLS, trust_env=False).raise_for_status()
     return Service(url)
 
 

@@ -239,6 +239,12 @@ def test_verbose_tells_what_is_sent_again_and_when(cli: Cli, mock: Mock) -> None
     assert json.loads(ran.out)[0]["attempts"] == 2
 
 
+def test_a_service_that_cannot_be_reached_is_exit_code_1_with_what_to_look_at(cli: Cli) -> None:
+    ran = cli("engine", "e1", "--endpoint", "http://127.0.0.1:9")
+    assert ran.code == 1
+    assert "  -> Check --region, --endpoint, the network" in ran.err
+
+
 def test_a_table_on_a_terminal_shows_what_a_server_says_as_it_is(cli: Cli) -> None:
     cli.has_terminal()
     ran = cli("engine", "e1", "[red]x", *cli.sending)

@@ -56,9 +56,9 @@ def checkout(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         server.shutdown()
 
 
-def set_up(checkout: tuple[Path, dict[str, str]]) -> subprocess.CompletedProcess[str]:
+def set_up(checkout: tuple[Path, dict[str, str]], lock: str = "requirements.lock") -> subprocess.CompletedProcess[str]:
     root, environment = checkout
-    command = [str(BASE_PYTHON), str(root / "codegen/environment.py"), "requirements.lock"]
+    command = [str(BASE_PYTHON), str(root / "codegen/environment.py"), lock]
     return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
 
 
@@ -70,6 +70,17 @@ def test_without_uv_pip_installs_what_the_lock_pins(checkout: tuple[Path, dict[s
     code = "import sys, tiny; print(*sys.path, sep='\\n')"
     path = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
     assert path[-2:] == [str(checkout[0] / "src"), str(checkout[0] / "generated")]
+
+
+def test_other_pins_for_the_tests_make_the_environment_anew(checkout: tuple[Path, dict[str, str]]) -> None:
+    root = checkout[0]
+    shutil.copy(root / "requirements.lock", root / "requirements-dev.lock")
+    (root / ".venv").mkdir()
+    for name in (".ready-dev", "stale"):
+        (root / ".venv" / name).touch()
+    assert set_up(checkout, "requirements-dev.lock").returncode == 0
+    assert not (root / ".venv/stale").exists()
+    subprocess.run([root / ".venv/bin/python", "-c", "import tiny"], check=True)
 
 
 def test_a_package_with_another_hash_is_refused_and_no_environment_is_left(

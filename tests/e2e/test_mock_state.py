@@ -20,6 +20,7 @@ import pytest
 from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.server import StartError
+from tests.mocks import NO_TLS
 
 STATE = """\
 run_time: 1000
@@ -59,7 +60,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def mock(url: str) -> Iterator[httpx.Client]:
     """Sends the token that never expires; the state is fresh."""
-    with httpx.Client(base_url=url, headers={"X-Auth-Token": "always"}, trust_env=False) as client:
+    with httpx.Client(base_url=url, verify=NO_TLS, headers={"X-Auth-Token": "always"}, trust_env=False) as client:
         assert client.post("/_mock/reset").status_code == 204
         yield client
 
@@ -148,7 +149,7 @@ def test_of_simultaneous_retries_each_record_takes_one(url: str, mock: httpx.Cli
     bodies = [{"task_id": "t1"}, {"record_id": "r1"}, {"record_id": "r5"}] * 6
 
     def send(body: dict[str, str]) -> str:
-        with httpx.Client(base_url=url, headers=mock.headers, trust_env=False) as client:
+        with httpx.Client(base_url=url, verify=NO_TLS, headers=mock.headers, trust_env=False) as client:
             client.get("/_mock/health")  # so that each has its connection open
             together.wait()
             return "".join(body.values()) if rerun(client, **body) == 200 else ""
@@ -307,7 +308,10 @@ def test_a_forged_or_altered_token_is_wrong_and_so_is_that_of_another_mock(mock:
     ]
     for forged in *altered, "", ".", "..", "mock-token", "Always", "always,":
         assert let_in(mock, forged) == WRONG, forged
-    with running() as url, httpx.Client(base_url=url, headers={"X-Auth-Token": token}, trust_env=False) as other:
+    with (
+        running() as url,
+        httpx.Client(base_url=url, verify=NO_TLS, headers={"X-Auth-Token": token}, trust_env=False) as other,
+    ):
         assert retry(other).status_code == 401
     assert let_in(mock, token) == WELCOME
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Answering, LoopbackServer, Operation, Stream, World
 
 MEBIBYTE = 1 << 20
+RESPONSES = int(os.environ.get("RESPONSES", "250"))  # each for both operations, sync and async
 LOCAL = "http://127.0.0.1"
 
 # Exactly the types of the contract, by field of the model.
@@ -182,7 +183,7 @@ def test_any_response_is_a_model_or_a_typed_error(
     seen = 0
 
     @settings(
-        max_examples=int(os.environ.get("RESPONSES", "250")),  # each to both operations, sync and async
+        max_examples=RESPONSES,
         deadline=None,
         derandomize=True,
         database=None,
@@ -203,7 +204,7 @@ def test_any_response_is_a_model_or_a_typed_error(
 
     with asyncio.Runner() as loop:
         is_understood()
-    assert seen >= 250
+    assert seen >= RESPONSES
 
 
 # ---- single responses
