@@ -86,9 +86,9 @@ test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contr
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --upgrade
 lock: $(READY) ## pin the newest versions that pyproject.toml allows in the three locks
+	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
+	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
-	@$(PIN) pyproject.toml --all-extras --group codegen --output-file requirements.lock
-	@$(PIN) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## remove the environment and everything built
 	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
