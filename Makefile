@@ -47,7 +47,7 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## ruff, mypy --strict, pyright, and which package may import which
+lint: $(DEV) ## ruff, mypy --strict, pyright (of the tests: in test-slow), and which package may import which
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync ruff imports mypy pyright
 
 ruff: $(DEV)
@@ -57,7 +57,7 @@ mypy: $(DEV)
 	@$(PY) -m mypy
 
 pyright: $(DEV)
-	@$(PY) -m basedpyright
+	@$(PY) -m basedpyright src generated codegen tests/typing
 
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
@@ -80,6 +80,7 @@ test: lint check-generated ## everything but test-slow: lint, generated tree cur
 	@$(PY) -m pytest --numprocesses $(WORKERS)
 
 test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
+	@$(PY) -m basedpyright tests
 	@CALLS=2000 EXAMPLES=100 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
 		tests/contract/test_client.py tests/e2e/test_calls.py tests/unit/test_client_any_answer.py
 

@@ -83,7 +83,8 @@ def install(lock: str) -> None:
         index = ""
     settings = {"UV_DEFAULT_INDEX": index} if index and "UV_DEFAULT_INDEX" not in os.environ else {}
     try:
-        run(uv, "pip", "install", "--python", executable("python"), *PINNED, lock, UV_SYSTEM_CERTS="true", **settings)
+        compiled = "--compile-bytecode", "--python", executable("python")  # as pip does
+        run(uv, "pip", "install", *compiled, *PINNED, lock, UV_SYSTEM_CERTS="true", **settings)
     except (OSError, CommandError):
         pip("install", "-qq", *PINNED, lock)
 

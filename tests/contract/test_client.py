@@ -53,7 +53,7 @@ from tests.contract.suite import whole_number
 from tests.mocks import NO_TLS
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES, SEED = whole_number("EXAMPLES", 25), whole_number("SEED", 1)
+EXAMPLES, SEED = whole_number("EXAMPLES", 10), whole_number("SEED", 1)
 CONTRACT = Contract.load(ROOT / "openapi.yaml")
 DOCUMENT: Any = CONTRACT.document
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
