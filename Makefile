@@ -4,7 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
-WORKERS ?= auto
+# One more worker than cores: some tests wait for a process or a timeout.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 # The environment is this folder's own: without bytecode, each of a thousand processes would compile all libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
