@@ -63,7 +63,7 @@ def test_a_configuration_that_cannot_be_read_is_an_error(tmp_path: Path, monkeyp
         run()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shell() -> Iterator[str]:
     if not shutil.which("curl"):
         pytest.skip("no curl")
@@ -108,14 +108,6 @@ def test_a_curl_line_sends_the_request_again(
 # --- make contract ----------------------------------------------------------------------------------------------------
 
 
-def make_contract(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["make", "--no-print-directory", "contract"]
-    ambient = {name: value for name, value in os.environ.items() if name not in {"URL", "TAG", "CONFIRM"}}
-    return subprocess.run(
-        command, cwd=suite.ROOT, env={**ambient, **environment}, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize(("name", "value"), [("EXAMPLES", "many"), ("EXAMPLES", "0"), ("SEED", "-1")])
 def test_a_number_that_is_none_is_refused(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -125,10 +117,13 @@ def test_a_number_that_is_none_is_refused(
     assert capsys.readouterr().err == f"make contract: {name}='{value}': a whole number above 0 is needed\n"
 
 
-def test_what_is_for_a_live_endpoint_is_refused_without_one() -> None:
-    run = make_contract(CONFIRM="yes")
-    assert run.returncode == 2
-    assert "make contract: CONFIRM: only for a live endpoint, so give its URL= as well\n" in run.stderr
+@pytest.mark.parametrize("name", ["TAG", "CONFIRM", "ALLOW_WRITES"])
+def test_what_is_for_a_live_endpoint_is_refused_without_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "yes")
+    assert suite.main() == 2
+    assert capsys.readouterr().err == (f"make contract: {name}: only for a live endpoint, so give its URL= as well\n")
 
 
 @pytest.mark.parametrize("in_the_way", ["reports", "contract.xml"])

@@ -330,10 +330,13 @@ def test_what_is_missing_or_wrong_is_told_before_anything_is_sent(
     assert service.journal() == []
 
 
-def test_without_credentials_nothing_is_sent(service: Service, tmp_path: Path) -> None:
-    ran = make(CSE, CONFIRM, {"URL": service.url}, home=tmp_path)
-    assert ran.returncode != 0
-    assert "make contract: no credentials, neither in the environment" in ran.stderr
+def test_without_credentials_nothing_is_sent(
+    service: Service, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ran = run(CSE, CONFIRM)
+    assert ran.code == 2
+    assert "make contract: no credentials, neither in the environment" in ran.said
     assert service.journal() == []
 
 

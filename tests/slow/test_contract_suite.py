@@ -5,13 +5,14 @@ import functools
 import io
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from huaweicloud_retry.mock import running
 from tests.contract import checks, suite
-from tests.contract.test_contract import make_contract, sent_again
+from tests.contract.test_contract import sent_again
 from tests.mutants import server
 
 
@@ -64,6 +65,14 @@ def test_the_curl_line_of_an_attempt_repeats_it() -> None:
     assert len(lines) == 2
     with running(state=checks.STATE) as url:
         assert {sent_again(line, url) for line in lines} == {"400"}
+
+
+def make_contract(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", "contract"]
+    ambient = {name: value for name, value in os.environ.items() if name not in {"URL", "TAG", "CONFIRM"}}
+    return subprocess.run(
+        command, cwd=suite.ROOT, env={**ambient, **environment}, capture_output=True, text=True, check=False
+    )
 
 
 def reports() -> str:
