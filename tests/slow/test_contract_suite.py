@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import os
 import re
 import shutil
 import subprocess
