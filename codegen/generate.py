@@ -195,14 +195,14 @@ def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iter
         yield spec.at(place, f"the generator cannot make this: {text}")
 
 
-def servers_module(spec: Document, operations: list[Operation]) -> str:
+def servers_module(spec: Document, plain: Plain) -> str:
     """The hosts of each service, which no template gets to see. A service is a tag, and has the same hosts throughout."""
     servers: dict[str, tuple[str, list[str]]] = {}
     owners: dict[str, tuple[Operation, bool]] = {}
     problems: list[str] = []
-    for operation in operations:
-        item, own = (spec.find(place)[1] for place in (operation.place[:-1], operation.place))  # $ref or no $ref
-        listed: Any = own.get("servers") or item.get("servers")
+    for operation in plain.operations:
+        item = plain.schemas.resolved(plain.schemas.at(operation.place[:-1]))
+        listed: Any = item[operation.place[-1]].get("servers") or item.get("servers")
         server: Any = (listed or spec.root.get("servers") or [{"url": "/"}])[0]
         url, variables = server["url"], server.get("variables", {})
         for name in set(variables) - {"region"}:
@@ -305,7 +305,7 @@ def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
     package = scratch / Path(PACKAGE).name
     refuse(generator_problems(spec, generate(spec, plain, config, package)))
     (package / "py.typed").touch()
-    (package / "servers.py").write_text(servers_module(spec, plain.operations), "utf-8", newline="\n")
+    (package / "servers.py").write_text(servers_module(spec, plain), "utf-8", newline="\n")
     refuse(module_problems(spec, plain.operations, package))
     format_code(package)
     refuse(import_problems(spec, plain.operations, package))

@@ -11,6 +11,7 @@ from openapi_python_client.parser.properties import ModelProperty
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName, PythonIdentifier, safe_for_docstring
 
+from document import keys_of
 from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from openapi_python_client.config import Config
     from openapi_python_client.parser import GeneratorData
 
-    from document import Document
+    from document import Document, Place
     from plain import Operation, Parameter, Plain, Success
 
 # Names that generated modules use, of which a schema may have one: its class then gets `Model` at its end.
@@ -131,20 +132,19 @@ class Rendering:
                 reason = f"the {what}s {other} (line {line}) and {name} both become {python_name} in Python; rename one"
                 yield self.spec.at(place, reason)
 
-    def _places(self, one: str, other: str, operation: Operation | None) -> tuple[tuple[Any, ...], int]:
+    def _places(self, one: str, other: str, operation: Operation | None) -> tuple[Place, int]:
         """Where the second of two names is, and the line of the first."""
-        places: dict[str, tuple[Any, ...]] = {}
-        top = operation.place[:-1] if operation is not None else ()
+        top: Place = operation.place[:-1] if operation is not None else ()
+        found: dict[str, list[Place]] = {one: [], other: []}
         for place, value in self.spec.walk(top, self.spec.find(top)[1]):
-            for name in (one, other):
-                is_field = len(place) > 1 and place[-2] == "properties" and place[-1] == name
-                if is_field or (isinstance(value, dict) and value.get("name") == name and "in" in value):
-                    places.setdefault(name, place)
-            if len(places) == 2 and places[one][:-1] == places[other][:-1]:  # noqa: PLR2004 - both, in one schema
-                break
-            if len(place) > 1 and place[-2] != "properties":
-                continue
-        return places.get(other, top), self.spec.find(places.get(one, top))[2]
+            name: Any = place[-1] if len(place) > 1 and place[-2] == "properties" else None
+            if operation is not None:
+                name = value.get("name") if "in" in keys_of(value) else None
+            if name in found:
+                found[name].append(place)
+        together = [(first, second) for first in found[one] for second in found[other] if first[:-1] == second[:-1]]
+        first, second = (together or [((found[one] or [top])[0], (found[other] or [top])[0])])[0]
+        return second, self.spec.find(first)[2]
 
     def _endpoints(self) -> Iterator[Any]:
         for collection in self.data.endpoint_collections_by_tag.values():
