@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -458,6 +459,11 @@ def main() -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is as it was"]
+    except Exception as error:  # noqa: BLE001 - of the generator, or ours: the spec may be one that nobody thought of
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        reason = f"{SPEC}:1: internal error, please report it with the spec: {type(error).__name__}: {error} ({where})"
+        code, lines = 2, [short(reason), "refused; generated/ is as it was"]
     except KeyboardInterrupt:
         code, lines = 130, ["interrupted; generated/ is as it was"]
     return show(code, lines)

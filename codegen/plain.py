@@ -33,6 +33,8 @@ class Parameter(NamedTuple):
     explode: bool = True
     allow_reserved: bool = False
     is_deprecated: bool = False
+    description: str = ""
+    example: str = ""
 
 
 class Body(NamedTuple):
@@ -41,6 +43,7 @@ class Body(NamedTuple):
     kind: str  # json, form, multipart or raw
     media_type: str
     media_types: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    description: str = ""
 
     @property
     def arguments(self) -> str:
@@ -150,6 +153,8 @@ class Plain:
         if len(tags) > 1:
             self.refuse((*place, "tags"), f"{operation.title} has {len(tags)} tags; a tag is a service, so leave one")
         made: dict[str, Any] = {key: value[key] for key in ("summary", "description") if key in value}
+        if "externalDocs" in value:
+            made["description"] = f"{made.get('description', '')}\n\nSee {value['externalDocs']['url']}".strip()
         if operation.name:
             made["operationId"] = operation.name
         made["tags"] = tags[:1]
@@ -188,15 +193,24 @@ class Plain:
             explode = value.get("explode", style == "form")
             if key[0] == "cookie" and explode and not isinstance(schema, bool) and self._is_of_parts(schema):
                 self.refuse(place, "a cookie of several values needs explode: false")
-            reserved, is_deprecated = value.get("allowReserved", False), value.get("deprecated", False)
-            operation.parameters[key] = Parameter(key[1], key[0], style, explode, reserved, is_deprecated)
+            whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
             texts = {name: value[name] for name in ("description", "example") if name in value}
-            schema = texts if isinstance(schema, bool) else {**schema, **texts}
+            schema = self.schemas.plain({**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema"))
+            operation.parameters[key] = Parameter(
+                key[1],
+                key[0],
+                style,
+                explode,
+                value.get("allowReserved", False),
+                value.get("deprecated", False),
+                schema.get("description") or whole.get("description", ""),
+                str(value.get("example", whole.get("example", ""))),
+            )
             made[key] = {
                 "name": key[1],
                 "in": key[0],
                 "required": value.get("required", False),
-                "schema": self.schemas.plain(schema, (*place, "schema")),
+                "schema": schema,
             }
         return list(made.values())
 
@@ -227,7 +241,8 @@ class Plain:
             body = Body("raw", media_type)
             schema = {"type": "string"} if kind.startswith("text/") else {"type": "string", "format": "binary"}
             as_read = "application/json" if kind.startswith("text/") else "application/octet-stream"
-        operation.body = body
+        whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
+        operation.body = body._replace(description=whole.get("description") or value.get("description", ""))
         made = {as_read: {"schema": self.schemas.plain(schema, (*place, "schema"))}}
         return {"required": value.get("required", False), "content": made}
 

@@ -29,6 +29,7 @@ SETS = "x-codegen-sets"
 EXACTLY_ONE = "x-codegen-exactly-one"
 NEEDED = "x-codegen-needed"
 READ_ONLY = "x-codegen-read-only"
+TEXTS = "x-codegen-texts"
 
 
 class Schemas:
@@ -105,6 +106,7 @@ class Schemas:
         if "properties" in made:
             fields: Schema = made["properties"]
             made["properties"] = {name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()}
+            made[TEXTS] = {name: text for name, each in made["properties"].items() if (text := self._text(each))}
         for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
             if key in made:
                 is_merged = key == "allOf"  # its references stay as they are
@@ -118,6 +120,13 @@ class Schemas:
             made["items"] = self.plain(made["items"], (*place, "items"))
         if "array" in types_of(made) and not {"items", "prefixItems"} & set(made):
             made["items"] = {}
+
+    def _text(self, schema: Schema) -> str:
+        """Return the text about a field. Of what stands beside a reference the generator takes none."""
+        if "$ref" in schema:
+            return ""
+        text: str = schema.get("description", "")
+        return f"Deprecated. {text}".strip() if schema.get("deprecated") else text
 
     def _reference(self, value: Schema, place: Place) -> Schema:
         target = self._spec.target(value["$ref"]) or ()

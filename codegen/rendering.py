@@ -12,7 +12,7 @@ from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier, safe_for_docstring
 
 from document import keys_of
-from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS
+from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS, TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,9 @@ class Rendering:
             for response in endpoint.responses:
                 self._reach(response.prop, self.received)
         for model in data.models:
+            for field in fields_of(model):
+                if text := extras(model, TEXTS).get(plain_text(field.name)):
+                    field.description = UntrustedString(text)
             self._require_by_direction(model)
 
     def provide(self, environment: Any) -> None:
@@ -241,8 +244,8 @@ class Rendering:
 
     def body_text(self, endpoint: Any) -> str:
         """Return the line of the docstring about the body."""
-        prop = endpoint.bodies[0].prop
-        return f"body ({self.body_type(endpoint)}): {sentence(prop.description or 'What to send')}"
+        body = self.operation_of(endpoint).body
+        return f"body ({self.body_type(endpoint)}): {sentence((body and body.description) or 'What to send')}"
 
     def body_type(self, endpoint: Any) -> str:
         """Return the annotation of a body that is given."""
@@ -333,14 +336,14 @@ class Rendering:
     def argument_text(self, endpoint: Any, parameter: Any) -> str:
         """Return the line of the docstring about a parameter."""
         text = f"{parameter.python_name} ({self.annotation(parameter)}):"
-        if self.sent_as(endpoint, parameter).is_deprecated:
+        sent = self.sent_as(endpoint, parameter)
+        if sent.is_deprecated:
             text += " Deprecated."
-        if parameter.description:
-            text += f" {parameter.description.get_untrusted_value().strip()}"
+        text += f" {sent.description}"
         if parameter.default is not None:
             text += f" Default: {parameter.default.python_code.as_unembedded_code()}."
-        if parameter.example:
-            text += f" Example: {parameter.example.get_untrusted_value()}."
+        if sent.example:
+            text += f" Example: {sent.example}."
         return one_line(text)
 
     def sent_as(self, endpoint: Any, parameter: Any) -> Parameter:

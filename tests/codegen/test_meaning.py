@@ -273,12 +273,13 @@ MORE_SCHEMAS = """\
       type: object
       required: [status]
       properties:
-        status: { $ref: '#/components/schemas/Status' }
+        status: { $ref: '#/components/schemas/Status', description: What it does now. }
+        former: { type: string, deprecated: true, description: Before. }
         scheduling: { type: integer, enum: [0, 1] }
         actions: { type: array, items: { type: string, enum: [ForceDelete, Retry] } }
         kind: { const: engine }
         two: { const: 2 }
-    Status: { type: string, enum: [Init, Finished] }
+    Status: { description: What jobs do., type: string, enum: [Init, Finished] }
     Pet:
       oneOf: [{ $ref: '#/components/schemas/Cat' }, { $ref: '#/components/schemas/Dog' }]
       discriminator: { propertyName: kind, mapping: { cat: '#/components/schemas/Cat', dog: '#/components/schemas/Dog' } }
@@ -725,6 +726,13 @@ def test_the_texts_of_the_document_are_in_the_docstring(meaning: Meaning) -> Non
         "Headers: X-Total.",
     ):
         assert part in text
+
+
+def test_the_text_about_a_field_is_that_beside_its_reference(meaning: Meaning) -> None:
+    job = meaning.source("models/job.py")
+    assert '"""What it does now."""' in job
+    assert '"""Deprecated. Before."""' in job
+    assert '"""What jobs do."""' in meaning.source("models/status.py")
 
 
 def test_an_operation_without_a_name_gets_one_of_method_and_path(meaning: Meaning) -> None:
