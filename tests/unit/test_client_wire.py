@@ -613,7 +613,7 @@ def test_no_response_in_time(caller: Caller) -> None:
         b"HTTP/1.1 20 OK\r\n\r\n",
     ],
 )
-def test_the_head_of_a_response_is_missing_cut_or_no_http(caller: Caller, head: bytes, *, reset: bool) -> None:
+def test_the_head_is_missing_or_cut_or_no_http(caller: Caller, head: bytes, *, reset: bool) -> None:
     with LoopbackServer(head, reset=reset) as server:
         error = caller.error(ENGINE, Client(server.url))
     assert (type(error), error.outcome_unknown) == (APIConnectionError, True)
