@@ -31,13 +31,11 @@ SEEDED = ("tests/contract/test_client.py",)
 UNSEEDED = (
     (
         "tests/unit/test_client_wire.py",
-        "tests/unit/test_client_errors.py",
-        "tests/unit/test_client_object.py",
         "tests/unit/test_http1.py",
         "tests/unit/test_secrets.py",
         "tests/unit/test_redaction.py",
     ),
-    ("tests/unit/test_client_any_answer.py", "tests/unit/test_transport.py"),
+    ("tests/unit/test_client.py", "tests/unit/test_transport.py"),
 )
 
 

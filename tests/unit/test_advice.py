@@ -1,7 +1,5 @@
 """What `hwc-retry` tells a person to do about a retry that was refused or of which nobody knows."""
 
-from typing import Any
-
 import httpx
 import pytest
 
@@ -9,6 +7,7 @@ from huaweicloud_retry.bulk import Item, Outcome
 from huaweicloud_retry.commands.advice import IAM_ACTIONS, advise, in_options
 from huaweicloud_retry_client import APIConnectionError, Response
 from huaweicloud_retry_client.errors import APIStatusError
+from tests.callers import SPEC
 
 ENGINE = Item(operation="RetryEngine", project_id="p", engine_id="e")
 SCRIPT = Item(operation="RetryScriptExecution", project_id="p", task_id="t")
@@ -87,9 +86,9 @@ def test_what_iam_refuses_is_not_explained_by_the_gateways_codes() -> None:
     assert advise(outcome) == "No token, so nothing was sent: see what IAM says."
 
 
-def test_the_iam_actions_are_the_specs(spec: Any) -> None:
+def test_the_iam_actions_are_the_specs() -> None:
     operations = [
-        operation for path in spec["paths"].values() for operation in path.values() if "operationId" in operation
+        operation for path in SPEC["paths"].values() for operation in path.values() if "operationId" in operation
     ]
     assert {o["operationId"]: o["x-iam-action"]["action"] for o in operations} == IAM_ACTIONS
     assert IAM_ACTIONS["RetryScriptExecution"] in about(403, item=SCRIPT)

@@ -28,6 +28,7 @@ from huaweicloud_retry_client import (
 )
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
+from tests.callers import OPERATIONS, LoopbackServer, raw_response
 
 PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 TOO_LONG = "p" * 65
@@ -48,7 +49,7 @@ def connected(caplog: pytest.LogCaptureFixture) -> Connect:
 
 @pytest.mark.parametrize("mode", ["log", "raise"])
 def test_nothing_is_logged_if_the_contract_is_kept(
-    world: Any, connected: Connect, caplog: pytest.LogCaptureFixture, operations: Any, mode: str
+    caller: Any, connected: Connect, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     arguments = {"project_id": PROJECT, "engine_id": ENGINE}
     with mock_server() as mock:
@@ -61,20 +62,20 @@ def test_nothing_is_logged_if_the_contract_is_kept(
             iam_endpoint=mock.url,
         )
         client = connected(mock.url, check_contract=mode, credentials=auth)
-        assert world.call(operations["RetryEngine"], client, **arguments).job_id == 18638
+        assert caller.call(OPERATIONS["RetryEngine"], client, **arguments).job_id == 18638
         client = connected(mock.url, check_contract=mode)
-        assert isinstance(world.error(operations["RetryEngine"], client, **arguments), BadRequestError)
+        assert isinstance(caller.error(OPERATIONS["RetryEngine"], client, **arguments), BadRequestError)
         assert len(mock.journal()) == 3
     assert not caplog.records
 
 
 @pytest.fixture
-def checked(world: Any, connected: Connect, loopback: Any, on_the_wire: Any) -> Callable[..., Any]:
+def checked(caller: Any, connected: Connect) -> Callable[..., Any]:
     """Calls an operation of a server that sends this response; returns it as the client does."""
 
     def call(mode: str, operation: Any, status: int, body: bytes = b"", path: str = "", **given: Any) -> Any:
-        with loopback(on_the_wire(status, body)) as server:
-            response = world.detailed(operation, connected(server.url + path, check_contract=mode), **given)
+        with LoopbackServer(raw_response(status, body)) as server:
+            response = caller.detailed(operation, connected(server.url + path, check_contract=mode), **given)
             assert len(server.requests) == 1
         return response
 
@@ -86,18 +87,18 @@ DEVIATION = "body /jobId: the value is greater than the maximum of 2147483647"
 
 
 def test_log_a_response_that_deviates_is_a_warning_only(
-    operations: Any, checked: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    checked: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = checked("log", operations["RetryEngine"], 200, TOO_LARGE)
+    response = checked("log", OPERATIONS["RetryEngine"], 200, TOO_LARGE)
     assert (response.result().job_id, response.problem, response.error) == (2**31, None, None)
     assert caplog.messages == [f"RetryEngine: response 200 deviates from the contract: {DEVIATION}"]
     assert caplog.records[0].levelno == logging.WARNING
 
 
 def test_raise_a_200_that_deviates_is_an_error_of_unknown_outcome(
-    operations: Any, checked: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    checked: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = checked("raise", operations["RetryEngine"], 200, TOO_LARGE)
+    response = checked("raise", OPERATIONS["RetryEngine"], 200, TOO_LARGE)
     assert (response.parsed, response.content) == (None, TOO_LARGE)
     assert isinstance(response.error, APIResponseValidationError)
     assert response.error.outcome_unknown
@@ -130,18 +131,16 @@ def test_a_status_that_is_not_documented_deviates(
 def test_log_a_request_that_deviates_is_sent(
     operation: Any, checked: Callable[..., Any], caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    checked("log", operation, 200, json.dumps(operation.answer).encode(), path, project_id=TOO_LONG)
+    checked("log", operation, 200, json.dumps(operation.result).encode(), path, project_id=TOO_LONG)
     (message,) = caplog.messages
     assert message.startswith(f"{operation.name}: the request deviates from the contract: path project_id: ")
     assert message.endswith(": the value is longer than 64 characters")
 
 
-def test_raise_a_request_that_deviates_is_not_sent(
-    world: Any, operation: Any, connected: Connect, loopback: Any, on_the_wire: Any
-) -> None:
-    with loopback(on_the_wire(200, b"")) as server:
+def test_raise_a_request_that_deviates_is_not_sent(caller: Any, operation: Any, connected: Connect) -> None:
+    with LoopbackServer(raw_response(200, b"")) as server:
         client = connected(server.url, check_contract="raise", resend=Resend(initial_backoff=0))
-        error = world.error(operation, client, project_id=TOO_LONG)
+        error = caller.error(operation, client, project_id=TOO_LONG)
         assert server.connections == 0
     assert isinstance(error, APIRequestValidationError)
     assert isinstance(error, ValueError)
@@ -165,17 +164,12 @@ def test_each_attempt_is_checked(connected: Connect, caplog: pytest.LogCaptureFi
 
 
 def test_a_throttled_request_is_resent_even_if_the_response_deviates(
-    world: Any,
-    operation: Any,
-    connected: Connect,
-    loopback: Any,
-    on_the_wire: Any,
-    caplog: pytest.LogCaptureFixture,
+    caller: Any, operation: Any, connected: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with loopback(on_the_wire(429, b"{}"), keep_open=True) as server:
+    with LoopbackServer(raw_response(429, b"{}"), keep_open=True) as server:
         resend = Resend(max_attempts=2, initial_backoff=0)
         client = connected(server.url, check_contract="raise", resend=resend)
-        error = world.error(operation, client)
+        error = caller.error(operation, client)
         assert len(server.requests) == 2
     assert (type(error), error.attempts, len(caplog.records)) == (RateLimitError, 2, 2)
 
@@ -183,16 +177,16 @@ def test_a_throttled_request_is_resent_even_if_the_response_deviates(
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b'{"id": "e1", "name": "n", "jobId": 1}' + b" " * (1 << 20), "has more than 1048576 bytes"),
+        (b'{"id": "e1", "name": "n", "jobId": 1}' + b" " * (16 << 20), "has more than 16777216 bytes"),
         (b"[" * 100_000, "is nested too deeply"),
         (b"<html>", "is not JSON: Expecting value, line 1 column 1"),
     ],
     ids=["too large", "nested too deeply", "HTML"],
 )
 def test_a_200_that_cannot_be_read_is_logged(
-    operations: Any, checked: Callable[..., Any], caplog: pytest.LogCaptureFixture, body: bytes, what: str
+    checked: Callable[..., Any], caplog: pytest.LogCaptureFixture, body: bytes, what: str
 ) -> None:
-    response = checked("raise", operations["RetryEngine"], 200, body)
+    response = checked("raise", OPERATIONS["RetryEngine"], 200, body)
     assert caplog.messages == [f"RetryEngine: response 200 deviates from the contract: body: {what}"]
     assert str(response.error) == f"200, but not what the contract promises: body: {what}"
 
@@ -211,12 +205,10 @@ def test_a_body_that_was_not_read_to_its_end_is_logged_with_the_reason(
 @pytest.mark.parametrize(
     "content", ['{"error_code": ["%s"], "error_msg": {"%s": "%s"}}', '["%s", "%s", "%s"]', '"%s%s%s"']
 )
-def test_no_value_of_the_traffic_is_logged(
-    connected: Connect, loopback: Any, on_the_wire: Any, caplog: pytest.LogCaptureFixture, content: str
-) -> None:
+def test_no_value_of_the_traffic_is_logged(connected: Connect, caplog: pytest.LogCaptureFixture, content: str) -> None:
     secret = "s3cret" * 20
     with (
-        loopback(on_the_wire(400, (content % ((secret,) * 3)).encode())) as server,
+        LoopbackServer(raw_response(400, (content % ((secret,) * 3)).encode())) as server,
         connected(server.url, check_contract="raise", credentials=TokenAuth(secret)) as client,
     ):
         response = retry_engine.sync_detailed("p", "e", client=client, body=EngineActionRequest())

@@ -35,6 +35,7 @@ from huaweicloud_retry.testing import mock_server
 from huaweicloud_retry_client import APIConnectionError, AuthenticationError, Client, Response
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
+from tests.callers import LazyBody, LoopbackServer, raw_response
 
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 PASSWORD, TOKEN = "cAnArY-pAsSwOrD", "cAnArY-tOkEn"
@@ -407,9 +408,9 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str, loopback: Any) -> None:
+def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str) -> None:
     errors: list[str] = []
-    with loopback(answer=None) as silent:
+    with LoopbackServer(response=None) as silent:
         client = Client(silent.url, auth=password_auth(iam_endpoint=silent.url))
 
         async def first(scope: anyio.CancelScope) -> None:
@@ -501,13 +502,11 @@ def test_a_thread_that_blocks_the_event_loop_of_a_fetch_does_not_wait_for_it() -
 # --- When IAM gives no token ---
 
 
-def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_first(
-    loopback: Any, on_the_wire: Callable[..., bytes]
-) -> None:
+def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_first() -> None:
     def hook(response: httpx.Response) -> None:
         response.raise_for_status()
 
-    with loopback(on_the_wire(401, b"{}")) as iam:
+    with LoopbackServer(raw_response(401, b"{}")) as iam:
         auth = PasswordAuth("u", PASSWORD, domain_name="d", iam_endpoint=iam.url)
         with httpx.Client(auth=auth, event_hooks={"response": [hook]}) as http:
             for _ in range(3):
@@ -590,9 +589,9 @@ def test_a_201_without_a_usable_token_is_explained(response: httpx.Response) -> 
     ids=["50 MiB", "an endless body", "a gzip bomb"],
 )
 def test_of_any_response_of_iam_one_mebibyte_is_read(
-    sends: Send, lazy_stream: Any, status: int, headers: dict[str, str], chunks: Iterable[bytes], most: int
+    sends: Send, status: int, headers: dict[str, str], chunks: Iterable[bytes], most: int
 ) -> None:
-    stream = lazy_stream(chunks)
+    stream = LazyBody(chunks)
     headers = {**headers, "X-Subject-Token": TOKEN}
     gateway = Gateway(iam=lambda _: httpx.Response(status, headers=headers, stream=stream))
     client = gateway.client(password_auth())
@@ -610,8 +609,8 @@ def test_of_any_response_of_iam_one_mebibyte_is_read(
 
 
 @SYNC_AND_ASYNC
-def test_a_drip_of_iam_is_not_waited_for_longer_than_the_timeout(sends: Send, lazy_stream: Any) -> None:
-    stream = lazy_stream(itertools.repeat(b" "))
+def test_a_drip_of_iam_is_not_waited_for_longer_than_the_timeout(sends: Send) -> None:
+    stream = LazyBody(itertools.repeat(b" "))
     gateway = Gateway(iam=lambda _: httpx.Response(201, headers={"X-Subject-Token": TOKEN}, stream=stream))
     timeout = httpx.Timeout(5, read=0)
     client = Client("https://cse.test", auth=password_auth(), transport=gateway, timeout=timeout)
@@ -745,10 +744,10 @@ def test_a_header_in_which_iam_repeats_the_password_does_not_show_it() -> None:
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("status", [201, 400])
 def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
-    loopback: Any, on_the_wire: Any, caplog: pytest.LogCaptureFixture, is_async: bool, status: int
+    caplog: pytest.LogCaptureFixture, is_async: bool, status: int
 ) -> None:
     body = GOOD_BODY if status == 201 else {"error_msg": PASSWORD}
-    iam_sends = on_the_wire(status, json.dumps(body).encode(), f"X-Subject-Token: {TOKEN}")
+    iam_sends = raw_response(status, json.dumps(body).encode(), f"X-Subject-Token: {TOKEN}")
     shown: list[object] = []
 
     async def get(url: str, how: httpx.Auth) -> httpx.Response:
@@ -756,7 +755,7 @@ def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
             return await http.get(url)
 
     caplog.set_level(logging.DEBUG)
-    with loopback(iam_sends) as iam, loopback(on_the_wire(200, b"")) as cse:
+    with LoopbackServer(iam_sends) as iam, LoopbackServer(raw_response(200, b"")) as cse:
         how = password_auth(password=PASSWORD, iam_endpoint=iam.url)
         try:
             response = asyncio.run(get(cse.url, how)) if is_async else httpx.get(cse.url, auth=how)

@@ -1,0 +1,928 @@
+"""What a call returns and raises, and how that reads: models, responses, errors.
+
+Nothing that a server sends gets past the typed errors: 1,000 responses here, 10,000 in `make test-slow`.
+A call returns a model whose fields have exactly the contract's types, or raises an APIError that reads in
+one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gzip
+import importlib.resources
+import inspect
+import json
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+import traceback
+import tracemalloc
+import zlib
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from httpx import Headers
+from hypothesis import HealthCheck, Phase, example, given, note, settings
+from hypothesis import strategies as st
+
+import huaweicloud_retry
+import huaweicloud_retry_client
+from huaweicloud_retry import APIRequestValidationError, ConfigurationError, IAMAuthenticationError, IAMError
+from huaweicloud_retry_client import (
+    UNSET,
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    Client,
+    InternalServerError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    Response,
+)
+from huaweicloud_retry_client.models import (
+    EngineActionRequest,
+    EngineActionResponse,
+    EngineErrorBody,
+    ErrorBody,
+    RetryScriptExecutionRequest,
+    RetryScriptExecutionResponse,
+)
+from tests.callers import (
+    ACCEPTED,
+    ENGINE,
+    LOCAL,
+    OPERATIONS,
+    SECRET,
+    SPEC,
+    Caller,
+    FixedResponse,
+    LazyBody,
+    LoopbackServer,
+    Operation,
+    SyncOnly,
+    Token,
+    raw_response,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+# What calling raises, and its base classes; then what only connecting and authentication raise.
+CALLING: dict[type[Exception], tuple[type[Exception], ...]] = {
+    APIError: (Exception,),
+    APIConnectionError: (APIError,),
+    APITimeoutError: (APIConnectionError,),
+    APIStatusError: (APIError,),
+    BadRequestError: (APIStatusError,),
+    AuthenticationError: (APIStatusError,),
+    PermissionDeniedError: (APIStatusError,),
+    NotFoundError: (APIStatusError,),
+    MethodNotAllowedError: (APIStatusError,),
+    RateLimitError: (APIStatusError,),
+    InternalServerError: (APIStatusError,),
+    APIResponseValidationError: (APIError,),
+}
+TREE: dict[type[Exception], tuple[type[Exception], ...]] = CALLING | {
+    ConfigurationError: (ValueError,),
+    APIRequestValidationError: (APIError, ValueError),
+    IAMError: (APIStatusError,),
+    IAMAuthenticationError: (IAMError, AuthenticationError),
+}
+
+# A class, whether the outcome is unknown, and the statuses of both. RFC 9110, section 15: 4xx refuses the
+# request, and 501, 503 and 505 do not take it up. 499 is the gateway's for a caller that went away.
+STATUSES: list[tuple[type[APIError], bool, list[int]]] = [
+    (BadRequestError, False, [400]),
+    (AuthenticationError, False, [401]),
+    (PermissionDeniedError, False, [403]),
+    (NotFoundError, False, [404]),
+    (MethodNotAllowedError, False, [405]),
+    (RateLimitError, False, [429]),
+    (APIStatusError, False, [402, 406, 409, 413, 414, 494]),
+    (APIStatusError, True, [100, 101, 199, 300, 301, 304, 399, 499, 600, 999]),
+    (InternalServerError, False, [501, 503, 505]),
+    (InternalServerError, True, [500, 502, 504, 507, 561, 599]),
+    (APIResponseValidationError, True, [201, 202, 204, 299]),
+]
+
+THROTTLED = {
+    "error_code": "APIGW.0308",
+    "error_msg": "The throttling threshold is reached",
+    "request_id": "5a1e4c8b",
+}
+
+
+def response(status: int, body: Any = b"", headers: Mapping[str, str] | None = None) -> Response[Any]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(status_code=status, headers=Headers(headers), content=content)
+
+
+def status_error(status: int, body: Any = b"", headers: Mapping[str, str] | None = None) -> Any:
+    """The error of a response, made as the client makes it."""
+    error = response(status, body, headers).error
+    assert isinstance(error, APIStatusError)
+    return error
+
+
+def one_of_each() -> list[Exception]:
+    """An error of each class, with all that it can hold."""
+    headers = {"X-Request-Id": "r1", "Retry-After": "2", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    body = THROTTLED | {"detail": "d"}
+    return [
+        APIError("any"),
+        APIConnectionError("PUT http://127.0.0.1: ReadError; the request may have been processed", True),
+        APITimeoutError("PUT http://127.0.0.1: ConnectTimeout; nothing was sent", outcome_unknown=False),
+        *(status_error(status, body, headers) for status in (402, 400, 401, 403, 404, 405, 429, 500)),
+        APIResponseValidationError(
+            Response(status_code=200, headers=Headers(headers), content=b"{}", problem="'task_id' is missing")
+        ),
+        ConfigurationError("no region"),
+        APIRequestValidationError("the body has no action"),
+        IAMError(response(403, body, headers)),
+        IAMAuthenticationError(response(401, body, headers)),
+    ]
+
+
+# ---- the tree
+
+
+def test_the_tree_is_as_designed() -> None:
+    assert {error_class: error_class.__bases__ for error_class in TREE} == TREE
+
+
+def test_every_exception_of_the_tree_is_public_and_there_is_no_other() -> None:
+    for package, tree in ((huaweicloud_retry_client, CALLING), (huaweicloud_retry, TREE)):
+        classes = filter(inspect.isclass, (getattr(package, name) for name in package.__all__))
+        assert {each for each in classes if issubclass(each, Exception)} == set(tree)
+    assert {type(error) for error in one_of_each()} == set(TREE)
+
+
+@pytest.mark.parametrize(("error_class", "outcome_unknown", "statuses"), STATUSES)
+def test_each_status_has_its_class_and_says_whether_the_request_may_have_been_processed(
+    caller: Caller,
+    operation: Operation,
+    error_class: type[APIError],
+    statuses: list[int],
+    *,
+    outcome_unknown: bool,
+) -> None:
+    for status in statuses:
+        transport = FixedResponse(status, b"{}")
+        error = caller.error(operation, Client(LOCAL, transport=transport))
+        assert (type(error), error.status_code, error.outcome_unknown) == (
+            error_class,
+            status,
+            outcome_unknown,
+        )
+        detailed = caller.detailed(operation, Client(LOCAL, transport=transport))
+        assert (detailed.status_code, detailed.parsed, type(detailed.error)) == (status, None, error_class)
+        assert (detailed.problem is None) == (not 200 <= status < 300)
+        with pytest.raises(error_class):
+            detailed.result()
+
+
+def test_what_iam_refused_never_reached_the_service() -> None:
+    assert not any(IAMError(response(status)).outcome_unknown for status in (200, 401, 500))
+
+
+def test_a_good_response_has_no_error(caller: Caller, operation: Operation) -> None:
+    transport = FixedResponse(content=json.dumps(dict(operation.result)).encode())
+    good = caller.detailed(operation, Client(LOCAL, transport=transport))
+    assert good.error is None
+    assert good.result() is good.parsed
+    assert type(good.parsed) is operation.model
+
+
+# ---- what the body says
+
+
+@pytest.mark.parametrize(
+    ("body", "error_code", "error_msg", "detail", "request_id"),
+    [
+        (THROTTLED, "APIGW.0308", "The throttling threshold is reached", None, "5a1e4c8b"),
+        ({"error_code": "WKS.00211102", "error_msg": "Invalid."}, "WKS.00211102", "Invalid.", None, None),
+        ({"error_code": "S.1", "error_msg": "No.", "detail": "engine_id"}, "S.1", "No.", "engine_id", None),
+        ({"errorCode": "SVCSTG.1", "errorMessage": "No."}, "SVCSTG.1", "No.", None, None),
+        ({"error": {"code": 401, "message": "Wrong.", "title": "Unauthorized"}}, "401", "Wrong.", None, None),
+        ({"error": {"code": 401, "title": "Unauthorized"}}, "401", "Unauthorized", None, None),
+        ({"error_code": 1101, "error_msg": 7}, "1101", "7", None, None),  # IAM's older pages have numbers
+        ({"error_code": "S.1"}, "S.1", '{"error_code": "S.1"}', None, None),
+        ({"code": None, "error_msg": ["x"]}, None, '{"code": null, "error_msg": ["x"]}', None, None),
+        ({"error_msg": "No.", "detail": {}}, None, "No.", None, None),
+        ({"error": "down"}, None, '{"error": "down"}', None, None),
+        ([["error_code", "S.1"]], None, '[["error_code", "S.1"]]', None, None),
+        (b"null", None, "null", None, None),
+        (b"<html>\n<h1>502</h1>\n</html>", None, "<html> <h1>502</h1> </html>", None, None),
+        (b'{"error_code": "S.1', None, '{"error_code": "S.1', None, None),
+        (b"", None, "", None, None),
+        (b"\xff\xfe\xfa", None, "\ufffd\ufffd\ufffd", None, None),
+    ],
+)  # fmt: skip
+def test_all_body_shapes_are_understood(
+    body: object, error_code: str | None, error_msg: str, detail: str | None, request_id: str | None
+) -> None:
+    error = status_error(500, body)
+    assert (error.error_code, error.error_msg) == (error_code, error_msg)
+    assert (error.detail, error.request_id) == (detail, request_id)
+
+
+def test_text_of_no_known_shape_is_bounded_and_the_whole_body_kept() -> None:
+    for content in (b"x" * 50_000, b'{"error":' * 100_000):  # nested too deeply
+        error = status_error(500, content)
+        assert len(error.error_msg) <= 501
+        assert content.startswith(error.error_msg[:500].encode())
+        assert error.response.content == content
+
+
+def test_the_request_id_is_taken_from_the_body_first_and_then_from_the_header() -> None:
+    header = {"x-request-id": "of-header"}
+    assert status_error(429, THROTTLED, header).request_id == "5a1e4c8b"
+    assert status_error(502, b"", header).request_id == "of-header"
+    assert status_error(502, b"").request_id is None
+    assert APIResponseValidationError(response(200, b"", header)).request_id == "of-header"
+
+
+# ---- how it reads
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            status_error(429, THROTTLED),
+            "429 APIGW.0308: The throttling threshold is reached [request id 5a1e4c8b]",
+        ),
+        (
+            status_error(400, {"error_code": "SVCSTG.1", "error_msg": "No engine.", "detail": "engine_id"}),
+            "400 SVCSTG.1: No engine. (engine_id)",
+        ),
+        (
+            status_error(502, b"<h1>Bad Gateway</h1>", {"X-Request-Id": "r1"}),
+            "502: <h1>Bad Gateway</h1> [request id r1]",
+        ),
+        (status_error(500), "500: no message"),
+    ],
+)
+def test_str_has_status_code_message_detail_and_request_id(error: APIError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_str_of_a_200_that_breaks_the_contract_has_status_problem_and_request_id(
+    caller: Caller, operation: Operation
+) -> None:
+    transport = FixedResponse(200, b"{}", {"X-Request-Id": "r1"})
+    error = caller.error(operation, Client(LOCAL, transport=transport))
+    missing = {"RetryScriptExecution": "task_id", "RetryEngine": "id"}[operation.name]
+    assert str(error) == f"200, but not what the contract promises: '{missing}' is missing [request id r1]"
+    assert (error.problem, error.request_id) == (f"'{missing}' is missing", "r1")
+
+
+def test_repr_is_the_class_and_the_line() -> None:
+    assert repr(status_error(404, {"error_code": "C", "error_msg": "M"})) == "NotFoundError('404 C: M')"
+
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.integers(300, 999), any_text, any_text, any_text, any_text)
+@example(401, "C\nD", "\x1b[31mred\r\n\0", "\u2028\u202e\x85", "\ud800")
+def test_str_and_repr_are_one_printable_line_whatever_the_server_says(
+    status: int, code: str, message: str, detail: str, request_id: str
+) -> None:
+    body = {"error_code": code, "error_msg": message, "detail": detail, "request_id": request_id}
+    error = status_error(status, body)
+    assert str(error).isprintable()
+    assert repr(error).isprintable()
+    assert str(error).startswith(str(status))
+    str(error).encode()
+
+
+def test_str_is_bounded() -> None:
+    long = "x" * 100_000
+    error = status_error(500, {"error_code": long, "error_msg": long, "detail": long, "request_id": long})
+    assert len(str(error)) < 1_500
+    assert len(str(APIConnectionError(long, outcome_unknown=True))) < 1_500
+    assert len(repr(error)) < 1_500
+    assert "[request id r1]" in str(status_error(500, {"error_msg": long, "request_id": "r1"}))
+
+
+# ---- pickle and copy
+
+
+@pytest.mark.parametrize("error", one_of_each(), ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickle_and_copy_with_its_attributes(error: Exception) -> None:
+    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for twin in [*pickled, copy.copy(error), copy.deepcopy(error)]:
+        assert type(twin) is type(error)
+        assert (str(twin), repr(twin), vars(twin)) == (str(error), repr(error), vars(error))
+        for name in ("outcome_unknown", "attempts"):
+            assert getattr(twin, name, None) == getattr(error, name, None)
+
+
+# ---- retry_after
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": " 120 "}, 120.0),
+        # compared with the server's own clock, which may differ from ours
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:27:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0),
+        ({}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "1e9"}, None),
+        ({"Retry-After": "9" * 5_000}, None),
+        ({"Retry-After": "\u0663"}, None),  # a digit to str.isdigit
+        ({"Retry-After": "Wed, 99 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 -0000", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "today"}, 0.0),  # then with our own
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    error = Response[Any](status_code=429, headers=Headers(raw), content=b"").error
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("charset", "content", "message"),
+    [
+        ("GBK", "服务不可用".encode("gbk"), "服务不可用"),
+        ('"utf-16"', "服务".encode("utf-16"), "服务"),
+        ("no-such", "服务".encode(), "服务"),
+        ("idna", b"plain", "plain"),  # a codec that cannot replace what it does not know
+        ("zlib", b"plain", "plain"),  # a codec, but of no text
+    ],
+)
+def test_a_body_that_is_text_is_read_by_its_charset(charset: str, content: bytes, message: str) -> None:
+    assert status_error(502, content, {"Content-Type": f"text/html; charset={charset}"}).error_msg == message
+
+
+def test_retry_after_as_a_date_is_compared_with_our_clock_if_the_response_has_no_date() -> None:
+    assert status_error(429, b"", {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}).retry_after > 1e9
+
+
+# ---- secrets that the gateway sends back
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        f"canonical request: PUT|/v2/|x-sdk-date:2020|x-security-token:{SECRET}||host;x-sdk-date|e3b0",
+        f"X-Security-Token: {SECRET}\nX-Sdk-Date: 20200608T023900Z",
+        f"x-auth-token={SECRET}",
+        f'{{"X-Auth-Token": "{SECRET}"}}',
+        f"{{'x-auth-token': ['{SECRET}']}}",
+        f'x-subject-token:"{SECRET}"',
+        f'x-auth-token\\": \\"{SECRET}',  # JSON within JSON
+        f"<td>&quot;x-auth-token&quot;: &quot;{SECRET}&quot;</td>",
+        f"Authorization: SDK-HMAC-SHA256 Access=AK, SignedHeaders=host, Signature={SECRET}",
+        f"authorization:Bearer {SECRET}",
+    ],
+)
+@pytest.mark.parametrize("shape", ["error_msg", "detail", "message", "text"])
+def test_a_secret_that_the_gateway_echoes_is_masked(echo: str, shape: str) -> None:
+    error = status_error(401, echo.encode() if shape == "text" else {"error_code": "APIGW.0301", shape: echo})
+    shown = [str(error), repr(error), repr(error.response), error.error_code, error.error_msg, error.detail]
+    assert SECRET not in "\n".join(map(str, shown))
+
+
+def test_masking_leaves_the_rest_of_the_message_for_debugging() -> None:
+    echo = f"verify aksk signature fail: PUT|/v2/p1|x-security-token:{SECRET}|x-sdk-date:2020|e3b0"
+    message = status_error(401, {"error_code": "APIGW.0301", "error_msg": echo}).error_msg
+    assert message == echo.replace(SECRET, "***")
+
+
+# ---- docstrings
+
+
+def described(operation: Operation) -> Any:
+    """What the spec says of an operation; it has one of each method."""
+    verb = operation.method.lower()
+    (found,) = [path[verb] for path in SPEC["paths"].values() if verb in path]
+    return found
+
+
+def test_the_docstring_names_the_class_raised_for_each_status(caller: Caller, operation: Operation) -> None:
+    docstring = getattr(operation.module, caller.name).__doc__
+    # `NotFoundError: 404. …` -> {404: "NotFoundError"}; `200: …` -> {200: ""}
+    found = re.findall(r"^ +(?:(\w+): (\d{3})\. |(\d{3}): )", docstring, re.MULTILINE)
+    documented = {int(raised or plain): name for name, raised, plain in found}
+    assert set(documented) == {int(status) for status in described(operation)["responses"]}
+    del documented[200]
+    for status, name in documented.items():
+        error = caller.error(operation, Client(LOCAL, transport=FixedResponse(status)))
+        assert type(error).__name__ == name
+
+
+def test_the_docstring_has_summary_parameters_and_source(caller: Caller, operation: Operation) -> None:
+    function = getattr(operation.module, caller.name)
+    says = described(operation)
+    assert function.__doc__.splitlines()[0] == says["summary"]
+    assert f"Official page: {SPEC['info']['x-sources'][says['x-source']]}" in function.__doc__
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^ +{parameter} \(.+\): \w", function.__doc__, re.MULTILINE), parameter
+    for raised in ("APIConnectionError", "ValueError"):
+        assert f" {raised}: " in function.__doc__
+
+
+def test_the_docstring_of_detailed_refers_to_the_plain_function(caller: Caller, operation: Operation) -> None:
+    plain, detailed = (getattr(operation.module, caller.name + suffix) for suffix in ("", "_detailed"))
+    assert f"`{caller.name}`" in detailed.__doc__
+    assert inspect.signature(detailed).parameters == inspect.signature(plain).parameters
+
+
+# ---- a clock that is wrong
+
+
+@pytest.mark.parametrize(
+    ("minutes", "hint"),
+    [(20, "20 minutes behind"), (-20, "20 minutes ahead of"), (600, "600 minutes behind"), (4, ""), (-4, "")],
+)
+def test_a_401_mentions_a_clock_that_is_wrong(minutes: float, hint: str) -> None:
+    date = datetime.now(UTC) + timedelta(minutes=minutes)  # of the server
+    headers = {"Date": format_datetime(date, usegmt=True)}
+    error = status_error(401, THROTTLED, headers)
+    hint = hint and f"; this machine's clock is {hint} the server's"
+    assert str(error).endswith(f"[request id 5a1e4c8b]{hint}")
+    assert error.clock_ahead == pytest.approx(-60 * minutes, abs=60)
+    assert "clock" not in str(status_error(403, THROTTLED, headers))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": ""}])
+def test_without_the_servers_date_a_401_mentions_no_clock(headers: dict[str, str]) -> None:
+    error = status_error(401, THROTTLED, headers)
+    assert error.clock_ahead is None
+    assert "clock" not in str(error)
+
+
+MEBIBYTE = 1 << 20
+RESPONSES = int(os.environ.get("RESPONSES", "250"))  # each for both operations, sync and async
+
+# Exactly the types of the contract, by field of the model.
+TYPES: dict[str, dict[str, type]] = {
+    "RetryScriptExecution": {"task_id": str},
+    "RetryEngine": {"id": str, "name": str, "job_id": int},
+}
+
+
+# ---- what a server may send
+
+anything = st.one_of(
+    st.sampled_from(
+        [None, True, False, 0, -1, 2**31, 2**63, 10**30, 1.5, 18638.0, 1e308, "", "0", "x" * 3000, "\ud800"]
+    ),
+    st.sampled_from([[], {}, [[]], [["task_id", "t1"], ["id", "e1"]], {"task_id": "t1"}, {"$ref": "#"}]),
+    st.text(max_size=8),
+    st.integers(),
+)
+word = st.text(max_size=8)
+valid = {"task_id": word, "id": word, "name": word, "jobId": st.integers(0, 10**6)}  # for either operation
+of_errors = ["error_code", "error_msg", "detail", "request_id", "errorCode", "errorMessage", "error"]
+documents = st.one_of(
+    st.fixed_dictionaries(valid, optional={"more": anything}),
+    st.fixed_dictionaries({}, optional={name: value | value | anything for name, value in valid.items()}),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(of_errors, anything)),
+    anything,
+)
+
+
+def written(document: object, encoding: str, quarters: int, *, ascii_only: bool) -> bytes:
+    """Write JSON in an encoding, and keep the first quarters of it."""
+    text = json.dumps(document, ensure_ascii=ascii_only)
+    content = text.encode(encoding, "surrogatepass" if encoding.startswith("utf") else "replace")
+    return content[: len(content) * quarters // 4]
+
+
+MODEL = b'{"task_id":"t","id":"i","name":"n","jobId":1}'
+ODD_BODIES = [
+    b"",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"NaN",
+    b"-Infinity",
+    b"<!DOCTYPE html><html><head><title>502</title></head>\r\n<body>Bad Gateway</body></html>",
+    b"<html>" + b"\xe8\x84" * 3_000,
+    MODEL + b"{}",
+    MODEL.replace(b'"t"', b"NaN"),
+    MODEL.replace(b"{", b'{"jobId":"1",'),  # twice, and the last one counts
+    *(MODEL.replace(b"1", number) for number in (b"-0", b"1e3", b"Infinity", b"9" * 4_000, b"9" * 5_000)),
+    *(opening * depth for opening in (b"[", b'{"a":', b'{"error":') for depth in (50, 990, 20_000)),
+    *(MODEL.replace(b"1}", b'1,"a":' + b"[" * depth + b"]" * depth + b"}") for depth in (50, 900, 20_000)),
+    gzip.compress(MODEL),
+    zlib.compress(MODEL),
+]
+bodies = st.one_of(
+    st.builds(
+        written,
+        documents,
+        st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "utf-32-be", "latin-1", "shift_jis"]),
+        st.sampled_from([4, 4, 4, 1, 2, 3]),
+        ascii_only=st.booleans(),
+    ),
+    st.binary(max_size=40),
+    st.sampled_from(ODD_BODIES),
+)
+
+ODD_HEADERS = {
+    b"Content-Type": [b"application/json", b"text/html; charset=x", b"a/b;charset=utf-7"],
+    b"Content-Encoding": [b"gzip", b"deflate", b"br", b"zstd", b"x", b"gzip, gzip"],
+    b"Content-Length": [b"0", b"-1", b"9" * 400],
+    b"Transfer-Encoding": [b"chunked", b"x"],
+    b"Retry-After": [b"3", b"-1", b"1e9", b"9" * 400, b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21"],
+    b"Date": [b"", b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:28:00 -0000"],
+    b"Location": [b"/", b"//", b"\0", b"https://[::1", b"http:x", b"http://h:x/", b"https://xn--a/"],
+    b"Set-Cookie": [b"a=b; expires=Thu, 01 Jan 99999 00:00:00 GMT", b"=;=", b"a"],
+    b"X-Request-Id": [b"r1", "脚".encode(), b"a\tb", b"x" * 3000],
+    b"\xff": [b"\xff"],
+}
+header = st.one_of(
+    st.sampled_from([(name, value) for name, values in ODD_HEADERS.items() for value in values]),
+    st.tuples(st.sampled_from(sorted(ODD_HEADERS)), st.binary(max_size=12)),
+)
+statuses = st.one_of(
+    st.just(200), st.sampled_from([200, 201, 204, 302, 400, 401, 429, 500, 502]), st.integers(100, 999)
+)
+
+
+# ---- what a caller may get
+
+
+@contextmanager
+def memory() -> Generator[Callable[[], int]]:
+    """Give the peak, in bytes, of what Python held within the block beyond what it held before."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    peaks: list[int] = []
+    try:
+        yield lambda: peaks[0] - before
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def check(operation: Operation, status: int, response: Response[Any]) -> None:
+    outcome: object
+    try:
+        outcome = response.result()  # as the plain functions do
+    except APIError as error:
+        outcome = error
+    assert response.status_code == status
+    repr(response)
+    if isinstance(outcome, operation.model):
+        assert status == 200
+        for field, expected in TYPES[operation.name].items():
+            assert type(getattr(outcome, field)) is expected
+        assert outcome == response.parsed
+        assert response.error is None
+        return
+    assert isinstance(outcome, APIResponseValidationError if 200 <= status < 300 else APIStatusError)
+    assert type(outcome) is type(response.error)
+    assert (outcome.status_code, response.parsed) == (status, None)
+    for text in (str(outcome), repr(outcome)):
+        assert text.isprintable()
+        assert len(text) < 1_500
+    twin = pickle.loads(pickle.dumps(outcome))
+    assert (str(twin), twin.response.content) == (str(outcome), outcome.response.content)
+
+
+def test_any_response_is_a_model_or_a_typed_error() -> None:
+    transport = FixedResponse()
+    client = Client(LOCAL, transport=transport)
+    seen = 0
+
+    @settings(
+        max_examples=RESPONSES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(statuses, st.lists(header, max_size=3), bodies)
+    def is_understood(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        nonlocal seen
+        note(f"{status} {headers} {body[:300]!r}")
+        transport.status, transport.headers, transport.content = status, headers, body
+        for operation in OPERATIONS.values():
+            arguments = {**operation.arguments, "client": client}
+            check(operation, status, operation.module.sync_detailed(**arguments))
+            check(operation, status, loop.run(operation.module.asyncio_detailed(**arguments)))
+        transport.requests.clear()
+        seen += 1
+
+    with asyncio.Runner() as loop:
+        is_understood()
+    assert seen >= RESPONSES
+
+
+# ---- single responses: size and encoding
+
+
+@pytest.mark.parametrize(
+    ("status", "mebibytes", "error_class"),
+    [(200, 16, APIResponseValidationError), (404, 1, NotFoundError), (500, 1, InternalServerError)],
+)
+def test_of_a_body_of_100_megabytes_a_result_has_16_mebibytes_read_and_an_error_one(
+    caller: Caller, status: int, mebibytes: int, error_class: type[APIError]
+) -> None:
+    body = LazyBody(b" " * 65_536 for _ in range(1_600))
+    client = Client(LOCAL, transport=FixedResponse(status, stream=body))
+    with memory() as peak:
+        response = caller.detailed(ENGINE, client)
+    assert response.problem == f"its body has more than {mebibytes * MEBIBYTE} bytes"
+    assert len(response.content) == MEBIBYTE
+    assert type(response.error) is error_class
+    assert (body.read, body.closed) == (16 * mebibytes + 1, True)
+    assert peak() < max(8, 4 * mebibytes) * MEBIBYTE
+
+
+def test_a_result_of_exactly_16_mebibytes_is_read_whole(caller: Caller, operation: Operation) -> None:
+    content = ACCEPTED.ljust(16 * MEBIBYTE)
+    client = Client(LOCAL, transport=FixedResponse(content=content))
+    assert type(caller.call(operation, client)) is operation.model
+
+
+@cache
+def bomb(times: int) -> bytes:
+    """128 MiB of blanks: gzip makes 128 kB of them, and once more a few hundred bytes."""
+    content = bomb(times - 1) if times > 1 else b" " * (128 * MEBIBYTE)
+    return gzip.compress(content, 1, mtime=0)
+
+
+@pytest.mark.parametrize(("times", "encoding"), [(1, "gzip"), (2, "gzip, gzip")])
+@pytest.mark.parametrize(("status", "most"), [(200, 64), (404, 8)])
+def test_a_gzip_bomb_does_not_fill_the_memory(
+    caller: Caller, times: int, encoding: str, status: int, most: int
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    client = Client(LOCAL, transport=FixedResponse(status, bomb(times), headers))
+    with memory() as peak:
+        error = caller.error(ENGINE, client)
+    assert type(error) is {200: APIResponseValidationError, 404: NotFoundError}[status]
+    assert peak() < most * MEBIBYTE
+
+
+def test_a_packed_body_is_unpacked(caller: Caller) -> None:
+    for pack, encoding in ((gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")):
+        transport = FixedResponse(content=pack(ACCEPTED), headers={"Content-Encoding": encoding})
+        assert type(caller.call(ENGINE, Client(LOCAL, transport=transport))) is ENGINE.model
+
+
+def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller) -> None:
+    odd = ("/", "javascript:x", "http://h:port/", "https://[", "\0", "x" * 70_000)
+    elsewhere = [(status, "http://127.0.0.2/elsewhere") for status in (301, 302, 303, 307, 308)]
+    for status, location in [*elsewhere, *((302, url) for url in odd)]:
+        transport = FixedResponse(status, headers={"Location": location})
+        error = caller.error(ENGINE, Client(LOCAL, transport=transport))
+        assert (type(error), error.status_code, len(transport.requests)) == (APIStatusError, status, 1)
+        assert error.response.headers["location"] == location
+
+
+@pytest.mark.parametrize("status", [203, 600, 999])
+def test_a_status_that_http_does_not_know_is_a_status_like_any_other(caller: Caller, status: int) -> None:
+    with LoopbackServer(raw_response(status, b"{}")) as server:
+        assert caller.error(ENGINE, Client(server.url)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (b"", "the body is not JSON"),
+        (b"<html>", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b'{"jobId":' + b"9" * 5_000 + b"}", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b"null", "the body: dict expected, got NoneType"),
+        (b'[["task_id", "t"], ["id", "i"], ["name", "n"]]', "the body: dict expected, got list"),
+        (b'{"task_id": 1, "id": 1, "name": "n", "jobId": 1}', "id: str expected, got int"),
+        (b'{"task_id": null, "id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
+    ],
+)
+def test_a_200_that_breaks_the_contract_says_where(caller: Caller, wrong: bytes, problem: str) -> None:
+    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, wrong)))
+    assert type(error) is APIResponseValidationError
+    assert problem in error.problem
+    assert error.response.content == wrong
+
+
+@pytest.mark.parametrize(
+    ("job_id", "kind"),
+    [(b'"1"', "str"), (b"1.5", "float"), (b"true", "bool"), (b"null", "NoneType"), (b"[1]", "list")],
+)
+def test_a_job_id_that_is_no_integer_breaks_the_contract(caller: Caller, job_id: bytes, kind: str) -> None:
+    content = b'{"id": "i", "name": "n", "jobId": %s}' % job_id
+    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, content)))
+    assert type(error) is APIResponseValidationError
+    assert error.problem == f"jobId: int expected, got {kind}"
+
+
+# ---- what is shown
+
+
+def success(**changes: Any) -> Response[RetryScriptExecutionResponse]:
+    parsed = RetryScriptExecutionResponse(task_id="t1")
+    given: dict[str, Any] = {"headers": Headers(), "content": b"{}", "parsed": parsed, **changes}
+    return Response(status_code=200, **given)
+
+
+@pytest.mark.parametrize(
+    ("thing", "shown"),
+    [
+        (Client(LOCAL), "Client('http://127.0.0.1')"),
+        (
+            Client(f"{LOCAL}/", auth=Token(SECRET), headers={"X-Auth-Token": SECRET}),
+            "Client('http://127.0.0.1', auth=Token)",
+        ),
+        (UNSET, "UNSET"),
+        (EngineActionRequest(), "EngineActionRequest(action='Retry', additional_properties={})"),
+        (
+            RetryScriptExecutionRequest(record_id="r1"),
+            "RetryScriptExecutionRequest(record_id='r1', task_id=UNSET, additional_properties={})",
+        ),
+        (
+            success(headers=httpx.Headers({"X-Subject-Token": SECRET}), content=SECRET.encode()),
+            (
+                "Response(status_code=200, content=<13 bytes>, parsed=RetryScriptExecutionResponse("
+                "task_id='t1', additional_properties={}), problem=None, attempts=1)"
+            ),
+        ),
+    ],
+)
+def test_repr_is_short_and_useful_and_holds_no_secret(thing: object, shown: str) -> None:
+    assert repr(thing) == str(thing) == shown
+
+
+def test_repr_of_a_response_or_model_is_short_whatever_it_holds() -> None:
+    long = "x" * 100_000
+    model = RetryScriptExecutionResponse.from_dict({"task_id": long, "more": [long] * 3})
+    assert len(repr(model)) < 500
+    assert len(repr(success(parsed=model, problem=long))) < 2_000
+
+
+def test_repr_of_a_client_whose_init_failed_works_in_a_traceback() -> None:
+    assert repr(object.__new__(Client)) == "Client('?')"
+    with pytest.raises(ValueError, match="base_url") as caught:
+        Client(f"http://user:{SECRET}@127.0.0.1")
+    shown = with_locals(caught.value)
+    assert "Client('?')" in shown
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize("transport", [None, SyncOnly()])
+def test_a_dump_of_a_client_shows_no_secret(transport: httpx.BaseTransport | None) -> None:
+    client = Client(LOCAL, headers={"X-Auth-Token": SECRET}, auth=Token(SECRET), transport=transport)
+    assert SECRET not in repr(vars(client))
+    with pytest.raises(TypeError):
+        pickle.dumps(client)
+
+
+SECRET_HEADERS = {"X-Security-Token": SECRET}
+FAILURES: Mapping[str, Mapping[str, Any]] = {
+    "status": {"status": 401, "content": f'{{"error_msg": "x-auth-token:{SECRET}|{SECRET}"}}'.encode()},
+    "no json": {"status": 200, "content": f"<html>{SECRET}".encode()},
+    "wrong type": {"status": 200, "content": f'{{"task_id": ["{SECRET}"], "id": {{}}, "name": 1}}'.encode()},
+    "wrong length": {"status": 200, "content": f'"{SECRET}"'.encode()},
+    "redirect": {"status": 302, "headers": {"Location": f"http://127.0.0.1/?token={SECRET}"}},
+    "connection": {"failure": httpx.ConnectError("refused")},
+    "timeout": {"failure": httpx.ReadTimeout("slow")},
+}
+
+
+def with_locals(error: BaseException) -> str:
+    """The traceback of an error and the local variables of each frame, as tools for debugging show them."""
+    shown = traceback.format_exception(error)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            with contextlib.suppress(AttributeError):  # the repr of an object whose __init__ failed
+                shown.append(repr(value))
+    return "".join(shown)
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_no_secret_in_an_error_a_log_line_or_a_traceback(
+    caller: Caller, caplog: pytest.LogCaptureFixture, failure: Mapping[str, Any]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = Client(LOCAL, transport=FixedResponse(**failure), auth=Token(SECRET), headers=SECRET_HEADERS)
+    error = caller.error(ENGINE, client)
+    assert isinstance(error, APIError)
+    shown = [repr(error), repr(error.args), repr(client), str(pickle.dumps(error)), with_locals(error)]
+    assert SECRET not in "".join(shown)
+    assert SECRET not in "".join(map(str, (vars(record) for record in caplog.records)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"project_id": ".."},
+        {"project_id": "x" * 70_000},
+        {"body": RetryScriptExecutionRequest()},
+        {"body": RetryScriptExecutionRequest(task_id="\ud800")},
+        {"timeout": -1},
+    ],
+)
+def test_no_secret_in_the_traceback_of_an_invalid_argument(caller: Caller, wrong: Mapping[str, Any]) -> None:
+    client = Client(LOCAL, transport=FixedResponse(), auth=Token(SECRET), headers=SECRET_HEADERS)
+    error = caller.error(OPERATIONS["RetryScriptExecution"], client, **wrong)
+    assert isinstance(error, ValueError)
+    assert SECRET not in with_locals(error)
+
+
+@pytest.mark.parametrize("is_httpx", [False, True], ids=["ours", "httpx"])
+def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
+    caller: Caller,
+    server: LoopbackServer,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_httpx: bool,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    theirs = httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
+    settings: dict[str, Any] = {"transport": theirs} if is_httpx else {}
+    caller.call(ENGINE, Client(server.url, auth=Token(SECRET), headers=SECRET_HEADERS, **settings))
+    assert is_httpx == any(record.name.startswith("httpcore") for record in caplog.records)
+    assert SECRET not in "".join(map(str, (vars(record) for record in caplog.records)))
+
+
+# ---- models
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (EngineActionRequest, ["Retry"]),
+        (EngineActionResponse, ["e1", "n", 1]),
+        *((each, ["C", "M"]) for each in (EngineErrorBody, ErrorBody)),
+        *((each, ["r1"]) for each in (RetryScriptExecutionRequest, RetryScriptExecutionResponse)),
+        (Response, [200, httpx.Headers(), b""]),
+    ],
+)
+def test_fields_are_keyword_only(model: type[Any], values: list[Any]) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        model(*values)
+
+
+def test_unknown_fields_are_kept(caller: Caller, operation: Operation) -> None:
+    content = json.dumps({**operation.result, "more": {"a": [1]}}).encode()
+    parsed = caller.call(operation, Client(LOCAL, transport=FixedResponse(content=content)))
+    assert parsed["more"] == {"a": [1]}
+    assert parsed.to_dict() == json.loads(content)
+
+
+def test_there_is_one_unset() -> None:
+    twins = [pickle.loads(pickle.dumps(UNSET, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    assert all(twin is UNSET for twin in [*twins, copy.copy(UNSET), copy.deepcopy(UNSET)])
+    assert not UNSET
+
+
+def test_a_response_can_be_pickled_and_copied() -> None:
+    whole = success(headers=httpx.Headers({"X-Request-Id": "r1"}))
+    twins = [pickle.loads(pickle.dumps(whole, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    assert all(twin == whole for twin in [*twins, copy.copy(whole), copy.deepcopy(whole)])
+
+
+# ---- the package
+
+
+def test_the_package_is_typed_and_complete_and_has_the_version_of_the_spec() -> None:
+    assert importlib.resources.files("huaweicloud_retry_client").joinpath("py.typed").is_file()
+    assert huaweicloud_retry_client.__version__ == SPEC["info"]["version"]
+    for name in huaweicloud_retry_client.__all__:
+        assert hasattr(huaweicloud_retry_client, name)
+
+
+def test_only_attrs_httpx_and_httptools_and_their_own_requirements_are_imported() -> None:
+    package = "huaweicloud_retry_client"
+    ours = [package, f"{package}.models", *(operation.module.__name__ for operation in OPERATIONS.values())]
+    code = "import sys, attrs, httpx, httptools; before = {*sys.modules}; "
+    code += f"import {', '.join(ours)}; print(*({{*sys.modules}} - before))"
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    more = {name.partition(".")[0] for name in run.stdout.split()} - sys.stdlib_module_names
+    assert more == {package, "huaweicloud_retry"}
