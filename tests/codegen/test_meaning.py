@@ -239,6 +239,7 @@ RESPONSES: dict[str, str] = {
     "Closed": "{ type: object, properties: { a: { type: string } }, additionalProperties: false }",
     "Moved": "{ $ref: '#/components/schemas/Moved' }",
     "Animal": "{ $ref: '#/components/schemas/Animal' }",
+    "Kinds": "{ oneOf: [{ $ref: '#/components/schemas/One' }, { $ref: '#/components/schemas/Two' }] }",
     "Pet": "{ $ref: '#/components/schemas/Pet' }",
     "Shape": "{ oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }, { type: 'null' }] }",
     "Spread": "{ type: object, properties: { id: { type: integer } }, required: [id], oneOf: [{ $ref: '#/components/schemas/Circle' },"
@@ -292,6 +293,8 @@ MORE_SCHEMAS = """\
       properties: { kind: { type: string }, legs: { type: integer } }
       discriminator: { propertyName: kind }
       anyOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }]
+    One: { type: object, required: [kind], properties: { kind: { const: one } } }
+    Two: { type: object, required: [kind], properties: { kind: { const: two } } }
     Circle: { type: object, properties: { radius: { type: integer } } }
     Square: { type: object, properties: { side: { type: integer } } }
     Base: { type: object, required: [name], properties: { name: { type: string } }, additionalProperties: { type: integer } }
@@ -682,6 +685,14 @@ def test_a_discriminator_tells_which_model_it_is(meaning: Meaning) -> None:
 
 def test_without_a_discriminator_it_is_the_model_that_knows_the_fields(meaning: Meaning) -> None:
     assert [type(meaning.read("shape", each)).__name__ for each in ({"side": 1}, {"radius": 1})] == ["Square", "Circle"]
+
+
+def test_without_a_discriminator_it_is_the_model_that_lists_the_value(meaning: Meaning) -> None:
+    assert [type(meaning.read("kinds", {"kind": kind})).__name__ for kind in ("one", "two", "new")] == [
+        "One",
+        "Two",
+        "One",
+    ]
 
 
 def test_names_that_are_taken_get_a_mark(meaning: Meaning) -> None:

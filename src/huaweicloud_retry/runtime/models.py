@@ -188,7 +188,7 @@ def _load_scalar(value: object, expected: Any, name: str) -> Any:
 
 
 def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> Any:
-    """Return the value as the first type takes it; of several models, the one that knows the most of its fields."""
+    """Return the value as the first type takes it; of several models, as the one that fits best."""
     arguments = tuple(each for each in kind.arguments if each is not Unset)
     if len(arguments) == 1:
         return load(value, arguments[0], name, is_response=is_response)
@@ -203,12 +203,23 @@ def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> 
             if isinstance(value, _kind(argument).json_type):
                 failures.append(error)  # which says more than that no type fits
         else:
-            if not (isinstance(loaded, OpenModel) and loaded.additional_properties):
+            if not isinstance(loaded, Model):
                 return loaded
             found.append(loaded)
     if found:
-        return min(found, key=lambda model: len(model.additional_properties))
+        return min(found, key=_strangeness)
     raise failures[0] if len(failures) == 1 else _mismatch(name, kind.expected, value)
+
+
+def _strangeness(model: Any) -> tuple[int, int]:
+    """Count the values that are not among those listed, which often tell models apart, and the unknown fields."""
+    unlisted = 0
+    for field in _fields(_type(model))[0]:
+        options = [each.arguments for each in map(_kind, _kind(field.type).arguments) if each.origin is Literal]
+        value = getattr(model, field.name)
+        if options and isinstance(value, str | int) and not any(value in listed for listed in options):
+            unlisted += 1
+    return unlisted, len(getattr(model, "additional_properties", ()))
 
 
 def _told_model(value: dict[str, Any], kind: _Kind, told: Discriminator, name: str) -> Any:
