@@ -208,6 +208,8 @@ def servers_module(spec: Document, plain: Plain) -> str:
         url, variables = server["url"], server.get("variables", {})
         for name in set(variables) - {"region"}:
             url = url.replace(f"{{{name}}}", variables[name]["default"])
+        unknown = set(re.findall(r"{([^{}]+)}", url)) - ({"region"} & set(variables))
+        problems += [spec.at(operation.place, f"the server {url} has no variable {name}") for name in unknown]
         host = url, [*variables.get("region", {}).get("enum", [])]
         service = operation.tag.lower()
         other, other_is_own = owners.setdefault(service, (operation, bool(listed)))
@@ -292,10 +294,12 @@ def blame(spec: Document, operations: list[Operation], file: str, line: int | No
 def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
     """All the way from the spec to a checked and formatted package in the scratch folder."""
     from plain import Plain
+    from plain_schemas import circles
 
     refuse(tool_problems())
     spec, settings = Document(SPEC), Document(CONFIG)
     refuse(yaml_problems(spec))
+    refuse(circles(spec))
     refuse(openapi_problems(spec))
     plain = Plain(spec)
     refuse(set(plain.schemas.problems))

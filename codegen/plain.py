@@ -6,6 +6,7 @@ on (style, explode, security, media types) is kept in an `Operation`, for the te
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,17 @@ STYLES = {
     "header": ("simple",),
     "cookie": ("form",),
 }
+# How the generator is told of a kind of body, and what is sent for a range of media types.
+READ_AS = {
+    "json": "application/json",
+    "form": "application/x-www-form-urlencoded",
+    "multipart": "multipart/form-data",
+    "text": "application/json",
+    "bytes": "application/octet-stream",
+}
+FORMS = {media_type: kind for kind, media_type in READ_AS.items() if kind in ("form", "multipart")}
+SCHEMAS: dict[str, Any] = {"text": {"type": "string"}, "bytes": {"type": "string", "format": "binary"}}
+WILDCARDS = {**READ_AS, "text": "text/plain"}
 IGNORED_HEADERS = "accept", "content-type", "authorization"  # OpenAPI: such a definition shall be ignored
 
 
@@ -35,6 +47,7 @@ class Parameter(NamedTuple):
     is_deprecated: bool = False
     description: str = ""
     example: str = ""
+    default: Any = None
 
 
 class Body(NamedTuple):
@@ -84,6 +97,13 @@ def is_json(media_type: str) -> bool:
     return kind in ("application/json", "*/*", "application/*") or kind.endswith("+json")
 
 
+def example_of(parameter: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Return an example of a parameter, as text."""
+    examples = [each["value"] for each in parameter.get("examples", {}).values() if "value" in each]
+    examples += [each["example"] for each in (parameter, schema) if "example" in each]
+    return str(examples[0]) if examples else ""
+
+
 class Plain:
     """The spec as the generator reads it.
 
@@ -118,9 +138,7 @@ class Plain:
             models: dict[str, str] = {}  # by the reference that each was made of
             for at, member in enumerate(schema.get(key, ())):
                 references = [each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each]
-                title = member.get("title", schema.get("title"))
-                label = f"type_{at}" if title == schema.get("title") else title
-                own = f"{name}_{references[0] if references else label}"
+                own = f"{name}_{references[0] if references else f'type_{at}'}"
                 if ("object" in types_of(member) or "properties" in member) and own not in schemas:
                     schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
                     models |= dict.fromkeys(references[:1], own)
@@ -139,7 +157,9 @@ class Plain:
         made: dict[str, Any] = {}
         for method in METHODS:
             if method in item:
-                made[method] = self._operation(path, method, item[method], common, (*place, method))
+                texts = [item.get("summary"), item.get("description"), item[method].get("description")]
+                value = {**item[method], "description": "\n\n".join(text.strip() for text in texts if text)}
+                made[method] = self._operation(path, method, value, common, (*place, method))
         return made
 
     def _operation(
@@ -148,7 +168,7 @@ class Plain:
         tags = value.get("tags") or ["default"]
         operation = Operation(f"{method.upper()} {path}", place, value.get("operationId", ""), tags[0])
         operation.is_deprecated = value.get("deprecated", False)
-        operation.is_open = value.get("security", self.spec.root.get("security")) == []
+        operation.is_open = self._is_open(value, place)
         self.operations.append(operation)
         if len(tags) > 1:
             self.refuse((*place, "tags"), f"{operation.title} has {len(tags)} tags; a tag is a service, so leave one")
@@ -165,6 +185,15 @@ class Plain:
             operation, value.get("responses") or {"default": {"description": ""}}, method
         )
         return made
+
+    def _is_open(self, value: dict[str, Any], place: Place) -> bool:
+        """Say whether an operation needs no credentials."""
+        security: list[dict[str, Any]] | None = value.get("security", self.spec.root.get("security"))
+        schemes = self.spec.root.get("components", {}).get("securitySchemes", {})
+        for name in {name for alternative in security or () for name in alternative} - set(schemes):
+            where = (*place, "security") if "security" in value else ("security",)
+            self.refuse(where, f"there is no security scheme {name}")
+        return security is not None and not any(security)
 
     def _parameters(self, operation: Operation, own: list[Any], common: list[Any]) -> list[dict[str, Any]]:
         made: dict[tuple[str, str], dict[str, Any]] = {}
@@ -196,15 +225,18 @@ class Plain:
             whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
             texts = {name: value[name] for name in ("description", "example") if name in value}
             schema = self.schemas.plain({**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema"))
+            if schema.get("format") == "binary":
+                del schema["format"]  # a parameter is text
             operation.parameters[key] = Parameter(
                 key[1],
                 key[0],
                 style,
                 explode,
                 value.get("allowReserved", False),
-                value.get("deprecated", False),
+                value.get("deprecated", False) or whole.get("deprecated", False),
                 schema.get("description") or whole.get("description", ""),
-                str(value.get("example", whole.get("example", ""))),
+                example_of(value, whole),
+                schema.get("default"),
             )
             made[key] = {
                 "name": key[1],
@@ -219,47 +251,56 @@ class Plain:
 
     def _body(self, operation: Operation, value: dict[str, Any]) -> dict[str, Any] | None:
         place = (*operation.place, "requestBody", "content")
-        content = value["content"]
-        chosen = next((each for each in content if is_json(each)), next(iter(content), None))
-        if chosen is None:
+        content: dict[str, Any] = value["content"]
+        if not content:
             return None
+        chosen = next(filter(is_json, content), next(iter(content)))
         if not is_json(chosen) and len(content) > 1:
             self.refuse(place, f"none of {', '.join(content)} is JSON; leave one of them")
         media, place = content[chosen], (*place, chosen)
-        schema, kind = media.get("schema", {}), chosen.partition(";")[0].strip().lower()
-        media_type, as_read = ("application/json" if "*" in chosen else chosen), "application/json"
-        if is_json(chosen):
-            body = Body("json", media_type)
-        elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            body, as_read = self._form(media, kind, place), kind
-            if self.schemas.resolved(schema).get("type", "object") != "object":
-                self.refuse(place, f"{kind} needs a schema of type object")
-        elif not self._is_text(schema):
-            self.refuse(place, f"of {chosen} a schema of strings can be sent only; what has fields is sent as JSON")
+        schema: Any = media.get("schema", {})
+        kind = self._kind(chosen, schema)
+        if kind == "" or (kind in ("form", "multipart") and "object" not in (types_of(schema) or ["object"])):
+            self.refuse(place, f"of {chosen} a schema of {'objects' if kind else 'strings'} can be sent only")
             return None
-        else:
-            body = Body("raw", media_type)
-            schema = {"type": "string"} if kind.startswith("text/") else {"type": "string", "format": "binary"}
-            as_read = "application/json" if kind.startswith("text/") else "application/octet-stream"
         whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
-        operation.body = body._replace(description=whole.get("description") or value.get("description", ""))
-        made = {as_read: {"schema": self.schemas.plain(schema, (*place, "schema"))}}
-        return {"required": value.get("required", False), "content": made}
+        texts = whole.get("description", ""), value.get("description", "")
+        description = " ".join(text.strip() for text in dict.fromkeys(texts))
+        media_type = WILDCARDS[kind] if "*" in chosen else chosen
+        media_types = self._media_types(media, place) if kind in ("form", "multipart") else {}
+        writer = "raw" if kind in ("text", "bytes") else kind
+        operation.body = Body(writer, media_type, media_types if kind == "multipart" else {}, description)
+        return {
+            "required": value.get("required", False),
+            "content": {READ_AS[kind]: {"schema": SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))}},
+        }
 
-    def _form(self, media: dict[str, Any], kind: str, place: Place) -> Body:
-        media_types: dict[str, str] = {}
+    def _kind(self, media_type: str, schema: Any) -> str:
+        """Return how a body is written or read: json, form, multipart, text, bytes; or nothing, if there is no way."""
+        whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
+        kind, _, parameters = media_type.partition(";")
+        kind, is_string = kind.strip().lower(), types_of(whole) in ([], ["string"]) and not FIELDS & set(whole)
+        if types_of(whole) == ["string"] and whole.get("format") == "binary":
+            return "bytes"
+        if is_json(media_type):
+            return "json"
+        if kind in FORMS:
+            return FORMS[kind]
+        charset = re.search(r"charset\s*=\s*[\"']?([\w-]+)", parameters, re.IGNORECASE)
+        is_utf8 = charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii")
+        if not is_string or (kind.startswith("text/") and not is_utf8):
+            return ""
+        return "text" if kind.startswith("text/") else "bytes"
+
+    def _media_types(self, media: dict[str, Any], place: Place) -> dict[str, str]:
+        """Return the media types of single fields of a form."""
+        made: dict[str, str] = {}
         for name, encoding in media.get("encoding", {}).items():
             for key in set(encoding) - {"contentType"}:
                 self.refuse((*place, "encoding", name, key), f"encoding with {key} is not made; leave it out")
-            if "contentType" in encoding:
-                media_types[name] = encoding["contentType"].partition(",")[0].strip()
-        multipart = kind.startswith("multipart/")
-        return Body("multipart" if multipart else "form", kind, media_types if multipart else {})
-
-    def _is_text(self, schema: Any) -> bool:
-        return self.schemas.resolved(schema).get("type", "string") == "string" and not FIELDS & set(
-            self.schemas.resolved(schema)
-        )
+            if "*" not in (media_type := encoding.get("contentType", "*").partition(",")[0].strip()):
+                made[name] = media_type
+        return made
 
     def _responses(self, operation: Operation, value: dict[str, Any], method: str) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -273,23 +314,27 @@ class Plain:
                 continue
             content: dict[str, Any] = {} if method == "head" else response.get("content", {})
             kind, accept, media = self._media(content, place)
-            operation.successes.append(Success(status, kind, description, list(response.get("headers", {})), accept))
+            headers = [self._header_text(*header) for header in response.get("headers", {}).items()]
+            operation.successes.append(Success(status, kind, description, headers, accept))
             if media:
                 made[status]["content"] = media
         operation.successes.sort(key=lambda each: ("X" in each.status, each.status == "default", each.status))
         return made
 
+    def _header_text(self, name: str, header: Any) -> str:
+        text = self.schemas.resolved(header).get("description", "").strip().rstrip(".")
+        return f"{name} ({text})" if text else name
+
     def _media(self, content: dict[str, Any], place: Place) -> tuple[str, str | None, dict[str, Any]]:
         """Return what a response holds (json, text, bytes, none), what to accept, and the content for the generator."""
-        chosen = next((each for each in content if is_json(each)), next(iter(content), None))
-        if chosen is None:
+        if not content:
             return "none", None, {}
+        chosen = next(filter(is_json, content), next(iter(content)))
         place = (*place, "content", chosen)
         schema = content[chosen].get("schema", {})
-        if is_json(chosen):
-            return "json", chosen, {"application/json": {"schema": self.schemas.plain(schema, (*place, "schema"))}}
-        if not self._is_text(schema):
-            self.refuse(place, f"of {chosen} a schema of strings can be read only; what has fields is read as JSON")
-        if chosen.startswith("text/"):
-            return "text", chosen, {"text/plain": {"schema": {"type": "string"}}}
-        return "bytes", chosen, {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        kind = self._kind(chosen, schema)
+        if kind not in ("json", "text", "bytes"):
+            self.refuse(place, f"of {chosen} a schema of strings, in UTF-8, can be read only")
+            return "none", None, {}
+        made = SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))
+        return kind, chosen, {READ_AS[kind]: {"schema": made}}

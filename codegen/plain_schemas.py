@@ -7,9 +7,13 @@ Restrictions of values (`not`, `if`, `pattern` and so on) are no matter of types
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from document import keys_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from document import Document, Place
 
 Schema = dict[str, Any]
@@ -17,7 +21,7 @@ Schema = dict[str, Any]
 FIELDS = {"properties", "required", "additionalProperties", "allOf"}
 UNREAD = {
     *("not", "if", "then", "else", "contains", "propertyNames", "patternProperties", "dependentSchemas"),
-    *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "examples", "$defs", "$comment"),
+    *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "$defs", "$comment"),
 }
 CONTRADICTING = {"type", "format", "enum", "const", "items", "anyOf", "oneOf"}
 SCALARS = (str, int, bool, type(None))
@@ -30,6 +34,7 @@ EXACTLY_ONE = "x-codegen-exactly-one"
 NEEDED = "x-codegen-needed"
 READ_ONLY = "x-codegen-read-only"
 TEXTS = "x-codegen-texts"
+DEFAULTS = "x-codegen-defaults"
 
 
 class Schemas:
@@ -86,7 +91,7 @@ class Schemas:
             made["additionalProperties"] = True
         if "contentMediaType" in made and "contentEncoding" not in made and made.get("type", "string") == "string":
             made |= {"type": "string", "format": "binary"}
-        self._default(made)
+        self._texts(made)
         self._enum(made, place)
         self._const(made, place)
         self._sets(made)
@@ -107,6 +112,7 @@ class Schemas:
             fields: Schema = made["properties"]
             made["properties"] = {name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()}
             made[TEXTS] = {name: text for name, each in made["properties"].items() if (text := self._text(each))}
+            made[DEFAULTS] = {name: each["default"] for name, each in made["properties"].items() if "default" in each}
         for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
             if key in made:
                 is_merged = key == "allOf"  # its references stay as they are
@@ -125,8 +131,8 @@ class Schemas:
         """Return the text about a field. Of what stands beside a reference the generator takes none."""
         if "$ref" in schema:
             return ""
-        text: str = schema.get("description", "")
-        return f"Deprecated. {text}".strip() if schema.get("deprecated") else text
+        text = f"{'Deprecated. ' if schema.get('deprecated') else ''}{schema.get('description', '')}"
+        return f"{text} Example: {schema['example']}.".strip() if "example" in schema else text.strip()
 
     def _reference(self, value: Schema, place: Place) -> Schema:
         target = self._spec.target(value["$ref"]) or ()
@@ -148,8 +154,14 @@ class Schemas:
             return reference
         return self.plain({**beside, "allOf": [reference, *([fields] if fields else [])]}, place)
 
-    def _default(self, made: Schema) -> None:
-        """A default that no argument can have becomes text."""
+    def _texts(self, made: Schema) -> None:
+        """Make text of what is no type. A title would name the class, and another schema may have the same."""
+        title = made.pop("title", "")
+        if title and "description" not in made:
+            made["description"] = title
+        if made.get("examples"):
+            made.setdefault("example", made["examples"][0])
+        made.pop("examples", None)
         default = made.get("default")
         if "default" in made and (default is None or isinstance(default, dict | list)):
             describe(made, f"Default: {json.dumps(default)}.")
@@ -228,6 +240,12 @@ class Schemas:
             extra: Any = self.resolved(part).get("additionalProperties")
             if isinstance(extra, dict):
                 made.setdefault("additionalProperties", extra)
+        inherited = [name for part in references for name in self._all_fields(part)[1]]
+        own: Schema = made.get("properties", {})
+        for name in set(inherited) & set(own):  # the generator merges enumerations, and no constants
+            if isinstance(own[name], dict) and isinstance(own[name].get("const"), str):
+                own[name] = {**own[name], "enum": [own[name]["const"]]}
+                del own[name]["const"]
         made["allOf"] = references
         if {"properties", "required", "additionalProperties", SETS} & set(
             made
@@ -297,6 +315,36 @@ class Schemas:
         values = {**{name: name for name in models}, **{key: each.rpartition("/")[2] for key, each in mapping.items()}}
         found = {value: models[name] for value, name in values.items() if name in models}
         self.discriminators[frozenset(models.values())] = told["propertyName"], found
+
+
+def circles(spec: Document) -> list[str]:
+    """Find schemas that contain themselves not in a field, but as a whole: they mean nothing, or everything."""
+    found: list[str] = []
+    real, named, _ = spec.find(("components", "schemas"))
+    for name in keys_of(named) if len(real) == NAMED - 1 else ():
+        seen, waiting = set[Any](), [cast("Place", ("components", "schemas", name))]
+        while waiting:
+            place = waiting.pop()
+            for each in wholes_of(spec.find(place)[1]):
+                target = spec.target(each["$ref"]) if "$ref" in each else None
+                if target is not None and target == ("components", "schemas", name):
+                    found.append(spec.at(target, f"{name} contains itself as a whole; put it into a field"))
+                    waiting.clear()
+                    break
+                if target is not None and target not in seen:
+                    seen.add(target)
+                    waiting.append(target)
+    return found
+
+
+def wholes_of(schema: Any) -> Iterator[Schema]:
+    """Every schema that a value of a schema has to fit, or may."""
+    if isinstance(schema, dict):
+        whole = cast("Schema", schema)
+        yield whole
+        for key in ("allOf", "anyOf", "oneOf"):
+            for each in whole.get(key, ()):
+                yield from wholes_of(each)
 
 
 def type_of(value: object) -> Any:

@@ -12,7 +12,7 @@ from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier, safe_for_docstring
 
 from document import keys_of
-from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS, TEXTS
+from plain_schemas import DEFAULTS, EXACTLY_ONE, NEEDED, READ_ONLY, SETS, TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ PROVIDED = (
         "is_checked",
         "model_text",
     ),
-    *("operation_of", "path_code", "sent_as", "sets_of", "successes", "write_arguments"),
+    *("operation_of", "path_code", "sent_as", "sets_of", "successes", "timeout_name", "write_arguments"),
 )
 
 
@@ -88,17 +88,18 @@ class Rendering:
         self.enums: dict[str, Any] = {str(enum.class_info.name): enum for enum in data.enums}
         self.operations = {(PythonIdentifier(each.tag, "tag"), each.file): each for each in plain.operations}
         self.discriminators = self._discriminators()
-        self.sent, self.received, self.uploaded = set[str](), set[str](), set[str]()
+        self.sent, self.received, self.uploaded, self.written = set[str](), set[str](), set[str](), set[str]()
         for endpoint in self._endpoints():
             operation = self.operation_of(endpoint)
             for parameter in endpoint.list_all_parameters():
                 self._reach(parameter, self.sent)
             for body in endpoint.bodies:
                 self._reach(body.prop, self.sent)
-                if operation.body is not None and operation.body.kind == "multipart":
-                    self._reach(body.prop, self.uploaded)
+                is_upload = operation.body is not None and operation.body.kind == "multipart"
+                self._reach(body.prop, self.uploaded if is_upload else self.written)
             for response in endpoint.responses:
                 self._reach(response.prop, self.received)
+                self._reach(response.prop, self.written)
         for model in data.models:
             for field in fields_of(model):
                 if text := extras(model, TEXTS).get(plain_text(field.name)):
@@ -107,10 +108,10 @@ class Rendering:
 
     def provide(self, environment: Any) -> None:
         """Make everything known to the templates."""
-        environment.filters["docstring"] = docstring
+        environment.filters.update(docstring=docstring, code=repr)
         for name in PROVIDED:
             environment.globals[name] = getattr(self, name)
-        environment.globals.update(one_line=one_line, sentence=sentence)
+        environment.globals.update(one_line=one_line)
 
     # --- before anything is written ---
 
@@ -127,12 +128,23 @@ class Rendering:
             operation = self.operation_of(endpoint)
             for location in ("path", "query", "header", "cookie"):
                 yield from self._twins(getattr(endpoint, f"{location}_parameters"), "parameter", operation)
-            for location, each in endpoint.iter_all_parameters():
-                if each.python_name in TAKEN_ARGUMENTS:
-                    each.set_python_name(UntrustedString(f"{each.python_name}_{location}"), self.config)
+            self._rename_arguments(endpoint)
             is_form = operation.body is not None and operation.body.kind in ("form", "multipart")
             if is_form and any(not isinstance(body.prop, ModelProperty) for body in endpoint.bodies):
                 yield self.spec.at((*operation.place, "requestBody"), "a form needs a schema with properties")
+
+    def _rename_arguments(self, endpoint: Any) -> None:
+        names = {str(each.python_name) for _, each in endpoint.iter_all_parameters()}
+        for location, each in endpoint.iter_all_parameters():
+            if each.python_name in TAKEN_ARGUMENTS:
+                name = unused(f"{each.python_name}_{location.value}", names)
+                each.set_python_name(UntrustedString(name), self.config, skip_snake_case=True)
+                names.add(name)
+
+    def timeout_name(self, endpoint: Any) -> str:
+        """Return the name of our own argument; a parameter of the contract may be called timeout."""
+        names = {str(each.python_name) for _, each in endpoint.iter_all_parameters()}
+        return unused("request_timeout", names) if "timeout" in names else "timeout"
 
     def _twins(self, fields: list[Any], what: str, operation: Operation | None = None) -> Iterator[str]:
         """Two names of the contract that become one in Python. The generator would rename both, and the code of callers
@@ -221,7 +233,9 @@ class Rendering:
         elif kind == "ListProperty":
             made = [f"list[{' | '.join(self._kinds(prop.inner_property, model, is_open=is_open))}]"]
         elif kind == "FileProperty":
-            made = ["File" if name in self.uploaded else "str" if model is not None else "bytes"]
+            made = ["str"]
+            if name in self.uploaded:
+                made = ["File", "str"] if name in self.written else ["File"]
         elif kind == "ConstProperty":
             value = prop.value.raw_value
             made = [f"Literal[{value!r}]", *([type(value).__name__] if is_open else [])]
@@ -245,10 +259,12 @@ class Rendering:
     def body_text(self, endpoint: Any) -> str:
         """Return the line of the docstring about the body."""
         body = self.operation_of(endpoint).body
-        return f"body ({self.body_type(endpoint)}): {sentence((body and body.description) or 'What to send')}"
+        return one_line(f"body ({self.body_type(endpoint)}): {(body and body.description) or 'What to send.'}")
 
     def body_type(self, endpoint: Any) -> str:
         """Return the annotation of a body that is given."""
+        if type(endpoint.bodies[0].prop).__name__ == "FileProperty":
+            return "bytes"
         return " | ".join(self._kinds(endpoint.bodies[0].prop, None))
 
     def successes(self, endpoint: Any) -> list[Good]:
@@ -302,7 +318,7 @@ class Rendering:
         """Return the line that declares a field."""
         default = "" if field.required else "UNSET"
         if field.default is not None:
-            default = field.default.python_code.as_unembedded_code()
+            default = self._default(field, extras(model, DEFAULTS).get(plain_text(field.name)), model)
         if metadata := self.metadata_of(model, field):
             default = f"_field({f'default={default}, ' if default else ''}metadata={metadata})"
         return f"{field.python_name}: {self.annotation(field, model)}{f' = {default}' if default else ''}"
@@ -314,11 +330,18 @@ class Rendering:
 
     def model_text(self, model: Any) -> str:
         """Return the text about a model."""
-        title, description = model.data.title, model.description
-        texts = [each.get_untrusted_value().strip() for each in (title, description) if each]
+        texts = ["Deprecated."] if model.data.deprecated else []
+        texts += [plain_text(model.description).strip()] if model.description else []
         if model.example:
             texts.append(f"Example:\n    {model.example.get_untrusted_value()}")
         return "\n\n".join(texts) or str(model.class_info.name)
+
+    def _default(self, prop: Any, value: Any, model: Any = None) -> str:
+        """Return code of a default. The generator escapes texts twice, and takes any value of a union for a text."""
+        code = prop.default.python_code.as_unembedded_code()
+        kinds = self._kinds(prop, model)
+        is_text = "str" in kinds or any("Literal" in kind or kind in self.enums for kind in kinds)
+        return repr(value) if value is not None and (is_text or not isinstance(value, str)) else code
 
     # --- operations ---
 
@@ -326,11 +349,11 @@ class Rendering:
         """Return what the spec has of an operation beyond what the generator read."""
         return self.operations[endpoint.tags[0], f"api/{endpoint.tags[0]}/{endpoint.name}.py"]
 
-    def argument(self, parameter: Any) -> str:
+    def argument(self, endpoint: Any, parameter: Any) -> str:
         """Return the declaration of a parameter."""
         default = "" if parameter.required else " = UNSET"
         if parameter.default is not None:
-            default = f" = {parameter.default.python_code.as_unembedded_code()}"
+            default = f" = {self._default(parameter, self.sent_as(endpoint, parameter).default)}"
         return f"{parameter.python_name}: {self.annotation(parameter)}{default}"
 
     def argument_text(self, endpoint: Any, parameter: Any) -> str:
@@ -341,7 +364,7 @@ class Rendering:
             text += " Deprecated."
         text += f" {sent.description}"
         if parameter.default is not None:
-            text += f" Default: {parameter.default.python_code.as_unembedded_code()}."
+            text += f" Default: {self._default(parameter, sent.default)}."
         if sent.example:
             text += f" Example: {sent.example}."
         return one_line(text)
@@ -379,6 +402,11 @@ class Rendering:
         return " + ".join(made)
 
 
+def unused(name: str, names: set[str]) -> str:
+    """Return a name that is not among others."""
+    return unused(f"{name}_", names) if name in names else name
+
+
 def fields_of(model: Any) -> list[Any]:
     """Return the fields of a model."""
     return [*(model.required_properties or ()), *(model.optional_properties or ())]
@@ -404,8 +432,3 @@ def docstring(text: Any) -> str:
 def one_line(text: Any) -> str:
     """Return text in one line, for a docstring."""
     return docstring(" ".join(plain_text(text).split()))
-
-
-def sentence(text: Any) -> str:
-    """Return the first sentence of a text, in one line."""
-    return one_line(f"{plain_text(text)} ".split(". ")[0]).rstrip(".") + "."

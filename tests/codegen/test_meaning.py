@@ -74,6 +74,17 @@ PATHS = """\
         - { name: sort, in: query, schema: { type: string, enum: [asc, ASC, a-b, a_b], default: asc } }
         - { name: mixed, in: query, schema: { enum: [1, a, a] } }
       responses: { '204': { description: Done. } }
+  /defaults:
+    get:
+      operationId: Defaults
+      parameters:
+        - { name: quotes, in: query, schema: { type: string, default: 'a"b\\c' } }
+        - { name: number, in: query, schema: { type: [string, integer], default: 5 } }
+        - { name: text, in: query, schema: { type: [integer, string], default: '5' } }
+        - { name: time, in: query, schema: { type: string, format: date-time, default: '2026-01-02T12:00:00Z' } }
+        - { name: timeout, in: query, schema: { type: number, default: 5 } }
+        - { name: request_timeout, in: query, schema: { type: boolean, default: true } }
+      responses: { '204': { description: Done. } }
   /names/{path}:
     parameters: [{ name: path, in: path, required: true, schema: { type: string } }]
     get:
@@ -103,6 +114,21 @@ PATHS = """\
       operationId: Open
       security: []
       responses: { '204': { description: Done. } }
+  /nobody:
+    get:
+      operationId: Nobody
+      security: [{}]
+      responses: { '204': { description: Done. } }
+  /image:
+    post:
+      operationId: PostImage
+      requestBody: { required: true, content: { image/*: { schema: { type: string, format: binary } } } }
+      responses: { '200': { description: Bytes., content: { '*/*': { schema: { type: string, format: binary } } } } }
+  /null:
+    post:
+      operationId: PostNull
+      requestBody: { required: true, content: { application/json: { schema: { type: 'null' } } } }
+      responses: { '200': { description: Null., content: { application/json: { schema: { type: 'null' } } } } }
   /octets:
     put:
       operationId: PutOctets
@@ -253,6 +279,8 @@ RESPONSES: dict[str, str] = {
     "Named": "{ type: object, properties: { d: { type: string }, cls: { type: string }, self: { type: string }, to_dict: { type: string },"
     " from_dict: { type: string }, additional_properties: { type: string }, field_dict: { type: string }, T: { type: string },"
     " src_dict: { type: string }, additional_keys: { type: string }, class: { type: string }, UNSET: { type: string } } }",
+    "Narrowed": "{ allOf: [{ $ref: '#/components/schemas/Base' }, { properties: { name: { const: rex } } }] }",
+    "Titled": "{ type: object, title: Point, properties: { t: { type: string, title: Point } } }",
     "Parent": "{ allOf: [{ $ref: '#/components/schemas/Base' }, { type: object, required: [b], properties: { b: { type: string } } }] }",
     "RefAndMore": "{ $ref: '#/components/schemas/Base', properties: { c: { type: integer } }, required: [c], description: More. }",
     "AnyList": "{ type: array }",
@@ -427,6 +455,10 @@ def meaning_of_unset(meaning: Meaning) -> Any:
 
 def test_a_default_is_sent(meaning: Meaning) -> None:
     assert meaning.target("query") == "/query?sort=asc"
+    sent = meaning.target("defaults")
+    time = "2026-01-02T12%3A00%3A00%2B00%3A00"
+    assert sent == f"/defaults?quotes=a%22b%5Cc&number=5&text=5&time={time}&timeout=5&request_timeout=true"
+    assert 'number: int | str = 5,\n    text: int | str = "5"' in meaning.source("api/default/defaults.py")
 
 
 @pytest.mark.parametrize(
@@ -475,8 +507,9 @@ def test_a_parameter_that_openapi_ignores_is_noted(meaning: Meaning) -> None:
 
 def test_no_credentials_are_sent_to_an_operation_without_security(meaning: Meaning) -> None:
     meaning.target("open_")
+    meaning.target("nobody")
     meaning.target("query")
-    assert ["x-auth-token" in request.headers for request in meaning.sent] == [False, True]
+    assert ["x-auth-token" in request.headers for request in meaning.sent] == [False, False, True]
 
 
 # --- bodies ---
@@ -489,6 +522,17 @@ def test_octets_go_out_and_come_back(meaning: Meaning, is_async: bool) -> None:
     assert (came, meaning.sent[-1].content) == (b"\0" * (3 << 20), b"\xff\x00")
     assert meaning.sent[-1].headers["content-type"] == "application/octet-stream"
     assert meaning.sent[-1].headers["accept"] == "image/png"
+
+
+def test_a_range_of_media_types_is_no_media_type(meaning: Meaning) -> None:
+    assert meaning.call("default.post_image", body=b"\xff", respond=httpx.Response(200, content=b"\xfe")) == b"\xfe"
+    headers = meaning.sent[-1].headers
+    assert (headers["content-type"], headers["accept"]) == ("application/octet-stream", "*/*")
+
+
+def test_null_goes_out_and_comes_back(meaning: Meaning) -> None:
+    assert meaning.call("default.post_null", body=None, respond=httpx.Response(200, content=b"null")) is None
+    assert meaning.sent[-1].content == b"null"
 
 
 def test_text_goes_out_and_comes_back(meaning: Meaning) -> None:
@@ -614,6 +658,8 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
     ("named", {name: name for name in ("d", "cls", "self", "to_dict", "from_dict", "additional_properties", "field_dict", "T")}),
     ("named", {name: name for name in ("src_dict", "additional_keys", "class", "UNSET", "more")}),
     ("parent", {"name": "n", "b": "b", "more": 1}),
+    ("narrowed", {"name": "rex"}),
+    ("titled", {"t": "a"}),
     ("ref_and_more", {"name": "n", "c": 1}),
     ("moved", {"to": {"x": 1}}),
     ("animal", {"kind": "Square", "legs": 4, "radius": 1}),
@@ -768,6 +814,9 @@ REFUSED = {
     "{ allOf: [{ type: object, oneOf: [{ type: object }] }] }": "oneOf inside allOf",
     "{ allOf: [{ type: string }, { type: integer }] }": "different values of type",
     "{ type: object, properties: { a: false } }": "allows nothing",
+    "{ $ref: '#/components/schemas/S0' }": "S0 contains itself as a whole",
+    "{ oneOf: [{ $ref: '#/components/schemas/S2' }] }": "S1 contains itself as a whole",
+    "{ allOf: [{ $ref: '#/components/schemas/S1' }] }": "S2 contains itself as a whole",
 }
 REFUSED_OPERATIONS = {
     "tags: [One, Two]": "has 2 tags",
@@ -775,15 +824,22 @@ REFUSED_OPERATIONS = {
     "parameters: [{ name: a, in: header, content: { application/json: { schema: {} } } }]": "for JSON in the query only",
     "parameters: [{ name: a, in: cookie, schema: { type: array, items: {} } }]": "needs explode: false",
     "requestBody: { content: { application/xml: { schema: { type: object } } } }": "of application/xml a schema of strings",
+    "security: [{ Nope: [] }]": "there is no security scheme Nope",
+    "requestBody: { content: { text/plain; charset=latin-1: { schema: { type: string } } } }": "of text/plain; charset=latin-1",
     "requestBody: { content: { text/plain: {}, text/csv: {} } }": "none of text/plain, text/csv is JSON",
-    "requestBody: { content: { multipart/form-data: { schema: { type: array, items: {} } } } }": "needs a schema of type object",
+    "requestBody: { content: { multipart/form-data: { schema: { type: array, items: {} } } } }": "a schema of objects",
 }
 
 
-@pytest.mark.parametrize("of_names", [False, True], ids=["pieces", "names"])
-def test_what_has_no_type_in_python_is_refused_with_its_line(tmp_path: Any, of_names: bool) -> None:
+@pytest.mark.parametrize("stage", ["pieces", "both become", "as a whole"])
+def test_what_has_no_type_in_python_is_refused_with_its_line(tmp_path: Any, stage: str) -> None:
     def chosen(pieces: dict[str, str]) -> list[tuple[str, str]]:
-        return [(piece, reason) for piece, reason in pieces.items() if of_names == ("both become" in reason)]
+        marks = [mark for mark in ("both become", "as a whole") if stage == mark]
+        return [
+            (piece, reason)
+            for piece, reason in pieces.items()
+            if any(mark in reason for mark in marks) or not (marks or "both become" in reason or "as a whole" in reason)
+        ]
 
     spec = HEAD
     for at, (piece, _) in enumerate(chosen(REFUSED_OPERATIONS)):

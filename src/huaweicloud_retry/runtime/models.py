@@ -355,7 +355,7 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
 
 
 def _is_plain(value: object, expected: Any) -> bool:
-    return expected is Any or (type(value) is expected and expected in _PLAIN)
+    return expected is Any or (type(value) is expected and expected in _PLAIN) or (value is None and expected is None)
 
 
 def _is_of(value: object, expected: Any, kind: _Kind) -> bool:
@@ -363,7 +363,7 @@ def _is_of(value: object, expected: Any, kind: _Kind) -> bool:
         return type(value) is expected
     if expected is float:
         return type(value) is int
-    return expected not in _PLAIN and isinstance(value, kind.origin or expected)
+    return expected is not None and expected not in _PLAIN and isinstance(value, kind.origin or expected)
 
 
 def _check_model(model: Any) -> None:

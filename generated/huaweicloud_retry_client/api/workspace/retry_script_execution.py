@@ -73,11 +73,11 @@ def sync(
     Args:
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task.
+        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional by itself, and what the service does with neither, or with both, is documented nowhere. This client refuses to send neither. The page's example gives `record_id` as an array of objects; its own parameter table, five languages of the page and four SDKs say string, and the same block stands on the page of StopScriptExecution with the field's name as its value, so this contract says string.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: Response to the request for retrying a script. Headers: X-Request-Id.
+        200: Response to the request for retrying a script. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
 
     Raises:
         BadRequestError: 400. The request cannot be understood by the server due to malformed syntax.
@@ -87,12 +87,12 @@ def sync(
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        InternalServerError: 500. An internal service error occurred.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
+        InternalServerError: 500. An internal service error occurred. For details, see the error code description.
+        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
+        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
@@ -145,11 +145,11 @@ async def asyncio(
     Args:
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task.
+        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional by itself, and what the service does with neither, or with both, is documented nowhere. This client refuses to send neither. The page's example gives `record_id` as an array of objects; its own parameter table, five languages of the page and four SDKs say string, and the same block stands on the page of StopScriptExecution with the field's name as its value, so this contract says string.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: Response to the request for retrying a script. Headers: X-Request-Id.
+        200: Response to the request for retrying a script. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
 
     Raises:
         BadRequestError: 400. The request cannot be understood by the server due to malformed syntax.
@@ -159,12 +159,12 @@ async def asyncio(
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
-        InternalServerError: 500. An internal service error occurred.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610).
+        InternalServerError: 500. An internal service error occurred. For details, see the error code description.
+        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203).
+        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
