@@ -41,13 +41,16 @@ class Answer:
     status: int
     body: Any
     content: Content | None
+    flaw: str = "a body"
 
     def response(self, _request: httpx.Request | None = None) -> httpx.Response:
         """Return it as a transport does."""
         if self.content is None:
             return httpx.Response(self.status)
         kind, text = self.content.kind, self.body if isinstance(self.body, str) else ""
-        raw = json.dumps(self.body).encode() if kind == "json" else text.encode("utf-8" if kind == "text" else "latin-1")
+        raw = (
+            json.dumps(self.body).encode() if kind == "json" else text.encode("utf-8" if kind == "text" else "latin-1")
+        )
         return httpx.Response(self.status, content=raw, headers={"Content-Type": self.content.media_type})
 
 
@@ -88,13 +91,15 @@ def broken(draw: DrawFn, operation: Operation) -> Answer:
     body = {"": deepcopy(answer.body)}
     holder, key = draw(st.sampled_from([*_places(body)]))
     if isinstance(holder, dict) and holder is not body and draw(st.booleans()):
+        flaw = f"no {key!r}"
         del holder[key]
     else:
         other = draw(st.sampled_from(_OTHERS))
         assume(type(other) is not type(holder[key]))
+        flaw = f"{key!r}: {other!r} instead of {holder[key]!r}"
         holder[key] = other
     assume(answer.content and not _validator(operation, answer.content).is_valid(body[""]))
-    return Answer(answer.status, body[""], answer.content)
+    return Answer(answer.status, body[""], answer.content, flaw)
 
 
 @cache

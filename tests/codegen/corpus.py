@@ -45,13 +45,17 @@ METHODS = "get", "put", "post", "delete", "head", "patch"
 Direction = Literal["request", "response"]
 _HIDDEN = {"request": "readOnly", "response": "writeOnly"}
 _BITS = {"int32": 31, "int64": 63}
-_UNLISTED = {str: {"type": "string", "pattern": "^unlisted"}, int: {"type": "integer", "minimum": 1000}, bool: {"type": "boolean"}}
+_UNLISTED = {
+    str: {"type": "string", "pattern": "^unlisted"},
+    int: {"type": "integer", "minimum": 1000},
+    bool: {"type": "boolean"},
+}
 
 
 # --- What the documents say -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Content:
     """A body: its media type as the document spells it, and its schema."""
 
@@ -77,10 +81,10 @@ class Operation:
     path: str
     deprecated: bool
     secured: bool
-    parameters: list[dict[str, Any]]
-    body: Content | None
-    body_required: bool
-    responses: dict[str, Content | None]
+    parameters: list[dict[str, Any]] = field(repr=False)
+    body: Content | None = field(repr=False)
+    body_required: bool = field(repr=False)
+    responses: dict[str, Content | None] = field(repr=False)
 
     def schema(self, schema: dict[str, Any], direction: Direction) -> dict[str, Any]:
         """A schema that stands alone, without the fields that the direction does not have."""
@@ -191,6 +195,11 @@ def _opened(schema: dict[str, Any]) -> dict[str, Any]:
 EACH = [each for spec in SPECS for each in operations(spec)]
 
 
+def of_each(operations: Iterable[Operation]) -> pytest.MarkDecorator:
+    """Run a test for each operation."""
+    return pytest.mark.parametrize("operation", [*operations], ids=lambda each: f"{each.spec}-{each.id}")
+
+
 # --- The clients ------------------------------------------------------------------------------------------------------
 
 
@@ -242,7 +251,9 @@ class Client:
             returned = function(**given, client=client)
             returned = from_python(asyncio.run(returned) if world == "asyncio" else returned)
         if operation.deprecated != any(each.category is DeprecationWarning for each in caught):
-            raise AssertionError(f"deprecated: {operation.deprecated}; warnings: {[str(each.message) for each in caught]}")
+            raise AssertionError(
+                f"deprecated: {operation.deprecated}; warnings: {[str(each.message) for each in caught]}"
+            )
         return returned
 
 

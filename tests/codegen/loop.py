@@ -27,8 +27,12 @@ def round_trip(
     if operation.body and operation.body.kind in ("multipart", "form") and "body" in meant:
         meant["body"] = {name: value for name, value in meant["body"].items() if value != []}
     sent = wire.read(operation, request)
-    assert wire.same(sent, meant), f"meant {meant!r}\nbut sent {sent!r}\nas {request.url!r} {request.content!r}"
-    assert wire.same(returned, answer.body), f"received {answer.body!r}\nbut returned {returned!r}"
+    defaults = {each["name"]: each.get("schema", {}).get("default") for each in operation.parameters}
+    meant = {name: value for name, value in defaults.items() if sent.get(name) == value is not None} | meant
+    wrong = [*wire.differences(sent, meant)]
+    assert not wrong, f"sent {wrong}\nas {request.url!r} {request.headers!r} {request.content!r}"
+    wrong = [*wire.differences(returned, answer.body)]
+    assert not wrong, f"returned {wrong}\nfor {made.content!r}"
     return request, made
 
 
@@ -39,4 +43,4 @@ def refuses(client: Client, operation: Operation, arguments: dict[str, Any], ans
     except Exception as caught:  # noqa: BLE001 - the client's classes are not those of this process
         assert error in [each.__name__ for each in type(caught).__mro__], repr(caught)
     else:
-        pytest.fail(f"received {answer.status} {answer.body!r}, which is invalid, and returned {returned!r}")
+        pytest.fail(f"{answer.status} with {answer.flaw} was accepted: received {answer.body!r}, returned {returned!r}")

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from huaweicloud_retry.contract import Contract, Match
 from tests.codegen import cases
-from tests.codegen.corpus import EACH, SPECS, Operation, client_of, document
+from tests.codegen.corpus import EACH, SPECS, Operation, client_of, document, of_each
 from tests.codegen.loop import refuses, round_trip
 
 BY_CONTRACT = {"pets", "service", "unions"}  # the others have cookies, files or styles that contract.py does not read
 FEW = settings(
-    max_examples=5, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=5,
+    derandomize=True,
+    phases=[Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
-
-
-def of_each(operations: Iterable[Operation]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("operation", [*operations], ids=lambda each: f"{each.spec}-{each.id}")
 
 
 @cache

@@ -1,11 +1,12 @@
 """Reads a request off the wire as OpenAPI 3.1 says, by the document alone. Knows nothing of the generator.
 
 read(operation, request)   the values by parameter name, `body` for the body: what was meant, if the request is right
-same(one, other)           whether two JSON values are equal; times are compared as times
+differences(one, other)    where two JSON values differ
 """
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -57,15 +58,23 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, [], {}) or name == "body"}
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal. True is not 1; texts that are times may differ in spelling."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, str) and isinstance(other, str) and one != other and "T" in one:
+def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield where two JSON values differ. True is not 1; texts that are times may differ in spelling."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from differences(one[name], other[name], f"{place}/{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, each in enumerate(one):
+            yield from differences(each, other[index], f"{place}/{index}")
+    elif isinstance(one, bool) != isinstance(other, bool) or (one != other and not _are_one_time(one, other)):
+        yield f"{place}: {one!r}, not {other!r}"
+
+
+def _are_one_time(one: Any, other: Any) -> bool:
+    try:
         return datetime.fromisoformat(one) == datetime.fromisoformat(other)
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    except (TypeError, ValueError):
+        return False
 
 
 def _cookies(request: httpx.Request) -> dict[str, str]:
@@ -73,7 +82,9 @@ def _cookies(request: httpx.Request) -> dict[str, str]:
     return {name: text for name, _, text in (pair.partition("=") for pair in header.split("; ")) if name}
 
 
-def _of_query(operation: Operation, parameter: dict[str, Any], schema: dict[str, Any], pairs: list[tuple[str, str]]) -> Any:
+def _of_query(
+    operation: Operation, parameter: dict[str, Any], schema: dict[str, Any], pairs: list[tuple[str, str]]
+) -> Any:
     name, style = parameter["name"], parameter.get("style", "form")
     if style == "deepObject":
         parts = {key[len(name) + 1 : -1]: unquote_plus(text) for key, text in pairs}
@@ -88,7 +99,9 @@ def _of_query(operation: Operation, parameter: dict[str, Any], schema: dict[str,
     return _split(operation, schema, text, _DELIMITERS[style])
 
 
-def _split(operation: Operation, schema: dict[str, Any], text: str | None, delimiter: str, *, quoted: bool = True) -> Any:
+def _split(
+    operation: Operation, schema: dict[str, Any], text: str | None, delimiter: str, *, quoted: bool = True
+) -> Any:
     """One text of a parameter that may be an array; split before it is decoded, since items may hold the delimiter."""
     if text is None:
         return None

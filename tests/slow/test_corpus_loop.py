@@ -1,0 +1,83 @@
+"""The corpus in full: both type checkers are content, and hundreds of random calls keep the documents both ways.
+
+EXAMPLES=1000 makes more cases for each operation; SEED=2 others, and SEED=random others each time, and prints the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from tests.codegen import cases
+from tests.codegen.corpus import EACH, ROOT, SPECS, Operation, client_of, of_each
+from tests.codegen.loop import refuses, round_trip
+from tests.contract.suite import whole_number
+
+EXAMPLES = whole_number("EXAMPLES", 50)
+SEED = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
+MANY = settings(
+    max_examples=EXAMPLES,
+    phases=[Phase.generate],  # to shrink takes minutes; a failure names the place
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@of_each(EACH)
+def test_random_calls_keep_the_document(operation: Operation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    client = client_of(operation.spec, tmp_path_factory)
+
+    @MANY
+    @seed(SEED)
+    @given(cases.arguments(operation), cases.responses(operation), st.sampled_from(["sync", "asyncio"]))
+    def call(arguments: dict[str, object], answer: cases.Answer, world: str) -> None:
+        round_trip(client, operation, arguments, answer, world)
+
+    print(f"SEED={SEED}")
+    call()
+
+
+@of_each(operation for operation in EACH if operation.has_json)
+def test_random_invalid_responses_are_refused(operation: Operation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    client = client_of(operation.spec, tmp_path_factory)
+
+    @MANY
+    @seed(SEED)
+    @given(cases.arguments(operation), cases.broken(operation))
+    def call(arguments: dict[str, object], answer: cases.Answer) -> None:
+        refuses(client, operation, arguments, answer, "APIResponseValidationError")
+
+    print(f"SEED={SEED}")
+    call()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_mypy_is_content(spec: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    generated = client_of(spec, tmp_path_factory).folder
+    assert _checked("mypy", "--strict", "--no-incremental", "--config-file=", str(generated), cwd=generated) == ""
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_pyright_is_content(spec: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    generated = client_of(spec, tmp_path_factory).folder
+    settings = {"typeCheckingMode": "strict", "include": ["."], "extraPaths": [str(ROOT / "src")]}
+    (generated / "pyrightconfig.json").write_text(json.dumps(settings), "utf-8")
+    assert _checked("basedpyright", "--pythonpath", sys.executable, cwd=generated) == ""
+
+
+def _checked(*command: str, cwd: Path) -> str:
+    """Run a type checker; what it finds."""
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
