@@ -16,6 +16,7 @@ from tests.codegen.corpus import EACH, SPECS, Operation, client_of, document, of
 from tests.codegen.loop import refuses, round_trip
 
 BY_CONTRACT = {"pets", "service", "unions"}  # the others have cookies, files or styles that contract.py does not read
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what failed
 FEW = settings(
     max_examples=5,
     derandomize=True,

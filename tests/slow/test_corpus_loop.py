@@ -23,6 +23,7 @@ from tests.contract.suite import whole_number
 
 EXAMPLES = whole_number("EXAMPLES", 50)
 SEED = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what failed
 MANY = settings(
     max_examples=EXAMPLES,
     phases=[Phase.generate],  # to shrink takes minutes; a failure names the place
