@@ -172,14 +172,14 @@ def openapi_problems(spec: Document) -> Iterator[str]:
     return (spec.at(place, message) for place, message in found.items())
 
 
-def reading_problems(spec: Document) -> Iterator[str]:
+def reading_problems(spec: Document, root: Any) -> Iterator[str]:
     """Where the generator, which reads the spec its own way, fails at once and gives no lines."""
     from openapi_python_client.schema import OpenAPI
     from pydantic import ValidationError
 
     found: dict[Place, str] = {}
     try:
-        OpenAPI.model_validate(spec.root)
+        OpenAPI.model_validate(root)
     except ValidationError as failure:
         for each in failure.errors():
             absent = f"{each['loc'][-1]}: " if each["type"] == "missing" else ""

@@ -19,7 +19,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from document import (
     ROOT,
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from openapi_python_client.config import Config
+    from openapi_python_client.parser import GeneratorData
     from openapi_python_client.parser.errors import GeneratorError
+
+    from plain import Operation, Plain
 
 Tree = dict[str, bytes]  # relative POSIX path -> content
 
@@ -47,7 +50,6 @@ SPEC, CONFIG, TEMPLATES, LOCK = "openapi.yaml", "codegen/config.yaml", "codegen/
 PACKAGE = "generated/huaweicloud_retry_client"
 STAMP, TURN = ".codegen/stamp", ".codegen/lock"
 TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
-METHODS = "get", "put", "post", "delete", "options", "head", "patch", "trace"
 RUFF = "--isolated", "--no-cache", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
 LF = "--config=format.line-ending='lf'"  # on Windows the generator writes CRLF
 DIFF_LENGTH = 100
@@ -76,15 +78,6 @@ SERVERS = '''"""Where the services are: for each, by its tag in small letters, t
 
 from typing import Final
 '''
-
-
-class Operation(NamedTuple):
-    """An operation of the spec, and the files that must come of it."""
-
-    title: str
-    place: Place
-    name: str
-    files: list[str]
 
 
 def tool_problems() -> Iterator[str]:
@@ -118,50 +111,70 @@ def read_config(config: Document) -> Config:
     return Config.from_sources(file, MetaType.NONE, ROOT / SPEC, "utf-8", overwrite=False, output_path=None)
 
 
-def read_operations(spec: Document, config: Config) -> list[Operation]:
-    """The operations of the spec, named as the generator names them."""
+def name_operations(plain: Plain, config: Config) -> None:
+    """Give each operation the name that the generator gives it, and its file."""
+    from openapi_python_client.parser.openapi import generate_operation_id
+    from openapi_python_client.schema.untrusted_string import UntrustedString
     from openapi_python_client.strings import PythonIdentifier
 
-    operations: list[Operation] = []
-    for path in spec.root["paths"]:
-        for method in METHODS:
-            place, operation, _ = spec.find(("paths", path, method))
-            if place[-1] == method:
-                tags = (operation.get("tags") or ["default"])[: None if config.generate_all_tags else 1]
-                name = operation.get("operationId") or ""
-                module = PythonIdentifier(name, config.field_prefix)
-                files = [f"api/{PythonIdentifier(tag, 'tag')}/{module}.py" for tag in tags]
-                operations.append(Operation(f"{method.upper()} {path}", place, name, files))
-    return operations
+    for operation in plain.operations:
+        method, _, path = operation.title.partition(" ")
+        if not operation.name:
+            operation.name = generate_operation_id(
+                path=UntrustedString(path), method=method.lower(), prefix=config.field_prefix
+            )
+            reason = f"{operation.title} has no operationId, so its module is {operation.name}.py"
+            plain.notes.append(plain.spec.at(operation.place, reason))
+        module = PythonIdentifier(operation.name, config.field_prefix)
+        operation.file = f"api/{PythonIdentifier(operation.tag, 'tag')}/{module}.py"
 
 
 def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str]:
-    """Without a name, or with one that another has too, modules would get names by chance, or replace each other."""
+    """With a name that another has too, modules would replace each other."""
     owners: dict[str, str] = {}
     for operation in operations:
-        names = [f"operationId {operation.name}", *operation.files]
-        taken = next((name for name in names if name in owners), None)
-        if not operation.name:
-            yield spec.at(operation.place, f"{operation.title} has no operationId, which names its module")
-        elif taken:
+        names = f"operationId {operation.name}", operation.file
+        if taken := next((name for name in names if name in owners), None):
             reason = f"{taken} is that of {owners[taken]} already; rename one of the two"
             yield spec.at((*operation.place, "operationId"), reason)
         for name in names:
             owners.setdefault(name, f"{operation.title} (line {spec.find(operation.place)[2]})")
 
 
-def generate(spec: Document, config: Config, scratch: Path) -> tuple[Path, Sequence[GeneratorError]]:
-    """The generator's output, and what it complained of."""
-    import json
+def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Sequence[GeneratorError]:
+    """Write the generator's output; return what it complained of."""
+    from openapi_python_client import Project
+    from openapi_python_client.parser import GeneratorData
+    from openapi_python_client.parser.errors import GeneratorError
+    from openapi_python_client.parser.properties.protocol import PropertyProtocol
+    from openapi_python_client.parser.properties.union import UnionProperty
 
-    from openapi_python_client import generate as run_generator
+    from rendering import Rendering, override_taken_classes
 
-    # What was validated, should an editor save the file meanwhile; and JSON takes no time to be read again.
-    config.document_source, config.output_path = scratch / "openapi.json", scratch / Path(PACKAGE).name
-    config.document_source.write_text(json.dumps(spec.root), "utf-8")
+    def fits(_prop: object, _location: object) -> None:
+        """Say that a value of any type can be sent anywhere: parameters.py of the runtime writes them all."""
+
+    setattr(PropertyProtocol, "validate_location", fits)  # noqa: B010 - a type checker would refuse the assignment
+    setattr(UnionProperty, "validate_location", fits)  # noqa: B010
+    override_taken_classes(config)
+    config.output_path = package
+    data = GeneratorData.from_dict(plain.root, config=config)
+    if isinstance(data, GeneratorError):
+        return [data]
+    rendering = Rendering(spec, plain, data, config)
+    refuse([*generator_problems(spec, errors_of(data)), *rendering.problems()])
+    project = Project(openapi=data, config=config, custom_template_path=ROOT / TEMPLATES)
+    rendering.provide(project.env)
     with contextlib.redirect_stdout(io.StringIO()):
-        errors = run_generator(config=config, custom_template_path=ROOT / TEMPLATES)
-    return config.output_path, errors
+        return project.build()
+
+
+def errors_of(data: GeneratorData) -> list[GeneratorError]:
+    """Return what the generator could not read."""
+    errors: list[GeneratorError] = list(data.errors)
+    for collection in data.endpoint_collections_by_tag.values():
+        errors += collection.parse_errors
+    return errors
 
 
 def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iterator[str]:
@@ -182,35 +195,29 @@ def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iter
         yield spec.at(place, f"the generator cannot make this: {text}")
 
 
-def finish(package: Path) -> None:
-    """Touches that need no template.
-
-    Positional fields would change their meaning when the spec reorders them, and a repr has the length of its values.
-    """
-    (package / "py.typed").touch()
-    for module in package.glob("models/*.py"):
-        text = module.read_text("utf-8")
-        found = text.count("def to_dict("), text.count("@_attrs_define\n")
-        if found not in ((0, 0), (1, 1)):
-            reason = f"models and @_attrs_define in models/{module.name}: {found}, not (1, 1); adapt finish()"
-            raise Refused(f"codegen/generate.py:1: {reason}")
-        text = text.replace("from attrs import define", "from ..types import short_repr\nfrom attrs import define")
-        text = text.replace("@_attrs_define\n", "@_attrs_define(kw_only=True, field_transformer=short_repr)\n")
-        module.write_text(text, "utf-8", newline="\n")
-
-
-def servers_module(spec: Document, operations: list[Operation]) -> str:
+def servers_module(spec: Document, plain: Plain) -> str:
     """The hosts of each service, which no template gets to see. A service is a tag, and has the same hosts throughout."""
     servers: dict[str, tuple[str, list[str]]] = {}
+    owners: dict[str, tuple[Operation, bool]] = {}
     problems: list[str] = []
-    for operation in operations:
-        item, own = (spec.find(place)[1] for place in (operation.place[:-1], operation.place))  # $ref or no $ref
-        listed: Any = own.get("servers") or item.get("servers") or spec.root.get("servers") or [{"url": "/"}]
-        host = listed[0]["url"], listed[0].get("variables", {}).get("region", {}).get("enum", [])
-        others = [tag for tag in own.get("tags", ()) if servers.setdefault(tag.lower(), host) != host]
-        reason = f"{operation.title} has other servers than the rest of"
-        problems += [spec.at(operation.place, f"{reason} {tag}") for tag in others]
-    refuse(problems)
+    for operation in plain.operations:
+        item = plain.schemas.resolved(plain.schemas.at(operation.place[:-1]))
+        listed: Any = item[operation.place[-1]].get("servers") or item.get("servers")
+        server: Any = (listed or spec.root.get("servers") or [{"url": "/"}])[0]
+        url, variables = server["url"], server.get("variables", {})
+        for name in set(variables) - {"region"}:
+            url = url.replace(f"{{{name}}}", variables[name]["default"])
+        host = url, [*variables.get("region", {}).get("enum", [])]
+        service = operation.tag.lower()
+        other, other_is_own = owners.setdefault(service, (operation, bool(listed)))
+        if servers.setdefault(service, host) != host:
+            wrong, right = (operation, other) if other_is_own or not listed else (other, operation)
+            line = spec.find(right.place)[2]
+            reason = (
+                f"{wrong.title} has other servers than the rest of {operation.tag}, such as {right.title} (line {line})"
+            )
+            problems.append(spec.at(wrong.place, reason))
+    refuse(set(problems))
     return f"""{SERVERS}
 
 SERVERS: Final[dict[str, tuple[str, list[str]]]] = {servers!r}
@@ -232,7 +239,7 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
     import warnings
 
     made = read_tree(package)
-    wanted = {file: operation for operation in operations for file in operation.files}
+    wanted = {operation.file: operation for operation in operations}
     known = {"__init__.py", "client.py", "errors.py", "servers.py", "types.py", "py.typed", "api/__init__.py", *wanted}
     known.update(f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted)
     for file in wanted.keys() - made:
@@ -274,31 +281,35 @@ def import_problems(spec: Document, operations: list[Operation], package: Path) 
 
 def blame(spec: Document, operations: list[Operation], file: str, line: int | None, reason: str) -> str:
     """A fault of generated code, told as one of the part of the spec that it was made from, as far as that is known."""
-    origins = [(operation.title, operation.place) for operation in operations if file in operation.files]
+    origins = [(operation.title, operation.place) for operation in operations if file == operation.file]
     schemas = keys_of(spec.find(("components", "schemas"))[1])
     origins += [(name, ("components", "schemas", name)) for name in schemas if f"'{name}'" in reason]
     title, place = [*origins, ("the spec", ())][0]
     return spec.at(place, f"{title} makes code that does not work: {file}:{line}: {reason}")
 
 
-def make_client(scratch: Path) -> tuple[list[Operation], Path, Tree]:
+def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
     """All the way from the spec to a checked and formatted package in the scratch folder."""
+    from plain import Plain
+
     refuse(tool_problems())
     spec, settings = Document(SPEC), Document(CONFIG)
     refuse(yaml_problems(spec))
     refuse(openapi_problems(spec))
-    refuse(reading_problems(spec))
+    plain = Plain(spec)
+    refuse(set(plain.schemas.problems))
+    refuse(reading_problems(spec, plain.root))
     config = read_config(settings)
-    operations = read_operations(spec, config)
-    refuse(naming_problems(spec, operations))
-    package, errors = generate(spec, config, scratch)
-    refuse(generator_problems(spec, errors))
-    finish(package)
-    (package / "servers.py").write_text(servers_module(spec, operations), "utf-8", newline="\n")
-    refuse(module_problems(spec, operations, package))
+    name_operations(plain, config)
+    refuse(naming_problems(spec, plain.operations))
+    package = scratch / Path(PACKAGE).name
+    refuse(generator_problems(spec, generate(spec, plain, config, package)))
+    (package / "py.typed").touch()
+    (package / "servers.py").write_text(servers_module(spec, plain), "utf-8", newline="\n")
+    refuse(module_problems(spec, plain.operations, package))
     format_code(package)
-    refuse(import_problems(spec, operations, package))
-    return operations, package, read_tree(package)
+    refuse(import_problems(spec, plain.operations, package))
+    return plain, package, read_tree(package)
 
 
 def read_tree(folder: Path) -> Tree:
@@ -394,7 +405,7 @@ def regenerate() -> list[str]:
         return [f"nothing to do: {PACKAGE} is what {SPEC} makes"]
     # Inside the project, so on the file system of generated/: a rename is all it takes to move a tree there.
     with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
-        operations, package, new = make_client(Path(folder))
+        plain, package, new = make_client(Path(folder))
         changes = compare(old, new)
         new_stamp = Path(folder, "stamp")
         new_stamp.write_bytes(f"{inputs} {digest(new)}".encode())
@@ -403,7 +414,8 @@ def regenerate() -> list[str]:
             swap(package, Path(folder, "before"))
     return [
         *(f"  {mark} {name}" for name, mark in changes.items()),
-        *(f"  {operation.title} -> {file}" for operation in operations for file in operation.files),
+        *(f"  {operation.title} -> {operation.file}" for operation in plain.operations),
+        *(f"note: {note}" for note in plain.notes),
         f"{PACKAGE}: {len(new)} files, {len(changes) or 'none'} changed",
     ]
 

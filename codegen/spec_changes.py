@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from document import Document, Place, keys_of, short
-from generate import METHODS
+from plain import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,7 +1,8 @@
 """The client that the operations are called with."""
 
 from huaweicloud_retry.runtime import client as _runtime
-from huaweicloud_retry.runtime.client import DEFAULT_TIMEOUT, path_segment
+from huaweicloud_retry.runtime.client import DEFAULT_TIMEOUT
+from huaweicloud_retry.runtime.parameters import path_segment
 
 
 class Client(_runtime.Client):

@@ -1,15 +1,7 @@
 """Types that the operations and models share."""
 
-from huaweicloud_retry.runtime.response import (
-    UNSET,
-    File,
-    FileTypes,
-    RequestFiles,
-    Response,
-    Unset,
-    check_type,
-    load_json,
-    short_repr,
-)
+from huaweicloud_retry.runtime.models import UNSET, Discriminator, Model, OpenModel, Unset, load_json, short_repr
+from huaweicloud_retry.runtime.parameters import File
+from huaweicloud_retry.runtime.response import Response
 
-__all__ = ["UNSET", "File", "FileTypes", "RequestFiles", "Response", "Unset", "check_type", "load_json", "short_repr"]
+__all__ = ["UNSET", "Discriminator", "File", "Model", "OpenModel", "Response", "Unset", "load_json", "short_repr"]

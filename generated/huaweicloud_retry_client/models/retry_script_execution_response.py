@@ -1,61 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from attrs import define as _attrs_define
-from attrs import field as _attrs_field
+from attrs import define as _define
+from attrs import field as _field
 
-from ..types import short_repr
-
-T = TypeVar("T", bound="RetryScriptExecutionResponse")
+from ..types import OpenModel, short_repr
 
 
-@_attrs_define(kw_only=True, field_transformer=short_repr)
-class RetryScriptExecutionResponse:
+@_define(kw_only=True, field_transformer=short_repr)
+class RetryScriptExecutionResponse(OpenModel):
     """The retry was accepted."""
 
     task_id: str
-    """ Script execution task ID. """
-    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        task_id = self.task_id
-
-        field_dict: dict[str, Any] = {}
-        field_dict.update(self.additional_properties)
-        field_dict.update(
-            {
-                "task_id": task_id,
-            }
-        )
-
-        return field_dict
-
-    @classmethod
-    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        d = dict(src_dict)
-        task_id = d.pop("task_id")
-
-        retry_script_execution_response = cls(
-            task_id=task_id,
-        )
-
-        retry_script_execution_response.additional_properties = d
-        return retry_script_execution_response
-
-    @property
-    def additional_keys(self) -> list[str]:
-        return list(self.additional_properties.keys())
-
-    def __getitem__(self, key: str) -> Any:
-        return self.additional_properties[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.additional_properties[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self.additional_properties[key]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.additional_properties
+    """Script execution task ID."""
+    additional_properties: dict[str, Any] = _field(init=False, factory=dict)

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, Self, TypeAlias, TypeVar, cast
-from urllib.parse import quote, unquote
 
 import attrs
 import httpx
@@ -45,28 +44,9 @@ _NOT_SENT: Final = (
 _FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
 _SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
 _TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # as httpx does
-_PLAIN_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+")
 _QUOTED_PATH: Final = re.compile(r"(/([\w~!$&'()*+,;=:@-]|%[\dA-F]{2}|\.(?![./]|$))+)+", re.ASCII)
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
-
-
-def path_segment(name: str, value: object) -> str:
-    """Quote a value so that it arrives as one segment of the path.
-
-    Raises:
-        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments,
-            and the request would go to another path. Or it is None, or not text that UTF-8 can encode.
-    """
-    text = "" if value is None else str(value)
-    if _PLAIN_SEGMENT.fullmatch(text):  # as most IDs are; the rest takes longer
-        return text
-    decoded, encoded = unquote(text), text
-    while decoded != encoded:
-        decoded, encoded = unquote(decoded), decoded
-    if decoded in ("", ".", ".."):
-        raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
-    return quote(text, safe="")
 
 
 class ContractCheck(Protocol):
@@ -206,7 +186,7 @@ class Client:
         """
         if not isinstance(self._transport, httpx.BaseTransport):
             raise TypeError("the transport is async only: call asyncio(), or give one that is both")
-        io = _SyncIO(self._transport, self._auth)
+        io = _SyncIO(self._transport, self._auth if call.get("auth", True) else None)
         steps = self._exchange(io, call, parse, timeout)
         try:
             do, argument = next(steps)
@@ -236,7 +216,7 @@ class Client:
         """
         if not isinstance(self._transport, httpx.AsyncBaseTransport):
             raise TypeError("the transport is sync only: call sync(), or give one that is both")
-        io = _AsyncIO(self._transport, self._auth)
+        io = _AsyncIO(self._transport, self._auth if call.get("auth", True) else None)
         steps = self._exchange(io, call, parse, timeout)
         try:
             do, argument = next(steps)
@@ -297,7 +277,7 @@ class Client:
         sending, is_sending, may_be_processed = own, False, False
         kept: _Received | None = None  # what the operation's own request came to
         try:
-            if self._auth is not None:
+            if io.auth is not None:
                 sending = yield io.begin, own
             while True:
                 if not _are_sendable([value for _, value in sending.headers.raw]):
@@ -307,7 +287,7 @@ class Client:
                 is_sending = False
                 if _is_same(sending, own) and not may_be_processed:  # after which no refusal says that it was not
                     kept, may_be_processed = received, not refuses(received.response.status_code)
-                following = None if self._auth is None else (yield io.resume, received.response)
+                following = None if io.auth is None else (yield io.resume, received.response)
                 if following is None:
                     return kept or received
                 sending = following
@@ -324,6 +304,8 @@ class Client:
     def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
         try:
             url = _url(self._url, call["path"])
+            if call.get("query"):
+                url = url.copy_with(query=call["query"].encode())
         except httpx.InvalidURL as error:
             raise ValueError(f"no URL can be made of this: {error}") from None
         extensions = {
@@ -331,12 +313,10 @@ class Client:
             "project_id": str(call["project_id"]) if "project_id" in call else None,
         }
         method, headers = call["method"], call["headers"]
-        others = {name: call[name] for name in ("params", "cookies", "data", "files", "content") if name in call}
-        if others or "json" not in call:
-            headers = self._headers.with_those_of(headers)
-            return httpx.Request(method, url, headers=headers, extensions=extensions, json=call.get("json"), **others)
-        body = _TO_JSON(call["json"]).encode()
-        headers = self._headers.with_those_of(headers, len(body))
+        if "media_type" not in call:
+            return httpx.Request(method, url, headers=self._headers.with_those_of(headers), extensions=extensions)
+        body = call["content"] if "content" in call else _TO_JSON(call["json"]).encode()
+        headers = self._headers.with_those_of({**headers, "Content-Type": call["media_type"]}, len(body))
         # As a stream, since `content=` would be looked at once more, which takes longer.
         request = httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
         request.read()  # so that auth flows and transports can use `content`
@@ -445,7 +425,7 @@ class _SyncIO:
 
     def __init__(self, transport: httpx.BaseTransport, auth: httpx.Auth | None) -> None:
         self._transport = transport
-        self._auth = auth
+        self.auth = auth
         self._flow: Generator[httpx.Request, httpx.Response, None] | None = None
 
     def send(self, request: httpx.Request) -> _Received:
@@ -467,7 +447,7 @@ class _SyncIO:
 
     def begin(self, request: httpx.Request) -> httpx.Request:
         self.close()
-        self._flow = cast("httpx.Auth", self._auth).sync_auth_flow(request)
+        self._flow = cast("httpx.Auth", self.auth).sync_auth_flow(request)
         return next(self._flow)
 
     def resume(self, response: httpx.Response) -> httpx.Request | None:
@@ -491,7 +471,7 @@ class _AsyncIO:
 
     def __init__(self, transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None) -> None:
         self._transport = transport
-        self._auth = auth
+        self.auth = auth
         self._flow: AsyncGenerator[httpx.Request, httpx.Response] | None = None
 
     async def send(self, request: httpx.Request) -> _Received:
@@ -517,7 +497,7 @@ class _AsyncIO:
 
     async def begin(self, request: httpx.Request) -> httpx.Request:
         await self.close()
-        self._flow = cast("httpx.Auth", self._auth).async_auth_flow(request)
+        self._flow = cast("httpx.Auth", self.auth).async_auth_flow(request)
         return await anext(self._flow)
 
     async def resume(self, response: httpx.Response) -> httpx.Request | None:

@@ -1,13 +1,15 @@
 """Retry an exclusive ServiceComb engine job."""
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
+from huaweicloud_retry.runtime import parameters as _write
+from huaweicloud_retry.runtime.models import check_type as _check
 
-from ...client import Client, path_segment
+from ...client import Client
 from ...models.engine_action_request import EngineActionRequest
 from ...models.engine_action_response import EngineActionResponse
-from ...types import UNSET, Response, Unset, check_type, load_json
+from ...types import UNSET, Response, Unset, load_json
 
 
 def _get_kwargs(
@@ -17,37 +19,28 @@ def _get_kwargs(
     body: EngineActionRequest,
     x_enterprise_project_id: str | Unset = UNSET,
 ) -> dict[str, Any]:
-    headers: dict[str, Any] = {}
-    if not isinstance(x_enterprise_project_id, Unset):
-        headers["X-Enterprise-Project-ID"] = x_enterprise_project_id
-
-    headers["Accept"] = "application/json"
-
+    _check(x_enterprise_project_id, str | Unset, "x_enterprise_project_id")
     _kwargs: dict[str, Any] = {
         "method": "PUT",
-        "path": "/v2/{project_id}/enginemgr/engines/{engine_id}/actions".format(
-            project_id=path_segment("project_id", project_id),
-            engine_id=path_segment("engine_id", engine_id),
-        ),
-        "headers": headers,
+        "path": "/v2/"
+        + _write.path("project_id", project_id)
+        + "/enginemgr/engines/"
+        + _write.path("engine_id", engine_id)
+        + "/actions",
+        "headers": {
+            **_write.header("X-Enterprise-Project-ID", x_enterprise_project_id),
+            "Accept": "application/json",
+        },
         "service": "cse",
         "project_id": project_id,
     }
-    _kwargs["json"] = body.to_dict()
-
-    headers["Content-Type"] = "application/json;charset=UTF-8"
-
+    _kwargs |= _write.json_body(body, EngineActionRequest, "application/json;charset=UTF-8")
     return _kwargs
 
 
 def _parse(status_code: int, content: bytes) -> EngineActionResponse:
     if status_code == 200:
-        data: Any = load_json(content)
-        check_type(data, dict)
-        response_200 = EngineActionResponse.from_dict(data)
-
-        check_type(response_200, EngineActionResponse)
-        return response_200
+        return cast("EngineActionResponse", load_json(content, EngineActionResponse))
     raise ValueError(f"{status_code} is not a status of this operation")
 
 
@@ -61,13 +54,16 @@ def sync_detailed(
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
     """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
-    kwargs = _get_kwargs(
-        project_id=project_id,
-        engine_id=engine_id,
-        body=body,
-        x_enterprise_project_id=x_enterprise_project_id,
+    return client.call(
+        _get_kwargs(
+            project_id=project_id,
+            engine_id=engine_id,
+            body=body,
+            x_enterprise_project_id=x_enterprise_project_id,
+        ),
+        _parse,
+        timeout,
     )
-    return client.call(kwargs, _parse, timeout)
 
 
 def sync(
@@ -91,15 +87,15 @@ def sync(
     Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
 
     Args:
-        project_id (str): Project ID.
-        engine_id (str): Engine ID.
+        project_id (str): Project ID. Example: demo-project.
+        engine_id (str): Engine ID. Example: 4a1bc63d-4719-4bd3-b1ad-5ee590b05e87.
         client (Client): Where to send the request, and with which credentials.
         body (EngineActionRequest): The action on an engine.
-        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: OK.
+        200: OK. Headers: X-Request-Id.
 
     Raises:
         BadRequestError: 400. Bad Request.
@@ -118,6 +114,7 @@ def sync(
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
+        TypeError: An argument is of another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -140,13 +137,16 @@ async def asyncio_detailed(
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
     """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
-    kwargs = _get_kwargs(
-        project_id=project_id,
-        engine_id=engine_id,
-        body=body,
-        x_enterprise_project_id=x_enterprise_project_id,
+    return await client.acall(
+        _get_kwargs(
+            project_id=project_id,
+            engine_id=engine_id,
+            body=body,
+            x_enterprise_project_id=x_enterprise_project_id,
+        ),
+        _parse,
+        timeout,
     )
-    return await client.acall(kwargs, _parse, timeout)
 
 
 async def asyncio(
@@ -170,15 +170,15 @@ async def asyncio(
     Official page: https://support.huaweicloud.com/intl/en-us/api-cse/cse_06_0089.html
 
     Args:
-        project_id (str): Project ID.
-        engine_id (str): Engine ID.
+        project_id (str): Project ID. Example: demo-project.
+        engine_id (str): Engine ID. Example: 4a1bc63d-4719-4bd3-b1ad-5ee590b05e87.
         client (Client): Where to send the request, and with which credentials.
         body (EngineActionRequest): The action on an engine.
-        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0.
+        x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: OK.
+        200: OK. Headers: X-Request-Id.
 
     Raises:
         BadRequestError: 400. Bad Request.
@@ -197,9 +197,10 @@ async def asyncio(
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
+        TypeError: An argument is of another type. Nothing was sent.
     """
 
-    response = await asyncio_detailed(
+    _response = await asyncio_detailed(
         project_id=project_id,
         engine_id=engine_id,
         client=client,
@@ -207,4 +208,4 @@ async def asyncio(
         x_enterprise_project_id=x_enterprise_project_id,
         timeout=timeout,
     )
-    return response.result()
+    return _response.result()

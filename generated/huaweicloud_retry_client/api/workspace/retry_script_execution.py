@@ -1,13 +1,14 @@
 """Retry a (failed) script execution task."""
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
+from huaweicloud_retry.runtime import parameters as _write
 
-from ...client import Client, path_segment
+from ...client import Client
 from ...models.retry_script_execution_request import RetryScriptExecutionRequest
 from ...models.retry_script_execution_response import RetryScriptExecutionResponse
-from ...types import Response, check_type, load_json
+from ...types import Response, load_json
 
 
 def _get_kwargs(
@@ -15,36 +16,22 @@ def _get_kwargs(
     *,
     body: RetryScriptExecutionRequest,
 ) -> dict[str, Any]:
-    if not (body.record_id or body.task_id):
-        raise ValueError("RetryScriptExecutionRequest needs record_id or task_id; neither was given")
-    headers: dict[str, Any] = {}
-
-    headers["Accept"] = "application/json"
-
     _kwargs: dict[str, Any] = {
         "method": "POST",
-        "path": "/v2/{project_id}/script-executions/retry".format(
-            project_id=path_segment("project_id", project_id),
-        ),
-        "headers": headers,
+        "path": "/v2/" + _write.path("project_id", project_id) + "/script-executions/retry",
+        "headers": {
+            "Accept": "application/json",
+        },
         "service": "workspace",
         "project_id": project_id,
     }
-    _kwargs["json"] = body.to_dict()
-
-    headers["Content-Type"] = "application/json"
-
+    _kwargs |= _write.json_body(body, RetryScriptExecutionRequest, "application/json")
     return _kwargs
 
 
 def _parse(status_code: int, content: bytes) -> RetryScriptExecutionResponse:
     if status_code == 200:
-        data: Any = load_json(content)
-        check_type(data, dict)
-        response_200 = RetryScriptExecutionResponse.from_dict(data)
-
-        check_type(response_200, RetryScriptExecutionResponse)
-        return response_200
+        return cast("RetryScriptExecutionResponse", load_json(content, RetryScriptExecutionResponse))
     raise ValueError(f"{status_code} is not a status of this operation")
 
 
@@ -56,11 +43,14 @@ def sync_detailed(
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
     """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
-    kwargs = _get_kwargs(
-        project_id=project_id,
-        body=body,
+    return client.call(
+        _get_kwargs(
+            project_id=project_id,
+            body=body,
+        ),
+        _parse,
+        timeout,
     )
-    return client.call(kwargs, _parse, timeout)
 
 
 def sync(
@@ -81,13 +71,13 @@ def sync(
     Official page: https://support.huaweicloud.com/intl/en-us/api-workspace/RetryScriptExecution.html
 
     Args:
-        project_id (str): Project ID.
+        project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
         body (RetryScriptExecutionRequest): What to run again: a record or a task.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: Response to the request for retrying a script.
+        200: Response to the request for retrying a script. Headers: X-Request-Id.
 
     Raises:
         BadRequestError: 400. The request cannot be understood by the server due to malformed syntax.
@@ -106,6 +96,7 @@ def sync(
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
+        TypeError: An argument is of another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -124,11 +115,14 @@ async def asyncio_detailed(
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
     """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
-    kwargs = _get_kwargs(
-        project_id=project_id,
-        body=body,
+    return await client.acall(
+        _get_kwargs(
+            project_id=project_id,
+            body=body,
+        ),
+        _parse,
+        timeout,
     )
-    return await client.acall(kwargs, _parse, timeout)
 
 
 async def asyncio(
@@ -149,13 +143,13 @@ async def asyncio(
     Official page: https://support.huaweicloud.com/intl/en-us/api-workspace/RetryScriptExecution.html
 
     Args:
-        project_id (str): Project ID.
+        project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
         body (RetryScriptExecutionRequest): What to run again: a record or a task.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
-        200: Response to the request for retrying a script.
+        200: Response to the request for retrying a script. Headers: X-Request-Id.
 
     Raises:
         BadRequestError: 400. The request cannot be understood by the server due to malformed syntax.
@@ -174,12 +168,13 @@ async def asyncio(
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
         APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
         ValueError: An argument cannot be sent. Nothing was.
+        TypeError: An argument is of another type. Nothing was sent.
     """
 
-    response = await asyncio_detailed(
+    _response = await asyncio_detailed(
         project_id=project_id,
         client=client,
         body=body,
         timeout=timeout,
     )
-    return response.result()
+    return _response.result()

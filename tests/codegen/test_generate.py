@@ -7,7 +7,6 @@ change. Most call main() in this process; the script runs where a test is about 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import resource
@@ -18,25 +17,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-import openapi_python_client
 import pytest
 
-import document
 import generate
+from tests.codegen.project import LOCK, PACKAGE, STAMP, Project, Ran, new_project
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = Path("generated/huaweicloud_retry_client")
-STAMP = ".codegen/stamp"
-SET_MASK = signal.pthread_sigmask  # which one test takes away
-STOCK_TEMPLATES = Path(openapi_python_client.__file__).parent / "templates"
-CONFIG, LOCK = "codegen/config.yaml", "requirements.lock"
-ENDPOINT, MODEL = "codegen/templates/endpoint_module.py.jinja", "codegen/templates/model.py.jinja"
+CONFIG = "codegen/config.yaml"
+ENDPOINT = "codegen/templates/endpoint_module.py.jinja"
 
 QUERY = "view\n          in: query"
 HOST = "{ url: 'https://jobs.{region}.com', variables: { region: { default: a, enum: [a, b] } } }"
@@ -104,98 +96,10 @@ FILES = {
 }
 
 
-class Ran(NamedTuple):
-    """What a run of generate.py came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with what generate.py reads and writes."""
-
-    root: Path
-
-    @contextlib.contextmanager
-    def entered(self) -> Generator[None]:
-        """Let generate.py of this process work on this project. What it does to signals ends with the block."""
-        mask, handler = SET_MASK(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (document, generate):
-                patch.setattr(module, "ROOT", self.root)
-            try:
-                yield
-            finally:
-                signal.signal(signal.SIGINT, handler)
-                SET_MASK(signal.SIG_SETMASK, mask)
-
-    def run(self, *arguments: str) -> Ran:
-        """Call main()."""
-        out, err = io.StringIO(), io.StringIO()
-        with self.entered(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["generate.py", *arguments])
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = generate.main()
-        return Ran(code, out.getvalue(), err.getvalue())
-
-    def make(self) -> str:
-        """Run to success; what it reports."""
-        ran = self.run()
-        assert (ran.code, ran.err, self.leftovers()) == (0, "", [])
-        return ran.out
-
-    def start(self, *python: str, **options: Any) -> subprocess.Popen[str]:
-        """Run the script."""
-        command = [sys.executable, *python, str(self.root / "codegen/generate.py")]
-        options = {"cwd": self.root, "encoding": "utf-8", **options}
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-    def script(self, *python: str, **options: Any) -> Ran:
-        """Run the script to its end."""
-        with self.start(*python, **options) as process:
-            out, err = process.communicate(timeout=120)
-        return Ran(process.returncode, out, err)
-
-    def generated(self) -> dict[str, bytes]:
-        """Everything under generated/, by its path in the package."""
-        files = [file for file in (self.root / "generated").rglob("*") if file.is_file()]
-        return {str(file.relative_to(self.root / PACKAGE)): file.read_bytes() for file in files}
-
-    def leftovers(self) -> list[Path]:
-        return [*self.root.glob(".generated-*")]
-
-    def state(self) -> tuple[object, ...]:
-        """Whatever a run may change."""
-        stamp = self.root / STAMP
-        return self.generated(), stamp.is_file() and stamp.read_bytes(), self.leftovers()
-
-    def edit(self, *pairs: tuple[str, str], file: str = "openapi.yaml") -> None:
-        text = (self.root / file).read_text("utf-8")
-        for old, new in pairs:
-            assert old in text
-            text = text.replace(old, new, 1)
-        (self.root / file).write_text(text, "utf-8")
-
-    def add_path(self, text: str) -> None:
-        """Add to the end of `paths`."""
-        self.edit(("\ncomponents:\n", f"\n{text}\ncomponents:\n"))
-
-    def place(self, marker: str, file: str = "openapi.yaml", below: int = 0) -> str:
-        """`file:line` of the one line that has the marker, or of one so far below it."""
-        lines = (self.root / file).read_text("utf-8").splitlines()
-        (number,) = (number for number, line in enumerate(lines, 1) if marker in line)
-        return f"{file}:{number + below}"
-
-
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is up to date; not to be changed."""
-    project = Project(tmp_path_factory.mktemp("made") / "a projéct")
-    shutil.copytree(ROOT / "codegen", project.root / "codegen", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / LOCK, project.root)
-    (project.root / "openapi.yaml").write_text(SPEC, "utf-8")
+    project = new_project(tmp_path_factory.mktemp("made") / "a projéct", SPEC)
     project.make()
     return project
 
@@ -286,7 +190,7 @@ def test_a_changed_spec_changes_the_client_and_the_report_says_how(project: Proj
         f"{PACKAGE}: {len(FILES)} files, 6 changed",
     ]
     assert project.generated().keys() == {*FILES, "api/jobs/end_jobs.py"} - {"api/jobs/stop_jobs.py"}
-    assert b"started_by: str | Unset = UNSET" in project.generated()["models/script.py"]
+    assert b"started_by: str | Unset = _field(default=UNSET" in project.generated()["models/script.py"]
     assert runpy.run_path(str(project.root / PACKAGE / "servers.py"))["SERVERS"] == {
         "scripts": ("https://one.com", []),  # an operation's own servers take the place of all others
         "jobs": ("https://jobs.{region}.org", ["a"]),
@@ -362,7 +266,7 @@ def test_leaves_a_tree_alone_that_comes_out_the_same(project: Project) -> None:
 CLIENT, STRAY, TYPED = (str(PACKAGE / name) for name in ("client.py", "models/stray.py", "py.typed"))
 
 
-@pytest.mark.parametrize("name", ["openapi.yaml", LOCK, CONFIG, "codegen/generate.py", ENDPOINT, MODEL, CLIENT, STRAY])
+@pytest.mark.parametrize("name", ["openapi.yaml", LOCK, CONFIG, "codegen/generate.py", ENDPOINT, CLIENT, STRAY])
 def test_a_changed_or_added_file_is_something_to_do(project: Project, name: str) -> None:
     with (project.root / name).open("ab") as file:
         file.write(b"\n")
@@ -445,22 +349,17 @@ MISTAKES = {
         ("{ type: boolean }", "{ type: bolean }", "bolean", f"(at {POINTER})"),
     ],
     "names": [
-        ("operationId: PokeJob", "summary: x", "post:", "has no operationId"),
         ("PokeJob", "StopJobs", "operationId: ", "operationId StopJobs is that of DELETE /jobs"),
         ("PokeJob", "stop_jobs", "operationId: ", "api/jobs/stop_jobs.py is that of DELETE /jobs"),
     ],
-    "what the generator leaves out": [
-        ("n:\n            schema", "x:\n            schema", "post:", "Unsupported content type application/jsox"),
-        ("n:\n              schema", "x:\n              schema", "'200':", "Unsupported content_type application/jsox"),
-        ("items: ", "x-items: ", "steps:", "type array must have items"),
+    "media types": [
+        ("n:\n            schema", "x:\n            schema", "jsox", "of application/jsox a schema of strings can be sent"),
+        ("n:\n              schema", "x:\n              schema", "jsox", "of application/jsox a schema of strings can be read"),
     ],
     "other servers than another operation of the service has": [
         (HOST, HOST.replace("jobs", "other"), "post:", "job_id} has other servers than the rest of Jobs"),
         (HOST, HOST.replace("[a, b]", "[a]"), "post:", "job_id} has other servers than the rest of Jobs"),
         (HOST, "", "post:", "job_id} has other servers than the rest of Jobs"),  # but those of the whole spec
-    ],
-    "code that does not work": [
-        ("name: view", "name: body", "post:", "duplicate argument 'body'"),
     ],
 }  # fmt: skip
 
@@ -491,11 +390,10 @@ CIRCLE = ["A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/sch
     [
         (["One: { type: object, required: 1 }"], {"One:": "1 is not of type 'array'"}),
         (["Twice_: { type: object }", "Twice: { type: object }"], {"Twice:": "duplicate models"}),
-        (["Many: { type: array }", "Some: { type: array }"], {"Many:": "must have items", "Some:": "must have items"}),
         (["JobID: { type: object }", "JobId: { type: object }"], {"JobID": "cannot import"}),
         (CIRCLE, {"openapi: 3.1.0": "something contains itself"}),
     ],
-    ids=["no JSON schema", "a name twice", "no items", "one module", "a circle"],
+    ids=["no JSON schema", "a name twice", "one module", "a circle"],
 )
 def test_refuses_named_schemas_and_names_the_line(
     project: Project, schemas: Sequence[str], expected: Mapping[str, str]
@@ -504,14 +402,14 @@ def test_refuses_named_schemas_and_names_the_line(
     assert_refused(project, *((project.place(marker), reason) for marker, reason in expected.items()))
 
 
-def test_refuses_an_operation_that_the_generator_passes_over_in_silence(project: Project) -> None:
+def test_a_path_may_be_a_reference(made: Project, project: Project) -> None:
     moved = JOB.replace("\n", "\n  ").replace("/jobs/{job_id}", "Job").rstrip()
     project.edit(
         (JOB, "  /jobs/{job_id}:\n    $ref: '#/components/pathItems/Job'\n"),
         ("\ncomponents:\n", f"\ncomponents:\n  pathItems:\n  {moved}\n"),
     )
-    reason = "the generator left out POST /jobs/{job_id}"
-    assert_refused(project, (project.place("operationId: PokeJob", below=-1), reason))
+    project.make()
+    assert project.generated() == made.generated()
 
 
 def test_refuses_a_file_that_belongs_to_no_operation(project: Project) -> None:
@@ -544,12 +442,6 @@ def test_refuses_code_that_does_not_work_and_names_the_operations(
     project.edit((old, new), file=ENDPOINT)
     names = "RunScript", "StopJobs", "PokeJob"
     assert_refused(project, *((project.place(f"operationId: {name}", below=-1), reason) for name in names))
-
-
-def test_refuses_a_model_template_that_it_does_not_know(project: Project) -> None:
-    stock = (STOCK_TEMPLATES / "model.py.jinja").read_text("utf-8")
-    (project.root / MODEL).write_text(stock.replace("@_attrs_define\n", "@_attrs_define()\n"), "utf-8")
-    assert_refused(project, ("codegen/generate.py:1", "(1, 0), not (1, 1)"))
 
 
 # --- --check ---------------------------------------------------------------------------------------------------

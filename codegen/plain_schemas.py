@@ -1,0 +1,315 @@
+"""Rewrites schemas into what openapi-python-client reads without loss, or says why it cannot.
+
+The generator ignores what it does not know: text beside a `$ref`, `properties` beside `oneOf`, an allOf in an allOf.
+Restrictions of values (`not`, `if`, `pattern` and so on) are no matter of types; `check_contract` looks at them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from document import Document, Place
+
+Schema = dict[str, Any]
+
+FIELDS = {"properties", "required", "additionalProperties", "allOf"}
+UNREAD = {
+    *("not", "if", "then", "else", "contains", "propertyNames", "patternProperties", "dependentSchemas"),
+    *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "examples", "$defs", "$comment"),
+}
+CONTRADICTING = {"type", "format", "enum", "const", "items", "anyOf", "oneOf"}
+SCALARS = (str, int, bool, type(None))
+NAMED = 3  # steps of #/components/schemas/Name, the one kind of reference that the generator follows
+DEEP = 99  # against circles
+
+# What the generator has no place for. It passes on what begins with x-.
+SETS = "x-codegen-sets"
+EXACTLY_ONE = "x-codegen-exactly-one"
+NEEDED = "x-codegen-needed"
+READ_ONLY = "x-codegen-read-only"
+
+
+class Schemas:
+    """Rewrites the schemas of one document.
+
+    Attributes:
+        discriminators: For the names of the schemas of a union: the field that tells them apart, and for each of its
+            values the schema.
+        problems: What has no type in Python.
+    """
+
+    def __init__(self, spec: Document) -> None:
+        self.discriminators: dict[frozenset[str], tuple[str, dict[str, str]]] = {}
+        self.problems: list[str] = []
+        self._spec = spec
+        self._source: Any = json.loads(json.dumps(spec.root))
+        self._inlined: list[Place] = []
+
+    def refuse(self, place: Place, reason: str) -> None:
+        """Note why there can be no client."""
+        self.problems.append(self._spec.at(place, reason))
+
+    def at(self, place: Place) -> Any:
+        """Return what the document has at a place, as JSON."""
+        value = self._source
+        for step in place:
+            value = value[step]
+        return value
+
+    def resolved(self, value: Any) -> Any:
+        """Return what a reference points to, with the text beside it; anything else as it is."""
+        beside: Schema = {}
+        for _ in range(DEEP):
+            if not isinstance(value, dict) or "$ref" not in value:
+                break
+            reference: Schema = {**value}
+            target = self._spec.target(reference.pop("$ref")) or ()
+            beside = {**reference, **beside}
+            value = self.at(target)
+        return {**value, **beside} if beside else value  # pyright: ignore[reportUnknownVariableType] # JSON
+
+    def plain(self, value: Any, place: Place) -> Schema:
+        """Return a schema that means the same to the generator."""
+        if isinstance(value, bool):
+            if not value:
+                self.refuse(place, "the schema `false` allows nothing; leave out what has it")
+            return {}
+        if "$ref" in value:
+            return self._reference(value, place)
+        made: Schema = {key: item for key, item in value.items() if key not in UNREAD}
+        if isinstance(made.get("type"), list) and len(made["type"]) == 1:
+            made["type"] = made["type"][0]
+        if "patternProperties" in value and made.get("additionalProperties") is False:
+            made["additionalProperties"] = True
+        if "contentMediaType" in made and "contentEncoding" not in made and made.get("type", "string") == "string":
+            made |= {"type": "string", "format": "binary"}
+        self._default(made)
+        self._enum(made, place)
+        self._const(made, place)
+        self._sets(made)
+        if spread := self._spread(made, place):
+            return self.plain(spread, place)
+        self._merge(made, place)
+        self._note_fields(made)
+        self._note_discriminator(made)
+        self._inner(made, place)
+        return made
+
+    def _inner(self, made: Schema, place: Place) -> None:
+        """Rewrite the schemas in a schema."""
+        if "properties" in made:
+            fields: Schema = made["properties"]
+            made["properties"] = {name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()}
+        for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
+            if key in made:
+                made[key] = [self.plain(each, (*place, key, at)) for at, each in enumerate(made[key])]
+        if isinstance(made.get("additionalProperties"), dict):
+            made["additionalProperties"] = self.plain(made["additionalProperties"], (*place, "additionalProperties"))
+        if "items" in made:
+            made["items"] = self.plain(made["items"], (*place, "items"))
+        if "array" in types_of(made) and not {"items", "prefixItems"} & set(made):
+            made["items"] = {}
+
+    def _reference(self, value: Schema, place: Place) -> Schema:
+        target = self._spec.target(value["$ref"]) or ()
+        beside: Schema = {key: item for key, item in value.items() if key != "$ref" and key not in UNREAD}
+        if target[:2] != ("components", "schemas") or len(target) != NAMED:
+            if target in self._inlined:
+                self.refuse(place, f"{value['$ref']} contains itself; move it to components/schemas")
+                return {}
+            self._inlined.append(target)
+            made = self.plain(self.resolved(value), target)
+            self._inlined.pop()
+            return made
+        reference: Schema = {"$ref": value["$ref"]}
+        whole: Any = self.resolved(reference)
+        if not isinstance(whole, bool) and "default" in whole:
+            beside.setdefault("default", whole["default"])
+        fields = {key: beside.pop(key) for key in FIELDS if key in beside}
+        if not (beside or fields):
+            return reference
+        return self.plain({**beside, "allOf": [reference, *([fields] if fields else [])]}, place)
+
+    def _default(self, made: Schema) -> None:
+        """A default that no argument can have becomes text."""
+        default = made.get("default")
+        if "default" in made and (default is None or isinstance(default, dict | list)):
+            describe(made, f"Default: {json.dumps(default)}.")
+            del made["default"]
+
+    def _enum(self, made: Schema, place: Place) -> None:
+        """Bring an enumeration into one of text, or of integers: the generator makes no other."""
+        if "enum" not in made:
+            return
+        values = unique(made.pop("enum"))
+        kinds = {kind for kind in map(type_of, values) if kind is not type(None)}
+        if kinds & {dict, list}:
+            self.refuse((*place, "enum"), "an enum of objects or arrays has no type in Python; leave it out")
+        elif kinds == {bool}:
+            if len(values) == 1:
+                made["const"] = values[0]
+        elif float in kinds:
+            describe(made, f"One of {', '.join(map(str, values))}.")
+        elif len(kinds) > 1:
+            groups = [[each for each in values if type(each) is kind] for kind in SCALARS]
+            made.pop("type", None)
+            made["anyOf"] = [{"enum": group} for group in groups if group]
+        else:
+            made["enum"] = values
+
+    def _const(self, made: Schema, place: Place) -> None:
+        """Bring a constant into one that has a type."""
+        if "const" not in made:
+            return
+        const = made["const"]
+        if isinstance(const, dict | list):
+            self.refuse((*place, "const"), "a const that is an object or array has no type in Python; leave it out")
+        elif const is None:
+            made["type"] = "null"
+        elif isinstance(const, float):
+            made["type"] = "number"
+            describe(made, f"Always {const}.")
+        elif isinstance(made.get("type"), str):
+            del made["type"]  # or the generator looks no further
+        if not isinstance(const, str | int):
+            del made["const"]
+
+    def _sets(self, made: Schema) -> None:
+        """Alternatives of required fields are no types; the runtime looks at them."""
+        if "x-at-least-one-of" in made:
+            made[SETS] = [[name] for name in made["x-at-least-one-of"]]
+        for key in ("anyOf", "oneOf"):
+            if key in made and are_sets(made[key]):
+                made[EXACTLY_ONE] = key == "oneOf"
+                made[SETS] = [each["required"] for each in made.pop(key)]
+
+    def _spread(self, made: Schema, place: Place) -> Schema | None:
+        """Fields beside alternatives belong to each of them."""
+        if "anyOf" in made and "oneOf" in made:
+            self.refuse(place, "anyOf and oneOf in one schema have no type in Python; leave one of them")
+            return None
+        key = "anyOf" if "anyOf" in made else "oneOf"
+        base = {name: made[name] for name in FIELDS if name in made}
+        if key not in made or not base:
+            return None
+        rest: Schema = {name: item for name, item in made.items() if name not in (*FIELDS, key, "type", SETS)}
+        return {**rest, key: [{"type": "object", "allOf": [base, each]} for each in made[key]]}
+
+    def _merge(self, made: Schema, place: Place) -> None:
+        """Leave in allOf references to models and one object beside them: of others the generator takes half."""
+        if not made.get("allOf"):
+            return
+        references: list[Schema] = []
+        self._merge_parts(made, made.pop("allOf"), references, (*place, "allOf"))
+        self._sets(made)
+        if not references:
+            return
+        for part in references:
+            extra: Any = self.resolved(part).get("additionalProperties")
+            if isinstance(extra, dict):
+                made.setdefault("additionalProperties", extra)
+        made["allOf"] = references
+        if {"properties", "required", "additionalProperties", SETS} & set(
+            made
+        ):  # else it is the model of the reference
+            fields = {key: made.pop(key) for key in ("properties", "required") if key in made}
+            made["allOf"] = [*references, {"type": "object", **fields}]
+
+    def _merge_parts(self, made: Schema, parts: list[Any], references: list[Schema], place: Place) -> None:
+        for at, part in enumerate(parts):
+            if set(part) == {"$ref"} and len(self._spec.target(part["$ref"]) or ()) == NAMED:
+                references.append(part)
+                continue
+            whole: Schema = self.resolved(part)
+            for key, item in whole.items():
+                if key == "allOf":
+                    self._merge_parts(made, item, references, (*place, at, key))
+                elif key in ("anyOf", "oneOf") and not are_sets(item):
+                    self.refuse((*place, at, key), f"{key} inside allOf has no type in Python; put it beside allOf")
+                elif key == "properties":
+                    made["properties"] = fields_of_both(made.get("properties", {}), item)
+                elif key == "required":
+                    made["required"] = unique([*made.get("required", []), *item])
+                elif key not in UNREAD and made.setdefault(key, item) != item and key in CONTRADICTING:
+                    self.refuse((*place, at, key), f"the parts of allOf have different values of {key}")
+
+    def _note_fields(self, made: Schema) -> None:
+        """Note the fields that go one way only, and give each required field a schema."""
+        required, properties = self._all_fields(made)
+        missing = [name for name in required if name not in properties]
+        if missing and (properties or "object" in types_of(made)):
+            made["properties"] = {**made.get("properties", {}), **{name: {} for name in missing}}
+        needed, read_only = dict[str, str](), list[str]()
+        for name, each in properties.items():
+            whole: Any = {} if isinstance(each, bool) else self.resolved(each)
+            if whole.get("readOnly"):
+                read_only.append(name)
+            if name in required and (whole.get("readOnly") or whole.get("writeOnly")):
+                needed[name] = "response" if whole.get("readOnly") else "request"
+        if read_only:
+            made[READ_ONLY] = read_only
+        if needed:
+            made[NEEDED] = needed
+            parts: list[Schema] = [made, *made.get("allOf", [])]
+            for part in parts:
+                if "required" in part:
+                    part["required"] = [name for name in part["required"] if name not in needed]
+
+    def _all_fields(self, schema: Any, depth: int = 0) -> tuple[list[str], Schema]:
+        """Return the names of required fields, and the schemas of all, of an object and of its allOf."""
+        whole: Any = self.resolved(schema)
+        required: list[str] = [*whole.get("required", [])]
+        properties: Schema = {**whole.get("properties", {})}
+        parts: list[Any] = whole.get("allOf", []) if depth < DEEP else []
+        for part in parts:
+            more, others = self._all_fields(part, depth + 1)
+            required, properties = required + more, {**others, **properties}
+        return required, properties
+
+    def _note_discriminator(self, made: Schema) -> None:
+        told: Any = made.get("discriminator")
+        options: list[Schema] = made.get("oneOf") or made.get("anyOf") or []
+        names: list[str] = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
+        if told and names:
+            mapping: dict[str, str] = told.get("mapping", {})
+            values = {name: name for name in names}
+            values |= {value: target.rpartition("/")[2] for value, target in mapping.items()}
+            self.discriminators[frozenset(names)] = told["propertyName"], values
+
+
+def type_of(value: object) -> Any:
+    """Return the type of a value, which type checkers shall not follow further."""
+    return type(value)
+
+
+def types_of(schema: Schema) -> list[str]:
+    """Return the types that a schema names."""
+    types: Any = schema.get("type", [])
+    return [*types] if isinstance(types, list) else [types]
+
+
+def describe(schema: Schema, text: str) -> None:
+    """Add to the description."""
+    schema["description"] = f"{schema.get('description', '')} {text}".strip()
+
+
+def are_sets(options: list[Any]) -> bool:
+    """Say whether alternatives name required fields, and nothing else."""
+    return bool(options) and all(not isinstance(each, bool) and [*each] == ["required"] for each in options)
+
+
+def unique(values: list[Any]) -> list[Any]:
+    """Return each value once; True is not 1."""
+    made: list[Any] = []
+    for value in values:
+        if not any(value == other and type(value) is type(other) for other in made):
+            made.append(value)
+    return made
+
+
+def fields_of_both(one: Schema, other: Schema) -> Schema:
+    """Return the fields of two objects. A field in both has to fit both."""
+    both = {name: {"allOf": [one[name], other[name]]} for name in one if name in other and one[name] != other[name]}
+    return {**one, **other, **both}

@@ -1,0 +1,395 @@
+"""What the templates ask for: annotations, names, and code of single expressions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+from openapi_python_client.config import ClassOverride
+from openapi_python_client.parser.properties import ModelProperty
+from openapi_python_client.schema.untrusted_string import UntrustedString
+from openapi_python_client.strings import ClassName, PythonIdentifier, safe_for_docstring
+
+from document import keys_of
+from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openapi_python_client.config import Config
+    from openapi_python_client.parser import GeneratorData
+
+    from document import Document, Place
+    from plain import Operation, Parameter, Plain, Success
+
+# Names that generated modules use, of which a schema may have one: its class then gets `Model` at its end.
+TAKEN_CLASSES = (
+    *("Annotated", "Any", "ClassVar", "Client", "Discriminator", "File", "Literal", "Model", "OpenModel", "Response"),
+    *("UNSET", "UUID", "Unset"),
+)
+# Names of a model's base class, and those that an operation's functions use.
+TAKEN_FIELDS = "additional_keys", "additional_properties", "from_dict", "to_dict"
+TAKEN_ARGUMENTS = "asyncio_detailed", "body", "content", "status_code", "sync_detailed"
+# Of a union, the type that takes the least comes first: any text is a str.
+LAST = ("float", "str", "dict[str, Any]", "Any", "None")
+BARE = {
+    "AnyProperty": "Any",
+    "BooleanProperty": "bool",
+    "DateProperty": "datetime.date",
+    "DateTimeProperty": "datetime.datetime",
+    "FloatProperty": "float",
+    "IntProperty": "int",
+    "NoneProperty": "None",
+    "StringProperty": "str",
+    "UuidProperty": "UUID",
+}
+PROVIDED = (
+    *("argument", "argument_text", "annotation", "body_type", "declaration", "imports_of", "is_checked", "model_text"),
+    *("operation_of", "path_code", "sent_as", "sets_of", "successes", "write_arguments"),
+)
+
+
+class Good(NamedTuple):
+    """A response of success, as the template writes it."""
+
+    status: str
+    condition: str
+    kind: str
+    type: str
+    description: str
+    headers: list[str]
+    accept: str | None
+
+
+def override_taken_classes(config: Config) -> None:
+    """Keep the names of schemas away from those that generated modules import."""
+    for name in TAKEN_CLASSES:
+        override = ClassOverride.model_validate({"class_name": f"{name}Model", "module_name": f"{name.lower()}_model"})
+        config.class_overrides.setdefault(name, override)
+
+
+class Rendering:
+    """Answers the templates' questions about what the generator parsed."""
+
+    def __init__(self, spec: Document, plain: Plain, data: GeneratorData, config: Config) -> None:
+        self.spec, self.plain, self.data, self.config = spec, plain, data, config
+        self.models: dict[str, Any] = {str(model.class_info.name): model for model in data.models}
+        self.enums: dict[str, Any] = {str(enum.class_info.name): enum for enum in data.enums}
+        self.operations = {(PythonIdentifier(each.tag, "tag"), each.file): each for each in plain.operations}
+        self.discriminators = self._discriminators()
+        self.sent, self.received, self.uploaded = set[str](), set[str](), set[str]()
+        for endpoint in self._endpoints():
+            operation = self.operation_of(endpoint)
+            for parameter in endpoint.list_all_parameters():
+                self._reach(parameter, self.sent)
+            for body in endpoint.bodies:
+                self._reach(body.prop, self.sent)
+                if operation.body is not None and operation.body.kind == "multipart":
+                    self._reach(body.prop, self.uploaded)
+            for response in endpoint.responses:
+                self._reach(response.prop, self.received)
+        for model in data.models:
+            self._require_by_direction(model)
+
+    def provide(self, environment: Any) -> None:
+        """Make everything known to the templates."""
+        environment.filters["docstring"] = docstring
+        for name in PROVIDED:
+            environment.globals[name] = getattr(self, name)
+        environment.globals.update(one_line=one_line, sentence=sentence)
+
+    # --- before anything is written ---
+
+    def problems(self) -> Iterator[str]:
+        """Names that would come to mean something else, and forms without fields."""
+        for model in self.data.models:
+            yield from self._twins(fields_of(model), "field")
+            for each in fields_of(model):
+                if each.python_name in TAKEN_FIELDS:
+                    each.set_python_name(UntrustedString(f"{each.name}_"), self.config, skip_snake_case=True)
+        for endpoint in self._endpoints():
+            operation = self.operation_of(endpoint)
+            for location in ("path", "query", "header", "cookie"):
+                yield from self._twins(getattr(endpoint, f"{location}_parameters"), "parameter", operation)
+            for location, each in endpoint.iter_all_parameters():
+                if each.python_name in TAKEN_ARGUMENTS:
+                    each.set_python_name(UntrustedString(f"{each.python_name}_{location}"), self.config)
+            is_form = operation.body is not None and operation.body.kind in ("form", "multipart")
+            if is_form and any(not isinstance(body.prop, ModelProperty) for body in endpoint.bodies):
+                yield self.spec.at((*operation.place, "requestBody"), "a form needs a schema with properties")
+
+    def _twins(self, fields: list[Any], what: str, operation: Operation | None = None) -> Iterator[str]:
+        """Two names of the contract that become one in Python. The generator would rename both, and the code of callers
+        that use the first would go on with another meaning.
+        """
+        seen: dict[str, str] = {}
+        for each in fields:
+            name = each.name.get_untrusted_value()
+            python_name = PythonIdentifier(name, self.config.field_prefix)
+            if (other := seen.setdefault(python_name, name)) != name:
+                place, line = self._places(other, name, operation)
+                reason = f"the {what}s {other} (line {line}) and {name} both become {python_name} in Python; rename one"
+                yield self.spec.at(place, reason)
+
+    def _places(self, one: str, other: str, operation: Operation | None) -> tuple[Place, int]:
+        """Where the second of two names is, and the line of the first."""
+        top: Place = operation.place[:-1] if operation is not None else ()
+        found: dict[str, list[Place]] = {one: [], other: []}
+        for place, value in self.spec.walk(top, self.spec.find(top)[1]):
+            name: Any = place[-1] if len(place) > 1 and place[-2] == "properties" else None
+            if operation is not None:
+                name = value.get("name") if "in" in keys_of(value) else None
+            if name in found:
+                found[name].append(place)
+        together = [(first, second) for first in found[one] for second in found[other] if first[:-1] == second[:-1]]
+        first, second = (together or [((found[one] or [top])[0], (found[other] or [top])[0])])[0]
+        return second, self.spec.find(first)[2]
+
+    def _endpoints(self) -> Iterator[Any]:
+        for collection in self.data.endpoint_collections_by_tag.values():
+            yield from collection.endpoints
+
+    def _discriminators(self) -> dict[frozenset[str], str]:
+        """Code of the discriminator of each union, by the classes of its models."""
+        classes: dict[str, str] = {}
+        for model in self.data.models:
+            for root in model.roots:
+                if not isinstance(root, ClassName):
+                    name = root.get_untrusted_value().rpartition("/")[2]
+                    if model.name.get_untrusted_value() == name:
+                        classes[name] = str(model.class_info.name)
+        made: dict[frozenset[str], str] = {}
+        for names, (field, values) in self.plain.schemas.discriminators.items():
+            if all(name in classes for name in names):
+                told = {value: classes[name] for value, name in values.items() if name in names}
+                made[frozenset(classes[name] for name in names)] = f"Discriminator({field!r}, {told!r})"
+        return made
+
+    def _reach(self, prop: Any, found: set[str]) -> None:
+        """Note every model that a value may hold."""
+        for inner in getattr(prop, "inner_properties", ()):
+            self._reach(inner, found)
+        if hasattr(prop, "inner_property"):
+            self._reach(prop.inner_property, found)
+        if isinstance(prop, ModelProperty) and (name := str(prop.class_info.name)) not in found:
+            found.add(name)
+            model = self.models.get(name, prop)
+            for each in (*fields_of(model), model.additional_properties):
+                self._reach(each, found)
+
+    def _require_by_direction(self, model: Any) -> None:
+        """A field that one direction needs is required, if the model goes that way only."""
+        needed: dict[str, str] = extras(model, NEEDED)
+        name = str(model.class_info.name)
+        is_sent, is_received = name in self.sent, name in self.received or name not in self.sent
+        for each in list(model.optional_properties):
+            direction = needed.get(each.name.get_untrusted_value())
+            if (direction == "request" and not is_received) or (direction == "response" and not is_sent):
+                model.optional_properties.remove(each)
+                model.required_properties.append(attrs.evolve(each, required=True))  # a child of the model may share it
+
+    # --- types ---
+
+    def annotation(self, prop: Any, model: Any = None) -> str:
+        """Return the annotation of a field of a model, or of a parameter."""
+        kinds = self._kinds(prop, model)
+        if not prop.required:
+            kinds.append("Unset")
+        return " | ".join(kinds)
+
+    def _kinds(self, prop: Any, model: Any, *, is_open: bool = False) -> list[str]:
+        """Return the types of a union, or the one type. Open to further values is what a server sends."""
+        name = str(model.class_info.name) if model is not None else ""
+        is_open = is_open or (model is not None and (name in self.received or name not in self.sent))
+        kind = type(prop).__name__
+        made = [BARE.get(kind) or str(getattr(prop, "class_info", prop).name)]
+        if kind == "UnionProperty":
+            inner = [each for each in prop.inner_properties for each in self._kinds(each, model, is_open=is_open)]
+            made = self._told(sorted(dict.fromkeys(inner), key=lambda each: LAST.index(each) if each in LAST else -1))
+        elif kind == "ListProperty":
+            made = [f"list[{' | '.join(self._kinds(prop.inner_property, model, is_open=is_open))}]"]
+        elif kind == "FileProperty":
+            made = ["File" if name in self.uploaded else "str" if model is not None else "bytes"]
+        elif kind == "ConstProperty":
+            value = prop.value.raw_value
+            made = [f"Literal[{value!r}]", *([type(value).__name__] if is_open else [])]
+        elif kind == "LiteralEnumProperty" and is_open:
+            made.append(prop.value_type.__name__)
+        return made
+
+    def _told(self, kinds: list[str]) -> list[str]:
+        """Join the models of a union that has a discriminator."""
+        classes = [each for each in kinds if each in self.models]
+        if told := self.discriminators.get(frozenset(classes)):
+            return [f"Annotated[{' | '.join(classes)}, {told}]", *(each for each in kinds if each not in classes)]
+        return kinds
+
+    def is_checked(self, endpoint: Any, parameter: Any) -> bool:
+        """Say whether a parameter has to be of its type. One of the path may be whatever has a text."""
+        words = set(re.findall(r"\w+", self.annotation(parameter)))
+        is_listed = "Literal" in words or not words.isdisjoint(self.enums)
+        return is_listed or ("Any" not in words and parameter not in endpoint.path_parameters)
+
+    def body_type(self, endpoint: Any) -> str:
+        """Return the annotation of a body that is given."""
+        return " | ".join(self._kinds(endpoint.bodies[0].prop, None))
+
+    def successes(self, endpoint: Any) -> list[Good]:
+        """Return the responses of success."""
+        parsed = {each.status_code.pattern: each for each in endpoint.responses}
+        return [self._good(each, parsed[each.status]) for each in self.operation_of(endpoint).successes]
+
+    def _good(self, success: Success, response: Any) -> Good:
+        types = {"none": "None", "text": "str", "bytes": "bytes"}
+        annotation = types.get(success.kind) or " | ".join(self._kinds(response.prop, None, is_open=True))
+        condition = f"status_code == {success.status}" if success.status.isdecimal() else "200 <= status_code <= 299"
+        return Good(success.status, condition, success.kind, annotation, *success[2:])
+
+    def imports_of(self, owner: Any) -> list[str]:
+        """Return imports of the models and enumerations that a module's annotations name."""
+        if isinstance(owner, ModelProperty):
+            prefix, props = ".", [*fields_of(owner), owner.additional_properties]
+        else:
+            prefix = "...models."
+            props = [*owner.list_all_parameters(), *(each.prop for each in (*owner.bodies, *owner.responses))]
+        classes: dict[str, str] = {}
+        for prop in props:
+            self._classes(prop, classes)
+        if isinstance(owner, ModelProperty):
+            classes.pop(str(owner.class_info.name), None)
+        return [f"from {prefix}{module} import {name}" for name, module in sorted(classes.items())]
+
+    def _classes(self, prop: Any, found: dict[str, str]) -> None:
+        for inner in getattr(prop, "inner_properties", ()):
+            self._classes(inner, found)
+        if hasattr(prop, "inner_property"):
+            self._classes(prop.inner_property, found)
+        if hasattr(prop, "class_info"):
+            found[str(prop.class_info.name)] = prop.class_info.module_name
+
+    # --- models ---
+
+    def metadata_of(self, model: Any, field: Any) -> dict[str, Any]:
+        """Return what the runtime has to know of a field beyond its name and type."""
+        name, made = field.name.get_untrusted_value(), dict[str, Any]()
+        if name != field.python_name:
+            made["name"] = name
+        direction = extras(model, NEEDED).get(name)
+        if direction and not field.required:
+            made["needed_in"] = direction
+        if name in extras(model, READ_ONLY):
+            made["read_only"] = True
+        return made
+
+    def declaration(self, model: Any, field: Any) -> str:
+        """Return the line that declares a field."""
+        default = "" if field.required else "UNSET"
+        if field.default is not None:
+            default = field.default.python_code.as_unembedded_code()
+        if metadata := self.metadata_of(model, field):
+            default = f"_field({f'default={default}, ' if default else ''}metadata={metadata})"
+        return f"{field.python_name}: {self.annotation(field, model)}{f' = {default}' if default else ''}"
+
+    def sets_of(self, model: Any) -> tuple[tuple[tuple[str, ...], ...], bool]:
+        """Return the sets of fields of which one must be given, and whether only one may."""
+        sets = extras(model, SETS)
+        return tuple(tuple(each) for each in sets), bool(extras(model, EXACTLY_ONE))
+
+    def model_text(self, model: Any) -> str:
+        """Return the text about a model."""
+        title, description = model.data.title, model.description
+        texts = [each.get_untrusted_value().strip() for each in (title, description) if each]
+        if model.example:
+            texts.append(f"Example:\n    {model.example.get_untrusted_value()}")
+        return "\n\n".join(texts) or str(model.class_info.name)
+
+    # --- operations ---
+
+    def operation_of(self, endpoint: Any) -> Operation:
+        """Return what the spec has of an operation beyond what the generator read."""
+        return self.operations[endpoint.tags[0], f"api/{endpoint.tags[0]}/{endpoint.name}.py"]
+
+    def argument(self, parameter: Any) -> str:
+        """Return the declaration of a parameter."""
+        default = "" if parameter.required else " = UNSET"
+        if parameter.default is not None:
+            default = f" = {parameter.default.python_code.as_unembedded_code()}"
+        return f"{parameter.python_name}: {self.annotation(parameter)}{default}"
+
+    def argument_text(self, endpoint: Any, parameter: Any) -> str:
+        """Return the line of the docstring about a parameter."""
+        text = f"{parameter.python_name} ({self.annotation(parameter)}):"
+        if self.sent_as(endpoint, parameter).is_deprecated:
+            text += " Deprecated."
+        if parameter.description:
+            text += f" {parameter.description.get_untrusted_value().strip()}"
+        if parameter.default is not None:
+            text += f" Default: {parameter.default.python_code.as_unembedded_code()}."
+        if parameter.example:
+            text += f" Example: {parameter.example.get_untrusted_value()}."
+        return one_line(text)
+
+    def sent_as(self, endpoint: Any, parameter: Any) -> Parameter:
+        """Return how a parameter is sent."""
+        location = next(where.value for where, each in endpoint.iter_all_parameters() if each is parameter)
+        return self.operation_of(endpoint).parameters[location, parameter.name.get_untrusted_value()]
+
+    def write_arguments(self, endpoint: Any, parameter: Any) -> str:
+        """Return code of the arguments of the function that writes a parameter."""
+        sent = self.sent_as(endpoint, parameter)
+        made = [repr(sent.name), str(parameter.python_name)]
+        if sent.location == "cookie":
+            return ", ".join(made)
+        if sent.style not in ("form", "simple"):
+            made.append(repr(sent.style))
+        if sent.explode != (sent.location == "query"):
+            made.append(f"explode={sent.explode}")
+        if sent.allow_reserved:
+            made.append("allow_reserved=True")
+        return ", ".join(made)
+
+    def path_code(self, endpoint: Any) -> str:
+        """Return code that makes the path."""
+        operation = self.operation_of(endpoint)
+        writers = {each.name.get_untrusted_value(): each for each in endpoint.path_parameters}
+        parts = re.split(r"{([^{}]+)}", operation.title.partition(" ")[2])
+        made: list[str] = []
+        for at, part in enumerate(parts):
+            if at % 2:
+                made.append(f"_write.path({self.write_arguments(endpoint, writers[part])})")
+            elif part:
+                made.append(repr(part))
+        return " + ".join(made)
+
+
+def fields_of(model: Any) -> list[Any]:
+    """Return the fields of a model."""
+    return [*(model.required_properties or ()), *(model.optional_properties or ())]
+
+
+def extras(model: Any, key: str) -> Any:
+    """Return what plain_schemas.py noted of a model."""
+    known: dict[str, Any] = model.data.model_extra or {}
+    return known.get(key, {})
+
+
+def plain_text(text: Any) -> str:
+    """Return text of the spec, which the generator wraps."""
+    return text.get_untrusted_value() if isinstance(text, UntrustedString) else str(text or "")
+
+
+def docstring(text: Any) -> str:
+    """Return text that can be between triple quotes."""
+    safe = safe_for_docstring(plain_text(text)).strip()
+    return safe[:-1] + '\\"' if safe.endswith('"') else safe
+
+
+def one_line(text: Any) -> str:
+    """Return text in one line, for a docstring."""
+    return docstring(" ".join(plain_text(text).split()))
+
+
+def sentence(text: Any) -> str:
+    """Return the first sentence of a text, in one line."""
+    return one_line(f"{plain_text(text)} ".split(". ")[0]).rstrip(".") + "."

@@ -1,0 +1,472 @@
+"""What generated models stand on: JSON to typed values and back.
+
+load        JSON -> values of the annotated types, or an error that names the place
+dump        values -> JSON
+check_type  values of the annotated types, before they are sent
+Model       base class of generated models; OpenModel keeps fields that the contract does not know
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import sys
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeGuard,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+from uuid import UUID
+
+import attrs
+
+from .redaction import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PLAIN: Final = (bool, int, str, float, NoneType, dict)  # values have the very type: bool is an int to isinstance
+_DATE: Final = r"\d{4}-\d\d-\d\d"
+_DATE_TIME: Final = re.compile(_DATE + r"[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+
+
+class Unset:
+    """The type of UNSET: a value that was not given, and that is not sent."""
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"  # a copied or unpickled model holds the same object, since models compare by identity
+
+
+UNSET: Final = Unset()
+
+
+class Discriminator:
+    """Names the field that tells which model of a union an object is.
+
+    Args:
+        field: Name of the field in JSON.
+        models: For each value of the field, the name of the model.
+    """
+
+    def __init__(self, field: str, models: dict[str, str]) -> None:
+        self.field = field
+        self.models = models
+
+
+class Model:
+    """Base class of generated models."""
+
+    __slots__ = ()
+
+    _sets: tuple[tuple[str, ...], ...] = ()
+    """Of these sets of fields, by their names in JSON, one must be given whole."""
+    _exactly_one: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return _dump_model(self, is_request=False)
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """Make a model of a JSON object.
+
+        Raises:
+            KeyError: A required field is missing.
+            TypeError: A value is of another type, or there is a field that the contract forbids.
+        """
+        return cast("Self", _load_model(cls, dict(src_dict), cls.__name__, is_response=False))
+
+
+class OpenModel(Model):
+    """Model that keeps fields that the contract does not know, in `additional_properties`."""
+
+    __slots__ = ()
+
+    additional_properties: dict[str, Any]
+
+    @property
+    def additional_keys(self) -> list[str]:
+        """Names of the fields that the contract does not know."""
+        return list(self.additional_properties)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.additional_properties[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.additional_properties[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.additional_properties[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.additional_properties
+
+
+def short_repr(_model: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Bound the repr of each field of a model: what the server sends may be of any length."""
+    return [field.evolve(repr=bounded) for field in fields]
+
+
+def bounded(value: object) -> str:
+    """Return a repr of at most 200 characters, in one line."""
+    return one_line(repr(value), 200)
+
+
+# --- JSON to values ---
+
+
+def load_json(content: bytes, expected: Any) -> Any:
+    """Read the body of a response.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deeply to be read.
+        KeyError: A required field is missing.
+        TypeError: A value is of another type.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+    return load(value, expected, is_response=True)
+
+
+def load(value: Any, expected: Any, name: str = "the body", *, is_response: bool = False) -> Any:
+    """Make a value of an annotated type of what JSON has for it.
+
+    Args:
+        value: As json.loads returns it.
+        expected: The type, such as `list[Job] | None`.
+        name: Of the place, for errors.
+        is_response: A response has fields that are read only, and may lack those that are write only.
+
+    Raises:
+        KeyError: A required field is missing.
+        TypeError: The value, or one in it, is of another type; the text names the place.
+    """
+    if _is_plain(value, expected):
+        return value
+    kind = _kind(expected)
+    if kind.origin is Union:
+        return _load_union(value, kind, name, is_response=is_response)
+    if kind.origin is list and is_list(value):
+        item = kind.arguments[0]
+        return [load(each, item, f"{name}[{at}]", is_response=is_response) for at, each in enumerate(value)]
+    if kind.is_model and is_object(value):
+        return _load_model(expected, value, name, is_response=is_response)
+    if type(value) is str and expected in _FROM_TEXT:
+        return _load_text(value, expected, name)
+    if expected is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # so JSON Schema has it
+    check_type(value, dict if kind.is_model else expected, name)
+    return value
+
+
+def _load_text(text: str, expected: Any, name: str) -> Any:
+    try:
+        return _FROM_TEXT[expected](text)
+    except ValueError:
+        raise TypeError(f"{name}: {_name(expected)} expected, got {bounded(text)}") from None
+
+
+def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> Any:
+    """Return the value as the first type takes it; of several models, the one that knows the most of its fields."""
+    arguments = kind.arguments
+    if kind.discriminator is not None and is_object(value):
+        arguments = (_told_model(value, kind, kind.discriminator, name),)
+    found: list[Any] = []
+    failures: list[Exception] = []
+    for argument in arguments:
+        try:
+            loaded = load(value, argument, name, is_response=is_response)
+        except (KeyError, TypeError) as error:
+            if isinstance(value, _kind(argument).json_type):
+                failures.append(error)  # which says more than that no type fits
+        else:
+            if not (isinstance(loaded, OpenModel) and loaded.additional_properties):
+                return loaded
+            found.append(loaded)
+    if found:
+        return min(found, key=lambda model: len(model.additional_properties))
+    raise failures[0] if len(failures) == 1 else _mismatch(name, kind.expected, value)
+
+
+def _told_model(value: dict[str, Any], kind: _Kind, told: Discriminator, name: str) -> Any:
+    found = value[told.field]
+    wanted = told.models.get(found) if isinstance(found, str) else None
+    for argument in kind.arguments:
+        if wanted is not None and _name(argument) == wanted:
+            return argument
+    raise TypeError(f"{name}.{told.field}: one of {_listing(tuple(told.models))} expected, got {bounded(found)}")
+
+
+def _load_model(model: Any, value: dict[str, Any], name: str, *, is_response: bool) -> Any:
+    rest, given = dict(value), dict[str, Any]()
+    fields, extra = _fields(model)
+    for field in fields:
+        if field.json_name in rest:
+            given[field.name] = load(rest.pop(field.json_name), field.type, field.json_name, is_response=is_response)
+        elif field.is_required or (is_response and field.needed_in == "response"):
+            raise KeyError(field.json_name)
+        else:
+            given[field.name] = UNSET
+    if rest and extra is None:
+        raise TypeError(f"{name}: {bounded(min(rest))} is not a field of {model.__name__}")
+    loaded = model(**given)
+    if extra is not None:
+        more = {key: load(item, extra, key, is_response=is_response) for key, item in rest.items()}
+        loaded.additional_properties = more
+    if is_response and (problem := _sets_problem(loaded)):
+        raise TypeError(problem)
+    return loaded
+
+
+# --- values to JSON ---
+
+
+def dump_json(value: object, expected: Any) -> Any:
+    """Return the JSON of a request's body.
+
+    Raises:
+        TypeError: It, or something in it, is not of the annotated type.
+        ValueError: A field that a request needs was not given, or a time has no time zone.
+    """
+    check_type(value, expected)
+    return dump(value, is_request=True)
+
+
+def dump(value: Any, *, is_request: bool = False) -> Any:
+    """Return what JSON has for a value; in a request, without the fields that are read only.
+
+    Raises:
+        ValueError: A field that a request needs was not given, or a time of it has no time zone.
+    """
+    if isinstance(value, Model):
+        return _dump_model(value, is_request=is_request)
+    if is_list(value):
+        return [dump(item, is_request=is_request) for item in value]
+    if is_object(value):
+        return {key: dump(item, is_request=is_request) for key, item in value.items()}
+    if is_request and isinstance(value, dt.datetime):
+        return time_text(value)
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def time_text(value: dt.datetime) -> str:
+    """Return a time as RFC 3339 has it.
+
+    Raises:
+        ValueError: It has no time zone.
+    """
+    if value.tzinfo is None:
+        raise ValueError(f"{value} has no time zone: give one, such as tzinfo=datetime.UTC")
+    return value.isoformat()
+
+
+def _dump_model(model: Any, *, is_request: bool) -> dict[str, Any]:
+    if is_request and (problem := _sets_problem(model)):
+        raise ValueError(problem)
+    fields, extra = _fields(_type(model))
+    made: dict[str, Any] = {}
+    if extra is not None:
+        made |= {key: dump(item, is_request=is_request) for key, item in model.additional_properties.items()}
+    for field in fields:
+        value = getattr(model, field.name)
+        if value is not UNSET and not (is_request and field.is_read_only):
+            made[field.json_name] = dump(value, is_request=is_request)
+        elif is_request and field.needed_in == "request":
+            raise ValueError(f"{type(model).__name__} needs {field.name} in a request")
+    return made
+
+
+def _sets_problem(model: Any) -> str | None:
+    """Say which sets of fields there are to choose from, if not one of them was given."""
+    sets = cast("tuple[tuple[str, ...], ...]", model._sets)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    if not sets:
+        return None
+    names = {field.json_name: field.name for field in _fields(_type(model))[0]}
+    extra = getattr(model, "additional_properties", {})
+    given = [all(getattr(model, names[key], UNSET) is not UNSET or key in extra for key in keys) for keys in sets]
+    if sum(given) == 1 or (any(given) and not model._exactly_one):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return None
+    choice = " or ".join([" and ".join([names.get(key, key) for key in keys]) for keys in sets])
+    return f"{type(model).__name__} needs {choice}; {'neither' if not any(given) else 'more than one'} was given"
+
+
+# --- types ---
+
+
+def check_type(value: object, expected: Any, name: str = "the body") -> None:
+    """Compare a value with an annotated type.
+
+    Raises:
+        TypeError: It, or something in it, is of another type; the text names the place.
+    """
+    if _is_plain(value, expected):
+        return
+    kind = _kind(expected)
+    if kind.origin is Literal:
+        if not any(value == each and type(value) is type(each) for each in kind.arguments):  # True == 1
+            raise TypeError(f"{name}: one of {_listing(kind.arguments)} expected, got {bounded(value)}")
+    elif kind.origin is Union:
+        if not any(_is_one(value, argument, name) for argument in kind.arguments):
+            raise _mismatch(name, expected, value)
+    elif not _is_of(value, expected, kind):
+        raise _mismatch(name, expected, value)
+    elif kind.is_model:
+        _check_model(value)
+    elif is_list(value) or is_object(value):
+        keys = range(len(value)) if is_list(value) else list(value)
+        for key in keys if kind.arguments else ():
+            check_type(cast("Any", value)[key], kind.arguments[-1], f"{name}[{key!r}]")
+
+
+def _is_plain(value: object, expected: Any) -> bool:
+    return expected is Any or (type(value) is expected and expected in _PLAIN)
+
+
+def _is_of(value: object, expected: Any, kind: _Kind) -> bool:
+    if kind.is_model or expected is dt.date:  # a datetime is a date to isinstance, and is written otherwise
+        return type(value) is expected
+    if expected is float:
+        return type(value) is int
+    return expected not in _PLAIN and isinstance(value, kind.origin or expected)
+
+
+def _check_model(model: Any) -> None:
+    fields, extra = _fields(_type(model))
+    for field in fields:
+        check_type(getattr(model, field.name), field.type, field.name)
+    if extra is not None:
+        for key, item in model.additional_properties.items():
+            check_type(item, extra, key)
+
+
+def _type(value: object) -> Any:
+    return cast("Any", type(value))
+
+
+def _is_one(value: object, expected: Any, name: str) -> bool:
+    try:
+        check_type(value, expected, name)
+    except TypeError:
+        return False
+    return True
+
+
+class _Field(NamedTuple):
+    name: str
+    json_name: str
+    type: Any
+    is_required: bool
+    needed_in: str | None
+    is_read_only: bool
+
+
+@cache
+def _fields(model: Any) -> tuple[list[_Field], Any]:
+    """Return the fields of a model, and the type of those that the contract does not know, or None."""
+    # A model's hints name models that its module imports for type checkers only; their package has all of them.
+    package: Any = sys.modules[model.__module__.rpartition(".")[0] or model.__module__]
+    models: dict[str, Any] = {name: getattr(package, name) for name in getattr(package, "__all__", ())}
+    hints = get_type_hints(model, localns=models, include_extras=True)
+    fields = [
+        _Field(
+            field.name,
+            field.metadata.get("name", field.name),
+            hints[field.name],
+            Unset not in _kind(hints[field.name]).arguments,
+            field.metadata.get("needed_in"),
+            field.metadata.get("read_only", False),
+        )
+        for field in attrs.fields(model)
+        if field.init
+    ]
+    extra = get_args(hints["additional_properties"])[1] if issubclass(model, OpenModel) else None
+    return fields, extra
+
+
+class _Kind(NamedTuple):
+    """What a type is made of."""
+
+    expected: Any
+    origin: Any
+    arguments: tuple[Any, ...]
+    is_model: bool
+    discriminator: Discriminator | None
+    json_type: type | tuple[()]
+
+
+@cache
+def _kind(expected: Any) -> _Kind:
+    origin, arguments, discriminator = get_origin(expected), get_args(expected), None
+    if origin is Annotated:
+        expected, discriminator = arguments[:2]
+        origin, arguments = get_origin(expected), get_args(expected)
+    if origin in (Union, UnionType):
+        flat: list[Any] = []
+        for argument in arguments:
+            inner = _kind(argument)
+            flat += inner.arguments if inner.origin is Union else (argument,)
+            discriminator = discriminator or inner.discriminator
+        origin, arguments = Union, tuple(flat)
+    is_model = isinstance(expected, type) and issubclass(expected, Model)
+    json_type = dict if is_model or origin is dict else list if origin is list else ()
+    return _Kind(expected, origin, arguments, is_model, discriminator, json_type)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Say whether a value is a list; type checkers then know of what."""
+    return isinstance(value, list)
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Say whether a value is a dict, as JSON has them."""
+    return isinstance(value, dict)
+
+
+def _listing(listed: tuple[Any, ...]) -> str:
+    return one_line(", ".join(map(repr, listed)), 200)
+
+
+def _mismatch(name: str, expected: Any, value: object) -> TypeError:
+    return TypeError(f"{name}: {_name(expected)} expected, got {type(value).__name__}")
+
+
+def _name(expected: Any) -> str:
+    return str(getattr(expected, "__name__", None) or expected)
+
+
+def _date(text: str) -> dt.date:
+    if not re.fullmatch(_DATE, text, re.ASCII):
+        raise ValueError
+    return dt.date.fromisoformat(text)
+
+
+def _date_time(text: str) -> dt.datetime:
+    if not _DATE_TIME.fullmatch(text):
+        raise ValueError
+    return dt.datetime.fromisoformat(text.upper())
+
+
+_FROM_TEXT: Final[dict[Any, Any]] = {dt.date: _date, dt.datetime: _date_time, UUID: UUID}
