@@ -1,7 +1,7 @@
 """Draws calls and responses that a document allows, and responses that it does not.
 
 arguments(operation)        arguments of a call, as JSON values by name
-responses(operation)        a response of success; errors(operation): of failure
+responses(operation, …)     a response of success; errors(operation): of failure
 broken(operation)           a response of success with one thing of a wrong type, or missing
 """
 
@@ -67,27 +67,27 @@ def arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
 
 
 @st.composite
-def responses(draw: DrawFn, operation: Operation) -> Answer:
+def responses(draw: DrawFn, operation: Operation, direction: Direction) -> Answer:
     """Draw a response of success."""
-    return draw(_answers(operation, *operation.good))
+    return draw(_answers(operation, direction, *operation.good))
 
 
 @st.composite
 def errors(draw: DrawFn, operation: Operation) -> Answer:
     """Draw a documented response of failure."""
-    return draw(_answers(operation, *operation.bad))
+    return draw(_answers(operation, "open response", *operation.bad))
 
 
 @st.composite
-def _answers(draw: DrawFn, operation: Operation, *of: tuple[int, Content | None]) -> Answer:
+def _answers(draw: DrawFn, operation: Operation, direction: Direction, *of: tuple[int, Content | None]) -> Answer:
     status, content = draw(st.sampled_from(of))
-    return Answer(status, draw(_of_body(operation, content, "response")) if content else None, content)
+    return Answer(status, draw(_of_body(operation, content, direction)) if content else None, content)
 
 
 @st.composite
 def broken(draw: DrawFn, operation: Operation) -> Answer:
     """Draw a response of success whose JSON has a wrong type in one place, or lacks something required."""
-    answer = draw(responses(operation))
+    answer = draw(responses(operation, "open response"))
     body = {"": deepcopy(answer.body)}
     holder, key = draw(st.sampled_from([*_places(body)]))
     if isinstance(holder, dict) and holder is not body and draw(st.booleans()):
@@ -125,7 +125,7 @@ def _values(operation: Operation, schema: dict[str, Any], direction: Direction) 
 
 @cache
 def _validator(operation: Operation, content: Content) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, "response"), validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, "open response"), validate_formats=True)
 
 
 def _only_with(schema: dict[str, Any], pattern: str) -> dict[str, Any]:

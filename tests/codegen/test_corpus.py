@@ -42,7 +42,7 @@ def test_an_operation_keeps_its_document(operation: Operation, tmp_path_factory:
     client = client_of(operation.spec, tmp_path_factory)
 
     @FEW
-    @given(cases.arguments(operation), cases.responses(operation), st.sampled_from(["sync", "asyncio"]))
+    @given(cases.arguments(operation), cases.responses(operation, "response"), st.sampled_from(["sync", "asyncio"]))
     def call(arguments: dict[str, object], answer: cases.Answer, world: str) -> None:
         request, response = round_trip(client, operation, arguments, answer, world)
         if operation.spec in BY_CONTRACT:

@@ -1,12 +1,13 @@
 """Reads a request off the wire as OpenAPI 3.1 says, by the document alone. Knows nothing of the generator.
 
-read(operation, request)   the values by parameter name, `body` for the body: what was meant, if the request is right
+read(operation, request)   the arguments that the request is made of, by name, `body` for the body
+as_sent(operation, …)      the arguments without those that cannot be seen on the wire, such as None and []
 differences(one, other)    where two JSON values differ
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -43,9 +44,9 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
             values[name] = _of_query(operation, parameter, schema, mine)
             rest = [each for each in rest if each not in dict(mine)]
         elif place == "header":
-            values[name] = _split(operation, schema, request.headers.get(name), ",", quoted=False)
+            values[name] = _split(operation, schema, request.headers.get(name), ",", str.strip)
         else:
-            values[name] = _split(operation, schema, texts[place].pop(name, None), ",")
+            values[name] = _split(operation, schema, texts[place].pop(name, None), ",", unquote)
     declared = {parameter["name"].lower() for parameter in operation.parameters}
     more = {*request.headers} - _OF_THE_CLIENT - declared - {"cookie"} - {"transfer-encoding"}
     assert (rest, texts["cookie"], more) == ([], {}, set()), "undeclared: query, cookies, headers"
@@ -55,7 +56,16 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
     if request.content or "content-type" in request.headers:
         assert operation.body, "a body that the operation does not have"
         values["body"] = _body(operation, operation.body, request)
-    return {name: value for name, value in values.items() if value not in (None, [], {}) or name == "body"}
+    return as_sent(operation, values, values)
+
+
+def as_sent(operation: Operation, arguments: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what makes no text; put in the defaults that may be sent, if they were."""
+    made = {name: value for name, value in arguments.items() if value not in (None, [], {}) or name == "body"}
+    if operation.body and operation.body.kind in ("multipart", "form") and "body" in made:
+        made["body"] = {name: value for name, value in made["body"].items() if value != []}
+    defaults = {each["name"]: each.get("schema", {}).get("default") for each in operation.parameters}
+    return {name: value for name, value in defaults.items() if sent.get(name) == value is not None} | made
 
 
 def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
@@ -96,16 +106,15 @@ def _of_query(
     text = texts[0] if texts else None
     if "content" in parameter:
         return None if text is None else json.loads(unquote_plus(text))
-    return _split(operation, schema, text, _DELIMITERS[style])
+    return _split(operation, schema, text, _DELIMITERS[style], unquote_plus)
 
 
 def _split(
-    operation: Operation, schema: dict[str, Any], text: str | None, delimiter: str, *, quoted: bool = True
+    operation: Operation, schema: dict[str, Any], text: str | None, delimiter: str, decode: Callable[[str], str]
 ) -> Any:
     """One text of a parameter that may be an array; split before it is decoded, since items may hold the delimiter."""
     if text is None:
         return None
-    decode = unquote_plus if quoted else str.strip
     if _is(schema, "array"):
         return [_typed(operation, schema["items"], decode(each)) for each in re.split(delimiter, text)]
     return _typed(operation, schema, decode(text))
