@@ -25,7 +25,8 @@ METHODS = "get", "put", "post", "delete", "head", "patch"
 
 Direction = Literal["request", "response", "open response"]
 _HIDDEN = {"request": "readOnly", "response": "writeOnly", "open response": "writeOnly"}
-_BITS = {"int32": 31, "int64": 63}
+_CHECKED = {"date", "date-time", "uuid", "binary"}
+_RANGES = {f"int{bits}": {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1} for bits in (32, 64)}
 _UNLISTED = {
     str: {"type": "string", "pattern": "^unlisted"},
     int: {"type": "integer", "minimum": 1000},
@@ -80,18 +81,20 @@ class Operation:
     @property
     def good(self) -> list[tuple[int, Content | None]]:
         """Each status of success, with its body."""
-        exact = [(int(status), content) for status, content in self.responses.items() if status[0] == "2"]
+        exact = [
+            (200 if status == "2XX" else int(status), c) for status, c in self.responses.items() if status[0] == "2"
+        ]
         return exact or [(200, self.responses["default"])]
 
     @property
     def has_json(self) -> bool:
-        """Whether a response of success has a JSON body."""
-        return any(content is not None and content.kind == "json" for _, content in self.good)
+        """Whether a response of success has JSON that can be wrong."""
+        return any(content is not None and content.kind == "json" and content.schema for _, content in self.good)
 
     @property
     def bad(self) -> list[tuple[int, Content | None]]:
         """A status for each documented error, with its body."""
-        statuses = {"5XX": 503, "default": 418 if len(self.responses) > 1 else 200}
+        statuses = {"2XX": 200, "5XX": 503, "default": 418 if len(self.responses) > 1 else 200}
         found = [(statuses.get(status) or int(status), content) for status, content in self.responses.items()]
         return [(status, content) for status, content in found if status >= 400]
 
@@ -114,6 +117,7 @@ def operations(spec: str) -> tuple[Operation, ...]:
 def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Operation:
     root, own = document(spec), item[method]
     body = _follow(root, own.get("requestBody", {}))
+    parameters = [_follow(root, each) for each in (*item.get("parameters", ()), *own.get("parameters", ()))]
     return Operation(
         spec=spec,
         id=own["operationId"],
@@ -122,7 +126,7 @@ def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Opera
         path=path,
         deprecated=own.get("deprecated", False),
         secured=bool(own.get("security", root["security"])),
-        parameters=[_follow(root, each) for each in (*item.get("parameters", ()), *own.get("parameters", ()))],
+        parameters=[*{(each["in"], each["name"]): each for each in parameters}.values()],
         body=_content(body),
         body_required=body.get("required", False),
         responses={status: _content(_follow(root, each)) for status, each in own["responses"].items()},
@@ -130,9 +134,8 @@ def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Opera
 
 
 def _content(holder: dict[str, Any]) -> Content | None:
-    for media_type, media in holder.get("content", {}).items():
-        return Content(media_type, media.get("schema", {}))
-    return None
+    contents = [Content(media_type, media.get("schema", {})) for media_type, media in holder.get("content", {}).items()]
+    return next((each for each in contents if each.kind == "json"), contents[0] if contents else None)
 
 
 def _follow(root: Any, node: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def _schemas(spec: str, direction: Direction) -> dict[str, Any]:
 
 
 def _directed(schema: Any, direction: Direction) -> Any:
-    """Take out of a schema what the direction does not have, and write formats of integers as ranges.
+    """Take out of a schema what the direction does not have, and the formats that clients need not check.
 
     In an open response, enums and constants are open: a server may know more values than the document.
     """
@@ -164,8 +167,9 @@ def _directed(schema: Any, direction: Direction) -> Any:
         hidden = {name for name, each in properties.items() if each.get(_HIDDEN[direction])}
         made["properties"] = {name: name not in hidden and each for name, each in properties.items()}
         made["required"] = [name for name in made.get("required", ()) if name not in hidden]
-    if bits := _BITS.get(str(made.get("format"))):
-        made = {"minimum": -(2**bits), "maximum": 2**bits - 1} | made
+    if isinstance(name := made.get("format"), str) and name not in _CHECKED:
+        del made["format"]
+        made = _RANGES.get(name, {}) | made
     return _opened(made) if direction == "open response" else made
 
 

@@ -70,7 +70,7 @@ def _call(
         (file,) = (file for file in files if _plain(file.stem) == _plain(operation.id))
         function = getattr(client.module(f"api.{file.parent.name}.{file.stem}"), world)
         hints = get_type_hints(function, include_extras=True)
-        names = {_plain(name): name for name in inspect.signature(function).parameters}
+        names = {_plain(name).removeprefix("field"): name for name in inspect.signature(function).parameters}
         given = {names[_plain(name)]: value for name, value in arguments.items()}
         if operation.body and "body" in given:
             given["body"] = _with_files(operation, operation.body.schema, operation.body.kind, given["body"])
