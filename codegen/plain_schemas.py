@@ -104,7 +104,11 @@ class Schemas:
             made["properties"] = {name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()}
         for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
             if key in made:
-                made[key] = [self.plain(each, (*place, key, at)) for at, each in enumerate(made[key])]
+                is_merged = key == "allOf"  # its references stay as they are
+                made[key] = [
+                    each if is_merged and set(each) == {"$ref"} else self.plain(each, (*place, key, at))
+                    for at, each in enumerate(made[key])
+                ]
         if isinstance(made.get("additionalProperties"), dict):
             made["additionalProperties"] = self.plain(made["additionalProperties"], (*place, "additionalProperties"))
         if "items" in made:

@@ -9,7 +9,7 @@ import attrs
 from openapi_python_client.config import ClassOverride
 from openapi_python_client.parser.properties import ModelProperty
 from openapi_python_client.schema.untrusted_string import UntrustedString
-from openapi_python_client.strings import ClassName, PythonIdentifier, safe_for_docstring
+from openapi_python_client.strings import PythonIdentifier, safe_for_docstring
 
 from document import keys_of
 from plain_schemas import EXACTLY_ONE, NEEDED, READ_ONLY, SETS
@@ -152,13 +152,9 @@ class Rendering:
 
     def _discriminators(self) -> dict[frozenset[str], str]:
         """Code of the discriminator of each union, by the classes of its models."""
-        classes: dict[str, str] = {}
-        for model in self.data.models:
-            for root in model.roots:
-                if not isinstance(root, ClassName):
-                    name = root.get_untrusted_value().rpartition("/")[2]
-                    if model.name.get_untrusted_value() == name:
-                        classes[name] = str(model.class_info.name)
+        prefix = "/components/schemas/"  # so begins the name of a named schema
+        models = {model.name.get_untrusted_value(): str(model.class_info.name) for model in self.data.models}
+        classes = {name.removeprefix(prefix): made for name, made in models.items() if name.startswith(prefix)}
         made: dict[frozenset[str], str] = {}
         for names, (field, values) in self.plain.schemas.discriminators.items():
             if all(name in classes for name in names):

@@ -26,7 +26,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._is_closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the response, of its body at most `MAX_BODY` bytes.
+        """Send a request and read the response, of its body at most the bytes of its limit.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, NothingSentError: Nothing was sent.

@@ -18,7 +18,7 @@ import attrs
 import httpx
 
 from .errors import APIConnectionError, APITimeoutError, IAMError, refuses, succeeds
-from .http1 import MAX_BODY, NothingSentError
+from .http1 import MAX_BODY, MAX_RESULT, NothingSentError, body_limit
 from .redaction import Secret, header_secrets, mask, one_line
 from .resend import Resend
 from .response import Response
@@ -311,12 +311,15 @@ class Client:
         extensions = {
             "timeout": self._timeout if timeout is None else _seconds(timeout),
             "project_id": str(call["project_id"]) if "project_id" in call else None,
+            "max_result": MAX_RESULT,
         }
         method, headers = call["method"], call["headers"]
-        if "media_type" not in call:
+        if "json" not in call and "content" not in call:
             return httpx.Request(method, url, headers=self._headers.with_those_of(headers), extensions=extensions)
+        if "media_type" in call:
+            headers = {**headers, "Content-Type": call["media_type"]}
         body = call["content"] if "content" in call else _TO_JSON(call["json"]).encode()
-        headers = self._headers.with_those_of({**headers, "Content-Type": call["media_type"]}, len(body))
+        headers = self._headers.with_those_of(headers, len(body))
         # As a stream, since `content=` would be looked at once more, which takes longer.
         request = httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
         request.read()  # so that auth flows and transports can use `content`
@@ -365,6 +368,7 @@ class _Received:
         self.problem: str | None = None
         self._request = request
         self._unpacker: Any = None
+        self._limit = body_limit(response.status_code, request.extensions.get("max_result", MAX_BODY))
         seconds = request.extensions["timeout"].get("read") if "timeout" in request.extensions else None
         self._deadline = None if seconds is None else time.monotonic() + seconds
         if response.is_stream_consumed:  # the transport has read it, and so unpacked it
@@ -380,13 +384,13 @@ class _Received:
         """Take a part of the body; say whether no more is wanted."""
         if self._unpacker:
             try:
-                chunk = self._unpacker.decompress(chunk, MAX_BODY + 1 - len(self.content))
+                chunk = self._unpacker.decompress(chunk, self._limit + 1 - len(self.content))
             except zlib.error as error:
                 return self.fail(error)
         self.content += chunk
-        if len(self.content) > MAX_BODY:
-            del self.content[MAX_BODY:]
-            self.problem = f"its body has more than {MAX_BODY} bytes"
+        if len(self.content) > self._limit:
+            del self.content[self._limit :]
+            self.problem = f"its body has more than {self._limit} bytes"
             return True
         if self._deadline is not None and time.monotonic() > self._deadline:  # of a transport that minds single reads
             return self.fail("it was not complete in time")
@@ -538,7 +542,7 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
             return reduce(mask, secrets, text)
 
         headers = httpx.Headers([(name, masked(value)) for name, value in headers.raw])
-        content = masked(content)
+        content = masked(content[:MAX_BODY])
         problem = None if problem is None else masked(problem.encode(errors="replace")).decode()
     return Response(status_code=status, headers=headers, content=content, parsed=parsed, problem=problem)
 

@@ -15,9 +15,12 @@ from typing import Final, NoReturn, TypeAlias
 import httptools
 import httpx
 
+from .errors import succeeds
+
 IDLE_LIMIT: Final = 5.0  # seconds, as httpx; servers close idle connections, and some send a stray response first
 MAX_CONNECTIONS: Final = 100  # of one event loop, as httpx
-MAX_BODY: Final = 1 << 20  # bytes; responses of the services have about a hundred
+MAX_BODY: Final = 1 << 20  # bytes, of an error or of IAM; those of the services have about a hundred
+MAX_RESULT: Final = 16 << 20  # bytes, of an operation that succeeded
 READ_SIZE: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 16  # bytes, of all heads of one response together
 _MAX_INTERIM: Final = 16
@@ -41,6 +44,7 @@ class Payload(bytes):
     """The bytes of a request. They hold credentials, and a traceback may show the repr of any local variable."""
 
     is_for_head = asks_to_close = False
+    max_result = MAX_BODY
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
@@ -52,6 +56,11 @@ def origin(url: httpx.URL) -> Origin:
     if scheme not in ("http", "https") or not host:
         raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
     return scheme, host, url.port or (443 if scheme == "https" else 80)
+
+
+def body_limit(status: int | None, max_result: int) -> int:
+    """Return how many bytes of a response's body are read."""
+    return max_result if status is not None and succeeds(status) else MAX_BODY
 
 
 def payload(request: httpx.Request, body: bytes) -> Payload:
@@ -75,6 +84,7 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
         raise httpx.LocalProtocolError("a header or the path has a line break or NUL; nothing was sent")
     made = Payload(made + body)
     made.is_for_head = request.method == "HEAD"
+    made.max_result = request.extensions.get("max_result", MAX_BODY)
     if b"connection" in keys:
         made.asks_to_close = "close" in request.headers["Connection"].lower()
     return made
@@ -118,7 +128,7 @@ class ResponseReader:
 
     Attributes:
         has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than
-            MAX_BODY.
+            its limit.
         is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
         status: HTTP status, when it is known.
     """
@@ -201,7 +211,7 @@ class ResponseReader:
     def on_body(self, data: bytes) -> None:
         if not self.has_ended:
             self._body += data
-            if len(self._body) > MAX_BODY:
+            if len(self._body) > body_limit(self.status, self._request.max_result):
                 self.has_ended, self.is_reusable = True, False
 
     def on_message_complete(self) -> None:

@@ -172,24 +172,26 @@ def load(value: Any, expected: Any, name: str = "the body", *, is_response: bool
         return [load(each, item, f"{name}[{at}]", is_response=is_response) for at, each in enumerate(value)]
     if kind.is_model and is_object(value):
         return _load_model(expected, value, name, is_response=is_response)
+    return _load_scalar(value, dict if kind.is_model else expected, name)
+
+
+def _load_scalar(value: object, expected: Any, name: str) -> Any:
     if type(value) is str and expected in _FROM_TEXT:
-        return _load_text(value, expected, name)
+        try:
+            return _FROM_TEXT[expected](value)
+        except ValueError:
+            raise TypeError(f"{name}: {_name(expected)} expected, got {bounded(value)}") from None
     if expected is int and isinstance(value, float) and value.is_integer():
         return int(value)  # so JSON Schema has it
-    check_type(value, dict if kind.is_model else expected, name)
+    check_type(value, expected, name)
     return value
-
-
-def _load_text(text: str, expected: Any, name: str) -> Any:
-    try:
-        return _FROM_TEXT[expected](text)
-    except ValueError:
-        raise TypeError(f"{name}: {_name(expected)} expected, got {bounded(text)}") from None
 
 
 def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> Any:
     """Return the value as the first type takes it; of several models, the one that knows the most of its fields."""
-    arguments = kind.arguments
+    arguments = tuple(each for each in kind.arguments if each is not Unset)
+    if len(arguments) == 1:
+        return load(value, arguments[0], name, is_response=is_response)
     if kind.discriminator is not None and is_object(value):
         arguments = (_told_model(value, kind, kind.discriminator, name),)
     found: list[Any] = []
@@ -454,6 +456,9 @@ def _mismatch(name: str, expected: Any, value: object) -> TypeError:
 
 
 def _name(expected: Any) -> str:
+    kind = _kind(expected)
+    if kind.origin is Union:
+        return " | ".join([_name(each) for each in kind.arguments if each is not Unset])
     return str(getattr(expected, "__name__", None) or expected)
 
 

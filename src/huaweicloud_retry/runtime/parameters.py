@@ -242,7 +242,7 @@ def _part(item: Any, media_type: str | None) -> tuple[Any, ...]:
 
 def warn_deprecated(what: str) -> None:
     """Warn the caller of an operation that the contract marks as deprecated."""
-    frame, level = sys._getframe(1), 1  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # skip_file_prefixes came with 3.12
+    frame, level = sys._getframe(1), 2  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # skip_file_prefixes came with 3.12
     module = frame.f_code.co_filename
     while frame.f_back is not None and frame.f_code.co_filename == module:
         frame, level = frame.f_back, level + 1

@@ -20,7 +20,7 @@ class Response(Generic[T]):
     Attributes:
         status_code: HTTP status, 100 to 999.
         headers: Headers of the response; looked up in any case.
-        content: The body; at most its first mebibyte. If `error` is not None, secrets of the request that the
+        content: The body; at most its first 16 MiB, and of an error its first MiB. If `error` is not None, secrets of the request that the
             server repeats read *** here and in the headers.
         parsed: The model of a 2xx response that keeps the contract, else None.
         problem: What of the response the contract does not allow, or why its body could not be read; else

@@ -24,7 +24,7 @@ class SyncTransport(httpx.BaseTransport):
         self._is_closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the response, of its body at most `MAX_BODY` bytes.
+        """Send a request and read the response, of its body at most the bytes of its limit.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout, NothingSentError: Nothing was sent.
