@@ -1,12 +1,10 @@
-"""Draws calls and responses that a document allows, and responses that it does not.
+"""Draws calls that a document allows, and responses that it allows and does not.
 
-arguments(operation)        arguments of a call, as JSON values by name
-responses(operation, …)     a response of success; errors(operation): of failure
-broken(operation)           a response of success with one thing of a wrong type, or missing
+calls(operation, direction)  arguments as JSON values by name, and responses: good, invalid in one place, an error
 """
 
 import json
-from copy import deepcopy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, timedelta, timezone
 from functools import cache
@@ -15,7 +13,7 @@ from urllib.parse import unquote
 
 import httpx
 import jsonschema_rs
-from hypothesis import assume
+from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 from schemathesis.generation.jsonschema.builder import build
@@ -31,7 +29,8 @@ _FORMATS: dict[str, SearchStrategy[str]] = {
 }
 # Texts that arrive unchanged: the standards have no way, or more than one, to write others.
 _TEXTS = {"header": r"^[!-+\--~]+$", "cookie": r"^[\w.-]+$"}
-_OTHERS: list[Any] = [None, True, 7, 1.5, "text", [], {}, [[]], {"a": 1}]
+_NOTHING = type("Nothing", (), {"__repr__": lambda _: "nothing"})()
+_OTHERS: list[Any] = [_NOTHING, None, True, 7, 1.5, "text", [], {}, [[]], {"a": 1}]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Answer:
     status: int
     body: Any
     content: Content | None
-    flaw: str = "a body"
+    what: str = "as documented"
 
     def response(self, _request: httpx.Request | None = None) -> httpx.Response:
         """Return it as a transport does."""
@@ -54,9 +53,28 @@ class Answer:
         return httpx.Response(self.status, content=raw, headers={"Content-Type": self.content.media_type})
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call, and responses to it: a good one, and, where the document has them, an invalid one and an error."""
+
+    arguments: dict[str, Any]
+    good: Answer
+    invalid: Answer | None
+    error: Answer | None
+    world: str
+
+
 @st.composite
-def arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
-    """Draw the arguments of a call."""
+def calls(draw: DrawFn, operation: Operation, direction: Direction) -> Call:
+    """Draw a call, with a good response as that direction has it."""
+    good = draw(_answers(operation, direction, operation.good))
+    invalid = draw(_invalid(operation, direction)) if operation.has_json else None
+    error = draw(_answers(operation, direction, operation.bad)) if operation.bad else None
+    return Call(draw(_arguments(operation)), good, invalid, error, draw(st.sampled_from(["sync", "asyncio"])))
+
+
+@st.composite
+def _arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for index, parameter in enumerate(operation.parameters):
         if parameter.get("required") or draw(st.booleans()):
@@ -67,39 +85,24 @@ def arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
 
 
 @st.composite
-def responses(draw: DrawFn, operation: Operation, direction: Direction) -> Answer:
-    """Draw a response of success."""
-    return draw(_answers(operation, direction, *operation.good))
-
-
-@st.composite
-def errors(draw: DrawFn, operation: Operation) -> Answer:
-    """Draw a documented response of failure."""
-    return draw(_answers(operation, "open response", *operation.bad))
-
-
-@st.composite
-def _answers(draw: DrawFn, operation: Operation, direction: Direction, *of: tuple[int, Content | None]) -> Answer:
+def _answers(draw: DrawFn, operation: Operation, direction: Direction, of: list[tuple[int, Content | None]]) -> Answer:
     status, content = draw(st.sampled_from(of))
     return Answer(status, draw(_of_body(operation, content, direction)) if content else None, content)
 
 
 @st.composite
-def broken(draw: DrawFn, operation: Operation) -> Answer:
+def _invalid(draw: DrawFn, operation: Operation, direction: Direction) -> Answer:
     """Draw a response of success whose JSON has a wrong type in one place, or lacks something required."""
-    answer = draw(responses(operation, "open response"))
-    body = {"": deepcopy(answer.body)}
-    holder, key = draw(st.sampled_from([*_places(body)]))
-    if isinstance(holder, dict) and holder is not body and draw(st.booleans()):
-        flaw = f"no {key!r}"
-        del holder[key]
-    else:
-        other = draw(st.sampled_from(_OTHERS))
-        assume(type(other) is not type(holder[key]))
-        flaw = f"{key!r}: {other!r} instead of {holder[key]!r}"
-        holder[key] = other
-    assume(answer.content and not _validator(operation, answer.content).is_valid(body[""]))
-    return Answer(answer.status, body[""], answer.content, flaw)
+    answer = draw(_answers(operation, direction, operation.good).filter(lambda each: each.content))
+    assert answer.content
+    validator = _validator(operation, answer.content, direction)
+    flaws = [(place, other) for place in _places(answer.body) for other in _others(place)]
+    draw(st.randoms(use_true_random=False)).shuffle(flaws)
+    for place, other in flaws:
+        body = {"": answer.body}
+        if _change(body, ("", *place), other) and not validator.is_valid(body[""]):
+            return Answer(answer.status, body[""], answer.content, f"{other!r} at {place}")
+    return reject()
 
 
 @cache
@@ -124,8 +127,8 @@ def _values(operation: Operation, schema: dict[str, Any], direction: Direction) 
 
 
 @cache
-def _validator(operation: Operation, content: Content) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, "open response"), validate_formats=True)
+def _validator(operation: Operation, content: Content, direction: Direction) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, direction), validate_formats=True)
 
 
 def _only_with(schema: dict[str, Any], pattern: str) -> dict[str, Any]:
@@ -144,8 +147,25 @@ def _is_segment(value: Any) -> bool:
     return text not in ("", ".", "..")
 
 
-def _places(value: Any) -> Any:
-    """Yield each place within a value, as what holds it and the key."""
+def _places(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the keys that lead to a value and to each in it."""
+    yield ()
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield value, key
-        yield from _places(value[key])
+        yield from ((key, *place) for place in _places(value[key]))
+
+
+def _others(place: tuple[Any, ...]) -> list[Any]:
+    return _OTHERS if place and isinstance(place[-1], str) else _OTHERS[1:]
+
+
+def _change(value: Any, place: tuple[Any, ...], other: Any) -> bool:
+    """Put another value into a place of a value, in copies of what is on the way; whether its type is another."""
+    for key in place[:-1]:
+        value[key] = value[key].copy()
+        value = value[key]
+    old = value[place[-1]]
+    if other is _NOTHING:
+        del value[place[-1]]
+    else:
+        value[place[-1]] = other
+    return type(old) is not type(other)

@@ -15,17 +15,22 @@ from huaweicloud_retry.auth import TokenAuth
 from huaweicloud_retry.runtime.models import dump, load
 from huaweicloud_retry.runtime.parameters import File
 from tests.codegen import wire
-from tests.codegen.cases import Answer
+from tests.codegen.cases import Answer, Call
 from tests.codegen.corpus import Operation
 from tests.codegen.project import Generated
 
 
-def round_trip(
-    client: Generated, operation: Operation, arguments: dict[str, Any], answer: Answer, world: str
-) -> tuple[httpx.Request, httpx.Response]:
-    """Call, and hold the request and what the function returns to the document; what went over the wire."""
+def check(client: Generated, operation: Operation, call: Call) -> tuple[httpx.Request, httpx.Response]:
+    """Call with each of the responses; what went over the wire with the good one."""
+    for answer, error in ((call.invalid, "APIResponseValidationError"), (call.error, "APIStatusError")):
+        if answer:
+            _expect(client, operation, call, answer, error)
+    return _round_trip(client, operation, call)
+
+
+def _round_trip(client: Generated, operation: Operation, call: Call) -> tuple[httpx.Request, httpx.Response]:
     requests: list[httpx.Request] = []
-    made = answer.response()
+    made = call.good.response()
 
     def respond(request: httpx.Request) -> httpx.Response:
         requests.append(request)
@@ -33,52 +38,48 @@ def round_trip(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        returned = _call(client, operation, arguments, respond, world)
+        returned = _call(client, operation, call, respond)
     (request,) = requests
     sent = wire.read(operation, request)
-    wrong = [*wire.differences(sent, wire.as_sent(operation, arguments, sent))]
+    wrong = [*wire.differences(sent, wire.as_sent(operation, call.arguments, sent))]
     assert not wrong, f"sent {wrong}\nas {request.url!r} {request.headers!r} {request.content!r}"
-    wrong = [*wire.differences(returned, answer.body)]
+    wrong = [*wire.differences(returned, call.good.body)]
     assert not wrong, f"returned {wrong}\nfor {made.content!r}"
     warned = [str(each.message) for each in caught if each.category is DeprecationWarning]
-    assert operation.warns(arguments) == bool(warned), f"deprecated; warnings: {warned}"
+    assert operation.warns(call.arguments) == bool(warned), f"deprecated; warnings: {warned}"
     return request, made
 
 
-def refuses(client: Generated, operation: Operation, arguments: dict[str, Any], answer: Answer, error: str) -> None:
-    """Call, and expect an error of this name."""
+def _expect(client: Generated, operation: Operation, call: Call, answer: Answer, error: str) -> None:
+    """Expect an error by its name: the classes are those of another import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            returned = _call(client, operation, arguments, answer.response, "sync")
+            returned = _call(client, operation, call, answer.response)
         except Exception as caught:  # noqa: BLE001 - the test says which
-            assert error in [each.__name__ for each in type(caught).__mro__], repr(caught)  # noqa: PT017 - see above
+            assert error in [each.__name__ for each in type(caught).__mro__], f"{answer.what}: {caught!r}"  # noqa: PT017 - see above
             return
-    pytest.fail(f"{answer.status} with {answer.flaw} was accepted: received {answer.body!r}, returned {returned!r}")
+    pytest.fail(f"{answer.status}, {answer.what}: accepted {answer.body!r}, and returned {returned!r}")
 
 
 def _call(
-    client: Generated,
-    operation: Operation,
-    arguments: dict[str, Any],
-    respond: Callable[[httpx.Request], httpx.Response],
-    world: str,
+    client: Generated, operation: Operation, call: Call, respond: Callable[[httpx.Request], httpx.Response]
 ) -> Any:
-    """Call an operation with JSON values by name (`body` for the body); what it returns, as JSON."""
+    """What a function returns, as JSON."""
     with client.entered():
         files = (client.folder / "huaweicloud_retry_client" / "api").glob("*/*.py")
         (file,) = (file for file in files if _plain(file.stem) == _plain(operation.id))
-        function = getattr(client.module(f"api.{file.parent.name}.{file.stem}"), world)
+        function = getattr(client.module(f"api.{file.parent.name}.{file.stem}"), call.world)
         hints = get_type_hints(function, include_extras=True)
-        names = {_plain(name).removeprefix("field"): name for name in inspect.signature(function).parameters}
-        given = {names[_plain(name)]: value for name, value in arguments.items()}
+        names = {_plain(re.sub("^field_", "", name)): name for name in inspect.signature(function).parameters}
+        given = {names[_plain(name)]: value for name, value in call.arguments.items()}
         if operation.body and "body" in given:
             given["body"] = _with_files(operation, operation.body.schema, operation.body.kind, given["body"])
         given = {name: load(value, hints[name]) for name, value in given.items()}
         client_class = client.module("").Client
         made = client_class("http://test", auth=TokenAuth("t0ken"), transport=httpx.MockTransport(respond))
         returned = function(**given, client=made)
-        returned = dump(asyncio.run(returned) if world == "asyncio" else returned)
+        returned = dump(asyncio.run(returned) if call.world == "asyncio" else returned)
     return returned.decode("latin-1") if isinstance(returned, bytes) else returned
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from tests.codegen import cases
 from tests.codegen.corpus import EACH, SPECS, Operation, client_of, of_each
-from tests.codegen.loop import refuses, round_trip
+from tests.codegen.loop import check
 from tests.codegen.project import ROOT
 from tests.contract.suite import whole_number
 
@@ -40,28 +39,12 @@ def test_random_calls_keep_the_document(operation: Operation, tmp_path_factory: 
 
     @MANY
     @seed(SEED)
-    @given(
-        cases.arguments(operation), cases.responses(operation, "open response"), st.sampled_from(["sync", "asyncio"])
-    )
-    def call(arguments: dict[str, object], answer: cases.Answer, world: str) -> None:
-        round_trip(client, operation, arguments, answer, world)
+    @given(cases.calls(operation, "open response"))
+    def run(call: cases.Call) -> None:
+        check(client, operation, call)
 
     print(f"SEED={SEED}")
-    call()
-
-
-@of_each(operation for operation in EACH if operation.has_json)
-def test_random_invalid_responses_are_refused(operation: Operation, tmp_path_factory: pytest.TempPathFactory) -> None:
-    client = client_of(operation.spec, tmp_path_factory)
-
-    @MANY
-    @seed(SEED)
-    @given(cases.arguments(operation), cases.broken(operation))
-    def call(arguments: dict[str, object], answer: cases.Answer) -> None:
-        refuses(client, operation, arguments, answer, "APIResponseValidationError")
-
-    print(f"SEED={SEED}")
-    call()
+    run()
 
 
 @pytest.mark.parametrize("spec", SPECS)
