@@ -103,9 +103,26 @@ class Plain:
         self.root["components"] = {
             "schemas": {name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()}
         }
+        self._name_members(self.root["components"]["schemas"])
         self.root["paths"] = {path: self._item(path, ("paths", path)) for path in source.get("paths", {})}
         if not self.operations:
             self.refuse((), "no paths with operations: there is nothing to make a client of")
+
+    def _name_members(self, schemas: dict[str, Any]) -> None:
+        """Name the objects in a named union: the generator makes what is in them twice, and fails."""
+        for name, schema in [*schemas.items()]:
+            key = "anyOf" if "anyOf" in schema else "oneOf"
+            models: dict[str, str] = {}  # by the reference that each was made of
+            for at, member in enumerate(schema.get(key, ())):
+                references = [each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each]
+                title = member.get("title", schema.get("title"))
+                label = f"type_{at}" if title == schema.get("title") else title
+                own = f"{name}_{references[0] if references else label}"
+                if ("object" in types_of(member) or "properties" in member) and own not in schemas:
+                    schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
+                    models |= dict.fromkeys(references[:1], own)
+            if "discriminator" in schema and models:
+                self.schemas.note_discriminator(schema["discriminator"], models)
 
     def refuse(self, place: Place, reason: str) -> None:
         """Note why there can be no client."""

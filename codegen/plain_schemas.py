@@ -93,7 +93,10 @@ class Schemas:
             return self.plain(spread, place)
         self._merge(made, place)
         self._note_fields(made)
-        self._note_discriminator(made)
+        options: list[Schema] = made.get("oneOf") or made.get("anyOf") or []
+        names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
+        if "discriminator" in made and names:
+            self.note_discriminator(made["discriminator"], {name: name for name in names})
         self._inner(made, place)
         return made
 
@@ -198,6 +201,8 @@ class Schemas:
         base = {name: made[name] for name in FIELDS if name in made}
         if key not in made or not base:
             return None
+        if "discriminator" in made and len(place) != NAMED:
+            self.refuse(place, "a discriminator and fields beside a union: move the schema to components/schemas")
         rest: Schema = {name: item for name, item in made.items() if name not in (*FIELDS, key, "type", SETS)}
         return {**rest, key: [{"type": "object", "allOf": [base, each]} for each in made[key]]}
 
@@ -272,15 +277,17 @@ class Schemas:
             required, properties = required + more, {**others, **properties}
         return required, properties
 
-    def _note_discriminator(self, made: Schema) -> None:
-        told: Any = made.get("discriminator")
-        options: list[Schema] = made.get("oneOf") or made.get("anyOf") or []
-        names: list[str] = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
-        if told and names:
-            mapping: dict[str, str] = told.get("mapping", {})
-            values = {name: name for name in names}
-            values |= {value: target.rpartition("/")[2] for value, target in mapping.items()}
-            self.discriminators[frozenset(names)] = told["propertyName"], values
+    def note_discriminator(self, told: Any, models: dict[str, str]) -> None:
+        """Note which value names which model of a union.
+
+        Args:
+            told: The discriminator.
+            models: For the name of each schema that it may name, that of the schema in its place.
+        """
+        mapping: dict[str, str] = told.get("mapping", {})
+        values = {**{name: name for name in models}, **{key: each.rpartition("/")[2] for key, each in mapping.items()}}
+        found = {value: models[name] for value, name in values.items() if name in models}
+        self.discriminators[frozenset(models.values())] = told["propertyName"], found
 
 
 def type_of(value: object) -> Any:

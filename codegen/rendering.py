@@ -45,7 +45,17 @@ BARE = {
     "UuidProperty": "UUID",
 }
 PROVIDED = (
-    *("argument", "argument_text", "annotation", "body_type", "declaration", "imports_of", "is_checked", "model_text"),
+    *(
+        "argument",
+        "argument_text",
+        "annotation",
+        "body_text",
+        "body_type",
+        "declaration",
+        "imports_of",
+        "is_checked",
+        "model_text",
+    ),
     *("operation_of", "path_code", "sent_as", "sets_of", "successes", "write_arguments"),
 )
 
@@ -107,7 +117,9 @@ class Rendering:
             yield from self._twins(fields_of(model), "field")
             for each in fields_of(model):
                 if each.python_name in TAKEN_FIELDS:
-                    each.set_python_name(UntrustedString(f"{each.name}_"), self.config, skip_snake_case=True)
+                    each.set_python_name(
+                        UntrustedString(f"{plain_text(each.name)}_"), self.config, skip_snake_case=True
+                    )
         for endpoint in self._endpoints():
             operation = self.operation_of(endpoint)
             for location in ("path", "query", "header", "cookie"):
@@ -158,7 +170,7 @@ class Rendering:
         made: dict[frozenset[str], str] = {}
         for names, (field, values) in self.plain.schemas.discriminators.items():
             if all(name in classes for name in names):
-                told = {value: classes[name] for value, name in values.items() if name in names}
+                told = {value: classes[name] for value, name in values.items()}
                 made[frozenset(classes[name] for name in names)] = f"Discriminator({field!r}, {told!r})"
         return made
 
@@ -226,6 +238,11 @@ class Rendering:
         words = set(re.findall(r"\w+", self.annotation(parameter)))
         is_listed = "Literal" in words or not words.isdisjoint(self.enums)
         return is_listed or ("Any" not in words and parameter not in endpoint.path_parameters)
+
+    def body_text(self, endpoint: Any) -> str:
+        """Return the line of the docstring about the body."""
+        prop = endpoint.bodies[0].prop
+        return f"body ({self.body_type(endpoint)}): {sentence(prop.description or 'What to send')}"
 
     def body_type(self, endpoint: Any) -> str:
         """Return the annotation of a body that is given."""

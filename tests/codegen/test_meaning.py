@@ -237,6 +237,8 @@ RESPONSES: dict[str, str] = {
     "PointsField": "{ type: object, required: [a], properties: { a: { type: array, items: { $ref: '#/components/schemas/Point' } } } }",
     "Typed": "{ type: object, additionalProperties: { type: integer } }",
     "Closed": "{ type: object, properties: { a: { type: string } }, additionalProperties: false }",
+    "Moved": "{ $ref: '#/components/schemas/Moved' }",
+    "Animal": "{ $ref: '#/components/schemas/Animal' }",
     "Pet": "{ $ref: '#/components/schemas/Pet' }",
     "Shape": "{ oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }, { type: 'null' }] }",
     "Spread": "{ type: object, properties: { id: { type: integer } }, required: [id], oneOf: [{ $ref: '#/components/schemas/Circle' },"
@@ -282,6 +284,13 @@ MORE_SCHEMAS = """\
       discriminator: { propertyName: kind, mapping: { cat: '#/components/schemas/Cat', dog: '#/components/schemas/Dog' } }
     Cat: { type: object, required: [kind], properties: { kind: { type: string }, name: { type: string } } }
     Dog: { type: object, required: [kind], properties: { kind: { type: string }, name: { type: string } } }
+    Moved: { anyOf: [{ type: object, required: [to], properties: { to: { type: object, properties: { x: { type: integer } } } } }, { type: string }] }
+    Animal:
+      type: object
+      required: [kind]
+      properties: { kind: { type: string }, legs: { type: integer } }
+      discriminator: { propertyName: kind }
+      anyOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }]
     Circle: { type: object, properties: { radius: { type: integer } } }
     Square: { type: object, properties: { side: { type: integer } } }
     Base: { type: object, required: [name], properties: { name: { type: string } }, additionalProperties: { type: integer } }
@@ -602,6 +611,8 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
     ("named", {name: name for name in ("src_dict", "additional_keys", "class", "UNSET", "more")}),
     ("parent", {"name": "n", "b": "b", "more": 1}),
     ("ref_and_more", {"name": "n", "c": 1}),
+    ("moved", {"to": {"x": 1}}),
+    ("animal", {"kind": "Square", "legs": 4, "radius": 1}),
     ("any_list", [1, "a", None]),
     ("anything", {"a": [1]}),
     ("true", None),
@@ -648,6 +659,8 @@ BROKEN = [
     ("required", {}, "'gone' is missing"),
     ("pet", {"name": "n"}, "'kind' is missing"),
     ("pet", {"kind": "cow"}, "kind: one of .* expected, got 'cow'"),
+    ("moved", {"to": {"x": "1"}}, "x: int expected, got str"),
+    ("animal", {"kind": "Square", "side": "1"}, "side: int expected, got str"),
     ("tree", {"children": [{"children": 1}]}, "children: list.* expected, got int"),
 ]  # fmt: skip
 
@@ -663,10 +676,17 @@ def test_what_the_document_does_not_allow_is_an_error_that_names_the_place(
 def test_a_discriminator_tells_which_model_it_is(meaning: Meaning) -> None:
     kinds = [type(meaning.read("pet", {"kind": kind, "name": "n"})).__name__ for kind in ("dog", "cat", "Dog")]
     assert kinds == ["Dog", "Cat", "Dog"]
+    assert type(meaning.read("animal", {"kind": "Square", "radius": 1})).__name__ == "AnimalSquare"
 
 
 def test_without_a_discriminator_it_is_the_model_that_knows_the_fields(meaning: Meaning) -> None:
     assert [type(meaning.read("shape", each)).__name__ for each in ({"side": 1}, {"radius": 1})] == ["Square", "Circle"]
+
+
+def test_names_that_are_taken_get_a_mark(meaning: Meaning) -> None:
+    named = meaning.read("named", {"to_dict": "a", "self": "b"})
+    assert (named.to_dict_, named.self_) == ("a", "b")
+    assert type(meaning.read("file_schema", {"a": "1"})).__name__ == "FileModel"
 
 
 def test_types_say_what_may_come(meaning: Meaning) -> None:
@@ -771,5 +791,5 @@ def test_a_document_without_paths_is_refused_in_one_line(tmp_path: Any, paths: s
     ran = new_project(tmp_path / "project", spec).run()
     assert ran.code == 2
     assert ran.err.splitlines()[:-1] == [
-        f"openapi.yaml:1: no paths with operations: there is nothing to make a client of"
+        "openapi.yaml:1: no paths with operations: there is nothing to make a client of"
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import secrets
 import sys
 import warnings
 from enum import Enum
@@ -228,7 +229,10 @@ def multipart_body(
         items = value if is_list(value) else [value]
         parts += [(name, _part(item, media_type)) for item in items if item is not None]
     # httpx picks a boundary at random. The body is made once: a file can be read once only, but sent again.
-    request = httpx.Request("POST", "http://multipart", files=parts or {"": ""})
+    if not parts:  # of which httpx makes no multipart body
+        boundary = secrets.token_hex(16)
+        return {"content": f"--{boundary}--\r\n".encode(), "media_type": f"multipart/form-data; boundary={boundary}"}
+    request = httpx.Request("POST", "http://multipart", files=parts)
     return {"content": request.read(), "media_type": request.headers["Content-Type"]}
 
 
