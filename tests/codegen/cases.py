@@ -6,7 +6,6 @@ calls(operation, direction)  arguments as JSON values by name, and responses: go
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, timedelta, timezone
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -16,17 +15,10 @@ import jsonschema_rs
 from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from schemathesis.generation.jsonschema.builder import build
 
 from tests.codegen.corpus import Content, Direction, Operation
+from tests.codegen.values import values
 
-_ZONES = [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))]
-_FORMATS: dict[str, SearchStrategy[str]] = {
-    "date": st.dates().map(str),
-    "date-time": st.datetimes(timezones=st.sampled_from(_ZONES)).map(lambda t: t.isoformat().replace("+00:00", "Z")),
-    "uuid": st.uuids().map(str),
-    "binary": st.binary(max_size=64).map(lambda data: data.decode("latin-1")),
-}
 # Texts that arrive unchanged: the standards have no way, or more than one, to write others.
 _TEXTS = {"header": r"^[!-+\--~]+$", "cookie": r"^[\w.-]+$"}
 _NOTHING = type("Nothing", (), {"__repr__": lambda _: "nothing"})()
@@ -122,8 +114,8 @@ def _of_body(operation: Operation, content: Content, direction: Direction) -> Se
 
 
 def _values(operation: Operation, schema: dict[str, Any], direction: Direction) -> SearchStrategy[Any]:
-    whole: Any = operation.schema(schema, direction)
-    return build(whole, draft=jsonschema_rs.Draft202012, formats=_FORMATS)
+    whole = operation.schema(schema, direction)
+    return values(whole, jsonschema_rs.Draft202012Validator(whole, validate_formats=True))
 
 
 @cache
