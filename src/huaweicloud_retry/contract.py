@@ -101,8 +101,8 @@ class _Parameter:
         if not is_unicode("".join(texts)):
             return [Problem(where, "is not UTF-8 once percent-decoded", malformed=True)]
         if "array" in self.types:
-            items = texts if self.location == "query" else texts[0].split(",")
-            return _problems(where, self.validator, [_typed(item.strip(), self.item_types) for item in items])
+            items = texts if self.location == "query" else [item.strip() for item in texts[0].split(",")]
+            return _problems(where, self.validator, [_typed(item, self.item_types) for item in items])
         if len(texts) > 1:
             return [Problem(where, f"is given {len(texts)} times", malformed=True)]
         if self.location == "path" and not texts[0]:
@@ -398,7 +398,7 @@ class _Compiler:
             tags=tuple(operation.get("tags", ())),
             security=tuple(frozenset(alternative) for alternative in security),
             _parameters=tuple(self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()),
-            _body=self._content(f"{where}, request body", body, required=body.get("required", False)) if body else None,
+            _body=self._content(f"{where}, request body", body, "readOnly") if body else None,
             _responses={status: self._response(f"{where}, response {status}", r) for status, r in responses.items()},
         )
 
@@ -427,26 +427,31 @@ class _Compiler:
                 for name, header in headers.items()
             ),
             header_examples={name: str(header["example"]) for name, header in headers.items() if "example" in header},
-            content=self._content(where, response, required=True) if response.get("content") else None,
+            content=self._content(where, response, "writeOnly") if response.get("content") else None,
             examples=examples,
         )
 
-    def _content(self, where: str, holder: dict[str, Any], *, required: bool) -> _Content:
+    def _content(self, where: str, holder: dict[str, Any], absent: str) -> _Content:
         content: dict[str, dict[str, Any]] = holder["content"]
         if not content or not all(_is_json(_media_type(name)[0]) for name in content):
             raise SpecError(f"{where}: only JSON is understood, and not {', '.join(content) or 'nothing'}")
         return _Content(
             {
-                _media_type(name)[0]: self._validator(f"{where}, {name}", media.get("schema", True))
+                _media_type(name)[0]: self._validator(f"{where}, {name}", media.get("schema", True), absent)
                 for name, media in content.items()
             },
-            required,
+            required=absent == "writeOnly" or holder.get("required", False),
         )
 
-    def _validator(self, where: str, schema: dict[str, Any] | bool) -> jsonschema_rs.Draft202012Validator:
-        key = json.dumps(schema, sort_keys=True)
+    def _validator(
+        self, where: str, schema: dict[str, Any] | bool, absent: str = ""
+    ) -> jsonschema_rs.Draft202012Validator:
+        """Compile a schema; fields that are `absent` (readOnly in a request, writeOnly in a response) are not required."""
+        key = absent + json.dumps(schema, sort_keys=True)
         if key not in self._compiled:
             whole = _with_ranges(schema if isinstance(schema, bool) else schema | self._shared)
+            if absent:
+                self._allow_absence(whole, absent)
             try:
                 self._compiled[key] = jsonschema_rs.Draft202012Validator(
                     cast("dict[str, Any] | bool", whole), validate_formats=True, mask=self._mask
@@ -454,6 +459,22 @@ class _Compiler:
             except jsonschema_rs.ValidationError as error:
                 raise SpecError(f"{where}: its schema will not do: {shorten(error.message)}") from error
         return self._compiled[key]
+
+    def _allow_absence(self, schema: Json, absent: str) -> None:
+        if isinstance(schema, list):
+            for part in schema:
+                self._allow_absence(part, absent)
+        if not isinstance(schema, dict):
+            return
+        required, fields = schema.get("required"), schema.get("properties")
+        if isinstance(required, list) and isinstance(fields, dict):
+            known = {name: self._follow(field) for name, field in fields.items() if isinstance(field, dict)}
+            hidden = {name for name, field in known.items() if field.get(absent)}
+            hidden |= {name for name, field in fields.items() if isinstance(field, dict) and field.get(absent)}
+            schema["required"] = [name for name in required if name not in hidden]
+        for keyword, part in schema.items():
+            if keyword not in _HOLD_DATA:
+                self._allow_absence(part, absent)
 
     def _types(self, schema: dict[str, Any] | bool | None) -> frozenset[str]:
         if not isinstance(schema, dict):

@@ -40,7 +40,7 @@ ATTEMPTS: Final = 3
 LIMIT: Final = 30.0  # seconds for a response; no slow machine needs them
 SHORT_LIMIT: Final = 0.05  # seconds for a response that never ends
 DRIPS: Final = 250  # of 20 ms: a hundred times SHORT_LIMIT
-FLOOD: Final = 1 << 24  # bytes; the client must stop reading long before
+FLOOD: Final = 1 << 25  # bytes; the client must stop reading long before
 GIVE_UP: Final = 60.0  # seconds until a test that would hang fails
 
 Reply: TypeAlias = Callable[[bytes], bytes]
