@@ -8,7 +8,9 @@ What goes over the wire is read by wire.py, and drawn by cases.py; loop.py calls
 """
 
 import fcntl
+import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -67,7 +69,10 @@ class Operation:
 
     def schema(self, schema: dict[str, Any], direction: Direction) -> dict[str, Any]:
         """A schema that stands alone, without the fields that the direction does not have."""
-        return {**_directed(schema, direction), "components": {"schemas": _schemas(self.spec, direction)}}
+        return {
+            **_directed(schema, direction, _told_by(self.spec)),
+            "components": {"schemas": _schemas(self.spec, direction)},
+        }
 
     def follow(self, schema: dict[str, Any]) -> dict[str, Any]:
         """What a reference points to."""
@@ -150,19 +155,26 @@ def _follow(root: Any, node: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _schemas(spec: str, direction: Direction) -> dict[str, Any]:
     schemas: dict[str, Any] = document(spec)["components"].get("schemas", {})
-    return {name: _directed(schema, direction) for name, schema in schemas.items()}
+    return {name: _directed(schema, direction, _told_by(spec)) for name, schema in schemas.items()}
 
 
-def _directed(schema: Any, direction: Direction) -> Any:
+@cache
+def _told_by(spec: str) -> frozenset[str]:
+    """Name the fields that tell the members of unions apart; no other value will do for them."""
+    return frozenset(re.findall(r'"propertyName": "(.*?)"', json.dumps(document(spec))))
+
+
+def _directed(schema: Any, direction: Direction, told: frozenset[str]) -> Any:
     """Take out of a schema what the direction does not have, and the formats that clients need not check.
 
     In an open response, enums and constants are open: a server may know more values than the document.
     """
     if isinstance(schema, list):
-        return [_directed(each, direction) for each in schema]
+        return [_directed(each, direction, told) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: _directed(each, direction) for key, each in schema.items()}
+    closed: Direction = "response" if direction == "open response" else direction
+    made = {key: _directed(each, closed if key in told else direction, told) for key, each in schema.items()}
     if isinstance(properties := made.get("properties"), dict):
         hidden = {name for name, each in properties.items() if each.get(_HIDDEN[direction])}
         made["properties"] = {name: name not in hidden and each for name, each in properties.items()}
@@ -174,8 +186,7 @@ def _directed(schema: Any, direction: Direction) -> Any:
 
 
 def _opened(schema: dict[str, Any]) -> dict[str, Any]:
-    const = schema.get("const")  # one of text tells the members of a union apart
-    listed = schema.get("enum", [] if const is None or isinstance(const, str) else [const])
+    listed = schema.get("enum", [schema["const"]] if "const" in schema else [])
     return {"anyOf": [schema, _UNLISTED[type(listed[0])]]} if listed else schema
 
 
