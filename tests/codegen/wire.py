@@ -63,7 +63,8 @@ def as_sent(operation: Operation, arguments: dict[str, Any], sent: dict[str, Any
     """Leave out what makes no text; put in the defaults that may be sent, if they were."""
     made = {name: value for name, value in arguments.items() if value not in (None, [], {}) or name == "body"}
     if operation.body and operation.body.kind in ("multipart", "form") and "body" in made:
-        made["body"] = {name: value for name, value in made["body"].items() if value != []}
+        fields: dict[str, Any] = made["body"]
+        made["body"] = {name: value for name, value in fields.items() if value != []}
     defaults = {each["name"]: each.get("schema", {}).get("default") for each in operation.parameters}
     return {name: value for name, value in defaults.items() if sent.get(name) == value is not None} | made
 
