@@ -61,9 +61,12 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
 
 def as_sent(operation: Operation, arguments: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     """Leave out what makes no text; put in the defaults that may be sent, if they were."""
-    made = {name: value for name, value in arguments.items() if value not in (None, [], {}) or name == "body"}
+    made: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if value not in (None, [], {}) or name == "body":
+            made[name] = value
     if operation.body and operation.body.kind in ("multipart", "form") and "body" in made:
-        fields: dict[str, Any] = made["body"]
+        fields = made["body"]
         made["body"] = {name: value for name, value in fields.items() if value != []}
     defaults = {each["name"]: each.get("schema", {}).get("default") for each in operation.parameters}
     return {name: value for name, value in defaults.items() if sent.get(name) == value is not None} | made
