@@ -61,10 +61,8 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
 
 def as_sent(operation: Operation, arguments: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     """Leave out what makes no text; put in the defaults that may be sent, if they were."""
-    made: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if value not in (None, [], {}) or name == "body":
-            made[name] = value
+    nothing: tuple[Any, ...] = (None, [], {})
+    made: dict[str, Any] = {name: value for name, value in arguments.items() if value not in nothing or name == "body"}
     if operation.body and operation.body.kind in ("multipart", "form") and "body" in made:
         fields = made["body"]
         made["body"] = {name: value for name, value in fields.items() if value != []}
