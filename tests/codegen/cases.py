@@ -1,0 +1,163 @@
+"""Draws calls that a document allows, and responses that it allows and does not.
+
+calls(operation, direction)  arguments as JSON values by name, and responses: good, invalid in one place, an error
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import jsonschema_rs
+from hypothesis import reject
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from tests.codegen.corpus import Content, Direction, Operation
+from tests.codegen.values import values
+
+# Texts that arrive unchanged: the standards have no way, or more than one, to write others.
+_TEXTS = {"header": r"^[!-+\--~]+$", "cookie": r"^[\w.-]+$"}
+_NOTHING = type("Nothing", (), {"__repr__": lambda _: "nothing"})()
+_OTHERS: list[Any] = [_NOTHING, None, True, 7, 1.5, "text", [], {}, [[]], {"a": 1}]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, with its body as JSON; None if there is none."""
+
+    status: int
+    body: Any
+    content: Content | None
+    what: str = "as documented"
+
+    def response(self, _request: httpx.Request | None = None) -> httpx.Response:
+        """Return it as a transport does."""
+        if self.content is None:
+            return httpx.Response(self.status)
+        kind, text = self.content.kind, self.body if isinstance(self.body, str) else ""
+        raw = (
+            json.dumps(self.body).encode() if kind == "json" else text.encode("utf-8" if kind == "text" else "latin-1")
+        )
+        return httpx.Response(self.status, content=raw, headers={"Content-Type": self.content.media_type})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call, and responses to it: a good one, and, where the document has them, an invalid one and an error."""
+
+    arguments: dict[str, Any]
+    good: Answer
+    invalid: Answer | None
+    error: Answer | None
+    world: str
+
+
+@st.composite
+def calls(draw: DrawFn, operation: Operation, direction: Direction) -> Call:
+    """Draw a call, with a good response as that direction has it."""
+    good = draw(_answers(operation, direction, operation.good))
+    invalid = draw(_invalid(operation, direction)) if operation.has_json else None
+    error = draw(_answers(operation, direction, operation.bad)) if operation.bad else None
+    return Call(draw(_arguments(operation)), good, invalid, error, draw(st.sampled_from(["sync", "asyncio"])))
+
+
+@st.composite
+def _arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for index, parameter in enumerate(operation.parameters):
+        if parameter.get("required") or draw(st.booleans()):
+            given[parameter["name"]] = draw(_of_parameter(operation, index))
+    if operation.body and (operation.body_required or draw(st.booleans())):
+        given["body"] = draw(_of_body(operation, operation.body, "request"))
+    return given
+
+
+@st.composite
+def _answers(draw: DrawFn, operation: Operation, direction: Direction, of: list[tuple[int, Content | None]]) -> Answer:
+    status, content = draw(st.sampled_from(of))
+    return Answer(status, draw(_of_body(operation, content, direction)) if content else None, content)
+
+
+@st.composite
+def _invalid(draw: DrawFn, operation: Operation, direction: Direction) -> Answer:
+    """Draw a response of success whose JSON has a wrong type in one place, or lacks something required."""
+    answer = draw(_answers(operation, direction, operation.good).filter(lambda each: each.content))
+    assert answer.content
+    validator = _validator(operation, answer.content, direction)
+    flaws = [(place, other) for place in _places(answer.body) for other in _others(place)]
+    draw(st.randoms(use_true_random=False)).shuffle(flaws)
+    for place, other in flaws:
+        body = {"": answer.body}
+        if _change(body, ("", *place), other) and not validator.is_valid(body[""]):
+            return Answer(answer.status, body[""], answer.content, f"{other!r} at {place}")
+    return reject()
+
+
+@cache
+def _of_parameter(operation: Operation, index: int) -> SearchStrategy[Any]:
+    parameter = operation.parameters[index]
+    schema, place = parameter.get("schema"), parameter["in"]
+    if schema is None:
+        schema = parameter["content"]["application/json"]["schema"]
+    drawn = _values(operation, _only_with(schema, _TEXTS[place]) if place in _TEXTS else schema, "request")
+    return drawn.filter(_is_segment) if place == "path" else drawn
+
+
+@cache
+def _of_body(operation: Operation, content: Content, direction: Direction) -> SearchStrategy[Any]:
+    schema = {"json": content.schema, "text": {"type": "string"}, "binary": {"type": "string", "format": "binary"}}
+    return _values(operation, schema.get(content.kind, content.schema), direction)
+
+
+def _values(operation: Operation, schema: dict[str, Any], direction: Direction) -> SearchStrategy[Any]:
+    whole = operation.schema(schema, direction)
+    return values(whole, jsonschema_rs.Draft202012Validator(whole, validate_formats=True))
+
+
+@cache
+def _validator(operation: Operation, content: Content, direction: Direction) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, direction), validate_formats=True)
+
+
+def _only_with(schema: dict[str, Any], pattern: str) -> dict[str, Any]:
+    """Narrow what a parameter of text, or a list of texts, may be."""
+    if schema.get("type") == "array":
+        return schema | {"items": _only_with(schema["items"], pattern)}
+    is_free = "string" in schema.get("type", ()) and not schema.keys() & {"enum", "format", "pattern"}
+    return schema | {"pattern": pattern} if is_free else schema
+
+
+def _is_segment(value: Any) -> bool:
+    """Whether a value can be a segment of a path; others the client refuses."""
+    text, decoded = str(value), unquote(str(value))
+    while decoded != text:
+        text, decoded = decoded, unquote(decoded)
+    return text not in ("", ".", "..")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the keys that lead to a value and to each in it."""
+    yield ()
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from ((key, *place) for place in _places(value[key]))
+
+
+def _others(place: tuple[Any, ...]) -> list[Any]:
+    return _OTHERS if place and isinstance(place[-1], str) else _OTHERS[1:]
+
+
+def _change(value: Any, place: tuple[Any, ...], other: Any) -> bool:
+    """Put another value into a place of a value, in copies of what is on the way; whether its type is another."""
+    for key in place[:-1]:
+        value[key] = value[key].copy()
+        value = value[key]
+    old = value[place[-1]]
+    if other is _NOTHING:
+        del value[place[-1]]
+    else:
+        value[place[-1]] = other
+    return type(old) is not type(other)
