@@ -145,7 +145,7 @@ def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str
 def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Sequence[GeneratorError]:
     """Write the generator's output; return what it complained of."""
     from openapi_python_client import Project
-    from openapi_python_client.parser import GeneratorData
+    from openapi_python_client.parser import GeneratorData, openapi
     from openapi_python_client.parser.errors import GeneratorError
     from openapi_python_client.parser.properties.protocol import PropertyProtocol
     from openapi_python_client.parser.properties.union import UnionProperty
@@ -157,6 +157,7 @@ def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Seq
 
     setattr(PropertyProtocol, "validate_location", fits)  # noqa: B010 - a type checker would refuse the assignment
     setattr(UnionProperty, "validate_location", fits)  # noqa: B010
+    setattr(openapi, "_PATH_PARAM_REGEX", re.compile("{([^{}]+)}"))  # noqa: B010 - names may have any characters
     override_taken_classes(config)
     config.output_path = package
     data = GeneratorData.from_dict(plain.root, config=config)

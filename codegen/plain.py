@@ -143,7 +143,7 @@ class Plain:
                     schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
                     models |= dict.fromkeys(references[:1], own)
             if "discriminator" in schema and models:
-                self.schemas.note_discriminator(schema["discriminator"], models)
+                self.schemas.note_discriminator(schema["discriminator"], models, ("components", "schemas", name))
 
     def refuse(self, place: Place, reason: str) -> None:
         """Note why there can be no client."""
@@ -260,7 +260,8 @@ class Plain:
         media, place = content[chosen], (*place, chosen)
         schema: Any = media.get("schema", {})
         kind = self._kind(chosen, schema)
-        if kind == "" or (kind in ("form", "multipart") and "object" not in (types_of(schema) or ["object"])):
+        is_form, is_bool = kind in ("form", "multipart"), isinstance(schema, bool)
+        if kind == "" or (is_form and (is_bool or "object" not in (types_of(schema) or ["object"]))):
             self.refuse(place, f"of {chosen} a schema of {'objects' if kind else 'strings'} can be sent only")
             return None
         whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)

@@ -24,6 +24,7 @@ UNREAD = {
     *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "$defs", "$comment"),
 }
 CONTRADICTING = {"type", "format", "enum", "const", "items", "anyOf", "oneOf"}
+TYPELESS = {"type", "$ref", "const", "enum", "anyOf", "oneOf", "allOf"}  # with any, the type beside says nothing new
 SCALARS = (str, int, bool, type(None))
 NAMED = 3  # steps of #/components/schemas/Name, the one kind of reference that the generator follows
 DEEP = 99  # against circles
@@ -42,12 +43,12 @@ class Schemas:
 
     Attributes:
         discriminators: For the names of the schemas of a union: the field that tells them apart, and for each of its
-            values the schema.
+            values the schema; or None.
         problems: What has no type in Python.
     """
 
     def __init__(self, spec: Document) -> None:
-        self.discriminators: dict[frozenset[str], tuple[str, dict[str, str]]] = {}
+        self.discriminators: dict[frozenset[str], tuple[str, dict[str, str]] | None] = {}
         self.problems: list[str] = []
         self._spec = spec
         self._source: Any = json.loads(json.dumps(spec.root))
@@ -91,18 +92,21 @@ class Schemas:
             made["additionalProperties"] = True
         if "contentMediaType" in made and "contentEncoding" not in made and made.get("type", "string") == "string":
             made |= {"type": "string", "format": "binary"}
+        if "prefixItems" in made and made.get("items") is False:
+            del made["items"]  # so it is a tuple
         self._texts(made)
         self._enum(made, place)
         self._const(made, place)
-        self._sets(made)
+        self._sets(made, place)
+        self._pass_on_type(made)
         if spread := self._spread(made, place):
             return self.plain(spread, place)
         self._merge(made, place)
         self._note_fields(made)
         options: list[Schema] = made.get("oneOf") or made.get("anyOf") or []
         names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
-        if "discriminator" in made and names:
-            self.note_discriminator(made["discriminator"], {name: name for name in names})
+        if len(names) > 1:
+            self.note_discriminator(made.get("discriminator"), {name: name for name in names}, place)
         self._inner(made, place)
         return made
 
@@ -204,14 +208,28 @@ class Schemas:
         if not isinstance(const, str | int):
             del made["const"]
 
-    def _sets(self, made: Schema) -> None:
+    def _sets(self, made: Schema, place: Place) -> None:
         """Alternatives of required fields are no types; the runtime looks at them."""
+        keys = [key for key in ("anyOf", "oneOf") if key in made and are_sets(made[key])]
+        if len(keys) + ("x-at-least-one-of" in made or SETS in made) > 1:
+            self.refuse((*place, keys[-1]), "alternatives of required fields can be in a schema once")
         if "x-at-least-one-of" in made:
             made[SETS] = [[name] for name in made["x-at-least-one-of"]]
-        for key in ("anyOf", "oneOf"):
-            if key in made and are_sets(made[key]):
+        for key in keys:
+            if key in made:
                 made[EXACTLY_ONE] = key == "oneOf"
                 made[SETS] = [each["required"] for each in made.pop(key)]
+
+    def _pass_on_type(self, made: Schema) -> None:
+        """A type beside alternatives is that of each which names none."""
+        if not isinstance(made.get("type"), str) or made["type"] == "object":
+            return
+        for key in ("anyOf", "oneOf"):
+            if key in made:
+                made[key] = [
+                    each if isinstance(each, bool) or not TYPELESS.isdisjoint(each) else {"type": made["type"], **each}
+                    for each in made[key]
+                ]
 
     def _spread(self, made: Schema, place: Place) -> Schema | None:
         """Fields beside alternatives belong to each of them."""
@@ -233,7 +251,7 @@ class Schemas:
             return
         references: list[Schema] = []
         self._merge_parts(made, made.pop("allOf"), references, (*place, "allOf"))
-        self._sets(made)
+        self._sets(made, place)
         if not references:
             return
         for part in references:
@@ -243,7 +261,7 @@ class Schemas:
         inherited = [name for part in references for name in self._all_fields(part)[1]]
         own: Schema = made.get("properties", {})
         for name in set(inherited) & set(own):  # the generator merges enumerations, and no constants
-            if isinstance(own[name], dict) and isinstance(own[name].get("const"), str):
+            if isinstance(own[name], dict) and type_of(own[name].get("const")) in (str, int):
                 own[name] = {**own[name], "enum": [own[name]["const"]]}
                 del own[name]["const"]
         made["allOf"] = references
@@ -304,17 +322,26 @@ class Schemas:
             required, properties = required + more, {**others, **properties}
         return required, properties
 
-    def note_discriminator(self, told: Any, models: dict[str, str]) -> None:
+    def note_discriminator(self, told: Any, models: dict[str, str], place: Place) -> None:
         """Note which value names which model of a union.
 
         Args:
-            told: The discriminator.
+            told: The discriminator, or None.
             models: For the name of each schema that it may name, that of the schema in its place.
+            place: Of the union.
         """
-        mapping: dict[str, str] = told.get("mapping", {})
+        mapping: dict[str, str] = told.get("mapping", {}) if told else {}
         values = {**{name: name for name in models}, **{key: each.rpartition("/")[2] for key, each in mapping.items()}}
+        place = (*place, "discriminator") if told else place
+        for value, name in values.items():
+            if name not in models:
+                self.refuse((*place, "mapping", value), f"{name} is not in the union")
+            elif told and {"oneOf", "anyOf"} & {*self.resolved({"$ref": f"#/components/schemas/{name}"})}:
+                self.refuse(place, f"{name} is a union itself: name what is in it")
         found = {value: models[name] for value, name in values.items() if name in models}
-        self.discriminators[frozenset(models.values())] = told["propertyName"], found
+        noted = (told["propertyName"], found) if told else None
+        if self.discriminators.setdefault(frozenset(models.values()), noted) != noted:
+            self.refuse(place, f"another union of {', '.join(models)} has another discriminator")
 
 
 def circles(spec: Document) -> list[str]:

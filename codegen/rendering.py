@@ -183,8 +183,9 @@ class Rendering:
         models = {model.name.get_untrusted_value(): str(model.class_info.name) for model in self.data.models}
         classes = {name.removeprefix(prefix): made for name, made in models.items() if name.startswith(prefix)}
         made: dict[frozenset[str], str] = {}
-        for names, (field, values) in self.plain.schemas.discriminators.items():
-            if all(name in classes for name in names):
+        for names, noted in self.plain.schemas.discriminators.items():
+            if noted is not None and all(name in classes for name in names):
+                field, values = noted
                 told = {value: classes[name] for value, name in values.items()}
                 made[frozenset(classes[name] for name in names)] = f"Discriminator({field!r}, {told!r})"
         return made
@@ -338,8 +339,10 @@ class Rendering:
 
     def _default(self, prop: Any, value: Any, model: Any = None) -> str:
         """Return code of a default. The generator escapes texts twice, and takes any value of a union for a text."""
-        code = prop.default.python_code.as_unembedded_code()
+        code: str = prop.default.python_code.as_unembedded_code()
         kinds = self._kinds(prop, model)
+        if type(value) is float and "float" not in kinds:
+            return code  # of an integer, which may be written as 1.0
         is_text = "str" in kinds or any("Literal" in kind or kind in self.enums for kind in kinds)
         return repr(value) if value is not None and (is_text or not isinstance(value, str)) else code
 
@@ -354,6 +357,9 @@ class Rendering:
         default = "" if parameter.required else " = UNSET"
         if parameter.default is not None:
             default = f" = {self._default(parameter, self.sent_as(endpoint, parameter).default)}"
+        positional: list[Any] = endpoint.path_parameters
+        if parameter in positional and any(each.default is None for each in positional[positional.index(parameter) :]):
+            default = ""  # Python takes none before an argument that has no default
         return f"{parameter.python_name}: {self.annotation(parameter)}{default}"
 
     def argument_text(self, endpoint: Any, parameter: Any) -> str:

@@ -217,6 +217,13 @@ PATHS = """\
           description: The engine.
           headers: { X-Total: { schema: { type: integer } } }
           content: { text/plain: { schema: { type: string } }, application/json: { schema: { type: string } } }
+  /odd/{job.id}/{1st}:
+    get:
+      operationId: Odd
+      parameters:
+        - { name: job.id, in: path, required: true, schema: { type: string, default: a } }
+        - { name: 1st, in: path, required: true, schema: { type: string } }
+      responses: { '204': { description: Done. } }
   /nameless/{id}:
     parameters: [{ name: id, in: path, required: true, schema: { type: string } }]
     delete: { tags: [Other], servers: [{ url: 'https://{a}.{region}.com', variables: { a: { default: x }, region: { default: r } } }] }
@@ -288,6 +295,11 @@ RESPONSES: dict[str, str] = {
     "True": "true",
     "Inline": "{ type: object, properties: { a: { $ref: '#/components/schemas/Base/properties/name' } } }",
     "Floats": "{ type: object, properties: { e: { type: number, enum: [0.5, 1.5] }, c: { const: 1.5 }, b: { const: true }, n: { const: null } } }",
+    "Kid": "{ allOf: [{ $ref: '#/components/schemas/Job' }, { properties: { scheduling: { const: 1 } } }] }",
+    "Pair": "{ type: array, prefixItems: [{ type: string }, { type: integer }], items: false }",
+    "DateOrId": "{ type: string, anyOf: [{ format: date }, { format: uuid }] }",
+    "Numbered": "{ oneOf: [{ $ref: '#/components/schemas/First' }, { $ref: '#/components/schemas/Second' }],"
+    " discriminator: { propertyName: n, mapping: { '1': '#/components/schemas/First', '2': Second } } }",
     "Tree": "{ $ref: '#/components/schemas/Tree' }",
     "Merged": "{ allOf: [{ type: string }, { maxLength: 5 }] }",
     "Required": "{ type: object, required: [gone] }",
@@ -325,6 +337,8 @@ MORE_SCHEMAS = """\
     Two: { type: object, required: [kind], properties: { kind: { const: two } } }
     Circle: { type: object, properties: { radius: { type: integer } } }
     Square: { type: object, properties: { side: { type: integer } } }
+    First: { type: object, required: [n], properties: { n: { type: integer }, x: { type: integer } } }
+    Second: { type: object, required: [n], properties: { n: { type: integer }, x: { type: string } } }
     Base: { type: object, required: [name], properties: { name: { type: string } }, additionalProperties: { type: integer } }
     Tree: { type: object, properties: { children: { type: array, items: { $ref: '#/components/schemas/Tree' } } } }
 """
@@ -408,6 +422,10 @@ def test_a_value_in_the_path_is_written_as_its_type_has_it(meaning: Meaning) -> 
     point = meaning.model("Point", x=1, y=2)
     sent = meaning.target("path", 7, True, NOON.date(), NOON, ID, "on", ["a", "b c/d"], point)
     assert sent == f"/path/7/true/2026-01-02/2026-01-02T12%3A00%3A00%2B00%3A00/{ID}/on/a,b%20c%2Fd/x=1,y=2"
+
+
+def test_a_name_in_the_path_may_have_any_characters(meaning: Meaning) -> None:
+    assert meaning.target("odd", "a", "b") == "/odd/a/b"
 
 
 def test_the_path_follows_label_and_matrix(meaning: Meaning) -> None:
@@ -668,6 +686,9 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
     ("true", None),
     ("inline", {"a": "b"}),
     ("floats", {"e": 2.5, "c": 2.5, "b": True, "n": None}),
+    ("kid", {"status": "Init", "scheduling": 1}),
+    ("pair", ["a", 1]),
+    ("numbered", {"n": 2, "x": "a"}),
     ("tree", {"children": [{"children": []}]}),
     ("merged", "abc"),
     ("required", {"gone": [1]}),
@@ -711,6 +732,9 @@ BROKEN = [
     ("pet", {"kind": "cow"}, "kind: one of .* expected, got 'cow'"),
     ("moved", {"to": {"x": "1"}}, "x: int expected, got str"),
     ("animal", {"kind": "Square", "side": "1"}, "side: int expected, got str"),
+    ("date_or_id", "x", "date | UUID expected"),
+    ("numbered", {"n": 1, "x": "a"}, "x: int expected, got str"),
+    ("numbered", {"n": True}, "n: one of .* expected, got True"),
     ("tree", {"children": [{"children": 1}]}, "children: list.* expected, got int"),
 ]  # fmt: skip
 
@@ -721,6 +745,10 @@ def test_what_the_document_does_not_allow_is_an_error_that_names_the_place(
 ) -> None:
     with pytest.raises(APIResponseValidationError, match=reason):
         meaning.read(name, response)
+
+
+def test_a_type_beside_a_union_is_that_of_its_members(meaning: Meaning) -> None:
+    assert [meaning.read("date_or_id", each) for each in ("2026-01-02", str(ID))] == [NOON.date(), ID]
 
 
 def test_a_discriminator_tells_which_model_it_is(meaning: Meaning) -> None:
@@ -814,6 +842,7 @@ REFUSED = {
     "{ allOf: [{ type: object, oneOf: [{ type: object }] }] }": "oneOf inside allOf",
     "{ allOf: [{ type: string }, { type: integer }] }": "different values of type",
     "{ type: object, properties: { a: false } }": "allows nothing",
+    "{ anyOf: [{ required: [a] }, { required: [b] }], x-at-least-one-of: [c, d] }": "alternatives of required fields can be in a schema once",
     "{ $ref: '#/components/schemas/S0' }": "S0 contains itself as a whole",
     "{ oneOf: [{ $ref: '#/components/schemas/S2' }] }": "S1 contains itself as a whole",
     "{ allOf: [{ $ref: '#/components/schemas/S1' }] }": "S2 contains itself as a whole",
@@ -826,6 +855,7 @@ REFUSED_OPERATIONS = {
     "requestBody: { content: { application/xml: { schema: { type: object } } } }": "of application/xml a schema of strings",
     "security: [{ Nope: [] }]": "there is no security scheme Nope",
     "requestBody: { content: { text/plain; charset=latin-1: { schema: { type: string } } } }": "of text/plain; charset=latin-1",
+    "requestBody: { content: { multipart/form-data: { schema: true } } }": "a schema of objects",
     "requestBody: { content: { text/plain: {}, text/csv: {} } }": "none of text/plain, text/csv is JSON",
     "requestBody: { content: { multipart/form-data: { schema: { type: array, items: {} } } } }": "a schema of objects",
 }
@@ -848,6 +878,29 @@ def test_what_has_no_type_in_python_is_refused_with_its_line(tmp_path: Any, stag
     spec += "".join(f"    S{at}: {piece}\n" for at, (piece, _) in enumerate(chosen(REFUSED)))
     reasons = [reason for _, reason in (*chosen(REFUSED_OPERATIONS), *chosen(REFUSED))]
     assert_refused(new_project(tmp_path / "project", spec), spec, reasons)
+
+
+UNIONS = """\
+    A: { type: object, properties: { t: { type: string }, s: { type: string } } }
+    B: { type: object, properties: { t: { type: string }, s: { type: string } } }
+    U: { oneOf: [{ $ref: '#/components/schemas/A' }, { $ref: '#/components/schemas/B' }], discriminator: { propertyName: t } }
+"""
+REFUSED_UNIONS = {
+    "{ oneOf: [REF/A' }, REF/B' }], discriminator: { propertyName: s } }": "another union of A, B has another discriminator",
+    "{ oneOf: [REF/A' }, REF/B' }] }": "another union of A, B has another discriminator",
+    "{ oneOf: [REF/U' }, REF/V' }], discriminator: { propertyName: t } }": "U is a union itself",
+    "{ oneOf: [REF/A' }, REF/V' }], discriminator: { propertyName: t, mapping: { a: Gone } } }": "Gone is not in the union",
+}
+
+
+def test_a_discriminator_that_cannot_be_followed_is_refused_with_its_line(tmp_path: Any) -> None:
+    spec = HEAD + "  /a:\n    get: { operationId: A, responses: { '204': { description: Done. } } }\n"
+    spec += "components:\n  securitySchemes: { Token: { type: apiKey, in: header, name: X-Auth-Token } }\n  schemas:\n"
+    spec += UNIONS + "    V: { type: object, properties: { t: { type: string } } }\n"
+    for at, piece in enumerate(REFUSED_UNIONS):
+        schema = piece.replace("REF", "{ $ref: '#/components/schemas")
+        spec += f"    S{at}: {schema}\n"
+    assert_refused(new_project(tmp_path / "project", spec), spec, [*REFUSED_UNIONS.values()])
 
 
 def assert_refused(project: Project, spec: str, reasons: list[str]) -> None:

@@ -224,7 +224,7 @@ def _strangeness(model: Any) -> tuple[int, int]:
 
 def _told_model(value: dict[str, Any], kind: _Kind, told: Discriminator, name: str) -> Any:
     found = value[told.field]
-    wanted = told.models.get(found) if isinstance(found, str) else None
+    wanted = told.models.get(str(found)) if type(found) in (str, int) else None
     for argument in kind.arguments:
         if wanted is not None and _name(argument) == wanted:
             return argument
