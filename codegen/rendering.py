@@ -245,11 +245,9 @@ class Rendering:
         return made
 
     def _told(self, kinds: list[str]) -> list[str]:
-        """Join the models of a union that has a discriminator."""
-        classes = [each for each in kinds if each in self.models]
-        if told := self.discriminators.get(frozenset(classes)):
-            return [f"Annotated[{' | '.join(classes)}, {told}]", *(each for each in kinds if each not in classes)]
-        return kinds
+        """Add to a union what tells its models apart."""
+        told = self.discriminators.get(frozenset(each for each in kinds if each in self.models))
+        return [f"Annotated[{' | '.join(kinds)}, {told}]"] if told else kinds
 
     def is_checked(self, endpoint: Any, parameter: Any) -> bool:
         """Say whether a parameter has to be of its type. One of the path may be whatever has a text."""
