@@ -127,7 +127,9 @@ class Plain:
             "schemas": {name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()}
         }
         self._name_members(self.root["components"]["schemas"])
-        self.root["paths"] = {path: self._item(path, ("paths", path)) for path in source.get("paths", {})}
+        self.root["paths"] = {
+            path: self._item(path, ("paths", path)) for path in source.get("paths", {}) if path.startswith("/")
+        }
         if not self.operations:
             self.refuse((), "no paths with operations: there is nothing to make a client of")
 
@@ -307,6 +309,8 @@ class Plain:
         made: dict[str, Any] = {}
         has_success = any(status.startswith("2") for status in value)
         for status, each in value.items():
+            if status.startswith("x-"):  # an extension
+                continue
             response, place = self.schemas.resolved(each), (*operation.place, "responses", status)
             description = response.get("description", "")
             made[status] = {"description": description}  # the body of an error has no model

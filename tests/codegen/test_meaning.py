@@ -217,13 +217,14 @@ PATHS = """\
           description: The engine.
           headers: { X-Total: { schema: { type: integer } } }
           content: { text/plain: { schema: { type: string } }, application/json: { schema: { type: string } } }
+  x-paths: { get: 1 }
   /odd/{job.id}/{1st}:
     get:
       operationId: Odd
       parameters:
         - { name: job.id, in: path, required: true, schema: { type: string, default: a } }
         - { name: 1st, in: path, required: true, schema: { type: string } }
-      responses: { '204': { description: Done. } }
+      responses: { x-responses: 1, '204': { description: Done. } }
   /nameless/{id}:
     parameters: [{ name: id, in: path, required: true, schema: { type: string } }]
     delete: { tags: [Other], servers: [{ url: 'https://{a}.{region}.com', variables: { a: { default: x }, region: { default: r } } }] }
