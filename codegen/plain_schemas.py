@@ -242,7 +242,10 @@ class Schemas:
             return None
         if "discriminator" in made and len(place) != NAMED:
             self.refuse(place, "a discriminator and fields beside a union: move the schema to components/schemas")
-        rest: Schema = {name: item for name, item in made.items() if name not in (*FIELDS, key, "type", SETS)}
+        if SETS in made:  # which are of each, too
+            base["oneOf" if made.get(EXACTLY_ONE) else "anyOf"] = [{"required": names} for names in made[SETS]]
+        not_of_all = *FIELDS, key, "type", SETS, EXACTLY_ONE, "x-at-least-one-of"
+        rest: Schema = {name: item for name, item in made.items() if name not in not_of_all}
         return {**rest, key: [{"type": "object", "allOf": [base, each]} for each in made[key]]}
 
     def _merge(self, made: Schema, place: Place) -> None:

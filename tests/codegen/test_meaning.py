@@ -297,6 +297,8 @@ RESPONSES: dict[str, str] = {
     "Inline": "{ type: object, properties: { a: { $ref: '#/components/schemas/Base/properties/name' } } }",
     "Floats": "{ type: object, properties: { e: { type: number, enum: [0.5, 1.5] }, c: { const: 1.5 }, b: { const: true }, n: { const: null } } }",
     "Kid": "{ allOf: [{ $ref: '#/components/schemas/Job' }, { properties: { scheduling: { const: 1 } } }] }",
+    "SpreadSets": "{ type: object, properties: { a: { type: string }, b: { type: string } }, x-at-least-one-of: [a, b],"
+    " oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }] }",
     "Pair": "{ type: array, prefixItems: [{ type: string }, { type: integer }], items: false }",
     "DateOrId": "{ type: string, anyOf: [{ format: date }, { format: uuid }] }",
     "Numbered": "{ oneOf: [{ $ref: '#/components/schemas/First' }, { $ref: '#/components/schemas/Second' }],"
@@ -689,6 +691,7 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
     ("floats", {"e": 2.5, "c": 2.5, "b": True, "n": None}),
     ("kid", {"status": "Init", "scheduling": 1}),
     ("pair", ["a", 1]),
+    ("spread_sets", {"a": "1", "side": 2}),
     ("numbered", {"n": 2, "x": "a"}),
     ("tree", {"children": [{"children": []}]}),
     ("merged", "abc"),
@@ -733,6 +736,7 @@ BROKEN = [
     ("pet", {"kind": "cow"}, "kind: one of .* expected, got 'cow'"),
     ("moved", {"to": {"x": "1"}}, "x: int expected, got str"),
     ("animal", {"kind": "Square", "side": "1"}, "side: int expected, got str"),
+    ("spread_sets", {"side": 2}, "expected, got dict"),
     ("date_or_id", "x", "date | UUID expected"),
     ("numbered", {"n": 1, "x": "a"}, "x: int expected, got str"),
     ("numbered", {"n": True}, "n: one of .* expected, got True"),
