@@ -141,10 +141,13 @@ class Plain:
             for at, member in enumerate(schema.get(key, ())):
                 references = [each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each]
                 own = f"{name}_{references[0] if references else f'type_{at}'}"
-                if ("object" in types_of(member) or "properties" in member) and own not in schemas:
+                if "$ref" in member:
+                    models[member["$ref"].rpartition("/")[2]] = member["$ref"].rpartition("/")[2]
+                is_object = "object" in types_of(member) or "properties" in member or len(member.get("allOf", ())) > 1
+                if is_object and own not in schemas:
                     schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
                     models |= dict.fromkeys(references[:1], own)
-            if "discriminator" in schema and models:
+            if "discriminator" in schema and any(name != own for name, own in models.items()):
                 self.schemas.note_discriminator(schema["discriminator"], models, ("components", "schemas", name))
 
     def refuse(self, place: Place, reason: str) -> None:

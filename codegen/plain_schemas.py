@@ -103,9 +103,10 @@ class Schemas:
             return self.plain(spread, place)
         self._merge(made, place)
         self._note_fields(made)
-        options: list[Schema] = made.get("oneOf") or made.get("anyOf") or []
+        members: list[Any] = made.get("oneOf") or made.get("anyOf") or []
+        options: list[Schema] = [each for each in members if isinstance(each, dict)]
         names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
-        if len(names) > 1:
+        if len(names) > 1 and not any({"allOf", "properties"} & set(each) for each in options):  # plain.py names those
             self.note_discriminator(made.get("discriminator"), {name: name for name in names}, place)
         self._inner(made, place)
         return made

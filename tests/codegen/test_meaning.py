@@ -299,6 +299,8 @@ RESPONSES: dict[str, str] = {
     "Kid": "{ allOf: [{ $ref: '#/components/schemas/Job' }, { properties: { scheduling: { const: 1 } } }] }",
     "SpreadSets": "{ type: object, properties: { a: { type: string }, b: { type: string } }, x-at-least-one-of: [a, b],"
     " oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }] }",
+    "OrAll": "{ anyOf: [{ $ref: '#/components/schemas/Circle' }, true] }",
+    "Mixed": "{ $ref: '#/components/schemas/Mixed' }",
     "Pair": "{ type: array, prefixItems: [{ type: string }, { type: integer }], items: false }",
     "DateOrId": "{ type: string, anyOf: [{ format: date }, { format: uuid }] }",
     "Numbered": "{ oneOf: [{ $ref: '#/components/schemas/First' }, { $ref: '#/components/schemas/Second' }],"
@@ -340,6 +342,11 @@ MORE_SCHEMAS = """\
     Two: { type: object, required: [kind], properties: { kind: { const: two } } }
     Circle: { type: object, properties: { radius: { type: integer } } }
     Square: { type: object, properties: { side: { type: integer } } }
+    Mixed:
+      oneOf:
+        - { $ref: '#/components/schemas/Cat' }
+        - { allOf: [{ $ref: '#/components/schemas/Dog' }, { properties: { age: { type: integer } } }] }
+      discriminator: { propertyName: kind }
     First: { type: object, required: [n], properties: { n: { type: integer }, x: { type: integer } } }
     Second: { type: object, required: [n], properties: { n: { type: integer }, x: { type: string } } }
     Base: { type: object, required: [name], properties: { name: { type: string } }, additionalProperties: { type: integer } }
@@ -691,6 +698,8 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
     ("floats", {"e": 2.5, "c": 2.5, "b": True, "n": None}),
     ("kid", {"status": "Init", "scheduling": 1}),
     ("pair", ["a", 1]),
+    ("or_all", 1),
+    ("mixed", {"kind": "Dog", "age": 1}),
     ("spread_sets", {"a": "1", "side": 2}),
     ("numbered", {"n": 2, "x": "a"}),
     ("tree", {"children": [{"children": []}]}),
@@ -737,6 +746,7 @@ BROKEN = [
     ("moved", {"to": {"x": "1"}}, "x: int expected, got str"),
     ("animal", {"kind": "Square", "side": "1"}, "side: int expected, got str"),
     ("spread_sets", {"side": 2}, "expected, got dict"),
+    ("mixed", {"kind": "Dog", "age": "1"}, "age: int expected, got str"),
     ("date_or_id", "x", "date | UUID expected"),
     ("numbered", {"n": 1, "x": "a"}, "x: int expected, got str"),
     ("numbered", {"n": True}, "n: one of .* expected, got True"),
