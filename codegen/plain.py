@@ -218,15 +218,10 @@ class Plain:
                 continue
             schema, style = value.get("schema", {}), value.get("style", STYLES[key[0]][0])
             if "content" in value:
-                media_type = next(iter(value["content"]))
-                schema, style = value["content"][media_type].get("schema", {}), "json"
-                if not is_json(media_type) or key[0] != "query":
-                    self.refuse(place, "a parameter with `content` is made for JSON in the query only; use `schema`")
-            elif style not in STYLES[key[0]]:
-                self.refuse(place, f"style {style} is not one of {key[0]} parameters: {', '.join(STYLES[key[0]])}")
+                schema, style = next(iter(value["content"].values())).get("schema", {}), "json"
             explode = value.get("explode", style == "form")
-            if key[0] == "cookie" and explode and not isinstance(schema, bool) and self._is_of_parts(schema):
-                self.refuse(place, "a cookie of several values needs explode: false")
+            if reason := self._unwritable(value, schema, style, explode=explode):
+                self.refuse(place, reason)
             whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
             texts = {name: value[name] for name in ("description", "example") if name in value}
             schema = self.schemas.plain({**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema"))
@@ -251,8 +246,21 @@ class Plain:
             }
         return list(made.values())
 
-    def _is_of_parts(self, schema: Any) -> bool:
-        return bool({"array", "object"} & set(types_of(self.schemas.resolved(schema))))
+    def _unwritable(self, parameter: dict[str, Any], schema: Any, style: str, *, explode: bool) -> str | None:
+        """Return why a parameter cannot be sent."""
+        location = parameter["in"]
+        if location == "header" and parameter["name"].lower() == "cookie":
+            return "a header Cookie is made of the parameters with `in: cookie`; declare them"
+        if style == "json" and (location != "query" or not is_json(next(iter(parameter["content"])))):
+            return "a parameter with `content` is made for JSON in the query only; use `schema`"
+        if style not in ("json", *STYLES[location]):
+            return f"style {style} is not one of {location} parameters: {', '.join(STYLES[location])}"
+        if isinstance(schema, bool):
+            return None if schema else "the schema `false` allows nothing; leave out what has it"
+        is_of_parts = {"array", "object"} & set(types_of(self.schemas.resolved(schema)))
+        if location == "cookie" and explode and is_of_parts:
+            return "a cookie of several values needs explode: false"
+        return None
 
     def _body(self, operation: Operation, value: dict[str, Any]) -> dict[str, Any] | None:
         place = (*operation.place, "requestBody", "content")
@@ -338,6 +346,8 @@ class Plain:
         if not content:
             return "none", None, {}
         chosen = next(filter(is_json, content), next(iter(content)))
+        if not is_json(chosen) and len(content) > 1:
+            self.refuse((*place, "content"), f"none of {', '.join(content)} is JSON; leave one of them")
         place = (*place, "content", chosen)
         schema = content[chosen].get("schema", {})
         kind = self._kind(chosen, schema)

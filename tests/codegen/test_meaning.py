@@ -868,6 +868,8 @@ REFUSED_OPERATIONS = {
     "parameters: [{ name: a, in: header, content: { application/json: { schema: {} } } }]": "for JSON in the query only",
     "parameters: [{ name: a, in: cookie, schema: { type: array, items: {} } }]": "needs explode: false",
     "requestBody: { content: { application/xml: { schema: { type: object } } } }": "of application/xml a schema of strings",
+    "parameters: [{ name: Cookie, in: header, schema: { type: string } }]": "is made of the parameters with `in: cookie`",
+    "parameters: [{ name: a, in: query, schema: false }]": "allows nothing",
     "security: [{ Nope: [] }]": "there is no security scheme Nope",
     "requestBody: { content: { text/plain; charset=latin-1: { schema: { type: string } } } }": "of text/plain; charset=latin-1",
     "requestBody: { content: { multipart/form-data: { schema: true } } }": "a schema of objects",

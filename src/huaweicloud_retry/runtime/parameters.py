@@ -55,7 +55,7 @@ def text(value: object) -> str:
         return text(value.value)
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, bool | Model | list | dict):
+    if value is None or isinstance(value, bool | float | Model | list | dict):
         return json.dumps(dump(value, is_request=True), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return value.isoformat() if isinstance(value, dt.date) else str(value)
 
