@@ -1,6 +1,6 @@
 """Clients of other services' kinds: both type checkers are content, and random calls keep the documents both ways.
 
-EXAMPLES=1000 makes more cases for each operation; SEED=2 others, and SEED=random others each time, and prints the seed.
+CASES=1000 makes more cases for each operation; SEED=2 others, and SEED=random others each time, and prints the seed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tests.codegen.project import ROOT
 from tests.contract.suite import whole_number
 
 BY_CONTRACT = {"pets", "service", "unions"}  # the others have cookies, files or styles that contract.py does not read
-EXAMPLES = whole_number("EXAMPLES", 20)
+CASES = whole_number("CASES", 20)
 SEED = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what failed
 MANY = settings(
-    max_examples=EXAMPLES,
+    max_examples=CASES,
     phases=[Phase.generate],  # to shrink takes minutes; a failure names the place
     database=None,
     deadline=None,
