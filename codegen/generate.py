@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import importlib
 import io
@@ -450,6 +451,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
     checking = parser.parse_args().check
+    gc.disable()  # a document is many small objects that stay; to look through them again and again takes a fifth
     code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
     try:
         with turn():
@@ -471,6 +473,7 @@ def main() -> int:
         code, lines = 2, [short(reason), "refused; generated/ is as it was"]
     except KeyboardInterrupt:
         code, lines = 130, ["interrupted; generated/ is as it was"]
+    gc.enable()
     return show(code, lines)
 
 
