@@ -133,7 +133,7 @@ class Schemas:
             made["items"] = {}
 
     def _text(self, schema: Schema) -> str:
-        """Return the text about a field. Of what stands beside a reference the generator takes none."""
+        """Return the text about a field. The generator ignores text beside a reference."""
         if "$ref" in schema:
             return ""
         text = f"{'Deprecated. ' if schema.get('deprecated') else ''}{schema.get('description', '')}"

@@ -80,7 +80,7 @@ def override_taken_classes(config: Config) -> None:
 
 
 class Rendering:
-    """Answers the templates' questions about what the generator parsed."""
+    """What the templates need to know of what the generator parsed."""
 
     def __init__(self, spec: Document, plain: Plain, data: GeneratorData, config: Config) -> None:
         self.spec, self.plain, self.data, self.config = spec, plain, data, config

@@ -26,7 +26,7 @@ _OTHERS: list[Any] = [_NOTHING, None, True, 7, 1.5, "text", [], {}, [[]], {"a": 
 
 
 @dataclass(frozen=True)
-class Answer:
+class DrawnResponse:
     """A response, with its body as JSON; None if there is none."""
 
     status: int
@@ -50,18 +50,18 @@ class Call:
     """A call, and responses to it: a good one, and, where the document has them, an invalid one and an error."""
 
     arguments: dict[str, Any]
-    good: Answer
-    invalid: Answer | None
-    error: Answer | None
+    good: DrawnResponse
+    invalid: DrawnResponse | None
+    error: DrawnResponse | None
     world: str
 
 
 @st.composite
 def calls(draw: DrawFn, operation: Operation, direction: Direction) -> Call:
     """Draw a call, with a good response as that direction has it."""
-    good = draw(_answers(operation, direction, operation.good))
+    good = draw(_drawn_responses(operation, direction, operation.good))
     invalid = draw(_invalid(operation, direction)) if operation.has_json else None
-    error = draw(_answers(operation, direction, operation.bad)) if operation.bad else None
+    error = draw(_drawn_responses(operation, direction, operation.bad)) if operation.bad else None
     return Call(draw(_arguments(operation)), good, invalid, error, draw(st.sampled_from(["sync", "asyncio"])))
 
 
@@ -77,23 +77,25 @@ def _arguments(draw: DrawFn, operation: Operation) -> dict[str, Any]:
 
 
 @st.composite
-def _answers(draw: DrawFn, operation: Operation, direction: Direction, of: list[tuple[int, Content | None]]) -> Answer:
+def _drawn_responses(
+    draw: DrawFn, operation: Operation, direction: Direction, of: list[tuple[int, Content | None]]
+) -> DrawnResponse:
     status, content = draw(st.sampled_from(of))
-    return Answer(status, draw(_of_body(operation, content, direction)) if content else None, content)
+    return DrawnResponse(status, draw(_of_body(operation, content, direction)) if content else None, content)
 
 
 @st.composite
-def _invalid(draw: DrawFn, operation: Operation, direction: Direction) -> Answer:
+def _invalid(draw: DrawFn, operation: Operation, direction: Direction) -> DrawnResponse:
     """Draw a response of success whose JSON has a wrong type in one place, or lacks something required."""
-    answer = draw(_answers(operation, direction, operation.good).filter(lambda each: each.content))
-    assert answer.content
-    validator = _validator(operation, answer.content, direction)
-    flaws = [(place, other) for place in _places(answer.body) for other in _others(place)]
+    drawn = draw(_drawn_responses(operation, direction, operation.good).filter(lambda each: each.content))
+    assert drawn.content
+    validator = _validator(operation, drawn.content, direction)
+    flaws = [(place, other) for place in _places(drawn.body) for other in _others(place)]
     draw(st.randoms(use_true_random=False)).shuffle(flaws)
     for place, other in flaws:
-        body = {"": answer.body}
+        body = {"": drawn.body}
         if _change(body, ("", *place), other) and not validator.is_valid(body[""]):
-            return Answer(answer.status, body[""], answer.content, f"{other!r} at {place}")
+            return DrawnResponse(drawn.status, body[""], drawn.content, f"{other!r} at {place}")
     return reject()
 
 

@@ -15,16 +15,16 @@ from huaweicloud_retry.auth import TokenAuth
 from huaweicloud_retry.runtime.models import dump, load
 from huaweicloud_retry.runtime.parameters import File
 from tests.codegen import wire
-from tests.codegen.cases import Answer, Call
+from tests.codegen.cases import Call, DrawnResponse
 from tests.codegen.corpus import Operation
 from tests.codegen.project import Generated
 
 
 def check(client: Generated, operation: Operation, call: Call) -> tuple[httpx.Request, httpx.Response]:
     """Call with each of the responses; what went over the wire with the good one."""
-    for answer, error in ((call.invalid, "APIResponseValidationError"), (call.error, "APIStatusError")):
-        if answer:
-            _expect(client, operation, call, answer, error)
+    for drawn, error in ((call.invalid, "APIResponseValidationError"), (call.error, "APIStatusError")):
+        if drawn:
+            _expect(client, operation, call, drawn, error)
     return _round_trip(client, operation, call)
 
 
@@ -50,16 +50,16 @@ def _round_trip(client: Generated, operation: Operation, call: Call) -> tuple[ht
     return request, made
 
 
-def _expect(client: Generated, operation: Operation, call: Call, answer: Answer, error: str) -> None:
+def _expect(client: Generated, operation: Operation, call: Call, drawn: DrawnResponse, error: str) -> None:
     """Expect an error by its name: the classes are those of another import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            returned = _call(client, operation, call, answer.response)
+            returned = _call(client, operation, call, drawn.response)
         except Exception as caught:  # noqa: BLE001 - the test says which
-            assert error in [each.__name__ for each in type(caught).__mro__], f"{answer.what}: {caught!r}"  # noqa: PT017 - see above
+            assert error in [each.__name__ for each in type(caught).__mro__], f"{drawn.what}: {caught!r}"  # noqa: PT017 - see above
             return
-    pytest.fail(f"{answer.status}, {answer.what}: accepted {answer.body!r}, and returned {returned!r}")
+    pytest.fail(f"{drawn.status}, {drawn.what}: accepted {drawn.body!r}, and returned {returned!r}")
 
 
 def _call(
