@@ -1,8 +1,18 @@
-"""`python -m huaweicloud_retry`: the command `hwc-retry`, where it is not installed."""
+"""`hwc-retry` and `python -m huaweicloud_retry`: the command, which may be interrupted while it starts, too."""
 
 import sys
 
-from huaweicloud_retry.cli import main
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    try:
+        from huaweicloud_retry.cli import main as run  # noqa: PLC0415 - Ctrl-C may come while this is imported
+
+        return run()
+    except KeyboardInterrupt:
+        sys.stderr.write("hwc-retry: interrupted\n")
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,20 +1,21 @@
 """`hwc-retry`, the command. What its subcommands do is in `commands`, `mock` and `verify`."""
 
 import argparse
+import difflib
 import hashlib
 import io
 import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from huaweicloud_retry import verify
 from huaweicloud_retry.commands import bulk, completion, engine, report, script
-from huaweicloud_retry.commands.common import CommandError, OutputError, printing
+from huaweicloud_retry.commands.exits import CommandError, Exit, OutputError, printing
 from huaweicloud_retry.mock import __main__ as mock
 
 _COMMANDS: Final = {
@@ -27,20 +28,19 @@ _COMMANDS: Final = {
     "completion": completion,
 }
 _DEBUG: Final = "--debug"
-_USAGE, _UNKNOWN, _INTERRUPTED = 2, 3, 130  # the latter by the shells' convention: 128 and the number of SIGINT
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Returns:
-        The exit code: that of the subcommand; 3 if it failed as it should not, since nobody knows what it had sent; 130 if
-        it was interrupted, or nobody reads its output any more.
+        The exit code: that of the subcommand; 3 after an internal error, since nobody knows what was sent; 130 if it was
+        interrupted, or stdout was closed.
     """
     args = sys.argv[1:] if args is None else args
     if not _streams_opened():
         print("hwc-retry: standard output is closed: give it a file, or /dev/null", file=sys.stderr)  # noqa: T201 - see below
-        return _USAGE
+        return Exit.USAGE
     try:
         try:
             return _run(args)
@@ -51,9 +51,10 @@ def main(args: Sequence[str] | None = None) -> int:
         _drop_unread()
         if isinstance(error, OutputError) and not error.is_unread:
             print(f"hwc-retry: {error}", file=sys.stderr)  # noqa: T201 - see below
-        return _INTERRUPTED
+        return Exit.INTERRUPTED
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        print("hwc-retry: interrupted", file=sys.stderr)  # noqa: T201 - the command's voice
+        return Exit.INTERRUPTED
 
 
 def _run(args: Sequence[str]) -> int:
@@ -82,16 +83,17 @@ def _run(args: Sequence[str]) -> int:
         if isinstance(error, CommandError):
             say(error)
             return error.exit_code
-        say(f"failed, as it should not: {type(error).__name__}: {error}; {_DEBUG} shows where")
-        return _UNKNOWN
+        say(f"internal error: {type(error).__name__}: {error}; {_DEBUG} shows where")
+        return Exit.UNKNOWN
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="show version and spec hash, and exit")
+    parser = _Parser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show version and spec hash, and exit")
     parser.add_argument(_DEBUG, action="store_true", help="show where an error comes from")
-    parsers = [parser]
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(run=_Help(parser), prog=parser.prog)
+    parsers: list[argparse.ArgumentParser] = [parser]
+    commands = parser.add_subparsers(metavar="COMMAND")
     for name, module in _COMMANDS.items():
         command = commands.add_parser(name, help=module.DESCRIPTION, description=module.DESCRIPTION)
         module.configure(command)
@@ -99,6 +101,41 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(parsers=parsers)
         parsers.append(command)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Suggests what may be meant by a command, choice or option that there is not."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and let the parser of the command report an option that there is not."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            named = [parser for parser in options.parsers if parser.prog == options.prog] if "parsers" in options else []
+            (named or [self])[0].error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+
+    def error(self, message: str) -> Never:
+        """Report a mistake, and exit."""
+        words = re.findall(r"invalid choice: '([^']+)'|(--?[\w-]+)", message)
+        choices = [str(choice) for action in self._actions for choice in action.choices or ()]
+        for choice, option in words:
+            known: Iterable[str] = choices if choice else self._option_string_actions
+            if (choice or option) not in known and (meant := difflib.get_close_matches(choice or option, known, 1)):
+                message = f"{message}; did you mean {meant[0]}?"
+                break
+        super().error(message)
+
+
+class _Help:
+    """What runs if no command is given."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def __call__(self, _: argparse.Namespace) -> int:
+        with printing():
+            self._parser.print_help()
+        return Exit.OK
 
 
 def _streams_opened() -> bool:

@@ -47,6 +47,7 @@ _OS: Final[_Names] = {
     "project_id": ("OS_PROJECT_ID",),
 }
 _FILE: Final[_Names] = {key: (key,) for key in ("ak", "sk", "security_token", "project_id")}
+_DEFAULT_PROFILE: Final = "basic"
 _FILE_VARIABLE: Final = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
 
 PROJECT_VARIABLES: Final = tuple(names["project_id"][0] for names in (_SDK, _HW, _OS))
@@ -62,7 +63,9 @@ _UNSUPPORTED: Final = (
 _TO_MEND: Final = "Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give credentials="
 
 
-def find_credentials(region: str | None, environ: Mapping[str, str], home: Path | None = None) -> httpx.Auth:
+def find_credentials(
+    region: str | None, environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None
+) -> httpx.Auth:
     """Return the first credentials that are there. Empty values count as absent.
 
     Looked for in the environment under the official SDK's names, Terraform's with HW_ and those with OS_; then in the
@@ -73,6 +76,7 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path 
         region: Of the service: a password gets tokens of the region's IAM.
         environ: Such as `os.environ`.
         home: Where `.huaweicloud` is; by default the user's home, looked for only if the environment has no credentials.
+        profile: A section of the file, which is then the only place that is looked at; by default [basic], last of all.
 
     Returns:
         An `AkSkAuth`, `TokenAuth` or `PasswordAuth`.
@@ -84,15 +88,17 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path 
     Warns:
         UserWarning: others than its owner can read or change the file.
     """
-    for names in (_SDK, _HW, _OS):
+    for names in () if profile else (_SDK, _HW, _OS):
         if auth := _auth(_Source("the environment", names, environ), region, environ):
             return auth
-    file, profile = _profile(environ, home)
-    source = _Source(f"[basic] of {file}", _FILE, profile)
+    file, section = _section(environ, home, profile)
+    source = _Source(f"[{profile or _DEFAULT_PROFILE}] of {file}", _FILE, section)
     if auth := _auth(source, region, environ):
         return auth
-    if others := [key for key in _UNSUPPORTED_KEYS if profile.get(key)]:
+    if others := [key for key in _UNSUPPORTED_KEYS if section.get(key)]:
         raise ConfigurationError(f"{source.where} has {' and '.join(others)}, which is not supported. {_TO_MEND}")
+    if profile:
+        raise ConfigurationError(f"no credentials in {source.where}: it needs ak and sk")
     unsupported = [name for name in _UNSUPPORTED if environ.get(name)]
     raise ConfigurationError(
         "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
@@ -101,14 +107,17 @@ def find_credentials(region: str | None, environ: Mapping[str, str], home: Path 
     )
 
 
-def find_project_id(environ: Mapping[str, str], home: Path | None = None) -> str | None:
-    """Return the project ID of the environment, else that of the SDK's profile file, else None.
+def find_project_id(
+    environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None
+) -> str | None:
+    """Return the project ID of the profile, if one is named; else of the environment, else of [basic]; else None.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: The file cannot be read, or has no such profile.
     """
+    named = _section(environ, home, profile)[1].get("project_id") if profile else None
     of_environment = next((value for name in PROJECT_VARIABLES if (value := environ.get(name))), None)
-    return of_environment or _profile(environ, home)[1].get("project_id") or None
+    return named or of_environment or (None if profile else _section(environ, home, None)[1].get("project_id") or None)
 
 
 class _Source:
@@ -170,48 +179,52 @@ def _auth(
     return None
 
 
-def _profile(environ: Mapping[str, str], home: Path | None) -> tuple[Path, Mapping[str, str]]:
-    """The profile file, and what it has."""
+def _section(environ: Mapping[str, str], home: Path | None, profile: str | None) -> tuple[Path, Mapping[str, str]]:
+    """The credentials file, and what a section of it has."""
     named = environ.get(_FILE_VARIABLE)
     try:
         file = Path(named) if named else (home or Path.home()) / ".huaweicloud" / "credentials"
     except RuntimeError:  # no HOME, and no entry of the user in the system's table
+        if profile:
+            raise ConfigurationError(f"profile {profile!r}: set HOME, or {_FILE_VARIABLE}, to find the file") from None
         return Path("~/.huaweicloud/credentials"), {}
-    return file, _read(file, wanted=bool(named))
+    return file, _read(file, profile, wanted=bool(named or profile))
 
 
-def _read(file: Path, *, wanted: bool) -> Mapping[str, str]:
-    """What [basic] has; nothing if there is no such section, or no file and none is `wanted`."""
+def _read(file: Path, profile: str | None, *, wanted: bool) -> Mapping[str, str]:
+    """What the profile has, by default [basic], which need not be there; nor the file, unless it is `wanted`."""
     try:
         with file.open("rb") as stream:
             mode, data = os.fstat(stream.fileno()).st_mode, Secret(stream.read())
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not wanted:
             return {}
-        hint = f"; {_FILE_VARIABLE} names it" if wanted else ""
+        hint = f"; profile {profile!r} is looked for in it" if profile else f"; {_FILE_VARIABLE} names it" if wanted else ""
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
     if os.name == "posix" and mode & 0o066:
         warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)
-    values, problem = _parsed(file, data)
+    values, problem = _parsed(file, data, profile)
     if problem is not None:
         raise ConfigurationError(problem)  # here, without the parser's error for its context: that one quotes the line
     return values
 
 
-def _parsed(file: Path, data: Secret[bytes]) -> tuple[Mapping[str, str], str | None]:
-    """Return what [basic] has, or what is wrong with the file. As the SDK reads it, interpolation of % included."""
+def _parsed(file: Path, data: Secret[bytes], profile: str | None) -> tuple[Mapping[str, str], str | None]:
+    """Return what a profile has, or what is wrong with the file. As the SDK reads it, interpolation of % included."""
     import configparser  # noqa: PLC0415 - most users have no such file
 
-    parser, values, key = configparser.ConfigParser(), dict[str, str](), ""
+    parser, values, key, section = configparser.ConfigParser(), dict[str, str](), "", profile or _DEFAULT_PROFILE
     try:
         parser.read_string(data.reveal().decode("utf-8-sig"))  # editors on Windows begin a file with a BOM
+        if profile and not parser.has_section(profile):
+            return {}, f"{file} has no profile {profile!r}; there are: {', '.join(parser.sections()) or 'none'}"
         for key in (*_FILE, *_UNSUPPORTED_KEYS):
-            values[key] = parser.get("basic", key, fallback="")
+            values[key] = parser.get(section, key, fallback="")
     except UnicodeDecodeError as error:
         line = 1 + data.reveal().count(b"\n", 0, error.start)
         return {}, f"{file}:{line}: this is not UTF-8"
     except configparser.InterpolationError:
-        return {}, f"{file}: {key} of [basic]: write %% for a %"
+        return {}, f"{file}: {key} of [{section}]: write %% for a %"
     except configparser.Error as error:
         line = getattr(error, "lineno", None) or getattr(error, "errors", [(1, "")])[0][0]
         twice = isinstance(error, configparser.DuplicateSectionError | configparser.DuplicateOptionError)

@@ -17,7 +17,7 @@ import pytest
 
 from huaweicloud_retry import Resend, TokenAuth, mock
 from huaweicloud_retry.bulk import Bulk, Item
-from huaweicloud_retry.bulk.report import JournalReader
+from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Fault, JournalEntry, Mock
 
 KILLS = int(os.environ.get("KILLS") or 200)

@@ -46,7 +46,7 @@ def test_it_names_what_is_retried() -> None:
 def test_a_good_answer_is_accepted(item: Item, parsed: object, message: str) -> None:
     came = outcome(item, answer(200, parsed))
     assert (came.verdict, came.message, came.status) == ("accepted", message, 200)
-    assert came.answer == parsed.to_dict()  # type: ignore[attr-defined] # a model
+    assert came.response == parsed.to_dict()  # type: ignore[attr-defined] # a model
     assert came.attempts == 2
 
 
@@ -73,7 +73,7 @@ def test_a_200_that_breaks_the_contract_is_unknown() -> None:
     assert (came.verdict, came.status, came.error_code) == ("unknown", 200, None)
 
 
-def test_as_json_it_has_the_fields_of_the_item_beside_its_own() -> None:
+def test_as_json_it_has_the_fields_of_the_item_and_its_own() -> None:
     came = outcome(ENGINE, answer(200, EngineActionResponse(id="e", name="n", job_id=1)))
     assert came.to_dict() == {
         "verdict": "accepted",
@@ -85,8 +85,8 @@ def test_as_json_it_has_the_fields_of_the_item_beside_its_own() -> None:
         "status": 200,
         "error_code": None,
         "request_id": None,
-        "answer": {"id": "e", "name": "n", "jobId": 1},
+        "response": {"id": "e", "name": "n", "jobId": 1},
         "attempts": 2,
-        "started_at": 5.0,
+        "started_at": "1970-01-01T00:00:05.000Z",
         "seconds": 0.5,
     }

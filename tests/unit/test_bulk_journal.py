@@ -2,18 +2,21 @@
 
 import json
 import os
+import random
 import resource
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Plan, Verdict
 from huaweicloud_retry.bulk.journal import Journal
+from huaweicloud_retry.bulk.journal_file import JournalReader
 
 
 def engine(number: int) -> Item:
@@ -31,7 +34,7 @@ def outcome(item: Item, verdict: Verdict) -> Outcome:
         status=200,
         error_code="CODE.1",
         request_id="id",
-        answer={"jobId": 1},
+        response={"jobId": 1},
         attempts=2,
         started_at=1_700_000_000.5,
         seconds=0.25,
@@ -43,55 +46,73 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "items.journal"
 
 
-def begun(file: Path | None, *, retry_refused: bool = False, resend_unknown: bool = False) -> Journal:
+def begun(
+    file: Path | None, items: list[Item] = ITEMS, *, retry_refused: bool = False, resend_unknown: bool = False
+) -> Journal:
     journal = Journal(file)
-    journal.plan(ITEMS)
+    journal.plan(items)
     journal.begin(retry_refused=retry_refused, resend_unknown=resend_unknown)
     return journal
 
 
-def test_the_input_is_taken_in_once_and_known_again(file: Path) -> None:
+def planned(journal: Journal) -> list[int]:
+    return [each.number for each in journal.planned(0)]
+
+
+def mixed(file: Path) -> list[dict[str, Any]]:
+    """Write a journal that has an item in each state; returns what it says."""
+    with begun(file) as journal:
+        first, second, third, *_ = (each.item for each in journal.planned(0))
+        journal.write([1, 2, 3, 4], [])
+        outcomes: list[Outcome] = [outcome(first, "accepted"), outcome(second, "refused"), outcome(third, "unknown")]
+        journal.write([], list(enumerate(outcomes, start=1)))
+    return items_in(file)
+
+
+def items_in(file: Path) -> list[dict[str, Any]]:
+    with JournalReader(file) as journal:
+        return list(journal.items())
+
+
+# --- What is planned, and what came of it -----------------------------------------------------------------------------
+
+
+def test_the_input_is_read_once_and_known_again(file: Path) -> None:
+    given = [*ITEMS, engine(2), engine(2)]
     with Journal(file) as journal:
-        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(5, 2, resumed=False, before=Counts(planned=5))
+        assert journal.plan(given) == Plan(5, 2, before=Counts(planned=5))
         assert journal.planned(0) == [(number, item, False) for number, item in enumerate(ITEMS, start=1)]
     with Journal(file) as journal:
-        assert journal.plan([*ITEMS, engine(2), engine(2)]) == Plan(5, 2, resumed=True, before=Counts(planned=5))
+        assert journal.plan(given) == Plan(5, 2, resumed=True, before=Counts(planned=5))
         assert journal.counts() == Counts(planned=5)
-
-
-@pytest.mark.parametrize("other", [ITEMS[:-1], [*ITEMS, engine(9)], ITEMS[::-1], [*ITEMS, engine(1)]])
-def test_the_journal_of_another_input_is_refused(file: Path, other: list[Item]) -> None:
-    begun(file).close()
-    with pytest.raises(JournalError, match=r"is the journal of another input \(5 items\): give another"):
-        Journal(file).plan(other)
-    with begun(file) as journal:
-        assert journal.counts().total == 5
 
 
 def test_what_was_accepted_is_never_planned_again(file: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1], [])
         journal.write([], [(1, outcome(ITEMS[0], "accepted"))])
     with begun(file, retry_refused=True, resend_unknown=True) as journal:
-        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
+        assert planned(journal) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("verdict", ["refused", "unknown"])
 def test_what_was_refused_or_is_unknown_is_planned_again_only_if_asked(file: Path, verdict: Verdict) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1], [(1, outcome(ITEMS[0], verdict))])
-    with begun(file) as journal:
-        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
     other = {"refused": "resend_unknown", "unknown": "retry_refused"}[verdict]
-    with begun(file, **{other: True}) as journal:
-        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
+    for flags in ({}, {other: True}):
+        with begun(file, **flags) as journal:
+            assert planned(journal) == [2, 3, 4, 5]
     own = {"refused": "retry_refused", "unknown": "resend_unknown"}[verdict]
     with begun(file, **{own: True}) as journal:
-        assert [each.number for each in journal.planned(0)] == [1, 2, 3, 4, 5]
+        assert planned(journal) == [1, 2, 3, 4, 5]
 
 
-def test_what_was_under_way_when_a_run_ended_is_unknown(file: Path) -> None:
+def test_what_was_in_flight_when_a_run_ended_is_unknown(file: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1, 2], [])
     with begun(file) as journal:
         assert journal.counts() == Counts(planned=3, unknown=2)
@@ -99,26 +120,25 @@ def test_what_was_under_way_when_a_run_ended_is_unknown(file: Path) -> None:
 
 def test_what_was_not_sent_after_all_stays_planned(file: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1, 2], [])
         journal.write([], [], unsent=[2])
         assert journal.counts() == Counts(planned=4, unknown=1)
-        assert [each.number for each in journal.planned(0)] == [2, 3, 4, 5]
+        assert planned(journal) == [2, 3, 4, 5]
 
 
 def test_all_of_an_outcome_is_kept(file: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([], [(3, outcome(ITEMS[2], "accepted"))])
-    with closing(sqlite3.connect(file)) as db:
-        row = db.execute("SELECT * FROM item WHERE number = 3").fetchone()
-    fields, _, *rest = row[1:]
-    assert json.loads(fields) == ITEMS[2].fields()
-    assert rest == ["accepted", 0, "what came", 200, "CODE.1", "id", '{"jobId": 1}', 2, 1_700_000_000.5, 0.25]
+    assert items_in(file)[2] == json.loads(json.dumps(outcome(ITEMS[2], "accepted").to_dict()))
 
 
 def test_without_a_file_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     with begun(None) as journal:
+        planned(journal)
         journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
         assert journal.counts() == Counts(planned=4, accepted=1)
     assert list(tmp_path.iterdir()) == []
@@ -126,6 +146,7 @@ def test_without_a_file_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_what_is_unknown_stays_so_until_it_is_accepted(file: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1, 2], [(1, outcome(ITEMS[0], "unknown")), (2, outcome(ITEMS[1], "unknown"))])
     with begun(file, resend_unknown=True) as journal:
         assert [each.may_have_run for each in journal.planned(0)] == [True, True, False, False, False]
@@ -133,7 +154,57 @@ def test_what_is_unknown_stays_so_until_it_is_accepted(file: Path) -> None:
         journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
     with begun(file) as journal:
         assert journal.counts() == Counts(planned=3, accepted=1, unknown=1)
-        assert [each.number for each in journal.planned(0)] == [3, 4, 5]
+        assert planned(journal) == [3, 4, 5]
+    assert items_in(file)[1]["message"] == "what came"  # as it was before it was to be sent again
+
+
+# --- Another input ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_new_in_the_input_are_added_and_the_order_does_not_matter(file: Path) -> None:
+    mixed(file)
+    more = [engine(9), *reversed(ITEMS), engine(9), engine(8)]
+    with Journal(file) as journal:
+        before = Counts(planned=3, accepted=1, refused=1, unknown=2)
+        known = 1_700_000_000.75
+        assert journal.plan(more) == Plan(7, 1, resumed=True, before=before, added=2, accepted_at=known)
+        journal.begin(retry_refused=False, resend_unknown=False)
+        assert [each.item for each in journal.planned(0)] == [ITEMS[4], engine(9), engine(8)]
+
+
+def test_rows_that_are_gone_from_the_input_are_named_and_left_as_they_are(file: Path) -> None:
+    before = mixed(file)
+    with Journal(file) as journal:
+        plan = journal.plan(ITEMS[:1])
+        assert (plan.items, plan.before, plan.vanished) == (1, Counts(accepted=1), 4)
+        assert plan.vanished_names == ("engine e2 (refused)", "engine e3 (unknown)", "engine e4 (unknown)")
+        counts = journal.begin(retry_refused=True, resend_unknown=True)
+        assert (counts, journal.planned(0), journal.counts()) == (Counts(accepted=1), [], Counts(accepted=1))
+    assert items_in(file) == before
+
+
+def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) -> None:
+    with Journal(file) as journal:
+        journal.plan(ITEMS, lambda: {"cse": "http://a"})
+    for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
+        with pytest.raises(JournalError, match=r"is about http://a \(cse\), and this run about http://b: give the same"):
+            Journal(file).plan(ITEMS, lambda other=other: other)
+    with Journal(file) as journal:
+        assert journal.plan(ITEMS, lambda: {"workspace": "http://b"}).resumed
+    with pytest.raises(JournalError, match="workspace"):
+        Journal(file).plan(ITEMS, lambda: {"workspace": "http://c"})
+
+
+def test_a_trial_begins_with_what_a_journal_has_and_does_not_change_it(file: Path) -> None:
+    before = mixed(file)
+    with Journal(None, copy_of=file) as trial:
+        assert trial.plan([*ITEMS, engine(9)]).added == 1
+    assert items_in(file) == before
+    with Journal(None, copy_of=file.with_name("nowhere")) as trial:
+        assert not trial.plan(ITEMS).resumed
+
+
+# --- The file ---------------------------------------------------------------------------------------------------------
 
 
 def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
@@ -144,6 +215,7 @@ def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
 
 def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> None:
     with begun(file) as journal:
+        planned(journal)
         journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
         other = tmp_path / "elsewhere"
         other.write_bytes(file.read_bytes())
@@ -152,13 +224,22 @@ def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> 
     assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "items.journal"]
 
 
+def test_a_lock_that_is_taken_away_is_noticed(file: Path) -> None:
+    with begun(file) as journal:
+        planned(journal)
+        Path(f"{file}.lock").unlink()
+        with pytest.raises(JournalError, match="or its .lock, was removed or replaced while it was in use"):
+            journal.write([1], [])
+
+
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_journal_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, replaced: bool) -> None:
     with begun(file) as journal:
+        planned(journal)
         file.rename(tmp_path / "elsewhere")
         if replaced:
             file.write_bytes(b"")
-        with pytest.raises(JournalError, match="was removed, or another put in its place, while it was in use"):
+        with pytest.raises(JournalError, match="or its .lock, was removed or replaced while it was in use"):
             journal.write([1], [])
 
 
@@ -166,9 +247,32 @@ def test_a_journal_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, rep
 
 
 def test_a_journal_that_is_in_use_is_refused(file: Path) -> None:
+    link = file.with_name("link")
+    link.symlink_to(file)
     with begun(file):
-        assert why_not(file) == f"{file} is in use by another process"
-    assert why_not(file) == ""
+        file.read_bytes()  # with which this process loses the lock that SQLite has
+        for name in (file, link):
+            assert why_not(name) == f"{name} is in use: another run is at work with it"
+            with pytest.raises(JournalError, match="is in use"):
+                JournalReader(name)
+    assert why_not(file) == why_not(link) == ""
+    with JournalReader(file), JournalReader(file):
+        pass
+
+
+def test_what_a_killed_run_left_of_its_lock_is_taken_over(file: Path) -> None:
+    Path(f"{file}.lock").touch()
+    with begun(file):
+        assert "is in use" in why_not(file)
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+def test_a_second_name_for_a_journal_is_refused(file: Path) -> None:
+    begun(file).close()
+    other = file.with_name("other")
+    other.hardlink_to(file)
+    for name in (file, other):
+        assert why_not(name) == f"{name} has another name, too (a hard link): remove one, or name a copy"
 
 
 def why_not(file: Path) -> str:
@@ -206,14 +310,14 @@ def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(fi
 def test_another_database_is_refused(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db:
         db.execute("CREATE TABLE mine (x)")
-    assert why_not(file) == f"{file} is a database, but no journal: give another --journal"
+    assert why_not(file) == f"{file} is a database, but no journal: name another file"
 
 
 def test_a_journal_of_another_version_is_refused(file: Path) -> None:
     begun(file).close()
     with closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA user_version = 99")
-    assert why_not(file) == f"{file} was written by another version: give another --journal"
+    assert why_not(file) == f"{file} has format 99 and this version reads 2: use the version that wrote it"
 
 
 def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:
@@ -223,21 +327,120 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_a_damaged_journal_is_refused(file: Path) -> None:
-    with Journal(file) as journal:
-        journal.plan(engine(number) for number in range(5000))
-    content = bytearray(file.read_bytes())
-    content[8192 : len(content) // 2] = os.urandom(len(content) // 2 - 8192)
-    file.write_bytes(content)
-    assert f"{file} is damaged, or no journal" in why_not(file)
+def test_an_error_of_the_input_is_not_taken_for_one_of_the_journal(file: Path) -> None:
+    def items() -> Iterator[Item]:
+        yield ITEMS[0]
+        raise sqlite3.OperationalError("of the caller's own database")
+
+    with pytest.raises(sqlite3.OperationalError, match="of the caller's own"):
+        Journal(file).plan(items())
+    assert list(file.parent.iterdir()) == []
+
+
+# --- Damage -----------------------------------------------------------------------------------------------------------
+
+PAGE = 4096  # bytes, of SQLite
+Damage = Callable[[bytearray, random.Random], None]
+
+
+def flip_a_bit(content: bytearray, chance: random.Random) -> None:
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+
+
+def overwrite(content: bytearray, chance: random.Random) -> None:
+    at, size = chance.randrange(len(content) - 64), chance.choice((1, 2, 8, 64))
+    content[at : at + size] = chance.randbytes(size)
+
+
+def shift(content: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(content))
+    if chance.random() < 0.5:
+        del content[at]
+    else:
+        content.insert(at, chance.randrange(256))
+
+
+def truncate(content: bytearray, chance: random.Random) -> None:
+    del content[chance.randrange(len(content)) :]
+
+
+def lose_a_page(content: bytearray, chance: random.Random) -> None:
+    at = PAGE * chance.randrange(len(content) // PAGE)
+    content[at : at + PAGE] = bytes(PAGE)
+
+
+def copy_a_page(content: bytearray, chance: random.Random) -> None:
+    one, other = (PAGE * chance.randrange(len(content) // PAGE) for _ in range(2))
+    content[other : other + PAGE] = content[one : one + PAGE]
+
+
+def swap_words(content: bytearray, chance: random.Random) -> None:
+    # Of the kind that no check of SQLite finds.
+    for one, other in ((b"accepted", b"planned\0"), (b"RetryEngine", b"RetryEngina"), (b"refused", b"planned")):
+        if chance.random() < 0.5 and one in content:
+            content[:] = content.replace(one, other, 1)
+
+
+DAMAGES: list[Damage] = [flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_journal_is_refused_or_says_the_same(tmp_path: Path, damage: Damage) -> None:
+    chance, whole, refused = random.Random(damage.__name__), tmp_path / "whole", 0
+    items = [engine(number) for number in range(300)]
+    with begun(whole, items) as journal:
+        numbers = planned(journal)
+        journal.write(numbers[:200], [(n, outcome(items[n - 1], "accepted")) for n in numbers[:100]])
+    said, content = items_in(whole), whole.read_bytes()
+    for number in range(80):
+        damaged = bytearray(content)
+        damage(damaged, chance)
+        file = tmp_path / str(number)
+        file.write_bytes(damaged)
+        try:
+            with begun(file, items) as journal:
+                assert planned(journal) == numbers[200:]
+            assert items_in(file) == said
+        except JournalError:
+            refused += 1
+            with pytest.raises(JournalError):
+                JournalReader(file)
+    assert refused > 10
+
+
+def test_what_is_damaged_is_named(file: Path) -> None:
+    mixed(file)
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript("UPDATE item SET state = 'planned' WHERE number IN (1, 3)")
+    assert "is damaged: rows that do not match their checksums: 1, 3. Nothing was sent. " in why_not(file)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM item WHERE number = 2", "UPDATE about SET sum = 1", "DELETE FROM about"])
+def test_a_row_that_is_missing_or_a_sum_that_is_wrong_is_found(file: Path, change: str) -> None:
+    mixed(file)
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(change)
+    assert "is damaged: " in why_not(file)
+
+
+def test_a_row_that_is_older_than_the_others_is_found(file: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    with begun(file) as journal:
+        shutil.copyfile(file, old)
+        planned(journal)
+        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(f"""ATTACH '{old}' AS old; DELETE FROM item WHERE number = 1;
+            INSERT INTO item SELECT * FROM old.item WHERE number = 1""")
+    assert "some of its rows are missing, or older than the others" in why_not(file)
+
+
+# --- A place where it cannot be ---------------------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "items.journal"
-    assert why_not(file) == (
-        f"{file} cannot be written: unable to open database file; "
-        "is there room on the disk, and may this user write to the folder?"
-    )
+    assert why_not(file) == f"{file} cannot be written: No such file or directory; is it on a local disk?"
 
 
 @pytest.mark.parametrize("there", [True, False])

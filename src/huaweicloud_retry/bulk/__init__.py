@@ -5,14 +5,16 @@
         print(outcome.verdict, outcome.item.name, outcome.message)
 
 Item            one retry to be sent
-Bulk            sends many: so many at a time, so many a second, and what must not be sent again is not
+Bulk            sends many: so many at a time, so many a second, and nothing twice
 Outcome         what came of one: accepted, refused or unknown
 Counts          how many there are of each
-JournalError    the journal will not do
+Plan            what a run is about
+JournalError    the journal cannot be used
 """
 
 from .items import Item, Outcome, Verdict
-from .journal import Counts, JournalError, Plan
+from .journal import Counts, Plan
+from .journal_file import JournalError
 from .runner import Bulk
 
 __all__ = ["Bulk", "Counts", "Item", "JournalError", "Outcome", "Plan", "Verdict"]

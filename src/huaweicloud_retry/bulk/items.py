@@ -1,9 +1,11 @@
 """One retry to be sent, and what came of it."""
 
+import copy
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from huaweicloud_retry_client import APIError, APIStatusError, Client, Response
@@ -14,7 +16,7 @@ from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExec
 from huaweicloud_retry_client.types import UNSET
 
 Verdict: TypeAlias = Literal["accepted", "refused", "unknown"]
-"""Whether it went through. `refused`: surely not, also if nothing could be sent."""
+"""Whether it went through. `refused`: it was not processed, also if nothing could be sent."""
 
 Service: TypeAlias = Literal["cse", "workspace"]
 
@@ -118,11 +120,18 @@ class Item:
         named = (("engine", self.engine_id), ("record", self.record_id), ("task", self.task_id))
         return ", ".join(f"{what} {id_}" for what, id_ in named if id_ is not None)
 
+    def in_region(self, region: str) -> Self:
+        """Return the same item of a region."""
+        placed = copy.copy(self)  # as `replace` does, without the checks, which take a third of the time to read a line
+        object.__setattr__(placed, "region", region)
+        return placed
+
     async def send(self, client: Client) -> Response[Any]:
-        """Send it once; returns the answer, whatever it is.
+        """Send it once; returns the response, whatever it is.
 
         Raises:
-            APIConnectionError: no answer came.
+            APIConnectionError: There is no response.
+            IAMError: IAM gave no token.
         """
         if self.engine_id is not None:
             return await retry_engine.asyncio_detailed(
@@ -144,13 +153,13 @@ class Outcome:
         item: The item.
         verdict: Whether it went through.
         message: In one line: the job or task that runs, or what went wrong.
-        status: HTTP status; None if no answer came.
+        status: HTTP status; None if there is no response.
         error_code: The service's or gateway's, or None.
         request_id: To quote to support, or None.
-        answer: The body of a 200, or None.
+        response: The body of a 200, or None.
         attempts: How often it was sent, or tried to be.
         started_at: Seconds since the epoch, of the first attempt.
-        seconds: From then until it was known, waits included.
+        seconds: From then until it was known, backoffs included.
     """
 
     item: Item
@@ -159,7 +168,7 @@ class Outcome:
     status: int | None = None
     error_code: str | None = None
     request_id: str | None = None
-    answer: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
     attempts: int = 1
     started_at: float
     seconds: float
@@ -168,13 +177,13 @@ class Outcome:
     def of(
         cls, item: Item, came: Response[Any] | APIError, *, attempts: int, started_at: float, seconds: float
     ) -> Self:
-        """Judge an answer, or the error that came in its place."""
+        """Judge a response, or the error that came in its place."""
         error = came.error if isinstance(came, Response) else came
         shared: dict[str, Any] = {"item": item, "attempts": attempts, "started_at": started_at, "seconds": seconds}
         if error is None:
-            answer: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
-            what = f"job {answer['jobId']}" if item.engine_id is not None else f"task {answer['task_id']}"
-            return cls(verdict="accepted", message=what, status=200, answer=answer, **shared)
+            body: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
+            what = f"job {body['jobId']}" if item.engine_id is not None else f"task {body['task_id']}"
+            return cls(verdict="accepted", message=what, status=200, response=body, **shared)
         return cls(
             verdict="unknown" if error.outcome_unknown else "refused",
             message=str(error),
@@ -185,6 +194,11 @@ class Outcome:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it: what came of it, then the fields of the item."""
-        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "item"}
-        return {"verdict": told.pop("verdict"), **self.item.fields(), **told}
+        """Return it as JSON has it: the verdict, the fields of the item, and the rest."""
+        rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in {"item", "verdict"}}
+        return {"verdict": self.verdict, **self.item.fields(), **rest, "started_at": rfc3339(self.started_at)}
+
+
+def rfc3339(at: float) -> str:
+    """Return a time, in seconds since the epoch, as text: 2026-01-31T23:59:59.123Z."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,58 +1,58 @@
-"""What was intended and what came of it, in an SQLite file that survives a crash at any moment.
+"""What was planned and sent, and what came of it, in an SQLite file that survives a crash at any moment.
 
-planned ── sending ──┬── accepted       never sent again
-                     ├── refused        again only if asked
-                     └── unknown        again only if asked; so is `sending` of a run that ended without a word
+planned ── sending ──┬── accepted     never sent again
+                     ├── refused      sent again only if asked
+                     └── unknown      sent again only if asked; so is `sending` of a run that was killed
 
-What was unknown once and is sent again may have run before: nothing but `accepted` makes that certain, so it is unknown until then.
+An item that was unknown once and is sent again may have been processed before: only `accepted` settles that, and until
+then it is unknown.
 
-An intention is durable before its request is sent, an outcome before it is reported; many of them share one fsync.
-Without a file all is kept in a temporary one, so that memory does not grow with the input either. Nothing here is secret:
-IDs, and what the services answered.
+A request is written to the journal before it is sent, an outcome before it is reported; many of them share one fsync.
+Each row has a checksum of all that it says, and the journal has the sum of them: a journal that is not as it was
+written is refused before anything is sent. Nothing in it is secret: IDs, and what the services responded.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from .items import Item, Outcome
+from .journal_file import (
+    FORMAT,
+    KIND,
+    SELECT,
+    TABLES,
+    About,
+    JournalError,
+    JournalReader,
+    Row,
+    checksum,
+    connected,
+    digest,
+    explained,
+    is_empty,
+    verified,
+)
+from .lock import Lock
 
-KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, by which a file says what it is
-FORMAT: Final = 1
-CUT_SHORT: Final = "under way, or about to be, when an earlier run ended"
 _CHUNK: Final = 1000  # rows that are in memory at a time
-
-_UNWRITABLE: Final = {
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
-}  # fmt: skip
-
-_SCHEMA: Final = f"""
-PRAGMA application_id = {KIND};
-PRAGMA user_version = {FORMAT};
-CREATE TABLE input (items INTEGER, duplicates INTEGER, sha256 TEXT);
-CREATE TABLE item (
-    number INTEGER PRIMARY KEY,      -- in the order of the input
-    fields TEXT NOT NULL,            -- of the item, as JSON
-    digest BLOB NOT NULL UNIQUE,     -- of the fields: the same item is there once
-    state TEXT NOT NULL DEFAULT 'planned',
-    may_have_run INTEGER NOT NULL DEFAULT 0,  -- an earlier attempt, of which nobody knows
-    message TEXT, status INTEGER, error_code TEXT, request_id TEXT,
-    answer TEXT,                     -- JSON
-    attempts INTEGER,
-    started_at REAL,                 -- seconds since the epoch
-    seconds REAL                     -- from then to the outcome
-);
-"""
-
-TOLD_STATE: Final = "CASE WHEN state = 'sending' OR (state = 'planned' AND may_have_run) THEN 'unknown' ELSE state END"
-"""SQL: the state of an item, for who is told of it when no run is under way."""
+_NAMED: Final = 3  # items that a message names
+# What this run is about: the rows of its input, which need not be all of the journal.
+_SEEN: Final = "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY)"
+_OF_INPUT: Final = "number IN (SELECT number FROM seen)"
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_CHANGED: Final = Row._fields[2:]
+_UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
+_REPORTED_STATE: Final = (
+    "CASE WHEN state = 'sending' OR (state = 'planned' AND may_have_run) THEN 'unknown' ELSE state END"
+)
 
 
 class Planned(NamedTuple):
@@ -61,13 +61,6 @@ class Planned(NamedTuple):
     number: int
     item: Item
     may_have_run: bool
-
-
-class JournalError(Exception):
-    """The journal cannot be used, or not be written any more. One line: which, why, and what to do."""
-
-    unwritten: Sequence[Outcome] = ()
-    """What came of items and is not in the journal, where they are `sending`: unknown to the next run."""
 
 
 class Counts(NamedTuple):
@@ -85,63 +78,74 @@ class Counts(NamedTuple):
         return sum(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the input is about."""
+class Plan(NamedTuple):
+    """What a run is about.
+
+    Attributes:
+        items: Different items of the input.
+        duplicates: Rows of the input that repeat one of them; each item is sent once.
+        resumed: The journal has items of an earlier run.
+        before: What earlier runs left of the input; what is new in it is planned.
+        added: Items that are new in the input since the journal was made.
+        vanished: Items of the journal that the input does not have any more. They are left as they are.
+        vanished_names: The first of them, with their states.
+        accepted_at: Seconds since the epoch, when the last item of the input was accepted; or None.
+    """
 
     items: int
-    """Different ones."""
-    duplicates: int
-    """What stood there once more."""
-    resumed: bool
-    """The journal knows this input from an earlier run."""
-    before: Counts
-    """What earlier runs have left."""
+    duplicates: int = 0
+    resumed: bool = False
+    before: Counts = Counts()
+    added: int = 0
+    vanished: int = 0
+    vanished_names: tuple[str, ...] = ()
+    accepted_at: float | None = None
 
 
 class Journal:
-    """One journal, open. For one thread at a time.
+    """One journal, open to be written. For one thread at a time.
 
     Args:
         file: None: a temporary one, gone at the end.
+        copy_of: For a temporary one: begin with what this journal has, if it is there.
 
     Raises:
-        JournalError: it is in use, damaged, no journal, or cannot be opened.
+        JournalError: It is in use, damaged, no journal, or cannot be opened.
     """
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
         self._was_there = file is not None and os.path.exists(file)  # noqa: PTH110 - Path's raises where one may not look
-        with self._explained():
-            self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False, timeout=0)
-        try:
-            with self._explained():
-                self._open()
-        except BaseException:
-            self._db.close()
-            raise
+        self._lock: Lock | None = None
+        self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
+        with explained(file):
+            if file is not None:
+                if self._was_there and file.stat().st_nlink > 1:
+                    raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
+                self._lock = Lock(file)
+            try:
+                self._db = connected(file or "", check_same_thread=False)
+                self._open(copy_of)
+            except BaseException:
+                self.close()
+                raise
 
-    def _open(self) -> None:
-        # Exclusive: a second process is refused, and a killed one leaves nothing that would have to be cleared away.
+    def _open(self, copy_of: Path | None) -> None:
+        # Exclusive: a second line of defence, if somebody removes the lock's file.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        # No write-ahead log, although it is quicker: all that was written is in the one file, and who moves or copies it after
-        # a crash, without what stands beside it, does not lose what was accepted.
+        # No write-ahead log, although it is quicker: all that was written is in the one file, and who moves or copies it
+        # after a crash, without what stands next to it, does not lose what was accepted.
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
         self._db.execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves it in the cache of the disk
+        if copy_of is not None and os.path.exists(copy_of):  # noqa: PTH110 - see above
+            with JournalReader(copy_of, may_be_empty=True) as original:
+                original.copy_to(self._db)
+        self._db.execute(_SEEN)
         self._db.execute("BEGIN IMMEDIATE")
-        (kind,), (format_,) = (self._db.execute(f"PRAGMA {p}").fetchone() for p in ("application_id", "user_version"))
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        self._is_new = kind == 0 and not tables  # so is one whose first process was killed before it had planned all
-        if not self._is_new:
-            if kind != KIND:
-                raise JournalError(f"{self._file} is a database, but no journal: give another --journal")
-            if format_ != FORMAT:
-                raise JournalError(f"{self._file} was written by another version: give another --journal")
-            (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise sqlite3.DatabaseError(" ".join(found.split()))
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")  # says at once if it cannot be written
+        self._is_new = is_empty(self._db, self._file)  # so is one that was killed before it had planned all
+        self._about = About() if self._is_new else verified(self._db, self._file)
+        self._db.execute(f"PRAGMA user_version = {0 if self._is_new else FORMAT}")  # fails if it cannot be written
         self._db.execute("COMMIT")
         self._identity = self._looked_up()
 
@@ -154,108 +158,163 @@ class Journal:
             return None
         return found.st_dev, found.st_ino
 
-    def plan(self, items: Iterable[Item]) -> Plan:
-        """Take in the whole input, or find that it is the one that this journal has.
+    def plan(
+        self,
+        items: Iterable[Item],
+        placed: Callable[[], Mapping[str, str]] = dict,
+        *,
+        input_name: str | None = None,
+    ) -> Plan:
+        """Read the whole input: what the journal has keeps its state, what is new is planned.
+
+        Args:
+            items: All of them.
+            placed: Called when they were read; returns what is sent where, which must be as in earlier runs.
+            input_name: The name of the file that they come from.
 
         Raises:
-            JournalError: it is another one, or cannot be written.
+            JournalError: Earlier runs sent to another place; or it cannot be written.
         """
         try:
-            with self._explained():
-                return self._take(items) if self._is_new else self._compare(items)
+            with self._transaction():
+                if self._is_new:
+                    for statement in (*TABLES, "INSERT INTO about DEFAULT VALUES"):
+                        self._execute(statement)
+                    self._execute(f"PRAGMA application_id = {KIND}")
+                    self._execute(f"PRAGMA user_version = {FORMAT}")
+                known = self._about.rows
+                given = self._take(items)
+                places = self._merged(placed())
+                ((found,),) = self._execute("SELECT count(*) FROM seen")
+                self._about = self._about._replace(
+                    places=json.dumps(places), input=input_name or self._about.input, duplicates=given - found
+                )
+                return self._plan(known, given, found)
         except BaseException:
-            self.close()
-            if self._file is not None and not self._was_there:
-                self._file.unlink(missing_ok=True)
+            self.close(remove=not self._was_there)
             raise
 
-    def _take(self, items: Iterable[Item]) -> Plan:
-        whole, given, rows = hashlib.sha256(), 0, _rows(items)
-        self._db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";\n"):
-            self._db.execute(statement)
-        while chunk := list(islice(rows, _CHUNK)):
-            given += len(chunk)
-            for _, digest in chunk:
-                whole.update(digest)
-            self._db.executemany("INSERT OR IGNORE INTO item (fields, digest) VALUES (?, ?)", chunk)
-        (taken,) = self._db.execute("SELECT count(*) FROM item").fetchone()
-        self._db.execute("INSERT INTO input VALUES (?, ?, ?)", (taken, given - taken, whole.hexdigest()))
-        self._db.execute("COMMIT")
-        return Plan(taken, given - taken, resumed=False, before=self._counts(TOLD_STATE))
+    def _take(self, items: Iterable[Item]) -> int:
+        """Add what is new, and note what is seen; returns how many were given."""
+        ((last,),) = self._execute("SELECT coalesce(max(number), 0) FROM item")
+        keys = (item.key for item in items)
+        first: int = last
+        at = first
+        while chunk := list(islice(keys, _CHUNK)):
+            rows = [Row(number, key, "planned") for number, key in enumerate(chunk, start=at + 1)]
+            digests = [digest(key) for key in chunk]
+            new = zip(rows, digests, strict=True)
+            self._execute_many(_INSERT, [(*row[:4], checksum(row), each) for row, each in new])
+            for (check,) in self._execute("SELECT checksum FROM item WHERE number > ?", at):
+                self._about = self._about._replace(rows=self._about.rows + 1, sum=self._about.sum ^ check)
+            # Each of them is there now, new or not.
+            note = "INSERT OR IGNORE INTO seen SELECT number FROM item WHERE digest = ?"
+            self._execute_many(note, [(each,) for each in digests])
+            at += len(chunk)
+        return at - first
 
-    def _compare(self, items: Iterable[Item]) -> Plan:
-        whole = hashlib.sha256()
-        for _, digest in _rows(items):
-            whole.update(digest)
-        taken, duplicates, known = self._db.execute("SELECT items, duplicates, sha256 FROM input").fetchone()
-        if whole.hexdigest() != known:
-            raise JournalError(f"{self._file} is the journal of another input ({taken} items): give another --journal")
-        return Plan(taken, duplicates, resumed=True, before=self._counts(TOLD_STATE))
+    def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
+        known: dict[str, str] = json.loads(self._about.places)
+        for what, place in places.items():
+            if known.get(what, place) != place:
+                raise JournalError(
+                    f"{self._file} is about {known[what]} ({what}), and this run about {place}: "
+                    "give the same region and endpoint as before, or another journal"
+                )
+        return {**known, **places}
+
+    def _plan(self, known: int, given: int, found: int) -> Plan:
+        query = f"{SELECT} WHERE NOT {_OF_INPUT} ORDER BY number LIMIT {_NAMED}"
+        vanished = [Row(*values).reported() for values in self._execute(query)]
+        accepted = f"SELECT max(started_at + seconds) FROM item WHERE state = 'accepted' AND {_OF_INPUT}"  # noqa: S608 - our own SQL
+        ((accepted_at,),) = self._execute(accepted)
+        return Plan(
+            items=found,
+            duplicates=given - found,
+            resumed=known > 0,
+            before=self._counts(_REPORTED_STATE),
+            added=self._about.rows - known if known else 0,
+            vanished=self._about.rows - found,
+            vanished_names=tuple(f"{row.item().name} ({row.state})" for row in vanished),
+            accepted_at=accepted_at,
+        )
 
     def begin(self, *, retry_refused: bool, resend_unknown: bool) -> Counts:
-        """Say of what an earlier run left under way that its outcome is unknown, and plan again what is to be.
+        """Say of what an earlier run left in flight that its outcome is unknown, and plan again what is to be.
 
         Returns:
-            How many items are in which state, those to be sent again among the planned ones.
+            How many items of the input are in which state, those to be sent again among the planned ones.
         """
         with self._transaction():
-            self._db.execute(
-                # Without what is left of an earlier outcome, if it was sent again after that.
-                "UPDATE item SET state = 'unknown', message = ?, status = NULL, error_code = NULL, request_id = NULL, "
-                "answer = NULL, attempts = NULL, started_at = NULL, seconds = NULL WHERE state = 'sending'",
-                (CUT_SHORT,),
-            )
-            self._db.execute("UPDATE item SET state = 'unknown' WHERE state = 'planned' AND may_have_run")
+            self._change("state = 'sending'", Row.reported)
+            self._change("state = 'planned' AND may_have_run", Row.reported)
             if retry_refused:
-                self._db.execute("UPDATE item SET state = 'planned' WHERE state = 'refused'")
+                self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row._replace(state="planned"))
             if resend_unknown:
-                self._db.execute("UPDATE item SET state = 'planned', may_have_run = 1 WHERE state = 'unknown'")
+                self._change(f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1))
             return self._counts("state")
 
+    def _change(self, which: str, change: Callable[[Row], Row]) -> None:
+        last = 0
+        while rows := self._rows(which, last):
+            self._store((row, change(row)) for row in rows)
+            last = rows[-1].number
+
+    def _rows(self, which: str, after: int) -> list[Row]:
+        query = f"{SELECT} WHERE number > ? AND {which} ORDER BY number LIMIT {_CHUNK}"
+        return [Row(*values) for values in self._execute(query, after)]
+
     def planned(self, after: int) -> list[Planned]:
-        """Return the next items that are planned, in the order of the input."""
-        query = "SELECT number, fields, may_have_run FROM item WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?"
-        with self._explained():
-            rows = self._db.execute(query, (after, _CHUNK)).fetchall()
-        return [Planned(number, _item(text), bool(may_have_run)) for number, text, may_have_run in rows]
+        """Return the next items of the input that are planned, in its order."""
+        rows = self._rows(f"state = 'planned' AND {_OF_INPUT}", after)
+        self._in_flight.update((row.number, row) for row in rows)
+        return [Planned(row.number, row.item(), bool(row.may_have_run)) for row in rows]
 
     def write(
         self, sending: Sequence[int], outcomes: Sequence[tuple[int, Outcome]], unsent: Sequence[int] = ()
     ) -> None:
-        """Write down, durably, what is about to be sent, what came of it, and what was not sent after all."""
-        rows = [
-            (
-                *(o.verdict, o.message, o.status, o.error_code, o.request_id, o.answer and json.dumps(o.answer)),
-                *(o.attempts, o.started_at, o.seconds, number),
-            )
-            for number, o in outcomes
-        ]
-        if self._looked_up() != self._identity:
-            raise JournalError(f"{self._file} was removed, or another put in its place, while it was in use")
+        """Write durably what is about to be sent, what came of it, and what was not sent after all.
+
+        Raises:
+            JournalError: It cannot be written, or is not the file any more that it was.
+        """
+        before = self._in_flight
+        after = {number: before[number]._replace(state="sending") for number in sending}
+        after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
+        after |= {number: before[number]._replace(state="planned") for number in unsent}
+        if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
+            raise JournalError(f"{self._file}, or its .lock, was removed or replaced while it was in use")
         with self._transaction():
-            self._db.executemany("UPDATE item SET state = 'sending' WHERE number = ?", [(n,) for n in sending])
-            self._db.executemany(
-                "UPDATE item SET state = ?, message = ?, status = ?, error_code = ?, request_id = ?, answer = ?, "
-                "attempts = ?, started_at = ?, seconds = ? WHERE number = ?",
-                rows,
-            )
-            self._db.executemany("UPDATE item SET state = 'planned' WHERE number = ?", [(n,) for n in unsent])
+            self._store((before[number], row) for number, row in after.items())
+        before.update(after)
+        for number in (*unsent, *(number for number, _ in outcomes)):
+            del before[number]
 
     def counts(self) -> Counts:
-        """Count the items by state; what is under way, or to be sent again because it is unknown, is unknown."""
-        with self._explained():
-            return self._counts(TOLD_STATE)
+        """Count the items of the input by state; what is in flight, or to be sent again as unknown, is unknown."""
+        return self._counts(_REPORTED_STATE)
 
     def _counts(self, state: str) -> Counts:
-        return Counts(**dict(self._db.execute(f"SELECT {state}, count(*) FROM item GROUP BY 1")))  # noqa: S608 - our own SQL
+        query = f"SELECT {state}, count(*) FROM item WHERE {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
+        return Counts(**dict(self._execute(query)))
 
-    def close(self) -> None:
-        """Close it. All that was written is durable already."""
-        with suppress(sqlite3.Error):
-            self._db.rollback()
-            self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay beside the file
-        self._db.close()
+    def close(self, *, remove: bool = False) -> None:
+        """Close it. All that was written is durable already.
+
+        Args:
+            remove: The file, too: there is nothing in it.
+        """
+        with suppress(sqlite3.Error, AttributeError):  # the latter: it could not be opened
+            try:
+                self._db.rollback()
+                self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay next to the file
+            finally:
+                self._db.close()
+        if self._lock is not None and self._file is not None:
+            if remove:
+                self._file.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -263,43 +322,50 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # Errors of SQLite are explained here and not around a transaction, in which the caller's items are made.
+
+    def _execute(self, statement: str, *values: Any) -> list[Any]:
+        with explained(self._file):
+            return self._db.execute(statement, values).fetchall()
+
+    def _execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        with explained(self._file):
+            self._db.executemany(statement, rows)
+
+    def _store(self, changes: Iterable[tuple[Row, Row]]) -> None:
+        total, rows = self._about.sum, list[tuple[Any, ...]]()
+        for before, after in changes:
+            check = checksum(after)
+            total ^= checksum(before) ^ check
+            rows.append((*after[2:], check, after.number))
+        self._execute_many(_UPDATE, rows)
+        self._about = self._about._replace(sum=total)
+
     @contextmanager
     def _transaction(self) -> Generator[None, None, None]:
-        with self._explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Generator[None, None, None]:
-        """Say of SQLite's errors what they mean here."""
+        before = self._about
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
-        except sqlite3.Error as error:
-            name = self._file or "the temporary journal"
-            code = getattr(error, "sqlite_errorcode", None)
-            primary = code & 0xFF if code is not None else None  # the rest tells details
-            if primary == sqlite3.SQLITE_BUSY:
-                raise JournalError(f"{name} is in use by another process") from error
-            if primary in _UNWRITABLE:
-                hint = "is there room on the disk, and may this user write to the folder?"
-                raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
-            raise JournalError(
-                f"{name} is damaged, or no journal: {error}; keep it to look at, and give another --journal"
-            ) from error
+            values = (*self._about, checksum(self._about))
+            self._execute("UPDATE about SET (places, input, duplicates, rows, sum, checksum) = (?, ?, ?, ?, ?, ?)", *values)
+            self._execute("COMMIT")
+        except BaseException:
+            self._about = before
+            with suppress(sqlite3.Error):  # a full disk has ended it already
+                self._db.rollback()
+            raise
 
 
-def _rows(items: Iterable[Item]) -> Iterator[tuple[str, bytes]]:
-    for item in items:
-        key = item.key
-        yield key, hashlib.blake2b(key.encode(), digest_size=16).digest()
-
-
-def _item(text: str) -> Item:
-    given: dict[str, Any] = json.loads(text)
-    return Item(**given)
+def _with_outcome(row: Row, outcome: Outcome) -> Row:
+    return row._replace(
+        state=outcome.verdict,
+        message=outcome.message,
+        status=outcome.status,
+        error_code=outcome.error_code,
+        request_id=outcome.request_id,
+        response=None if outcome.response is None else json.dumps(outcome.response),
+        attempts=outcome.attempts,
+        started_at=outcome.started_at,
+        seconds=outcome.seconds,
+    )

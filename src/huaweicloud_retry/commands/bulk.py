@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from .common import LONGEST, MOST_CONNECTIONS, CommandError, add_sending, number, whole_number
+from .common import LONGEST, MOST_CONNECTIONS, add_sending, integer, number
+from .exits import CommandError
 
 DESCRIPTION = "Send the retries of a file, each once, with a journal: started again after a crash, it goes on."
 
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pace = parser.add_argument_group("how fast")
     pace.add_argument(
         "--concurrency",
-        type=whole_number(1, MOST_CONNECTIONS),
+        type=integer(1, MOST_CONNECTIONS),
         default=32,
         metavar="N",
         help="requests at the same time (default: %(default)s)",

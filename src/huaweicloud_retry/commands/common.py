@@ -1,55 +1,15 @@
-"""What commands have in common: how they fail, and the options of those that send."""
+"""The options of the commands that send, and how they are read."""
 
 import argparse
-import errno
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from typing import Final
 
-EXIT_CODES: Final = (
-    "Exit code: 0 all accepted; 1 at least one refused or not sent; 2 usage or configuration; "
-    "3 at least one outcome unknown; 130 interrupted."
-)
-OUTPUTS: Final = ("json", "jsonl", "table")
+from .exits import EXIT_CODES, CommandError
+
+OUTPUTS: Final = ("json", "jsonl", "csv", "table")
 MOST_CONNECTIONS: Final = 100  # as many as the transport opens
 LONGEST: Final = 3600.0  # seconds
-
-
-class CommandError(Exception):
-    """The command cannot do what it is asked. The text is for a person: what is wrong, and what to do.
-
-    Attributes:
-        exit_code: 2, unless something was sent.
-    """
-
-    def __init__(self, text: str, exit_code: int = 2) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-class OutputError(Exception):
-    """Standard output or standard error cannot be written.
-
-    Attributes:
-        is_unread: whoever read it has gone away.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"standard output cannot be written: {error.strerror}")
-        self.is_unread = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL  # the latter on Windows
-
-
-@contextmanager
-def printing() -> Generator[None, None, None]:
-    """Tell what goes wrong with what is printed here from all else that may go wrong with files.
-
-    Raises:
-        OutputError: it cannot be printed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(error) from error
 
 
 def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:
@@ -65,21 +25,27 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
     )
     where.add_argument("--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME")
     where.add_argument("--endpoint", metavar="URL", help="the host, in place of the one that the region has")
-    where.add_argument(
+    credentials = where.add_mutually_exclusive_group()
+    credentials.add_argument(
         "--token-file",
         metavar="FILE",
         help="has an IAM token; - for stdin; default: credentials of the environment or ~/.huaweicloud/credentials",
+    )
+    credentials.add_argument(
+        "--profile", metavar="NAME", help="of the credentials file: a section other than [basic]; before the environment"
     )
     where.add_argument(
         "--timeout",
         type=number(0.001, LONGEST),
         metavar="SECONDS",
-        help="for an answer (default: 60, and 10 to connect)",
+        help="for the whole response (default: 60, and 10 to connect)",
     )
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
     shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
-    shown.add_argument("--verbose", action="store_true", help="say on stderr what is sent again, why and when")
+    amount = shown.add_mutually_exclusive_group()
+    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
+    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
     parser.epilog = EXIT_CODES
 
 
@@ -98,12 +64,29 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Return what reads a whole number in a range, for `type=` of an argument."""
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads an integer in a range, for `type=` of an argument."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer from {least} to {most}")
         return int(text)
 
     return read
+
+
+def ids_of(given: list[str], options: argparse.Namespace) -> list[str]:
+    """Return the IDs that are given, those of standard input in place of a `-`.
+
+    Raises:
+        CommandError: There are none, or it is read for the token, too.
+    """
+    if "-" not in given:
+        return given
+    if options.token_file == "-":
+        raise CommandError("standard input cannot have both IDs and --token-file")
+    found = sys.stdin.read().split()
+    ids = [id_ for each in given for id_ in (found if each == "-" else [each])]
+    if not ids:
+        raise CommandError("standard input has no ID")
+    return ids

@@ -1,17 +1,26 @@
 """The requests as they would go out, made by the client itself and caught where the network begins."""
 
+import argparse
+import asyncio
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from huaweicloud_retry.bulk import Item
+from huaweicloud_retry.bulk.journal import Journal
+from huaweicloud_retry.bulk.runner import Places
 from huaweicloud_retry.credentials import find_credentials
-from huaweicloud_retry.endpoints import service_url, url_problem
-from huaweicloud_retry.runtime.errors import ConfigurationError
 from huaweicloud_retry_client import Client
+
+from .exits import CommandError, printing
+from .messages import plan_lines
 
 _SECRET: Final = ("x-auth-token", "x-security-token", "x-subject-token")
 _IAM_PATH: Final = "/v3/auth/tokens"
@@ -19,7 +28,7 @@ _IAM_TOKEN: Final = b'{"token": {"issued_at": "2020-01-01T00:00:00Z", "expires_a
 
 
 class _Catcher(httpx.AsyncBaseTransport):
-    """In place of the network: keeps what is sent, and answers nothing that counts; in IAM's place a token that is none."""
+    """In place of the network: keeps what is sent. IAM's response has a token that is none, the services' means nothing."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -35,41 +44,70 @@ class _Catcher(httpx.AsyncBaseTransport):
         return httpx.Response(503)
 
 
-async def requests_of(
-    items: Iterable[Item], environ: Mapping[str, str], settings: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return what would be sent for the items, one after the other: method, url, headers and body, secrets masked.
-
-    Args:
-        items: Each with its region, unless there is an endpoint.
-        environ: Where `connect` looks for credentials and hosts.
-        settings: `endpoint`, `credentials` and `timeout`, as of `connect`.
+def show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: str | None) -> None:
+    """Print the requests for some items, secrets masked.
 
     Raises:
-        ConfigurationError: as of `connect`.
+        ConfigurationError: As of `connect`.
     """
+    if output == "csv":
+        raise CommandError("a request does not fit into CSV: choose --output json, jsonl or table")
+    places = Places(**settings)
+    placed = list(places.of(items))
+    places.connect()
+    requests = asyncio.run(_requests_of(placed, places, settings))
+    if output == "table" or (output is None and sys.stdout.isatty()):
+        shown = "\n".join(map(_as_text, requests))
+    else:
+        lines = [json.dumps(request) for request in requests]
+        shown = "\n".join(lines) + "\n" if output == "jsonl" else "[" + ",\n ".join(lines) + "]\n"
+    with printing():
+        sys.stdout.write(shown)
+
+
+def show_plan(
+    options: argparse.Namespace, items: Iterable[Item], settings: Mapping[str, Any], journal: Path | None
+) -> None:
+    """Read the whole input, and print what of it would be sent, and the first request.
+
+    Raises:
+        ConfigurationError, InputError, JournalError: As of a run.
+    """
+    lines: Counter[str] = Counter()
+    first: list[Item] = []
+    places = Places(**settings)
+
+    def noted() -> Iterator[Item]:
+        for item in places.of(items):
+            first.extend([] if first else [item])
+            lines[f"{item.operation} {f'in {item.region}' if item.region else f'at {options.endpoint}'}"] += 1
+            yield item
+
+    with Journal(None, copy_of=journal) as trial:
+        plan = trial.plan(noted(), places.connect)
+        counts = trial.begin(retry_refused=options.retry_refused, resend_unknown=options.resend_unknown)
+    said = [*plan_lines(plan, counts, journal if plan.resumed else None)]
+    said += [f"{what}: {count:,}" for what, count in sorted(lines.items())]
+    said += [f"{counts.planned:,} would be sent; the first request of the input:"]
+    with printing():
+        sys.stderr.writelines(f"{options.prog}: {line}\n" for line in said)
+    show_requests(first, settings, options.output)
+
+
+async def _requests_of(items: Iterable[Item], places: Places, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     catcher = _Catcher()
     for item in items:
-        url = settings["endpoint"] or service_url(item.service, item.region, environ)
-        if problem := url_problem(url, allow_http=False):
-            raise ConfigurationError(problem)
-        auth = settings["credentials"] or find_credentials(item.region, environ)
+        url = places.clients[item.service, item.region].base_url
+        auth = settings["credentials"] or find_credentials(item.region, os.environ)
         async with Client(url, auth=auth, timeout=settings["timeout"], transport=catcher) as client:
             await item.send(client)
     return catcher.requests
 
 
-def as_text(request: Mapping[str, Any]) -> str:
-    """Return a request as a person reads it."""
+def _as_text(request: Mapping[str, Any]) -> str:
     lines = [f"{request['method']} {request['url']}"]
     lines += [f"{name.title()}: {value}" for name, value in request["headers"].items()]
     return "\n".join([*lines, "", request["body"], ""])
-
-
-def as_json(requests: list[dict[str, Any]], output: str) -> str:
-    """Return requests as `json`, an array, or as `jsonl`."""
-    lines = [json.dumps(request) for request in requests]
-    return "\n".join(lines) if output == "jsonl" else "[" + ",\n ".join(lines) + "]"
 
 
 def _masked(name: str, value: str) -> str:

@@ -2,14 +2,14 @@
 
 import argparse
 
-from .common import add_sending
+from .common import add_sending, ids_of
 
 DESCRIPTION = "Retry the failed job of each engine (RetryEngine of CSE)."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the command's options."""
-    parser.add_argument("engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine")
+    parser.add_argument("engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin")
     add_sending(parser, default_output="table on a terminal, else json")
     parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
     parser.set_defaults(run=run, prog=parser.prog)
@@ -20,4 +20,4 @@ def run(options: argparse.Namespace) -> int:
     from .sending import send_few  # noqa: PLC0415 - see the package
 
     shared = {"operation": "RetryEngine", "enterprise_project_id": options.enterprise_project_id}
-    return send_few(options, [{**shared, "engine_id": engine_id} for engine_id in options.engine_ids])
+    return send_few(options, [{**shared, "engine_id": engine_id} for engine_id in ids_of(options.engine_ids, options)])

@@ -17,7 +17,7 @@ from huaweicloud_retry.bulk.inputs import read_items
 from huaweicloud_retry.runtime.redaction import one_line
 
 from .advice import in_options
-from .common import CommandError, printing
+from .exits import CommandError, printing
 
 _LARGEST_LINE: Final = 1 << 20  # bytes; of a longer one this is enough to see that it is too long
 _BOM: Final = b"\xef\xbb\xbf"

@@ -1,26 +1,17 @@
-"""Outcomes on standard output: JSON, JSON lines or a table; messages on standard error.
+"""Outcomes on standard output: JSON, JSON lines, CSV or a table."""
 
-All of it happens in one thread of its own: whoever reads may stop reading, as `less` does, and requests that are under way
-must not time out because of that.
-"""
-
-import asyncio
 import json
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from importlib.util import find_spec
-from threading import Thread
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from huaweicloud_retry.bulk import Outcome
 from huaweicloud_retry.runtime.redaction import one_line
 
-from .common import CommandError, printing
+from .exits import CommandError
+from .output_csv import CSV_HEADER, csv_row
 
-_LAST: Final = 1.0  # seconds that `hurry` leaves to what is to be written
-_AHEAD: Final = 1000  # of what is to be written, that may wait for whoever reads
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
 _NEEDS_RICH: Final = "a table needs rich: pip install 'huaweicloud-retry[cli]', or choose --output jsonl"
 
@@ -60,6 +51,22 @@ class JSONArray:
     def end(self) -> None:
         """Close the array."""
         _print("[]\n" if self._before == "[" else "]\n")
+
+
+class CSV:
+    """A header, then a line for each, as they come; an input of `bulk` again."""
+
+    def __init__(self) -> None:
+        self._before = CSV_HEADER
+
+    def write(self, outcome: Outcome) -> None:
+        """Write one, at once."""
+        _print(self._before + csv_row(outcome.to_dict()))
+        self._before = ""
+
+    def end(self) -> None:
+        """Write the header, if there was no line."""
+        _print(self._before)
 
 
 class EachInTable:
@@ -114,7 +121,7 @@ def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]
         return on_terminal() if sys.stdout.isatty() and has_rich else else_()
     if output == "table" and not has_rich:
         raise CommandError(_NEEDS_RICH)
-    by_name: dict[str, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "table": on_terminal}
+    by_name: dict[str, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "csv": CSV, "table": on_terminal}
     return by_name[output]()
 
 
@@ -140,85 +147,3 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
     sys.stdout.flush()
 
 
-class Screen:
-    """The thread that prints, and the command's voice on standard error."""
-
-    def __init__(self, prog: str) -> None:
-        self._prog = prog
-        self._thread = ThreadPoolExecutor(1, "huaweicloud-retry-output")
-        self._pending: deque[asyncio.Future[Any]] = deque()
-        self._hurried = asyncio.Event()
-        self.say_line: Callable[[str], None] = _to_stderr
-        """Prints a line on standard error; another while there is a progress bar."""
-
-    def say(self, text: str) -> None:
-        """Say something on standard error."""
-        self.do(self.say_here, text)
-
-    def say_here(self, text: str) -> None:
-        """Say it now; in that thread only."""
-        self.say_line(f"{self._prog}: {text}")
-
-    def say_now(self, text: str) -> None:
-        """Say it even while that thread is held up by whoever reads standard output."""
-        if self.is_behind:
-            # A thread of its own: standard error may be held up too.
-            Thread(target=self.say_here, args=(text,), daemon=True).start()
-        else:
-            self.say(text)
-
-    def hurry(self) -> None:
-        """Wait no more for whoever reads, but a moment at the end."""
-        self._hurried.set()
-
-    def do(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in that thread, after all before it."""
-        self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, _printed, function, *args))
-
-    @property
-    def is_behind(self) -> bool:
-        """Something waits to be printed."""
-        return any(not each.done() for each in self._pending)
-
-    async def caught_up(self, *, wholly: bool = False) -> None:
-        """Wait if too much waits to be printed; not after `hurry`.
-
-        Args:
-            wholly: wait for all of it.
-
-        Raises:
-            OutputError: it cannot be printed.
-        """
-        most = 0 if wholly else _AHEAD
-        while self._pending and (self._pending[0].done() or len(self._pending) > most):
-            if not self._pending[0].done():
-                hurried = asyncio.create_task(self._hurried.wait())
-                await asyncio.wait([self._pending[0], hurried], return_when=asyncio.FIRST_COMPLETED)
-                hurried.cancel()
-                if not self._pending[0].done():
-                    return
-            await self._pending.popleft()
-
-    async def close(self) -> bool:
-        """Wait for all of it, and end the thread; False: `hurry` was called, and whoever reads still holds it up.
-
-        Raises:
-            OutputError: it cannot be printed.
-        """
-        try:
-            await self.caught_up(wholly=True)
-            if self._pending:
-                await asyncio.wait(self._pending, timeout=_LAST)
-                await self.caught_up(wholly=True)
-            return not self._pending
-        finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-def _printed(function: Callable[..., object], *args: Any) -> None:
-    with printing():
-        function(*args)
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's voice

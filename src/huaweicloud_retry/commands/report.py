@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from .common import CommandError, printing
+from .exits import CommandError, printing
 
 if TYPE_CHECKING:
-    from huaweicloud_retry.bulk.report import JournalReader, Summary
+    from huaweicloud_retry.bulk.journal_file import JournalReader
+    from huaweicloud_retry.bulk.report import Summary
 
 DESCRIPTION = "What came of a bulk: totals, reasons, latencies, and what is to be looked at, from its journal."
 
@@ -41,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
         CommandError: it cannot be reported, or not be written.
     """
     # Here, so that --help is quick.
-    from huaweicloud_retry.bulk.journal import JournalError  # noqa: PLC0415
-    from huaweicloud_retry.bulk.report import JournalReader  # noqa: PLC0415
+    from huaweicloud_retry.bulk.journal_file import JournalError, JournalReader  # noqa: PLC0415
+    from huaweicloud_retry.bulk.report import summarize  # noqa: PLC0415
 
     output = options.output
     if output is None and options.html is None:
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             if output == "jsonl":
                 _print_items(journal)
             if options.html is not None or output != "jsonl":
-                _report(journal.summary(), options, output)
+                _report(summarize(journal), options, output)
     except JournalError as error:
         raise CommandError(str(error)) from error
     return 0

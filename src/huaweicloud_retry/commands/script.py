@@ -2,7 +2,7 @@
 
 import argparse
 
-from .common import add_sending
+from .common import add_sending, ids_of
 
 DESCRIPTION = "Run script executions again, by record or by task (RetryScriptExecution of Workspace)."
 
@@ -10,8 +10,8 @@ DESCRIPTION = "Run script executions again, by record or by task (RetryScriptExe
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the command's options."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop")
-    which.add_argument("--task-id", nargs="+", metavar="ID", help="a task, with all its records")
+    which.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop; - for stdin")
+    which.add_argument("--task-id", nargs="+", metavar="ID", help="a task, with all its records; - for stdin")
     add_sending(parser, default_output="table on a terminal, else json")
     parser.set_defaults(run=run, prog=parser.prog)
 
@@ -21,4 +21,4 @@ def run(options: argparse.Namespace) -> int:
     from .sending import send_few  # noqa: PLC0415 - see the package
 
     name, ids = ("record_id", options.record_id) if options.record_id else ("task_id", options.task_id)
-    return send_few(options, [{"operation": "RetryScriptExecution", name: each} for each in ids])
+    return send_few(options, [{"operation": "RetryScriptExecution", name: each} for each in ids_of(ids, options)])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, Protocol, Self, TypeAlias, 
 import attrs
 import httpx
 
-from .errors import APIConnectionError, APITimeoutError, IAMError, refuses, succeeds
+from .errors import APIConnectionError, APIError, APITimeoutError, ConfigurationError, IAMError, refuses, succeeds
 from .http1 import MAX_BODY, MAX_RESULT, NothingSentError, body_limit
 from .redaction import Secret, header_secrets, mask, one_line
 from .resend import Resend
@@ -134,6 +134,11 @@ class Client:
     def __repr__(self) -> str:
         auth = f", auth={type(self._auth).__name__}" if self._auth is not None else ""
         return f"Client({self._base_url!r}{auth})"
+
+    @property
+    def base_url(self) -> str:
+        """The URL that paths are appended to, in its normal form."""
+        return str(self._url).rstrip("/")
 
     def __enter__(self) -> Self:
         return self
@@ -265,10 +270,14 @@ class Client:
     def _attempt(
         self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> _Steps[Response[T]]:
-        own = self._request(call, timeout)
-        if self._check is not None:
-            own.read()
-            self._check.request(call["path"], own)
+        try:
+            own = self._request(call, timeout)
+            if self._check is not None:
+                own.read()
+                self._check.request(call["path"], own)
+        except Exception as error:
+            _mark(error, outcome_unknown=False)
+            raise
         response = _response((yield from self._sent(io, own)), own, parse)
         return response if self._check is None else self._check.response(call["method"], call["path"], response)
 
@@ -291,11 +300,14 @@ class Client:
                 if following is None:
                     return kept or received
                 sending = following
-        except (*_FAILURES, OSError) as error:
-            if not (is_sending or isinstance(error, _FAILURES)):
-                raise  # of a token function
-            failed = sending if is_sending else getattr(error, "_request", None) or sending
+        except Exception as error:
             is_own = is_sending and _is_same(sending, own)
+            if not (isinstance(error, _FAILURES) or (is_sending and isinstance(error, OSError))):
+                # Of a token function, or of the proxy settings for the host of IAM.
+                is_sent = is_own and not isinstance(error, ConfigurationError)
+                _mark(error, outcome_unknown=may_be_processed or is_sent)
+                raise
+            failed = sending if is_sending else getattr(error, "_request", None) or sending
             failure = _connection_error(failed, error, is_own=is_own, may_be_processed=may_be_processed)
             if is_sending:
                 yield io.fail, error  # for those who wait for the same token
@@ -561,6 +573,13 @@ def _connection_error(
     made = error_class(f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown)
     made.__cause__ = error if is_safe else None
     return made
+
+
+def _mark(error: Exception, *, outcome_unknown: bool) -> None:
+    """Let an exception that is not ours answer the same question as ours: may the request have been processed?"""
+    if not isinstance(error, APIError):
+        with suppress(AttributeError):  # of a class that takes none
+            error.outcome_unknown = outcome_unknown  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _url(base: httpx.URL, path: str) -> httpx.URL:

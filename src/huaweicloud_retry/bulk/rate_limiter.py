@@ -1,17 +1,17 @@
-"""How fast requests may go: so many a second, fewer after a 429, and slowly more again. Knows no clock but what it is told."""
+"""How many requests may be sent a second: fewer after a 429, then slowly more again. The caller gives the time."""
 
 from typing import Final
 
-_BURST: Final = 0.05  # seconds' worth of requests that may go at once after a pause
+_BURST: Final = 0.05  # seconds' worth of requests that may be sent at once after a pause
 _RECOVERY: Final = 0.1  # of the full rate that comes back each second
 _NO_LIMIT: Final = 10_000.0  # a second: more than one process can send
 
 
-class Pace:
-    """A rate for all requests together.
+class RateLimiter:
+    """A rate for all requests together: a token bucket.
 
     Args:
-        rate: the full one, a second; None: no limit, until the gateway has one.
+        rate: requests a second; None: no limit, until the gateway has one.
         now: seconds of any clock that only goes forward, as of all methods.
     """
 
@@ -23,12 +23,12 @@ class Pace:
         self._closed_until = now
 
     def rate(self, now: float) -> float:
-        """Return how many may go a second at this moment."""
+        """Return how many requests a second are allowed at this moment."""
         self._move(now)
         return self._rate
 
     def take(self, wanted: int, now: float) -> int:
-        """Let up to so many go; returns how many may."""
+        """Take permits for up to so many requests; returns how many may be sent."""
         self._move(now)
         if now < self._closed_until:
             return 0
@@ -37,14 +37,14 @@ class Pace:
         return taken
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next may go."""
+        """Return the seconds until the next may be sent."""
         self._move(now)
         return max(self._closed_until - now, 0.0) + max(1 - self._tokens, 0.0) / self._rate
 
     def slow_down(self, seconds: float, now: float) -> None:
-        """Let none go for so long, and half as many afterwards: the gateway has refused one with 429."""
+        """Send none for so many seconds, and half as many afterwards: the gateway refused one with 429."""
         self._move(now)
-        if now >= self._closed_until:  # once for all that were under way together
+        if now >= self._closed_until:  # once for all that were in flight together
             self._rate = max(self._rate / 2, min(1.0, self._full))
             self._tokens = 0.0
         self._closed_until = max(self._closed_until, now + seconds)

@@ -1,0 +1,305 @@
+"""The file of a journal: its tables, the checks that it is as it was written, and who reads it.
+
+with JournalReader(Path("engines.journal")) as journal:
+    for item in journal.items(): ...
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple, Self
+
+from .items import Item, Outcome, rfc3339
+from .lock import InUseError, Lock
+
+KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, by which a file says what it is
+FORMAT: Final = 2
+CUT_SHORT: Final = "in flight, or about to be, when an earlier run ended"
+_NAMED: Final = 10  # damaged rows that a message names
+_KEEP: Final = "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
+_UNWRITABLE: Final = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
+}  # fmt: skip
+
+TABLES: Final = (
+    """CREATE TABLE about (
+    places TEXT,                     -- JSON: what the items are sent to
+    input TEXT,                      -- the name of the file that they came from
+    duplicates INTEGER,              -- rows of the input that repeat an item
+    rows INTEGER,                    -- of `item`
+    sum INTEGER,                     -- exclusive or of their checksums
+    checksum INTEGER                 -- of all above
+)""",
+    """CREATE TABLE item (
+    number INTEGER PRIMARY KEY,      -- in the order of the input, with gaps for duplicates
+    fields TEXT,                     -- of the item, as JSON
+    state TEXT,
+    may_have_run INTEGER,            -- an earlier attempt, of which nobody knows
+    message TEXT,
+    status INTEGER,
+    error_code TEXT,
+    request_id TEXT,
+    response TEXT,                   -- JSON
+    attempts INTEGER,
+    started_at REAL,                 -- seconds since the epoch
+    seconds REAL,                    -- from then to the outcome
+    checksum INTEGER,                -- of all above
+    digest BLOB UNIQUE               -- of the fields: no item is there twice
+)""",
+)
+
+
+class JournalError(Exception):
+    """The journal cannot be used, or not be written any more. One line: which, why, and what to do."""
+
+    unwritten: "tuple[Outcome, ...]" = ()
+    """Outcomes that are not in the journal. Their items are `sending` there: unknown to the next run."""
+
+
+class About(NamedTuple):
+    """What a journal says of itself."""
+
+    places: str = "{}"
+    input: str | None = None
+    duplicates: int = 0
+    rows: int = 0
+    sum: int = 0
+
+
+class Row(NamedTuple):
+    """An item of a journal, and what came of it."""
+
+    number: int
+    fields: str
+    state: str
+    may_have_run: int = 0
+    message: str | None = None
+    status: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    response: str | None = None
+    attempts: int | None = None
+    started_at: float | None = None
+    seconds: float | None = None
+
+    def item(self) -> Item:
+        """Return the item."""
+        given: dict[str, Any] = json.loads(self.fields)
+        return Item(**given)
+
+    def reported(self) -> "Row":
+        """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
+        if self.state == "sending":
+            return Row(self.number, self.fields, "unknown", message=CUT_SHORT)
+        if self.state == "planned":  # the rest is of an earlier attempt
+            return self._replace(state="unknown") if self.may_have_run else Row(self.number, self.fields, "planned")
+        return self
+
+
+SELECT: Final = f"SELECT {', '.join(Row._fields)} FROM item"  # noqa: S608 - our own SQL
+
+
+def checksum(values: tuple[Any, ...]) -> int:
+    """Return 64 bits that change with any of the values, or with the type of one."""
+    hashed = hashlib.blake2b(tuple.__repr__(values).encode(), digest_size=8).digest()
+    return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
+
+
+def digest(fields: str) -> bytes:
+    """Return what the fields of an item are known by."""
+    return hashlib.blake2b(fields.encode(), digest_size=16).digest()
+
+
+def connected(database: Path | str, **settings: Any) -> sqlite3.Connection:
+    """Open a database. Text that is damaged is read all the same, and found by its checksum."""
+    db: sqlite3.Connection = sqlite3.connect(database, isolation_level=None, timeout=0, **settings)
+    db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    return db
+
+
+def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
+    """Say whether there is nothing in a database yet.
+
+    Raises:
+        JournalError: It is no journal, or one of another version.
+    """
+    (kind,), (format_,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if kind == 0 and not tables:
+        return True
+    if kind != KIND:
+        raise JournalError(f"{file} is a database, but no journal: name another file")
+    if format_ != FORMAT:
+        raise JournalError(f"{file} has format {format_} and this version reads {FORMAT}: use the version that wrote it")
+    return False
+
+
+def verified(db: sqlite3.Connection, file: Path | None) -> About:
+    """Return what a journal says of itself, if all of it is as it was written.
+
+    Raises:
+        JournalError: It is not; the text says which rows.
+        sqlite3.Error: It is not, and SQLite says so.
+    """
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(" ".join(found.split()))
+    tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")]
+    about = db.execute("SELECT * FROM about").fetchall() if tables == list(TABLES) else []
+    if len(about) != 1 or checksum(about[0][:-1]) != about[0][-1]:
+        raise JournalError(f"{file} is damaged: what it says of itself does not match its checksum. {_KEEP}")
+    damaged: list[int] = []
+    count = total = 0
+    for *values, check, key in db.execute(f"SELECT {', '.join(Row._fields)}, checksum, digest FROM item"):
+        if checksum(tuple(values)) != check or digest(values[1]) != key:
+            damaged.append(values[0])
+        else:
+            count, total = count + 1, total ^ check
+    own = About(*about[0][:-1])
+    if damaged:
+        named = ", ".join(map(str, damaged[:_NAMED])) + (f" and {len(damaged) - _NAMED:,} more" if damaged[_NAMED:] else "")
+        raise JournalError(f"{file} is damaged: rows that do not match their checksums: {named}. {_KEEP}")
+    if (count, total) != (own.rows, own.sum):
+        raise JournalError(f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}")
+    return own
+
+
+@contextmanager
+def explained(file: Path | None, *, reading: bool = False) -> Generator[None, None, None]:
+    """Say of SQLite's and the system's errors what they mean for a journal.
+
+    Raises:
+        JournalError: In place of them.
+    """
+    name = file or "the temporary journal"
+    try:
+        yield
+    except InUseError as error:
+        raise JournalError(f"{name} is in use: another run is at work with it") from error
+    except sqlite3.Error as error:
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None  # the rest tells details
+        if primary == sqlite3.SQLITE_BUSY:
+            raise JournalError(f"{name} is in use: another run is at work with it") from error
+        if primary in _UNWRITABLE and not reading:
+            hint = "is there room on the disk, and may this user write to the folder?"
+            raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
+        raise JournalError(f"{name} is damaged, or no journal: {error}. {_KEEP}") from error
+    except OSError as error:
+        what = "read" if reading else "written"
+        raise JournalError(f"{name} cannot be {what}: {error.strerror}; is it on a local disk?") from error
+
+
+class JournalReader:
+    """A journal that no run is at work with, open to be read. Neither it nor what SQLite keeps next to it is changed.
+
+    Args:
+        file: The journal's.
+        may_be_empty: The input need not have been read yet.
+
+    Attributes:
+        file: The journal's.
+        about: What it says of itself.
+
+    Raises:
+        JournalError: It is in use, damaged, no journal, or cannot be read.
+    """
+
+    about = About()
+
+    def __init__(self, file: Path, *, may_be_empty: bool = False) -> None:
+        with explained(file, reading=True), ExitStack() as stack:
+            if not file.is_file():
+                raise JournalError(f"{file} is {'no file' if file.exists() else 'not there'}: name a bulk's journal")
+            # Not opened and closed, with which this process would lose SQLite's lock of a Bulk of its own.
+            if not os.access(file, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with suppress(FileNotFoundError, PermissionError):  # no run was killed, or one of another user
+                stack.enter_context(Lock(file, shared=True))
+            self._db = _readable(file, stack)
+            if not is_empty(self._db, file):
+                self.about = verified(self._db, file)
+            elif not may_be_empty:
+                raise JournalError(f"{file} is empty: the input was not read, and nothing was sent")
+            self.file, self._stack = file, stack.pop_all()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield each item in the order of the journal, as it is reported.
+
+        Raises:
+            JournalError: It cannot be read any more.
+        """
+        with explained(self.file, reading=True):
+            for values in self._db.execute(f"{SELECT} ORDER BY number"):
+                yield Row(*values).reported()
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """Yield each item as `Outcome.to_dict` has it; its verdict is `planned` if it is yet to be sent.
+
+        Raises:
+            JournalError: It cannot be read any more.
+        """
+        for row in self.rows():
+            yield {
+                "verdict": row.state,
+                **json.loads(row.fields),
+                "message": row.message,
+                "status": row.status,
+                "error_code": row.error_code,
+                "request_id": row.request_id,
+                "response": row.response and json.loads(row.response),
+                "attempts": row.attempts,
+                "started_at": None if row.started_at is None else rfc3339(row.started_at),
+                "seconds": row.seconds,
+            }
+
+    def copy_to(self, db: sqlite3.Connection) -> None:
+        """Copy it to another database.
+
+        Raises:
+            JournalError: It cannot be read, or the copy not be written.
+        """
+        with explained(self.file, reading=True):
+            self._db.backup(db)
+
+    def close(self) -> None:
+        """Close it."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _readable(file: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Open a journal to be read, also in a folder where SQLite cannot make the file that readers share."""
+
+    def opened(path: Path, how: str) -> sqlite3.Connection:
+        db = stack.enter_context(closing(connected(f"{path.resolve().as_uri()}?{how}", uri=True)))
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return db
+
+    try:
+        return opened(file, "mode=ro")
+    except sqlite3.OperationalError as error:
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code is None or code & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+            raise
+    beside = Path(f"{file.resolve()}-journal")
+    if not beside.exists() or not beside.stat().st_size:
+        return opened(file, "immutable=1")
+    # A process was killed while it wrote, and with this SQLite undoes what it had begun: not here, where we only read.
+    copy = Path(stack.enter_context(TemporaryDirectory(prefix="hwc-retry-")), "journal")
+    shutil.copyfile(file, copy)
+    shutil.copyfile(beside, f"{copy}-journal")
+    return opened(copy, "mode=rw")

@@ -1,0 +1,59 @@
+"""How commands end: exit codes, and the two exceptions that lead to one."""
+
+import errno
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Final
+
+EXIT_CODES: Final = (
+    "Exit code: 0 all accepted; 1 at least one refused or not sent; 2 usage or configuration; "
+    "3 at least one outcome unknown; 130 interrupted, or stdout was closed."
+)
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    UNKNOWN = 3
+    INTERRUPTED = 130  # by the shells' convention: 128 and the number of SIGINT
+
+
+class CommandError(Exception):
+    """The command cannot do what it is asked. The text is for a person: what is wrong, and what to do.
+
+    Attributes:
+        exit_code: USAGE, unless something was sent.
+    """
+
+    def __init__(self, text: str, exit_code: Exit = Exit.USAGE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class OutputError(Exception):
+    """Standard output or standard error cannot be written.
+
+    Attributes:
+        is_unread: The reader has closed it.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror}")
+        self.is_unread = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL  # the latter on Windows
+
+
+@contextmanager
+def printing() -> Generator[None, None, None]:
+    """Tell errors of what is printed here from those of other files.
+
+    Raises:
+        OutputError: It cannot be printed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error) from error
