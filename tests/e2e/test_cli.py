@@ -188,7 +188,7 @@ def test_an_accepted_retry_is_json_on_stdout_and_nothing_on_stderr(cli: Cli) -> 
     assert (process.returncode, err) == (0, "")
     (outcome,) = json.loads(out)
     assert outcome["verdict"] == "accepted"
-    assert (outcome["engine_id"], outcome["message"], outcome["answer"]["jobId"]) == ("e1", "job 1", 1)
+    assert (outcome["engine_id"], outcome["message"], outcome["response"]["jobId"]) == ("e1", "job 1", 1)
 
 
 def test_an_id_given_twice_is_sent_once_and_json_lines_are_one_outcome_a_line(cli: Cli, mock: Mock) -> None:
@@ -208,7 +208,7 @@ def test_a_refused_retry_is_exit_code_1_with_what_happened_and_what_to_do_once(c
     ran = cli("engine", "e1", "no1", "no2", *cli.sending)
     assert ran.code == 1
     assert [each["verdict"] for each in json.loads(ran.out)] == ["accepted", "refused", "refused"]
-    assert ran.err.startswith("hwc-retry engine: engine no1: refused, nothing was run: 400 SVCSTG.00501116: ")
+    assert ran.err.startswith("hwc-retry engine: engine no1: refused, it was not processed: 400 SVCSTG.00501116: ")
     assert "\n  -> There is no such engine there: check the ID, --project-id and --region.\n" in ran.err
     assert ran.err.count("  -> ") == 1
 
@@ -218,7 +218,7 @@ def test_an_unknown_outcome_is_exit_code_3_even_beside_a_refused_one(cli: Cli, m
     ran = cli("engine", "e1", "nowhere", *cli.sending)
     assert ran.code == 3
     assert [each["verdict"] for each in json.loads(ran.out)] == ["unknown", "refused"]
-    assert "unknown, it may have been run" in ran.err
+    assert "unknown, it may have been processed" in ran.err
     assert "\n  -> Look at the engine's last job before you send this again" in ran.err
 
 
@@ -235,7 +235,7 @@ def test_verbose_tells_what_is_sent_again_and_when(cli: Cli, mock: Mock) -> None
     mock.add_fault(status=429, retry_after=0, times=1)
     ran = cli("engine", "e1", "--verbose", *cli.sending)
     assert ran.code == 0
-    assert re.search(r"engine e1: attempt 1: 429 APIGW\.0308: .*; again in 0\.0 s\n", ran.err)
+    assert re.search(r"engine e1: attempt 1: 429 APIGW\.0308: .*; resending in 0 ms\n", ran.err)
     assert json.loads(ran.out)[0]["attempts"] == 2
 
 
@@ -283,7 +283,7 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
         ),
         ("bulk -", {}, "standard input has no place for a journal: give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
-        ("bulk x --concurrency 101", {}, "'101' is no whole number from 1 to 100"),
+        ("bulk x --concurrency 101", {}, "'101' is no integer from 1 to 100"),
         (PLACED, {"HTTPS_PROXY": "foo://mock-password@x"}, f"{NO_PROXY}, such as http://proxy.example.com:3128"),
         (PLACED, {"HTTPS_PROXY": "::bad"}, NO_PROXY),
         (PLACED, {"HTTPS_PROXY": "http://u:mock-password/@x"}, NO_PROXY),
@@ -390,8 +390,8 @@ def test_a_dry_run_of_many_checks_the_input_and_shows_the_plan(cli: Cli, mock: M
     ran = cli("bulk", file, *cli.sending, "--dry-run")
     assert ran.code == 0
     assert ran.err.splitlines() == [
-        "hwc-retry bulk: 3 retries; 1 stood there once more, and are sent once",
-        "hwc-retry bulk: RetryEngine in no region: 3",
+        "hwc-retry bulk: 3 retries; 1 duplicates, sent once",
+        f"hwc-retry bulk: RetryEngine at {mock.url}: 3",
         "hwc-retry bulk: RetryScriptExecution in x: 1",
         "hwc-retry bulk: 3 would be sent; the first request of the input:",
     ]
@@ -403,7 +403,7 @@ def test_a_dry_run_with_a_journal_tells_what_is_left(cli: Cli) -> None:
     file = cli.file(engines("e1", "nowhere"))
     cli("bulk", file, *cli.sending)
     assert "\nhwc-retry bulk: 0 would be sent;" in cli("bulk", file, *cli.sending, "--dry-run").err
-    told = "journal input.jsonl.journal: accepted 1, refused 1, unknown 0\nhwc-retry bulk: 1 would be sent;"
+    told = "; journal input.jsonl.journal\nhwc-retry bulk: earlier runs: accepted 1, refused 1, unknown 0\n"
     assert told in cli("bulk", file, *cli.sending, "--dry-run", "--retry-refused").err
 
 
@@ -424,7 +424,7 @@ def test_many_are_sent_once_each_and_outcomes_are_json_lines(cli: Cli, mock: Moc
     assert sorted(sent(mock)) == sorted(IDS)
     assert sorted(json.loads(line)["engine_id"] for line in ran.out.splitlines()) == sorted(IDS)
     assert ran.err.splitlines() == [
-        "hwc-retry bulk: 40 retries; 1 stood there once more, and are sent once; journal input.jsonl.journal",
+        "hwc-retry bulk: 40 retries; 1 duplicates, sent once; journal input.jsonl.journal",
         "hwc-retry bulk: 40 retries: accepted 40, refused 0, unknown 0",
     ]
 
@@ -436,7 +436,7 @@ def test_the_same_command_again_sends_nothing_again_and_its_exit_code_is_of_the_
     assert cli("bulk", file, *cli.sending).code == 1
     again = cli("bulk", file, *cli.sending)
     assert (again.code, again.out) == (1, "")
-    assert "goes on where an earlier run ended: accepted 1, refused 1, unknown 0\n" in again.err
+    assert "earlier runs: accepted 1, refused 1, unknown 0\n" in again.err
     assert sent(mock) == ["e1", "nowhere"]
 
 
@@ -446,8 +446,8 @@ def test_what_was_refused_and_what_is_unknown_is_sent_again_if_asked(cli: Cli, m
     mock.add_fault(close="before", times=1)
     first = cli("bulk", file, *cli.sending)
     assert first.code == 3
-    assert "--retry-refused sends again what was refused" in first.err
-    assert "--resend-unknown sends again what is unknown, which may run it twice" in first.err
+    assert "--retry-refused sends those that were refused again" in first.err
+    assert "--resend-unknown sends those that are unknown again, which may run them twice" in first.err
     assert cli("bulk", file, *cli.sending, "--retry-refused").code == 3
     assert cli("bulk", file, *cli.sending, "--resend-unknown").code == 0
 
@@ -502,13 +502,6 @@ def test_each_bad_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, mock: M
     assert [line.split(" ")[0] for line in told] == ["in:2:", "in:3:", "in:5:", "in:6:", "in:7:"]
     assert last == "hwc-retry bulk: 5 of 6 lines will not do; nothing was sent"
     assert (mock.journal(), cli.files()) == ([], ["in"])
-
-
-def test_a_journal_of_another_input_is_refused(cli: Cli) -> None:
-    cli("bulk", cli.file(engines("e1")), *cli.sending)
-    ran = cli("bulk", cli.file(engines("e2")), *cli.sending)
-    assert ran.code == 2
-    assert "input.jsonl.journal is the journal of another input" in ran.err
 
 
 def test_a_bar_and_then_the_reasons_on_a_terminal(cli: Cli) -> None:
@@ -637,7 +630,7 @@ def test_interrupted_once_it_waits_for_those_under_way_and_sends_nothing_more(
     with held.started("bulk", file, *held.sending) as process:
         holding.asked()
         process.send_signal(by)
-        read_until(process.stderr, "interrupted: nothing more is sent; waiting for those under way, 60 s at most")
+        read_until(process.stderr, "interrupted: nothing more is sent; waiting for requests in flight, 60 s at most")
         holding.answer.set()
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
@@ -694,7 +687,7 @@ def test_interrupted_while_it_waits_for_its_input(idle: Cli, by: signal.Signals)
         process.send_signal(by)
         assert process.wait(LIMIT) == 130
         assert process.stderr
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "hwc-retry: interrupted\n"
     assert idle.files() == []
 
 
@@ -706,7 +699,7 @@ def test_a_second_process_on_a_journal_is_refused(held: Cli, holding: Holding) -
         holding.answer.set()
         assert process.wait(LIMIT) == 0
     assert ran.code == 2
-    assert "input.jsonl.journal is in use by another process" in ran.err
+    assert "input.jsonl.journal is in use: another run is at work with it" in ran.err
 
 
 def test_where_there_is_no_terminal_a_line_every_few_seconds_tells_counts_and_speed(cli: Cli, mock: Mock) -> None:

@@ -19,8 +19,10 @@ from huaweicloud_retry.testing import Mock, mock_server
 
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 CREDENTIALS: dict[str, object] = {"credentials": {"tokens": {"mock-token": {}}}}
-# As on Windows: no SIGHUP, loops that handle no signal, and modules and functions that are not there.
+# As on Windows: no SIGHUP, loops that handle no signal, and modules and functions that are not there. Its locks are made of
+# those of this system, which is what `msvcrt.locking` is documented to do: no wait, and EACCES if another has it.
 WITHOUT_POSIX = """
+import errno, fcntl, types
 import os
 os.supports_dir_fd = os.supports_fd = frozenset()  # by which shutil goes
 import asyncio, select, signal, socket, sys
@@ -37,6 +39,16 @@ for module, names in (
     for name in names.split():
         delattr(module, name)
 asyncio.SelectorEventLoop.add_signal_handler = refuse
+import subprocess, tempfile  # which take a msvcrt for Windows
+
+def locking(handle, mode, size, flock=fcntl.flock, flags=fcntl.LOCK_EX | fcntl.LOCK_NB):
+    assert (mode, size) == (2, 1)
+    try:
+        flock(handle, flags)
+    except BlockingIOError:
+        raise PermissionError(errno.EACCES, "Permission denied") from None
+
+sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=locking)
 sys.modules.update(dict.fromkeys(("fcntl", "termios", "pwd", "grp", "resource", "uvloop")))
 from huaweicloud_retry.cli import main
 sys.exit(main())
@@ -96,6 +108,21 @@ def test_a_bulk_with_its_journal_is_sent_and_reported(mock: Mock, tmp_path: Path
     assert "engines.csv.journal" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_journal_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "engines.csv").write_text(f"operation,engine_id\nRetryEngine,{ENGINE}\n", encoding="utf-8")
+    with holding_server() as (endpoint, asked, go_on):
+        with command(tmp_path, "bulk", "engines.csv", "--endpoint", endpoint) as first:
+            assert asked.wait(60)
+            for second in (["bulk", "engines.csv", "--endpoint", endpoint], ["report", "engines.csv.journal"]):
+                with command(tmp_path, *second) as process:
+                    _, err = process.communicate(timeout=60)
+                assert process.returncode == 2
+                assert "engines.csv.journal is in use: another run is at work with it" in err
+            go_on.set()
+            first.communicate(timeout=60)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["engines.csv", "engines.csv.journal"]
+
+
 def test_the_mock_runs_and_stops(tmp_path: Path) -> None:
     with command(tmp_path, "mock", "--port", "0", "--quiet") as process:
         assert process.stdout
@@ -105,7 +132,9 @@ def test_the_mock_runs_and_stops(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_ctrl_c_waits_for_the_request_under_way_and_a_second_one_ends_it(tmp_path: Path) -> None:
+@contextmanager
+def holding_server() -> Generator[tuple[str, threading.Event, threading.Event], None, None]:
+    """A service that does not respond until it is told to: its URL, whether it was asked, and what tells it."""
     asked, go_on = threading.Event(), threading.Event()
 
     class Holding(BaseHTTPRequestHandler):
@@ -114,19 +143,25 @@ def test_ctrl_c_waits_for_the_request_under_way_and_a_second_one_ends_it(tmp_pat
             go_on.wait()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Holding) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            with command(tmp_path, "engine", ENGINE, "--endpoint", endpoint) as process:
-                assert asked.wait(60)
-                process.send_signal(signal.SIGINT)
-                assert process.stderr
-                assert "interrupted: nothing more is sent" in process.stderr.readline()
-                process.send_signal(signal.SIGINT)
-                out, _ = process.communicate(timeout=60)
+            yield f"http://127.0.0.1:{server.server_port}", asked, go_on
         finally:
             go_on.set()
             server.shutdown()
+
+
+def test_ctrl_c_waits_for_the_request_in_flight_and_a_second_one_ends_it(tmp_path: Path) -> None:
+    with (
+        holding_server() as (endpoint, asked, _),
+        command(tmp_path, "engine", ENGINE, "--endpoint", endpoint) as process,
+    ):
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        assert "interrupted: nothing more is sent" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "unknown" in out
 
