@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import os
 import resource
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from huaweicloud_retry import ConfigurationError, PasswordAuth, Resend, TokenAuth
+from huaweicloud_retry import AkSkAuth, ConfigurationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Fault, JournalEntry, Mock, mock_server
@@ -110,7 +114,7 @@ def test_both_operations_may_be_mixed(mock: Mock) -> None:
 def test_what_is_given_twice_is_sent_once(mock: Mock) -> None:
     run = bulk(mock, [*records(3), *records(3), record("r1")])
     assert len(done(run)) == 3
-    assert run.plan == Plan(3, 4, before=Counts(planned=3))
+    assert run.plan == Plan(3, 4, before=Counts(planned=3), to_send=3)
     assert len(asked(mock)) == 3
 
 
@@ -244,6 +248,128 @@ def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothin
     done(again)
     assert again.counts == Counts(accepted=RECORDS - len(unwritten), unknown=len(unwritten))
     assert max(Counter(entry["body"]["record_id"] for entry in asked(mock)).values()) == 1
+
+
+@pytest.mark.parametrize("accessed_by", ["read", "hard link"])
+def test_no_second_process_sends_what_a_run_has_in_its_journal(mock: Mock, tmp_path: Path, accessed_by: str) -> None:
+    file, other = tmp_path / "journal", tmp_path / "link"
+    lines = [json.dumps({"operation": "RetryScriptExecution", "project_id": "p", "record_id": id_}) for id_ in KNOWN]
+    (tmp_path / "input").write_text("\n".join(lines), encoding="utf-8")
+    second: list[subprocess.CompletedProcess[str]] = []
+
+    def start_second(_: Outcome) -> None:
+        if second:
+            return
+        if accessed_by == "read":
+            file.read_bytes()  # as a backup does; it takes SQLite's lock from this process
+        else:
+            other.hardlink_to(file)
+        journal = file if accessed_by == "read" else other
+        command = ["bulk", str(tmp_path / "input"), "--journal", str(journal), "--endpoint", mock.url]
+        second.append(
+            subprocess.run(
+                [sys.executable, "-m", "huaweicloud_retry", *command],
+                env={**os.environ, "HW_AUTH_TOKEN": "mock-token"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        )
+
+    assert verdicts(done(bulk(mock, records(), journal=file, concurrency=2), start_second)) == {"accepted": RECORDS}
+    assert second[0].returncode == 2
+    assert ("in use" if accessed_by == "read" else "hard link") in second[0].stderr
+    assert len(asked(mock)) == RECORDS
+
+
+def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    run = bulk(mock, records(9), journal=file, concurrency=1)
+    assert len(done(run, lambda _: run.stop())) < 8
+    content = bytearray(file.read_bytes())
+    content[content.index(b'"record_id":"r8"') + len('"record_id":"r')] ^= 8  # r8, which is planned, is now r0
+    file.write_bytes(content)
+    sent = len(asked(mock))
+    with pytest.raises(JournalError, match="is damaged: rows that do not match their checksums: 9. Nothing was sent"):
+        done(bulk(mock, records(9), journal=file))
+    assert len(asked(mock)) == sent
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ({}, {"endpoint": "http://localhost:9"}, r"was sent to http://127.0.0.1:\d+ \(workspace\), and this run sends to http"),
+        ({}, {"region": "cn-north-4"}, r"was sent to no region \(items without a region\), and this run sends to cn-north-4"),
+        ({"region": "cn-north-1"}, {"region": "cn-north-4"}, "and this run sends to cn-north-4: give region= and endpoint="),
+        ({"region": "cn-north-4"}, {"region": "cn-north-4", "endpoint": None}, "sends to https://workspace.cn-north-4"),
+    ],
+    ids=["endpoint", "region", "other region", "mock, then production"],
+)
+def test_a_journal_is_for_one_endpoint_and_region(
+    mock: Mock, tmp_path: Path, first: dict[str, Any], second: dict[str, Any], why: str
+) -> None:
+    file = tmp_path / "journal"
+    done(bulk(mock, records(2), journal=file, **first))
+    with pytest.raises(JournalError, match=why):
+        done(bulk(mock, records(2), journal=file, **second))
+    assert done(bulk(mock, records(2), journal=file, **first)) == []
+
+
+def test_a_host_of_the_environment_counts_as_an_endpoint(
+    mock: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"journal": tmp_path / "journal", "region": "cn-north-4", "endpoint": None}
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", mock.url)
+    assert verdicts(done(bulk(mock, records(2), **given))) == {"accepted": 2}
+    monkeypatch.delenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4")
+    with pytest.raises(JournalError, match="this run sends to https://workspace.cn-north-4.myhuaweicloud.com"):
+        done(bulk(mock, records(2), **given))
+
+
+def test_rows_may_be_added_and_taken_away(mock: Mock, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    done(bulk(mock, [record("r0"), record("nowhere")], journal=file))
+    again = bulk(mock, [record("r2"), record("r0"), record("r1")], journal=file)
+    assert [outcome.item for outcome in done(again)] == [record("r2"), record("r1")]
+    assert again.plan is not None
+    assert (again.plan.added, again.plan.vanished_names) == (2, ("record nowhere (refused)",))
+    assert again.counts == Counts(accepted=3)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token")])
+def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path, error: Exception) -> None:
+    def fetch() -> str:
+        raise error
+
+    for _ in range(2):
+        run = bulk(mock, records(3), journal=tmp_path / "journal", credentials=TokenAuth(fetch))
+        assert done(run) == []
+        assert run.halted == f"{type(error).__name__}: {error}; nothing was sent"
+        assert run.counts == Counts(planned=3)
+    assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 3}
+
+
+def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Mock, tmp_path: Path) -> None:
+    class Curious(httpx.Auth):
+        def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+            request.headers["X-Auth-Token"] = "mock-token"
+            response = yield request
+            raise RuntimeError(f"I had not expected {response.status_code}")
+
+    run = bulk(mock, records(3), journal=tmp_path / "journal", credentials=Curious())
+    (outcome,) = done(run)
+    assert (outcome.verdict, outcome.item) == ("unknown", record("r0"))
+    assert outcome.message == "RuntimeError: I had not expected 200; the request may have been processed"
+    assert run.halted == outcome.message
+    assert (acted(mock), run.counts) == ({"r0"}, Counts(planned=2, unknown=1))
+
+
+def test_the_project_of_a_row_is_the_one_that_is_signed(mock: Mock) -> None:
+    keys = AkSkAuth("mock-ak", "mock-sk", project_id="mine")
+    items = [Item(operation="RetryEngine", project_id=id_, engine_id="e") for id_ in ("projectB", "projectC")]
+    done(bulk(mock, items, credentials=keys))
+    for entry in asked(mock):
+        assert entry["headers"]["x-project-id"] == entry["path"].split("/")[2]
 
 
 # --- How many at once, and when to stop -------------------------------------------------------------------------------

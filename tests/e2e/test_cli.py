@@ -390,7 +390,7 @@ def test_a_dry_run_of_many_checks_the_input_and_shows_the_plan(cli: Cli, mock: M
     ran = cli("bulk", file, *cli.sending, "--dry-run")
     assert ran.code == 0
     assert ran.err.splitlines() == [
-        "hwc-retry bulk: 3 retries; 1 duplicates, sent once",
+        "hwc-retry bulk: 3 retries; 1 duplicate sent once",
         f"hwc-retry bulk: RetryEngine at {mock.url}: 3",
         "hwc-retry bulk: RetryScriptExecution in x: 1",
         "hwc-retry bulk: 3 would be sent; the first request of the input:",
@@ -424,7 +424,7 @@ def test_many_are_sent_once_each_and_outcomes_are_json_lines(cli: Cli, mock: Moc
     assert sorted(sent(mock)) == sorted(IDS)
     assert sorted(json.loads(line)["engine_id"] for line in ran.out.splitlines()) == sorted(IDS)
     assert ran.err.splitlines() == [
-        "hwc-retry bulk: 40 retries; 1 duplicates, sent once; journal input.jsonl.journal",
+        "hwc-retry bulk: 40 retries; 1 duplicate sent once; journal input.jsonl.journal",
         "hwc-retry bulk: 40 retries: accepted 40, refused 0, unknown 0",
     ]
 

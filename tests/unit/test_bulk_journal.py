@@ -187,7 +187,7 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
     with Journal(file) as journal:
         journal.plan(ITEMS, lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
-        with pytest.raises(JournalError, match=r"is about http://a \(cse\), and this run about http://b: give the same"):
+        with pytest.raises(JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="):
             Journal(file).plan(ITEMS, lambda other=other: other)
     with Journal(file) as journal:
         assert journal.plan(ITEMS, lambda: {"workspace": "http://b"}).resumed

@@ -90,6 +90,7 @@ class Plan(NamedTuple):
         vanished: Items of the journal that the input does not have any more. They are left as they are.
         vanished_names: The first of them, with their states.
         accepted_at: Seconds since the epoch, when the last item of the input was accepted; or None.
+        to_send: Items that this run sends.
     """
 
     items: int
@@ -100,6 +101,7 @@ class Plan(NamedTuple):
     vanished: int = 0
     vanished_names: tuple[str, ...] = ()
     accepted_at: float | None = None
+    to_send: int = 0
 
 
 class Journal:
@@ -218,8 +220,8 @@ class Journal:
         for what, place in places.items():
             if known.get(what, place) != place:
                 raise JournalError(
-                    f"{self._file} is about {known[what]} ({what}), and this run about {place}: "
-                    "give the same region and endpoint as before, or another journal"
+                    f"{self._file} was sent to {known[what]} ({what}), and this run sends to {place}: "
+                    "give region= and endpoint= as before, or another journal="
                 )
         return {**known, **places}
 

@@ -196,7 +196,7 @@ class Bulk:
             )
             writer = _Writer(journal, thread, workers, outcomes, concurrency=self._concurrency)
             writer.counts = await thread(partial(journal.begin, **self._again))
-            self.plan, self._writer = plan, writer
+            self.plan, self._writer = plan._replace(to_send=writer.counts.planned), writer
             await writer.run(self._limiter, self._stop, self._breaker)
             writer.counts = await thread(journal.counts)
 

@@ -88,8 +88,8 @@ def in_options(text: str) -> str:
         ("region=", "--region"),
         ("endpoint=", "--endpoint"),
         ("credentials=", "--token-file"),
+        ("journal=", "--journal"),
         ("project_id missing", "project_id missing: name it, or give --project-id for all"),
-        ("region and endpoint as before, or another journal", "--region and --endpoint as before, or another --journal"),
     ):
         text = text.replace(argument, option)
     return text

@@ -86,7 +86,7 @@ def show_plan(
     with Journal(None, copy_of=journal) as trial:
         plan = trial.plan(noted(), places.connect)
         counts = trial.begin(retry_refused=options.retry_refused, resend_unknown=options.resend_unknown)
-    said = [*plan_lines(plan, counts, journal if plan.resumed else None)]
+    said = plan_lines(plan._replace(to_send=counts.planned), journal if plan.resumed else None)
     said += [f"{what}: {count:,}" for what, count in sorted(lines.items())]
     said += [f"{counts.planned:,} would be sent; the first request of the input:"]
     with printing():

@@ -46,6 +46,7 @@ class Messages:
         self._progress: Progress = Lines(screen.say_here)
         self._speed = Speed()
         self._advice_given: set[str] = set()
+        self._last_reason = ""
         self._is_plan_said = False
 
     async def watch(self, bulk: Bulk) -> None:
@@ -76,7 +77,7 @@ class Messages:
         self._speed.begin(counts, time.monotonic())
         if self._is_quiet:
             return
-        for line in plan_lines(plan, counts, self._journal):
+        for line in plan_lines(plan, self._journal):
             self._screen.say(line)
         if self._has_bar:
             self._progress = bar = Bar()
@@ -93,7 +94,7 @@ class Messages:
         advice = advise(outcome)
         if advice not in self._advice_given:
             self._advice_given.add(advice)
-            name, what = one_line(outcome.item.name), _WHAT[outcome.verdict]
+            name, what, self._last_reason = one_line(outcome.item.name), _WHAT[outcome.verdict], outcome.message
             self._screen.say(f"{name}: {what}: {outcome.message}\n  -> {advice}")
 
     def say_unwritten(self, error: JournalError) -> None:
@@ -113,7 +114,7 @@ class Messages:
         self._say_halt(bulk)
         if self._is_quiet or not self._is_plan_said:
             return
-        self._screen.say(f"{counts.total:,} retries: {counts_in_words(counts)}")
+        self._screen.say(f"{_counted(counts.total, 'retry', 'retries')}: {counts_in_words(counts)}")
         if counts.planned:
             self._screen.say("the same command goes on with those that were not sent")
         if counts.refused or counts.unknown:
@@ -129,38 +130,44 @@ class Messages:
 
     def _say_halt(self, bulk: Bulk) -> None:
         if bulk.halted:
-            self._screen.say(f"stopped: {bulk.halted}")
+            why = bulk.halted.replace(self._last_reason, "see above") if self._last_reason else bulk.halted
+            self._screen.say(f"stopped: {why}")
 
 
-def plan_lines(plan: Plan, counts: Counts, journal: Path | None) -> list[str]:
+def plan_lines(plan: Plan, journal: Path | None) -> list[str]:
     """Return what a run is about, a line each.
 
     Args:
         plan: Of the run.
-        counts: With what is to be sent again among the planned ones.
         journal: None: there is none yet.
     """
-    duplicates = f"; {plan.duplicates:,} duplicates, sent once" if plan.duplicates else ""
-    lines = [f"{plan.items:,} retries{duplicates}" + (f"; journal {journal}" if journal else "")]
+    about = _counted(plan.items, "retry", "retries")
+    if plan.duplicates:
+        about = f"{about}; {_counted(plan.duplicates, 'duplicate', 'duplicates')} sent once"
+    lines = [f"{about}; journal {journal}" if journal else about]
     if plan.vanished:
-        more = f" and {plan.vanished - len(plan.vanished_names):,} more" if plan.vanished_names[2:] else ""
-        more = more if plan.vanished > len(plan.vanished_names) else ""
         names = ", ".join(one_line(name) for name in plan.vanished_names)
-        lines.append(f"{plan.vanished:,} of the journal are not in the input any more, and left alone: {names}{more}")
+        more = plan.vanished - len(plan.vanished_names)
+        names += f" and {more:,} more" if more else ""
+        lines.append(f"no longer in the input, and left as they are in the journal: {names}")
     if plan.resumed:
-        added = f"; {plan.added:,} new in the input" if plan.added else ""
+        added = f"; new in the input {plan.added:,}" if plan.added else ""
         lines.append(f"earlier runs: {counts_in_words(plan.before)}{added}")
-    if plan.resumed and plan.items and not counts.planned:
-        lines.append(_nothing_to_send(plan, journal))
+        if plan.items and not plan.to_send:
+            lines.append(_nothing_to_send(plan, journal))
     return lines
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _nothing_to_send(plan: Plan, journal: Path | None) -> str:
     if plan.before.accepted < plan.items or plan.accepted_at is None:
-        return "nothing is sent: those that were refused or are unknown are sent again only if asked"
-    again = shlex.quote(f"{journal}.2")
-    when = f"{'on' if plan.items == 1 else 'by'} {utc(plan.accepted_at)}"
-    return f"all {plan.items:,} were accepted {when}, so nothing is sent; to send them again, give --journal {again}"
+        return "nothing to send: what was refused or is unknown is sent again only if asked"
+    again, when = shlex.quote(f"{journal}.2"), utc(plan.accepted_at)
+    which = "it was accepted on" if plan.items == 1 else f"all {plan.items:,} were accepted, the last on"
+    return f"nothing to send: {which} {when}; to send them again, give another journal: --journal {again}"
 
 
 def counts_in_words(counts: Counts) -> str:

@@ -10,6 +10,7 @@ from threading import Event
 from huaweicloud_retry.bulk import Bulk, Item, JournalError
 
 from . import signals
+from .advice import in_options
 from .exits import CommandError, Exit, OutputError
 from .input import Interrupted
 from .messages import Messages
@@ -105,7 +106,7 @@ class Run:
         except JournalError as error:
             self._messages.say_unwritten(error)
             is_unknown = error.unwritten or self._bulk.counts.sending or self._bulk.counts.unknown
-            raise CommandError(str(error), Exit.UNKNOWN if is_unknown else Exit.USAGE) from error
+            raise CommandError(in_options(str(error)), Exit.UNKNOWN if is_unknown else Exit.USAGE) from error
 
     @contextmanager
     def _minding_output(self) -> Generator[None, None, None]:

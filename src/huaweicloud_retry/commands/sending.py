@@ -134,9 +134,7 @@ def _explained() -> Generator[None, None, None]:
     """Say of the library's errors what they mean on a command line."""
     try:
         yield
-    except ConfigurationError as error:
-        raise CommandError(in_options(str(error))) from error
-    except JournalError as error:
+    except (ConfigurationError, JournalError) as error:
         raise CommandError(in_options(str(error))) from error
     except InputError as error:
         raise CommandError(str(error)) from error
