@@ -1,6 +1,7 @@
 """`hwc-retry report`: what a journal tells, whoever left it, and how it is told."""
 
 import base64
+import csv
 import hashlib
 import json
 import math
@@ -24,6 +25,7 @@ from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.bulk.report import LISTED, JournalReader, Latency, Summary, Timeline
 from huaweicloud_retry.cli import main
+from huaweicloud_retry.commands.output_csv import CSV_HEADER, csv_row
 from huaweicloud_retry.commands.wording import duration, sentence, steps
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
@@ -463,6 +465,56 @@ def test_a_table_without_rich_says_what_to_install(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["report", str(journal)]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == 4
+
+
+# CSV
+
+
+def row(told: dict[str, Any]) -> dict[str, str]:
+    (row,) = csv.DictReader([CSV_HEADER, csv_row(told)])
+    return row
+
+
+def test_a_row_of_csv_has_an_outcome() -> None:
+    assert (CSV_HEADER + csv_row(refused(engine(1), attempts=2).to_dict())).splitlines() == [
+        (
+            "verdict,operation,project_id,region,engine_id,record_id,task_id,enterprise_project_id,"
+            "message,status,error_code,request_id,attempts,started_at,seconds"
+        ),
+        (
+            "refused,RetryEngine,p,,engine-1,,,,400 SVC.1: engine engine-1 is busy [request id id],400,SVC.1,id,2,"
+            "2023-11-15T12:00:00.000Z,0.25"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'=1"),
+        ("\r\n=1", "'=1"),
+        ("\uff1d1", "'\uff1d1"),  # full-width
+        ('1 = "1", 2', '1 = "1", 2'),
+        ("a\nb", "a b"),
+        ("", ""),
+    ],
+    ids=repr,
+)
+def test_what_a_server_sends_is_no_formula_and_no_row_of_its_own(message: str, cell: str) -> None:
+    told = outcome(engine(1), message=message, error_code=message, request_id=message).to_dict()
+    read = row(told)
+    assert (read["message"], read["error_code"], read["request_id"]) == (cell, cell, cell)
+
+
+@pytest.mark.parametrize("id_", ["=1+1", "-1", '"', "a,b", "007", "5.9071E+25"])
+def test_an_id_in_csv_is_as_it_was(id_: str) -> None:
+    item = Item(operation="RetryScriptExecution", project_id=id_, record_id=id_, task_id=id_, region="cn-north-4")
+    read = {name: value for name, value in row(outcome(item).to_dict()).items() if value}
+    assert Item.of({name: read[name] for name in item.fields()}) == item
 
 
 def peak(file: Path) -> int:

@@ -84,6 +84,11 @@ def _in_two(seconds: float, large: int, of_large: str, small: int, of_small: str
     return f"{whole:,} {of_large} {rest} {of_small}" if rest else f"{whole:,} {of_large}"
 
 
-def utc(at: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Return a time, in seconds since the epoch, as UTC."""
+def utc(at: float, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
+    """Return a time, in seconds since the epoch, as RFC 3339 for a person; or in another form."""
     return datetime.fromtimestamp(at, UTC).strftime(form)
+
+
+def rfc3339(at: float) -> str:
+    """Return a time, in seconds since the epoch, as RFC 3339 for a program."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
