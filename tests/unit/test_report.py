@@ -23,7 +23,7 @@ import pytest
 
 from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
-from huaweicloud_retry.bulk.report import LISTED, JournalReader, Latency, Summary, Timeline, summarize
+from huaweicloud_retry.bulk.report import LISTED, JournalReader, Latency, Summary, Timeline
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.output_csv import CSV_HEADER, csv_row
 from huaweicloud_retry.commands.wording import duration, sentence, steps
@@ -473,12 +473,11 @@ def test_a_hint_names_the_input(input_: str | None, journal: str, command: str) 
     assert step.command == command
 
 
-def test_the_input_is_what_the_journal_says_or_the_file_of_which_its_name_is_the_default(tmp_path: Path) -> None:
-    journal = tmp_path / "items.csv.journal"
-    assert summarize(journal, 0, ()).input is None
+def test_the_input_is_the_file_for_which_the_journals_name_is_the_default(tmp_path: Path) -> None:
+    journal = made(tmp_path / "items.csv.journal", [outcome(engine(1))])
+    assert summary(journal).input is None
     (tmp_path / "items.csv").touch()
-    assert summarize(journal, 0, ()).input == str(tmp_path / "items.csv")
-    assert summarize(journal, 0, (), "others.csv").input == "others.csv"
+    assert summary(journal).input == str(tmp_path / "items.csv")
 
 
 OUTCOMES = [

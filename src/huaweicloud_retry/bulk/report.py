@@ -377,7 +377,7 @@ def _told(row: Row) -> dict[str, Any]:
     }
 
 
-def summarize(file: Path, duplicates: int, rows: Iterable[Row], input_name: str | None = None) -> Summary:
+def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str | None = None) -> Summary:
     """Read the rows of a journal once.
 
     Raises:
@@ -416,9 +416,6 @@ def summarize(file: Path, duplicates: int, rows: Iterable[Row], input_name: str 
         timeline=times.timeline.stretches(),
         width=times.timeline.width,
     )
-
-
-_summary = summarize  # as JournalReader calls it
 
 
 def _input_of(file: Path) -> str | None:

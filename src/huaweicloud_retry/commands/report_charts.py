@@ -16,7 +16,7 @@ from .wording import duration, rfc3339, utc
 PERCENTILES: Final = (50, 90, 99)
 _BARS_A_DECADE: Final = 10  # of seconds, in the chart of latencies
 _LEAST: Final = 1.5  # pixels of a bar
-_SECOND, _MINUTE, _DAY = 1000, 60_000, 86_400_000  # milliseconds
+_MINUTE, _DAY = 60_000, 86_400_000  # milliseconds
 _STEPS: Final = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000),
     *(600_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 10_800_000, 21_600_000, 43_200_000, _DAY),
@@ -98,9 +98,11 @@ def _draw_time(size: _Size, stretches: list[Stretch], width: float) -> Iterator[
         end = start + len(buckets) * width
     step = _time_step(round(width * 1000), slots, size.plot)
     has_days = utc(stretches[0].start)[:10] != utc(end)[:10]
+    form = ("%d %b " if has_days else "") + ("%H:%M:%S" if step < _MINUTE else "%H:%M")
+    is_exact = width * slots < 10 and not has_days  # noqa: PLR2004 - seconds
     rounds = (each for each in places if round(each[0] * 1000) % step == 0)
     for at, place in (*starts, (end, x), *rounds):
-        plot.label(place, _time(at, step, has_days=has_days))
+        plot.label(place, rfc3339(at)[11:23] if is_exact else utc(at, form))
     yield from plot.labels
 
 
@@ -109,12 +111,6 @@ def _time_step(width: int, slots: int, plot: int) -> int:
     wanted = width * slots / max(1, plot // 130)
     fits = (step for step in _STEPS if step >= wanted and step % width == 0)
     return next(fits, max(width, _DAY) * math.ceil(wanted / max(width, _DAY)))
-
-
-def _time(at: float, step: int, *, has_days: bool) -> str:
-    if has_days:
-        return utc(at, "%d %b %H:%M:%S" if step < _MINUTE else "%d %b %H:%M")
-    return rfc3339(at)[11:23] if step < _SECOND else utc(at, "%H:%M:%S" if step < _MINUTE else "%H:%M")
 
 
 def _diamond(x: float, y: float, half: float) -> str:
