@@ -5,15 +5,15 @@ Each chart is drawn twice, for wide and for narrow windows, so that its text has
 
 import html
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from huaweicloud_retry.bulk.items import Verdict
 from huaweicloud_retry.bulk.report import BINS_A_DECADE, VERDICTS, Latency, Stretch
 
-from .wording import duration, rfc3339, utc
+from .wording import PERCENTILES, duration, rfc3339, utc
 
-PERCENTILES: Final = (50, 90, 99)
 _BARS_A_DECADE: Final = 10  # of seconds, in the chart of latencies
 _LEAST: Final = 1.5  # pixels of a bar
 _MINUTE, _DAY = 60_000, 86_400_000  # milliseconds
@@ -23,7 +23,7 @@ _STEPS: Final = (
 )
 
 
-class _Size(NamedTuple):
+class Size(NamedTuple):
     """Of a chart, in pixels; the plot leaves a margin on the left and below."""
 
     name: str
@@ -42,45 +42,28 @@ class _Size(NamedTuple):
         return self.width - self.left
 
 
-_SIZES: Final = (_Size("wide", 1110, 300), _Size("narrow", 340, 240, left=40, pause=14))
+_SIZES: Final = (Size("wide", 1110, 300), Size("narrow", 340, 240, left=40, pause=14))
 
 
-def time_chart(title: str, about: str, stretches: list[Stretch], width: float) -> str:
-    """Return the chart of outcomes over time, in buckets of `width` seconds."""
-    return "".join(_svg(size, "time", title, about, _draw_time(size, stretches, width)) for size in _SIZES)
-
-
-def latency_bars(latency: dict[Verdict, Latency]) -> dict[tuple[float, float], dict[Verdict, int]]:
-    """Return the number of outcomes by how many seconds they took, from and to."""
-    bars: dict[int, dict[Verdict, int]] = {}
-    for verdict, each in latency.items():
-        for bin_, count in each.bins.items():
-            bar = bars.setdefault(bin_ * _BARS_A_DECADE // BINS_A_DECADE, dict.fromkeys(VERDICTS, 0))
-            bar[verdict] += count
-    return {(_edge(bar), _edge(bar + 1)): bars[bar] for bar in sorted(bars)}
-
-
-def latency_chart(title: str, about: str, latency: dict[Verdict, Latency]) -> str:
-    """Return the chart of latencies."""
-    return "".join(_svg(size, "latency", title, about, _draw_latency(size, latency)) for size in _SIZES)
-
-
-def _svg(size: _Size, name: str, title: str, about: str, drawn: Iterable[str]) -> str:
-    id_ = f"{name}-{size.name}"
-    return (
+def svg(name: str, title: str, about: str, draw: Callable[[Size], Iterable[str]]) -> str:
+    """Return a chart in both sizes."""
+    return "".join(
         f'<svg class="{size.name}" viewBox="0 0 {size.width} {size.height}" role="img" '
-        f'aria-labelledby="{id_}-title {id_}-desc"><title id="{id_}-title">{html.escape(title)}</title>'
-        f'<desc id="{id_}-desc">{html.escape(about)}</desc>{"".join(drawn)}</svg>'
+        f'aria-labelledby="{name}-{size.name}-title {name}-{size.name}-desc">'
+        f'<title id="{name}-{size.name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-{size.name}-desc">{html.escape(about)}</desc>{"".join(draw(size))}</svg>'
+        for size in _SIZES
     )
 
 
-def _draw_time(size: _Size, stretches: list[Stretch], width: float) -> Iterator[str]:
+def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[str]:
+    """Draw outcomes over time, in buckets of `width` seconds."""
     slots = sum(len(stretch.buckets) for stretch in stretches)
     slot = (size.plot - size.pause * (len(stretches) - 1)) / slots
     plot = _Plot(size, max(sum(bucket.values()) for each in stretches for bucket in each.buckets), top=34, gap=12)
     yield from plot.grid()
-    places: list[tuple[float, float]] = []  # time and x
-    starts: list[tuple[float, float]] = []
+    places: list[tuple[float, float]] = []  # time and x of each bucket
+    starts: list[tuple[float, float]] = []  # and of each stretch
     x, end = float(size.left), stretches[0].start
     for start, buckets in stretches:
         if starts:
@@ -89,10 +72,12 @@ def _draw_time(size: _Size, stretches: list[Stretch], width: float) -> Iterator[
         starts.append((start, x))
         for number, bucket in enumerate(buckets):
             at = start + number * width
-            if any(bucket.values()):
+            if bucket:
                 yield from plot.bar(x, slot, bucket, utc(at, exact=width < 1))
                 if bucket["unknown"]:
-                    yield _diamond(x + slot / 2, 14, min(6.0, max(2.5, slot * 0.8)))  # above the bars
+                    half = min(6.0, max(2.5, slot * 0.8))  # of a diamond above the bars
+                    sides = f"l{half:.1f} {half:.1f} {-half:.1f} {half:.1f} {-half:.1f} {-half:.1f}z"
+                    yield f'<path class="unknown" d="M{x + slot / 2:.1f} {14 - half:.1f}{sides}"/>'
             places.append((at, x))
             x += slot
         end = start + len(buckets) * width
@@ -113,11 +98,6 @@ def _time_step(width: int, slots: int, plot: int) -> int:
     return next(fits, max(width, _DAY) * math.ceil(wanted / max(width, _DAY)))
 
 
-def _diamond(x: float, y: float, half: float) -> str:
-    path = f"M{x:.1f} {y - half:.1f}l{half:.1f} {half:.1f} {-half:.1f} {half:.1f} {-half:.1f} {-half:.1f}z"
-    return f'<path class="unknown" d="{path}"/>'
-
-
 def _ticks(most: int) -> list[int]:
     """Return 0 and round numbers up to the first that is not below the most."""
     power = 10 ** max(0, len(str(most)) - 1)
@@ -130,15 +110,9 @@ def _short(count: int) -> str:
 
 
 class _Plot:
-    """What the charts have in common: a grid, stacked bars, and labels that do not overlap.
+    """What the charts have in common: a grid, stacked bars, and labels at least `gap` pixels apart."""
 
-    Args:
-        most: outcomes in a bar.
-        top: pixels above the plot.
-        gap: pixels between labels.
-    """
-
-    def __init__(self, size: _Size, most: int, top: int, gap: int) -> None:
+    def __init__(self, size: Size, most: int, top: int, gap: int) -> None:
         self._size = size
         self._ticks = _ticks(most)
         self._top = top
@@ -155,13 +129,13 @@ class _Plot:
             yield f'<line class="{kind}" x1="{size.left}" x2="{size.width}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{size.left - 7}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
 
-    def bar(self, x: float, slot: float, counts: dict[Verdict, int], when: str) -> Iterator[str]:
-        listed = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items() if count)
+    def bar(self, x: float, slot: float, counts: Mapping[Verdict, int], when: str) -> Iterator[str]:
+        listed = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS if counts[verdict])
         y = float(self._size.bottom)
         yield f"<g><title>{when}: {listed}</title>"
-        for verdict, count in counts.items():
-            if count:
-                height = max(_LEAST, count * self._scale)
+        for verdict in VERDICTS:
+            if counts[verdict]:
+                height = max(_LEAST, counts[verdict] * self._scale)
                 y -= height
                 box = f'x="{x:.2f}" y="{y:.1f}" width="{slot * 0.88:.2f}" height="{height:.1f}"'
                 yield f'<rect class="{verdict}" {box}/>'
@@ -189,14 +163,23 @@ class _Plot:
         )
 
 
-def _edge(bar: int) -> float:
+def latency_bars(latency: dict[Verdict, Latency]) -> dict[int, Counter[Verdict]]:
+    """Return the number of outcomes by how long they took: from `edge(bar)` to `edge(bar + 1)` seconds."""
+    bars: dict[int, Counter[Verdict]] = {}
+    for verdict, each in latency.items():
+        for bin_, count in each.bins.items():
+            bars.setdefault(bin_ * _BARS_A_DECADE // BINS_A_DECADE, Counter())[verdict] += count
+    return bars
+
+
+def edge(bar: int) -> float:
+    """Return the seconds where a bar begins."""
     return float(10 ** (bar / _BARS_A_DECADE))
 
 
-def _draw_latency(size: _Size, latency: dict[Verdict, Latency]) -> Iterator[str]:
-    bars, together = latency_bars(latency), Latency.together(latency.values())
-    edges = [round(math.log10(edge) * _BARS_A_DECADE) for both in bars for edge in both]
-    first, last = edges[0] - 1, edges[-1] + 1
+def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latency) -> Iterator[str]:
+    """Draw how long outcomes took."""
+    first, last = min(bars) - 1, max(bars) + 2
     missing = max(0, _BARS_A_DECADE - (last - first))  # a decade at least, for comparison
     first, last = first - missing // 2, last + missing - missing // 2
     slot = size.plot / (last - first)
@@ -206,11 +189,11 @@ def _draw_latency(size: _Size, latency: dict[Verdict, Latency]) -> Iterator[str]
         return size.left + (math.log10(seconds) * _BARS_A_DECADE - first) * slot
 
     yield from plot.grid()
-    for (low, high), counts in bars.items():
-        yield from plot.bar(place(low), slot, counts, f"{duration(low)} to {duration(high)}")
+    for bar, counts in sorted(bars.items()):
+        yield from plot.bar(place(edge(bar)), slot, counts, f"{duration(edge(bar))} to {duration(edge(bar + 1))}")
     for row, percent in enumerate(PERCENTILES):
         seconds = together.percentile(percent)
-        x, y = place(max(seconds, _edge(first))), 14 + row * 18
+        x, y = place(max(seconds, edge(first))), 14 + row * 18
         left, anchor = (-6, "end") if x > size.width * 0.5 else (6, "start")
         yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{size.bottom}"/>'
         text = f"{percent} % within {duration(seconds)}"
@@ -218,6 +201,6 @@ def _draw_latency(size: _Size, latency: dict[Verdict, Latency]) -> Iterator[str]
     for factor in (1, 5, 2):  # the first ones are labelled wherever there is room
         for power in range(first // _BARS_A_DECADE, last // _BARS_A_DECADE + 1):
             seconds = factor * 10.0**power
-            if _edge(first) <= seconds <= _edge(last):
+            if edge(first) <= seconds <= edge(last):
                 plot.label(place(seconds), duration(seconds))
     yield from plot.labels

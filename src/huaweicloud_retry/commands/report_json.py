@@ -10,7 +10,7 @@ from huaweicloud_retry.bulk.journal import Counts, JournalError
 from huaweicloud_retry.bulk.report import Latency, Reason, Summary, other_reasons, reason_key
 
 from .advice import advise
-from .wording import rfc3339, sentence
+from .wording import PERCENTILES, rfc3339, sentence
 
 
 def pieces(summary: Summary, items: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -73,19 +73,12 @@ def _seconds(latency: Latency) -> dict[str, float]:
     exact = {
         "shortest": latency.shortest,
         "mean": latency.total / latency.count,
-        **{f"p{percent}": latency.percentile(percent) for percent in (50, 90, 99)},
+        **{f"p{percent}": latency.percentile(percent) for percent in PERCENTILES},
         "longest": latency.longest,
     }
     return {name: round(seconds, 6) for name, seconds in exact.items()}
 
 
 def _reason(reason: Reason) -> dict[str, Any]:
-    return {
-        "verdict": reason.verdict,
-        "operation": reason.operation,
-        "count": reason.count,
-        "status": reason.status,
-        "error_code": reason.error_code,
-        "message": reason.message,
-        "advice": advise(reason.examples[0]),
-    }
+    parts = dict(zip(("verdict", "operation", "status", "error_code", "message"), reason.key, strict=True))
+    return {**parts, "count": reason.count, "advice": advise(reason.examples[0])}

@@ -8,18 +8,17 @@ import hashlib
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
-from itertools import accumulate
 from string import Template
 from typing import Final
 
-from huaweicloud_retry.bulk import Outcome, Verdict
+from huaweicloud_retry.bulk import Outcome
 from huaweicloud_retry.bulk.report import VERDICTS, Latency, Reason, Summary, without_request_id
 from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry_client import __version__
 
 from .advice import advise
-from .report_charts import PERCENTILES, latency_bars, latency_chart, time_chart
-from .wording import duration, list_all, sentence, steps, utc
+from .report_charts import draw_latency, draw_time, edge, latency_bars, svg
+from .wording import LATENCIES, OPERATIONS, duration, latencies, list_all, operations, sentence, steps, utc
 
 _MEANS: Final = {
     "unknown": "may have been processed",
@@ -71,9 +70,9 @@ def _sections(summary: Summary) -> Iterator[str]:
     if summary.reasons:
         yield _reasons(summary)
     if summary.latency:
-        yield _latencies(summary.latency)
+        yield _latencies(summary)
     if len(summary.operations) > 1:
-        yield _operations(summary)
+        yield _section("operations", "By operation", _table(OPERATIONS, operations(summary)))
 
 
 def _steps(summary: Summary) -> str:
@@ -85,30 +84,17 @@ def _steps(summary: Summary) -> str:
 
 
 def _tiles(summary: Summary) -> str:
-    counts = summary.counts
-    shown = {name: getattr(counts, name) for name in _MEANS if name != "planned" or counts.planned}
-    tiles = "".join(
-        f'<div class="tile {name}{" some" if count else ""}"><dt>{name.capitalize() if name != "planned" else "Not sent"}'
-        f'</dt><dd><strong>{count:,}</strong> <span class="quiet percent">{_percent(count, counts.total)}</span>'
-        f'<div class="quiet">{_MEANS[name]}{_which(name) if count else ""}</div></dd></div>'
-        for name, count in shown.items()
-    )
-    ratio = [(name, max(count / counts.total, 0.006)) for name, count in shown.items() if count]
-    whole = sum(part for _, part in ratio)
-    starts = accumulate((part / whole * 100 for _, part in ratio), initial=0.0)
-    bars = "".join(
-        f'<rect class="{name}" x="{start:.2f}" y="0" width="{part / whole * 100:.2f}" height="1"/>'
-        for (name, part), start in zip(ratio, starts, strict=False)
-    )
-    return f'<dl class="tiles">{tiles}</dl>{_bar("share", bars)}'
-
-
-def _which(name: str) -> str:
-    return ': <a href="#reasons">which</a>' if name in {"unknown", "refused"} else ""
-
-
-def _bar(kind: str, rects: str) -> str:
-    return f'<svg class="{kind}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">{rects}</svg>'
+    tiles: list[str] = []
+    for name, means in _MEANS.items():
+        count = getattr(summary.counts, name)
+        which = ': <a href="#reasons">which</a>' if count and name in {"unknown", "refused"} else ""
+        if count or name != "planned":
+            tiles.append(
+                f'<div class="tile {name}{" some" if count else ""}"><dt>{name.replace("planned", "not sent").capitalize()}</dt>'
+                f'<dd><strong>{count:,}</strong> <span class="quiet percent">{_percent(count, summary.counts.total)}'
+                f'</span><div class="quiet">{means}{which}</div></dd></div>'
+            )
+    return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
 
 def _percent(count: int, total: int) -> str:
@@ -124,7 +110,8 @@ def _section(name: str, title: str, body: str, *, about: str = "") -> str:
 
 
 def _key(verdicts: Iterable[str]) -> str:
-    return "".join(['<ul class="key">', *(f'<li class="{verdict}">{verdict}</li>' for verdict in verdicts), "</ul>"])
+    listed = "".join(f'<li class="{verdict}">{verdict}</li>' for verdict in verdicts)
+    return f'<ul class="key">{listed}</ul>'
 
 
 def _figures(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -151,42 +138,30 @@ def _over_time(summary: Summary) -> str:
     about += " ◆ marks where some are unknown." if "unknown" in verdicts else ""
     about += " A dotted line is a pause." if len(summary.timeline) > 1 else ""
     rows = (
-        (utc(start + number * width, exact=width < 1), *(f"{count:,}" for count in bucket.values()))
+        (utc(start + number * width, exact=width < 1), *(f"{bucket[verdict]:,}" for verdict in VERDICTS))
         for start, buckets in summary.timeline
         for number, bucket in enumerate(buckets)
-        if any(bucket.values())
+        if bucket
     )
-    chart = time_chart(title, about, summary.timeline, width)
+    chart = svg("time", title, about, lambda size: draw_time(size, summary.timeline, width))
     return _section("time", title, _key(verdicts) + chart + _figures(("From", *VERDICTS), rows), about=about)
 
 
-def _latencies(latency: dict[Verdict, Latency]) -> str:
-    title, together = "Time until outcomes were known", Latency.together(latency.values())
+def _latencies(summary: Summary) -> str:
+    title, latency = "Time until outcomes were known", summary.latency
+    bars, together = latency_bars(latency), Latency.together(latency.values())
     about = (
         "From the first attempt, including waits and further attempts. "
         f"Half took {duration(together.percentile(50))} or less, 99 % {duration(together.percentile(99))} or less."
     )
-    measures = {
-        "outcomes": [f"{each.count:,}" for each in latency.values()],
-        "shortest": [duration(each.shortest) for each in latency.values()],
-        **{f"{p} % within": [duration(each.percentile(p)) for each in latency.values()] for p in PERCENTILES},
-        "longest": [duration(each.longest) for each in latency.values()],
-    }
-    table = _table(("", *latency), ((name, *figures) for name, figures in measures.items()))
     rows = (
-        (f"{duration(low)} to {duration(high)}", *(f"{bar[verdict]:,}" for verdict in VERDICTS))
-        for (low, high), bar in latency_bars(latency).items()
+        (f"{duration(edge(bar))} to {duration(edge(bar + 1))}", *(f"{counts[verdict]:,}" for verdict in VERDICTS))
+        for bar, counts in sorted(bars.items())
     )
-    chart = latency_chart(title, about, latency)
-    return _section("latency", title, _key(latency) + chart + table + _figures(("Took", *VERDICTS), rows), about=about)
-
-
-def _operations(summary: Summary) -> str:
-    rows = (
-        (name.replace("planned", "not sent"), *(f"{getattr(counts, name):,}" for counts in summary.operations.values()))
-        for name in _MEANS
+    chart = svg("latency", title, about, lambda size: draw_latency(size, bars, together)) + _table(
+        LATENCIES, latencies(summary)
     )
-    return _section("operations", "By operation", _table(("", *summary.operations), rows))
+    return _section("latency", title, _key(latency) + chart + _figures(("Took", *VERDICTS), rows), about=about)
 
 
 def _reasons(summary: Summary) -> str:
@@ -213,8 +188,9 @@ def _reason(summary: Summary, reason: Reason, most: int) -> str:
     return (
         f'<li class="{reason.verdict}"><div class="head"><div><span class="label">{reason.verdict}</span>'
         f"<strong>{_text(what)}</strong> {_text(reason.message)}</div><strong>{reason.count:,}</strong></div>"
-        + _bar("bar", f'<rect class="{reason.verdict}" x="0" y="0" width="{width:.2f}" height="1"/>')
-        + f"<div>{_text(advise(reason.examples[0]))}</div>"
+        '<svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="{reason.verdict}" x="0" y="0" width="{width:.2f}" height="1"/></svg>'
+        f"<div>{_text(advise(reason.examples[0]))}</div>"
         f"<details{' open' if reason.verdict == 'unknown' else ''}><summary>{_text(reason.operation)}: the items</summary>"
         '<div class="scroll" tabindex="0"><table class="items"><thead><tr><th scope="col">Item</th>'
         '<th scope="col">Result</th><th scope="col">Sent</th></tr></thead>'

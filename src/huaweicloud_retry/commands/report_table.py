@@ -11,7 +11,7 @@ from huaweicloud_retry.bulk.report import Reason, Summary
 from huaweicloud_retry.runtime.redaction import one_line
 
 from .advice import advise
-from .wording import duration, list_all, sentence, steps, utc
+from .wording import LATENCIES, OPERATIONS, duration, latencies, list_all, operations, sentence, steps, utc
 
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
 _REASONS: Final = 15
@@ -25,7 +25,7 @@ def show(summary: Summary) -> None:
     if summary.started_at is not None and summary.ended_at is not None:
         took = duration(summary.ended_at - summary.started_at)
         console.print(Text(f"{utc(summary.started_at)} to {utc(summary.ended_at)}, {took}", "dim"))
-    _print_figures(console, ("", "accepted", "refused", "unknown", "not sent"), _operations(summary))
+    _print_figures(console, OPERATIONS, operations(summary))
     for reason in summary.reasons[:_REASONS]:
         _print_reason(console, reason)
     if (more := len(summary.reasons) - _REASONS) > 0:
@@ -34,26 +34,9 @@ def show(summary: Summary) -> None:
         verdicts = [verdict for verdict in ("refused", "unknown") if getattr(summary.counts, verdict)]
         _print_command(console, "List all of them:", list_all(summary, *verdicts))
     if summary.latency:
-        _print_figures(
-            console, ("Known after", "shortest", "50 % within", "90 %", "99 %", "longest"), _latencies(summary)
-        )
+        _print_figures(console, LATENCIES, latencies(summary))
     for step in steps(summary):
         _print_command(console, step.text, step.command)
-
-
-def _operations(summary: Summary) -> list[list[str]]:
-    rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
-    return [
-        [operation, *(f"{n:,}" for n in (counts.accepted, counts.refused, counts.unknown, counts.planned))]
-        for operation, counts in rows.items()
-    ]
-
-
-def _latencies(summary: Summary) -> list[list[str]]:
-    return [
-        [verdict, *map(duration, (each.shortest, *map(each.percentile, (50, 90, 99)), each.longest))]
-        for verdict, each in summary.latency.items()
-    ]
 
 
 def _print_figures(console: Console, head: tuple[str, ...], rows: list[list[str]]) -> None:

@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 
 from huaweicloud_retry.bulk.report import Summary
 
+OPERATIONS: Final = ("", "accepted", "refused", "unknown", "not sent")
+LATENCIES: Final = ("Known after", "shortest", "50 % within", "90 %", "99 %", "longest")
+PERCENTILES: Final = (50, 90, 99)
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -56,6 +59,20 @@ def steps(summary: Summary) -> Iterator[Step]:
 
 def _items(count: int, verdict: str) -> tuple[str, str]:
     return (f"The {verdict} item", "it") if count == 1 else (f"The {count:,} {verdict} items", "them")
+
+
+def operations(summary: Summary) -> list[list[str]]:
+    """Return the figures of each operation, as OPERATIONS names them, and of all if there are several."""
+    rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
+    return [[name, *(f"{n:,}" for n in (c.accepted, c.refused, c.unknown, c.planned))] for name, c in rows.items()]
+
+
+def latencies(summary: Summary) -> list[list[str]]:
+    """Return the figures of each verdict, as LATENCIES names them."""
+    return [
+        [verdict, *map(duration, (each.shortest, *map(each.percentile, PERCENTILES), each.longest))]
+        for verdict, each in summary.latency.items()
+    ]
 
 
 def list_all(summary: Summary, *verdicts: str) -> str:
