@@ -125,11 +125,11 @@ def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(lar
 
 def test_the_first_screen_says_what_happened_and_what_to_do(large: Path, open_: Open) -> None:
     page = open_(large).page
-    told = "9,400 of 10,000 accepted, 500 refused, 100 unknown: look at these before sending them again."
+    told = "9,400 of 10,000 accepted, 500 refused, 100 unknown: check them before you resend them."
     expect(page.get_by_role("heading", level=1)).to_have_text(told)
     expect(page).to_have_title(f"{told} items.journal")
     first = page.get_by_label("What to do next").locator("li").first
-    expect(first).to_contain_text("Each of the 100 that are unknown may have run")
+    expect(first).to_contain_text("The 100 unknown items may have been processed")
     expect(first).to_contain_text("--resend-unknown")
     expect(page.locator(".tile strong")).to_have_text(["100", "500", "9,400"])
     for seen in page.locator(".tile").all():
@@ -154,7 +154,7 @@ def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: P
     page = open_(large).page
     charts = page.get_by_role("img")
     expect(charts).to_have_count(2)
-    for chart, name in zip(charts.all(), ("Outcomes over time", "How long outcomes took"), strict=True):
+    for chart, name in zip(charts.all(), ("Outcomes over time", "Time until outcomes were known"), strict=True):
         description = chart.locator("> desc").text_content()
         assert description
         expect(chart).to_have_accessible_name(f"{name} {description}")
@@ -182,29 +182,51 @@ def test_no_label_of_a_chart_covers_another(large: Path, open_: Open) -> None:
                     assert beside or below, (a, b)
 
 
-def test_what_is_to_be_looked_at_is_listed(large: Path, open_: Open) -> None:
+def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:
     page = open_(large).page
-    rows = page.locator("#unknown tbody tr")
+    unknown, refused = page.locator("#reasons > ol > li").all()
+    expect(unknown).to_contain_text("504 APIG.0201")
+    expect(unknown).to_contain_text("Look at the engine's last job before you send this again")
+    rows = unknown.locator("tbody tr")
     expect(rows).to_have_count(100)
+    expect(rows.first).to_be_visible()
     expect(rows.first).to_contain_text("engine engine-0007")
     expect(rows.first).to_contain_text("in cn-north-4")
-    expect(rows.first).to_contain_text("2023-11-15 12:00:00")
-    page.locator("#refused summary").click()
-    expect(page.locator("#refused tbody tr")).to_have_count(500)
-    reasons = page.locator("#reasons li")
-    expect(reasons).to_have_count(2)
-    expect(reasons.nth(0)).to_contain_text("504 APIG.0201")
-    expect(reasons.nth(0)).to_contain_text("Look at the engine's last job before you send this again")
-    expect(reasons.nth(1)).to_contain_text("400 SVC.1")
-    expect(reasons.nth(1)).to_contain_text("500")
+    expect(rows.first).to_contain_text("2023-11-15 12:00:00Z")
+    expect(refused).to_contain_text("400 SVC.1")
+    expect(refused.locator(".head strong").last).to_have_text("500")
+    expect(refused.locator("tbody tr").first).not_to_be_visible()
+    refused.locator("summary").click()
+    expect(refused.locator("tbody tr")).to_have_count(500)
+    expect(refused.locator("tbody tr").first).to_be_visible()
 
 
 def test_of_very_many_the_first_are_listed_with_the_command_for_all(tmp_path: Path, open_: Open) -> None:
     many = report(tmp_path, (outcome(engine(n), "unknown", 0, "gone") for n in range(LISTED + 200)))
-    unknown = open_(many).page.locator("#unknown")
-    expect(unknown.locator("tbody tr")).to_have_count(LISTED)
-    expect(unknown).to_contain_text("These are the first 500 of 700. All of them:")
-    expect(unknown).to_contain_text('--output jsonl | grep \'^{"verdict": "unknown"\'')
+    reasons = open_(many).page.locator("#reasons")
+    expect(reasons.locator("tbody tr")).to_have_count(LISTED)
+    expect(reasons).to_contain_text("The first 500 of 700. All:")
+    expect(reasons).to_contain_text("--output csv --only unknown")
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("apart", [0.0, 0.1, 0.004, 86_400.0])
+def test_a_short_run_fills_its_chart_and_has_several_times_on_its_axis(
+    tmp_path: Path, open_: Open, apart: float, width: int
+) -> None:
+    page = open_(report(tmp_path, (outcome(engine(n), "accepted", n * apart) for n in range(3))), width).page
+    chart = page.get_by_role("img").first
+    times = [text for text in chart.locator("text").all_text_contents() if ":" in text]
+    assert len(set(times)) == len(times) >= 2
+    axis = chart.locator("line.axis").first.bounding_box()
+    columns = [each.bounding_box() for each in chart.locator("rect.hit").all()]
+    assert axis is not None
+    for column in columns:
+        assert column is not None
+        assert column["width"] < axis["width"] / 10
+        assert axis["x"] - 1 <= column["x"] <= axis["x"] + axis["width"] - column["width"] + 1
+    first, last = (sorted(box["x"] for box in columns if box is not None)[place] for place in (0, -1))
+    assert apart == 0 or last - first > axis["width"] / 3
 
 
 def test_nothing_is_wider_than_the_window(large: Path, open_: Open) -> None:
@@ -222,8 +244,8 @@ def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open)
     visit = open_(nasty)
     assert visit.requests == [nasty.as_uri()]
     assert visit.complaints == []
-    expect(visit.page.locator("#unknown td").nth(1)).to_contain_text(HOSTILE)
-    expect(visit.page).to_have_title("0 of 1 accepted, 1 unknown: look at it before sending it again. items.journal")
+    expect(visit.page.locator("#reasons td").nth(1)).to_contain_text(HOSTILE)
+    expect(visit.page).to_have_title("0 of 1 accepted, 1 unknown: check it before you resend it. items.journal")
     assert visit.page.locator("script, img, a[href^=javascript]").count() == 0
 
 

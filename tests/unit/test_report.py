@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,8 @@ import pytest
 
 from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
-from huaweicloud_retry.bulk.report import LISTED, JournalReader, Latency, Summary, Timeline
+from huaweicloud_retry.bulk.journal_file import JournalReader
+from huaweicloud_retry.bulk.report import LISTED, Latency, Summary, Timeline, summarize
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.output_csv import CSV_HEADER, csv_row
 from huaweicloud_retry.commands.wording import duration, sentence, steps
@@ -56,8 +57,16 @@ def made(file: Path, outcomes: Iterable[Outcome], planned: Iterable[Item] = ()) 
     with Journal(file) as journal:
         journal.plan([*(each.item for each in outcomes), *planned])
         journal.begin(retry_refused=False, resend_unknown=False)
-        journal.write((), list(enumerate(outcomes, start=1)))
+        write(journal, outcomes)
     return file
+
+
+def write(journal: Journal, outcomes: list[Outcome]) -> None:
+    """Write the outcomes of the first items."""
+    last = 0
+    while last < len(outcomes) and (rows := [row for row in journal.planned(last) if row.number <= len(outcomes)]):
+        journal.write((), [(row.number, outcomes[row.number - 1]) for row in rows])
+        last = rows[-1].number
 
 
 def killed(file: Path, folder: Path, outcomes: Iterable[Outcome], under_way: Item) -> Path:
@@ -65,7 +74,9 @@ def killed(file: Path, folder: Path, outcomes: Iterable[Outcome], under_way: Ite
     outcomes = list(outcomes)
     with Journal(folder / "running") as journal:
         journal.plan([*(each.item for each in outcomes), under_way])
-        journal.write([len(outcomes) + 1], list(enumerate(outcomes, start=1)))
+        write(journal, outcomes)
+        journal.planned(0)
+        journal.write([len(outcomes) + 1], [])
         journal._db.execute("PRAGMA cache_size = 1")  # so that it is written before it is committed
         journal._db.execute("BEGIN")
         journal._db.execute("UPDATE item SET state = 'accepted', message = hex(zeroblob(50000))")
@@ -77,7 +88,7 @@ def killed(file: Path, folder: Path, outcomes: Iterable[Outcome], under_way: Ite
 
 def summary(file: Path) -> Summary:
     with JournalReader(file) as journal:
-        return journal.summary()
+        return summarize(journal)
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ def test_what_was_under_way_when_a_process_was_killed_is_unknown(file: Path, tmp
     with JournalReader(file) as journal:
         *_, last = journal.items()
     assert (last["verdict"], last["engine_id"], last["attempts"]) == ("unknown", "engine-3", None)
-    assert last["message"] == "under way, or about to be, when an earlier run ended"
+    assert last["message"] == "in flight, or about to be, when an earlier run ended"
 
 
 def test_what_is_planned_again_tells_nothing_of_its_earlier_outcome(file: Path) -> None:
@@ -137,7 +148,7 @@ def test_reading_changes_neither_the_journal_nor_what_a_killed_process_left_besi
     summary(file)
     assert (file.read_bytes(), beside.read_bytes()) == before
     with Journal(file) as journal:
-        assert journal.counts() == Counts(accepted=1, unknown=1)
+        assert journal.plan([engine(1), engine(2)]).before == Counts(accepted=1, unknown=1)
 
 
 @contextmanager
@@ -176,7 +187,7 @@ def test_a_journal_in_a_read_only_folder_is_read(tmp_path: Path, was_killed: boo
 def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
     with Journal(file) as journal:
         journal.plan([engine(1)])
-        with pytest.raises(JournalError, match=r"items\.journal is in use: a bulk is at work with it"):
+        with pytest.raises(JournalError, match=r"items\.journal is in use: another run is at work with it"):
             JournalReader(file)
 
 
@@ -216,9 +227,9 @@ def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], objec
         pytest.param(lambda file: None, "is not there", id="missing"),
         pytest.param(Path.mkdir, "is no file", id="folder"),
         pytest.param(lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"),
-        pytest.param(Path.touch, "is empty: the input was not taken in, and nothing was sent", id="empty"),
+        pytest.param(Path.touch, "is empty: the input was not read, and nothing was sent", id="empty"),
         pytest.param(database, "is a database, but no journal", id="database"),
-        pytest.param(changed("PRAGMA user_version = 2"), "was written by another version", id="version"),
+        pytest.param(changed("PRAGMA user_version = 1"), "has format 1 and this version reads 2", id="version"),
         pytest.param(overwritten(lambda page: bytes(len(page))), "is damaged", id="zeros"),
         pytest.param(overwritten(bytes), "is damaged", id="the same items twice"),
         pytest.param(changed("UPDATE item SET state = 'lost'"), "is damaged", id="state"),
@@ -263,11 +274,70 @@ def test_reasons_are_grouped_whatever_ids_their_messages_have(file: Path) -> Non
     ]
 
 
-def test_a_reason_has_a_few_examples(file: Path) -> None:
-    made(file, map(refused, map(engine, range(9))))
+def test_a_reason_has_the_first_items_as_examples(file: Path) -> None:
+    made(file, map(refused, map(engine, range(LISTED + 9))))
     (reason,) = summary(file).reasons
-    assert [example.item for example in reason.examples] == [engine(0), engine(1), engine(2)]
+    assert reason.count == LISTED + 9
+    assert [example.item for example in reason.examples] == [engine(number) for number in range(LISTED)]
     assert reason.examples[0] == refused(engine(0))
+
+
+def item_of(id_: str) -> Item:
+    return Item(operation="RetryScriptExecution", project_id="p", record_id=id_)
+
+
+def grouped(*texts: tuple[str, str]) -> list[str]:
+    """The reasons of refused items, each given by its ID and its message."""
+    with TemporaryDirectory() as folder:
+        outcomes = [outcome(item_of(id_), "refused", text, status=400) for id_, text in texts]
+        return [reason.message for reason in summary(made(Path(folder, "journal"), outcomes)).reasons]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("e1", "e10", "e100"),
+        ("e105", "e16", "0f0e0d0c-0b0a-4908-8706-050403020101"),
+        ("1", "16", "5900"),
+        ("prod", "staging-a", "prod_2"),
+        ("my record 1", "a,b1", 'a"1"'),
+        ("ä1", "名前1", "x.1-y"),
+    ],
+    ids=" ".join,
+)
+def test_reasons_that_differ_only_in_an_id_are_one(ids: tuple[str, ...]) -> None:
+    for text in (
+        "record {} is busy",
+        "record_id={}: busy",
+        "no '{}' in [{}]",
+        "GET /v2/p/{}/retry failed",
+        "Record ID: {}.",
+    ):
+        assert len(grouped(*((id_, text.format(*[id_] * text.count("{}"))) for id_ in ids))) == 1, text
+
+
+@pytest.mark.parametrize(
+    "id_", ["a", "no", "the", "is", "400", "60", ".", "…", "busy", "engine", "SVC", "e", "'", "v2"]
+)
+def test_an_id_that_is_an_ordinary_word_or_number_leaves_these_as_they_are(id_: str) -> None:
+    text = "the engine e2 is busy, no more than a job in 60 s. HTTP 400 of SVC.1 and/or engine no longer there"
+    assert grouped((id_, text)) == [text]
+
+
+@pytest.mark.parametrize(
+    ("id_", "message", "general"),
+    [
+        ("e1", "e1 of e10, the1, e1.5, 1e1, e1-x, x-e1", "… of e10, the1, e1.5, 1e1, e1-x, x-e1"),
+        ("e1", "e1", "…"),
+        ("e1", "'e1' (e1) e1, e1: /e1/ e1. e1's", "'…' (…) …, …: /…/ …. …'s"),
+        ("e1e1", "e1e1 e1e1e1", "… e1e1e1"),
+        ("the", "the record 'the' is the one, record_id=the", "the record '…' is the one, record_id=…"),
+        ("400", "400 of record 400", "400 of record …"),
+        ("x", "job 18638 failed after job 7", "job … failed after job …"),
+    ],
+)
+def test_an_id_is_replaced_where_it_is_a_whole_word(id_: str, message: str, general: str) -> None:
+    assert grouped((id_, message)) == [general]
 
 
 def test_reasons_without_end_become_one(file: Path) -> None:
@@ -278,13 +348,12 @@ def test_reasons_without_end_become_one(file: Path) -> None:
     assert len(rest) == 1000
 
 
-def test_of_what_is_to_be_looked_at_the_first_are_listed(file: Path) -> None:
-    made(file, (refused(engine(number)) for number in range(LISTED + 9)))
-    told = summary(file)
-    assert [each.item for each in told.listed["refused"]] == [engine(number) for number in range(LISTED)]
-    assert told.listed["unknown"] == []
-    first = told.listed["refused"][0]
-    assert (first.message, first.request_id) == ("400 SVC.1: engine engine-0 is busy", "id")
+def test_many_reasons_have_fewer_examples_each(file: Path) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    made(file, (outcome(engine(n), "refused", letters[n % 20]) for n in range(20 * 150)))
+    kept = [len(reason.examples) for reason in summary(file).reasons]
+    assert sum(kept) <= 2000 + 20 * 10
+    assert min(kept) >= 10
 
 
 # Latencies and times
@@ -327,14 +396,26 @@ def test_a_pause_between_two_runs_is_left_out_of_a_timeline() -> None:
     for start in (NOON, NOON + 86_400):
         for number in range(50):
             timeline.add(start + number, "accepted")
-    assert timeline.width == 0.1
+    assert timeline.width == 0.001
     first, second = timeline.stretches()
     assert (first.start, second.start) == (NOON, NOON + 86_400)
     assert timeline.width == 0.5
     assert [len(first.buckets), len(second.buckets)] == [99, 99]
 
 
-# How it is told
+@pytest.mark.parametrize("apart", [(0.0,), (0.0, 0.1, 0.2), (0.0, 0.004), (0.0, 86_400.0)], ids=repr)
+def test_a_short_timeline_has_buckets_before_and_after(apart: tuple[float, ...]) -> None:
+    timeline = Timeline()
+    for each in apart:
+        timeline.add(NOON + each, "accepted")
+    stretches = timeline.stretches()
+    assert 20 <= sum(len(stretch.buckets) for stretch in stretches) <= 200
+    assert sum(bucket["accepted"] for stretch in stretches for bucket in stretch.buckets) == len(apart)
+    for stretch in stretches:
+        assert stretch.start <= NOON + apart[-1]
+
+
+# What is reported
 
 
 @pytest.mark.parametrize(
@@ -361,16 +442,16 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
 @pytest.mark.parametrize(
     ("counts", "told", "options"),
     [
-        (Counts(accepted=1), "The only one was accepted.", []),
-        (Counts(accepted=2000), "All 2,000 were accepted.", []),
+        (Counts(accepted=1), "The only item was accepted.", []),
+        (Counts(accepted=2000), "All 2,000 items were accepted.", []),
         (
             Counts(accepted=9812, refused=150, unknown=38),
-            "9,812 of 10,000 accepted, 150 refused, 38 unknown: look at these before sending them again.",
+            "9,812 of 10,000 accepted, 150 refused, 38 unknown: check them before you resend them.",
             ["--resend-unknown", "--retry-refused"],
         ),
         (
             Counts(accepted=1, unknown=1),
-            "1 of 2 accepted, 1 unknown: look at it before sending it again.",
+            "1 of 2 accepted, 1 unknown: check it before you resend it.",
             ["--resend-unknown"],
         ),
         (Counts(planned=5), "0 of 5 accepted, 5 not sent yet.", [""]),
@@ -379,15 +460,41 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
 def test_one_sentence_says_what_happened_and_steps_what_to_do_next(
     counts: Counts, told: str, options: list[str]
 ) -> None:
-    nothing: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__)
-    short = Summary(**{**nothing, "file": Path("my items.journal"), "operations": {"RetryEngine": counts}})
+    short = of(counts, Path("my items.journal"))
     assert sentence(short) == told
     commands = [f"hwc-retry bulk INPUT --journal 'my items.journal' {option}".rstrip() for option in options]
     assert [step.command for step in steps(short)] == (commands or [""])
 
 
+def of(counts: Counts, file: Path, input_: str | None = None) -> Summary:
+    nothing: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__)
+    return Summary(**{**nothing, "file": file, "input": input_, "operations": {"RetryEngine": counts}})
+
+
+@pytest.mark.parametrize(
+    ("input_", "journal", "command"),
+    [
+        ("items.csv", "items.csv.journal", "hwc-retry bulk items.csv"),
+        ("my items.csv", "a/b.journal", "hwc-retry bulk 'my items.csv' --journal a/b.journal"),
+        (None, "b.journal", "hwc-retry bulk INPUT --journal b.journal"),
+    ],
+)
+def test_a_hint_names_the_input(input_: str | None, journal: str, command: str) -> None:
+    (step,) = steps(of(Counts(planned=1), Path(journal), input_))
+    assert step.command == command
+
+
+def test_the_input_is_the_file_that_the_items_came_from(file: Path) -> None:
+    with Journal(file) as journal:
+        journal.plan([engine(1)], input_name="given.csv")
+    assert summary(file).input == "given.csv"
+    with Journal(file) as journal:
+        journal.plan([engine(1)])  # from standard input
+    assert summary(file).input == "given.csv"
+
+
 OUTCOMES = [
-    outcome(engine(1), status=200, answer={"id": "e", "name": "n", "jobId": 1}),
+    outcome(engine(1), status=200, response={"id": "e", "name": "n", "jobId": 1}),
     refused(record(1), attempts=3),
     outcome(engine(2), "unknown", "504 APIG.0201: Backend timeout", status=504, error_code="APIG.0201", seconds=30.0),
 ]
@@ -404,10 +511,55 @@ def test_json_lines_have_every_item_in_the_order_of_the_input(
     assert main(["report", str(journal), "--output", "jsonl"]) == 0
     lines = capsys.readouterr().out.splitlines()
     *told, last = map(json.loads, lines)
-    assert told == [each.to_dict() for each in OUTCOMES]
+    assert told == [{**each.to_dict(), "started_at": "2023-11-15T12:00:00.000Z"} for each in OUTCOMES]
     assert (last["verdict"], last["engine_id"], last["message"]) == ("planned", "engine-3", None)
-    # What the report says lists all of a verdict does so.
-    assert [line for line in lines if re.match('^{"verdict": "unknown"', line)] == [lines[2]]
+
+
+def test_csv_has_every_item_in_the_order_of_the_input(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(journal), "--output", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [each["verdict"] for each in rows] == ["accepted", "refused", "unknown", "planned"]
+    items = [{name: each[name] for name in Item.__dataclass_fields__ if each[name]} for each in rows]
+    assert [Item.of(each) for each in items] == [engine(1), record(1), engine(2), engine(3)]
+    assert rows[1]["started_at"] == "2023-11-15T12:00:00.000Z"
+    assert not any(rows[3][name] for name in ("message", "status", "attempts", "started_at", "seconds"))
+
+
+@pytest.mark.parametrize(
+    ("only", "states"),
+    [
+        ("unknown", ["unknown"]),
+        ("refused, unknown", ["refused", "unknown"]),
+        ("accepted,planned", ["accepted", "planned"]),
+    ],
+)
+@pytest.mark.parametrize("output", ["csv", "jsonl"])
+def test_only_some_states_are_listed(
+    journal: Path, output: str, only: str, states: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(journal), "--output", output, "--only", only]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = csv.DictReader(lines) if output == "csv" else map(json.loads, lines)
+    assert [each["verdict"] for each in rows] == states
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--only", "refused"], "--only needs --output csv or --output jsonl"),
+        (["--only", "refused", "--output", "json"], "--only needs --output csv or --output jsonl"),
+        (["--only", "failed"], "argument --only: 'failed' is not one of accepted, refused, unknown, planned"),
+        (["--only", ""], "argument --only: '' is not one of accepted, refused, unknown, planned"),
+    ],
+)
+def test_only_without_a_list_or_with_another_state_is_refused(
+    journal: Path, options: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(SystemExit):  # argparse's
+        assert main(["report", str(journal), *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert why in err
 
 
 def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
@@ -423,27 +575,93 @@ def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
         ("unknown", "Backend timeout"),
         ("refused", "record … is busy"),
     ]
+    assert [[item["engine_id"] for item in told["reasons"][0]["items"]]] == [["engine-2"]]
+    assert told["reasons"][1]["items"][0]["message"] == "400 SVC.1: record record-1 is busy [request id id]"
     assert told["reasons"][0]["advice"].startswith("Look at the engine's last job before you send this again")
     assert told["seconds"]["unknown"]["p99"] == 30.0
-    assert (told["started_at"], told["ended_at"]) == (NOON, NOON + 30)
+    assert (told["started_at"], told["ended_at"]) == ("2023-11-15T12:00:00.000Z", "2023-11-15T12:00:30.000Z")
 
 
-def test_on_a_terminal_it_is_a_table(
-    journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TTY_COMPATIBLE", "0")
-    assert main(["report", str(journal)]) == 0
-    out = capsys.readouterr().out
+def test_json_has_all_items_of_each_reason(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    others = (outcome(engine(9000 + n), "refused", chr(97 + n)) for n in range(3))
+    made(file, [outcome(engine(7000)), *(refused(engine(n)) for n in range(LISTED + 9)), *others])
+    assert main(["report", str(file), "--output", "json"]) == 0
+    reasons = json.loads(capsys.readouterr().out)["reasons"]
+    assert (
+        [reason["count"] for reason in reasons] == [len(reason["items"]) for reason in reasons] == [LISTED + 9, 1, 1, 1]
+    )
+    assert [each["engine_id"] for each in reasons[0]["items"]] == [f"engine-{n}" for n in range(LISTED + 9)]
+
+
+def test_json_of_a_journal_without_a_reason_has_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(file, [outcome(engine(1))])
+    assert main(["report", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["reasons"] == []
+
+
+def test_json_with_reasons_without_end_has_all_items(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letters = [f"{chr(97 + n // 676)}{chr(97 + n // 26 % 26)}{chr(97 + n % 26)}" for n in range(1200)]
+    made(file, (outcome(engine(n), "refused", letters[n]) for n in range(1200)))
+    assert main(["report", str(file)]) == 0
+    first, *rest = json.loads(capsys.readouterr().out)["reasons"]
+    assert (first["message"], len(first["items"]), len(rest)) == ("other reasons", 200, 1000)
+
+
+def table(journal: Path, columns: int, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TTY_COMPATIBLE", "0")
+        assert main(["report", str(journal)]) == 0
+    return capsys.readouterr().out
+
+
+def test_on_a_terminal_it_is_a_table(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = table(journal, 200, capsys)
     assert out.startswith(
-        "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: look at it before sending it again.\n"
+        "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: check it before you resend it.\n"
+        "2023-11-15 12:00:00Z to 2023-11-15 12:00:30Z, 30 s\n"
     )
     assert re.search(r"RetryEngine +1 +0 +1 +1\b", out)
-    assert re.search(r"refused +1 +400 SVC.1 record … is busy +Only what has failed can", out)
+    assert "\n1 unknown: 504 APIG.0201 Backend timeout\n  Look at the engine's last job" in out
+    assert "\n1 refused: 400 SVC.1 record … is busy\n  Only what has failed can" in out
+    assert "\n  engine engine-2\n\n1 refused" in out
+    assert f"\n  hwc-retry report {journal} --output csv --only refused,unknown\n" in out
     assert re.search(r"unknown +30 s", out)
-    assert "\n  engine engine-2: 504 APIG.0201: Backend timeout\n" in out
     assert f"\n  hwc-retry bulk INPUT --journal {journal} --resend-unknown\n" in out
+
+
+def test_a_table_has_the_first_items_of_each_reason(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(file, map(refused, map(engine, range(1234))))
+    listed = "".join(f"  engine engine-{number}\n" for number in range(10))
+    out = table(file, 80, capsys)
+    assert "\n1,234 refused: 400 SVC.1 engine … is busy\n" in out
+    assert f"\n{listed}  and 1,224 more\n" in out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 150])
+def test_no_word_of_a_table_is_broken(file: Path, columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [f"0f0e0d0c-0b0a-4908-8706-05040302{number:04}" for number in range(30)]
+    items = [Item(operation="RetryEngine", project_id="p", engine_id=id_) for id_ in ids]
+    records = [Item(operation="RetryScriptExecution", project_id="p", record_id=id_, task_id=id_) for id_ in ids]
+    text = "SVCSTG.00501149: {} cannot be upgraded because SpecificationOfTheEngineIsTooSmall (cn-north-4.example.com)"
+    made(
+        file,
+        [
+            *(outcome(each, "refused", text.format(each.name), status=400, seconds=3570.0 + 5) for each in items),
+            *(outcome(each, "unknown", "504: timeout", status=504, seconds=86_400 * 9.3) for each in records),
+            *(outcome(engine(number)) for number in range(1001)),
+        ],
+    )
+    out = table(file, columns, capsys)
+    commands = [line for line in out.splitlines() if line.startswith("  hwc-retry")]
+    others = [line for line in out.splitlines() if line not in commands]
+    assert max(map(len, others)) <= columns
+    words = {word for line in others for word in line.replace(",", " ").split()}
+    for word in (*ids[:10], "RetryScriptExecution", "SpecificationOfTheEngineIsTooSmall", "accepted", "shortest"):
+        assert word in words
+    assert re.search(r"RetryEngine +1,001 +30 +0 +0", out)
+    assert len(commands) == 3
 
 
 def test_a_table_shows_a_servers_text_and_obeys_none_of_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -520,7 +738,8 @@ def test_an_id_in_csv_is_as_it_was(id_: str) -> None:
 def peak(file: Path) -> int:
     tracemalloc.start()
     try:
-        summary(file)
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            assert main(["report", str(file), "--output", "json"]) == 0
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -590,9 +809,9 @@ def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(journal: P
     links = [str(each.get("href", each.get("src", "#"))) for _, each in page.elements]
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not [each for _, each in page.elements if "style" in each]
-    said = "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: look at it before sending it again."
+    said = "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: check it before you resend it."
     assert {("h1", said), ("title", f"{said} items.journal")} <= set(page.texts)
-    assert {("h2", "Outcomes over time"), ("h2", "How long outcomes took")} <= set(page.texts)
+    assert {("h2", "Outcomes over time"), ("h2", "Time until outcomes were known")} <= set(page.texts)
 
 
 def test_what_is_written_here_and_there_is_escaped(file: Path, tmp_path: Path) -> None:

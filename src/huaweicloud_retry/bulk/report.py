@@ -1,4 +1,4 @@
-"""What a journal tells, read without changing it: each item, or a summary that stays small however large the journal is.
+"""Summarize a journal in bounded memory, however large it is, without changing it.
 
 with JournalReader(Path("engines.journal")) as journal:
     print(summarize(journal).counts)
@@ -7,39 +7,52 @@ with JournalReader(Path("engines.journal")) as journal:
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from .items import Item, Outcome, Verdict
 from .journal import Counts
 from .journal_file import JournalReader, Row
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("accepted", "refused", "unknown")
-LISTED: Final = 500  # items that a summary has of each verdict that is to be looked at
+LISTED: Final = 500  # outcomes that a summary keeps of a reason, at most
 BINS_A_DECADE: Final = 200  # of seconds, so that a percentile is less than 1.2 % off
 
-_REASONS: Final = 1000  # kinds that are told apart; those of a service are a handful
-_EXAMPLES: Final = 3
-_QUICKEST: Final = 1e-6  # seconds; a bin for what took no time is needed too
-_BUCKETS: Final = 200  # of a chart
-_KEPT_BUCKETS: Final = 20_000  # while the journal is read, when it is not known yet where there are pauses
+_REASONS: Final = 1000  # distinct ones; a service has a handful
+_EXAMPLES: Final = 10  # outcomes that it keeps in any case, and
+_KEPT_EXAMPLES: Final = 2000  # of all reasons together, more only up to this
+_QUICKEST: Final = 1e-6  # seconds; what took no time needs a bin, too
+_BUCKETS: Final = 200  # of a chart, at most
+_FEWEST: Final = 20  # buckets, so that a short run has a time axis
+_KEPT_BUCKETS: Final = 20_000  # while the journal is read, when the pauses are not known yet
 _PAUSES: Final = 5  # that are cut out of a chart, the longest
-# Widths of a bucket in tenths of a second, each a multiple of the one before: 0.1 s to 4 weeks.
-_WIDTHS: Final = (*(1, 5, 10, 50, 100, 300, 600, 3000, 9000, 36_000, 108_000, 432_000, 864_000, 6_048_000, 24_192_000),)
-_BY_NAME: Final[dict[str, Verdict]] = {verdict: verdict for verdict in VERDICTS}
-_LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, beyond which datetime does not go far
-_TELLING: Final = 4  # characters from which on an ID is taken for one, wherever it stands in a message
-_REQUEST_ID: Final = re.compile(r" \[request id [^\]]*\]$")
-# What differs from item to item, such as an ID or a time, and not from reason to reason.
-_PARTICULAR: Final = re.compile(
-    r"(?<![\w.])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|\d{5,})(?!\.?\w)", re.IGNORECASE
+# Widths of a bucket in milliseconds, each a multiple of the one before: 1 ms to 4 weeks.
+_WIDTHS: Final = (
+    *(1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000),
+    *(10_800_000, 43_200_000, 86_400_000, 604_800_000, 2_419_200_000),
 )
+_BY_NAME: Final[dict[str, Verdict]] = {verdict: verdict for verdict in VERDICTS}
+_LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
+_REQUEST_ID: Final = re.compile(r" \[request id [^\]]*\]$")
+# What differs between items and not between reasons, such as an ID or a time, in IDs that are not the item's own.
+_PARTICULAR: Final = re.compile(
+    r"(?:(?<=\bjob )|(?<=\btask )|(?<=\bengine )|(?<=\brecord )|(?<=\bproject ))\d+(?!\.?\w)|"
+    r"(?<![\w.])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|\d{5,})(?!\.?\w)",
+    re.IGNORECASE,
+)
+_IDS: Final = ("engine_id", "record_id", "task_id", "enterprise_project_id", "project_id")
+_NEAR: Final = 20  # characters before an ID that are searched for a name
+_NAMED: Final = re.compile(r"(?:\b|_)(?:engine|record|task|project|job|id)(?:[ _-]?id)?([:=#]| |[:=] )$", re.IGNORECASE)
+_PAIRS: Final = frozenset({"''", '""', "``", "()", "[]", "<>", "{}", "//", "\u2018\u2019", "\u201c\u201d"})
+_JOINED_BEFORE: Final = re.compile(r"\w[.-]?$")
+_JOINED_AFTER: Final = re.compile(r"[.-]?\w")
 
-_Reason: TypeAlias = tuple[Verdict, str, int | None, str | None, str]
+ReasonKey: TypeAlias = tuple[Verdict, str, int | None, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,11 @@ class Reason:
 
     Attributes:
         verdict: `refused` or `unknown`.
-        operation: What to do about it may differ.
-        status: HTTP status; None if no answer came.
+        operation: The advice may depend on it.
+        status: HTTP status; None if there was no response.
         error_code: The service's or gateway's, or None.
-        message: Without what differs from item to item.
-        examples: The first outcomes; `started_at` and `seconds` are 0 if it is not known when.
+        message: With … for what differs between items, such as an ID.
+        examples: The first outcomes, 10 to LISTED; `started_at` and `seconds` are 0 if they are not known.
     """
 
     verdict: Verdict
@@ -63,66 +76,53 @@ class Reason:
     count: int
     examples: list[Outcome]
 
+    @property
+    def key(self) -> ReasonKey:
+        """What its items have in common."""
+        return self.verdict, self.operation, self.status, self.error_code, self.message
+
 
 @dataclass(slots=True)
 class Latency:
-    """How long it took until outcomes were known, in seconds, waits and further attempts included.
+    """Seconds until outcomes were known, including waits and further attempts.
 
     Attributes:
-        bins: How many outcomes by `floor(log10(seconds) * BINS_A_DECADE)`.
+        bins: Number of outcomes by `floor(log10(seconds) * BINS_A_DECADE)`.
     """
 
     count: int = 0
     shortest: float = math.inf
     longest: float = 0.0
     total: float = 0.0
-    bins: dict[int, int] = field(default_factory=dict[int, int])
+    bins: Counter[int] = field(default_factory=Counter[int])
 
     def add(self, seconds: float) -> None:
-        """Count one more."""
+        """Count one outcome."""
         self.count += 1
         self.total += seconds
         self.shortest = min(self.shortest, seconds)
         self.longest = max(self.longest, seconds)
-        bin_ = math.floor(math.log10(max(seconds, _QUICKEST)) * BINS_A_DECADE)
-        self.bins[bin_] = self.bins.get(bin_, 0) + 1
+        self.bins[math.floor(math.log10(max(seconds, _QUICKEST)) * BINS_A_DECADE)] += 1
 
     @classmethod
     def together(cls, several: Iterable["Latency"]) -> Self:
-        """Return all as one."""
+        """Return the sum of several."""
         one = cls()
         for each in several:
             one.count += each.count
             one.total += each.total
             one.shortest, one.longest = min(one.shortest, each.shortest), max(one.longest, each.longest)
-            for bin_, count in each.bins.items():
-                one.bins[bin_] = one.bins.get(bin_, 0) + count
+            one.bins.update(each.bins)
         return one
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which so many percent were known, less than 1.2 % off."""
+        """Return the seconds within which this share was known, less than 1.2 % off."""
         wanted, seen = self.count * percent / 100, 0
         for bin_, count in sorted(self.bins.items()):
             seen += count
             if seen >= wanted:
-                middle = 10 ** ((bin_ + 0.5) / BINS_A_DECADE)
-                return min(max(middle, self.shortest), self.longest)
+                return min(max(10 ** ((bin_ + 0.5) / BINS_A_DECADE), self.shortest), self.longest)
         return self.longest
-
-
-class Listed(NamedTuple):
-    """An item that is to be looked at.
-
-    Attributes:
-        message: What came of it.
-        request_id: To quote to support, or None.
-        started_at: Seconds since the epoch, of the first attempt; None if it was under way when its run ended.
-    """
-
-    item: Item
-    message: str
-    request_id: str | None
-    started_at: float | None
 
 
 class Stretch(NamedTuple):
@@ -130,84 +130,79 @@ class Stretch(NamedTuple):
 
     Attributes:
         start: Seconds since the epoch, where the first bucket begins.
-        buckets: How many outcomes there were in each, by verdict.
+        buckets: Number of outcomes in each, by verdict.
     """
 
     start: float
-    buckets: list[dict[Verdict, int]]
+    buckets: list[Counter[Verdict]]
 
 
 class Timeline:
-    """How many outcomes there were when, in buckets that grow wider as time goes on."""
+    """Number of outcomes over time, in buckets that grow wider as time goes on."""
 
     def __init__(self) -> None:
-        self._level = 0
-        self._tenths = _WIDTHS[0]
-        self._buckets: dict[int, dict[Verdict, int]] = {}
+        self._ms = _WIDTHS[0]
+        self._buckets: dict[int, Counter[Verdict]] = {}
 
     @property
     def width(self) -> float:
         """Seconds of a bucket."""
-        return self._tenths / 10
+        return self._ms / 1000
 
     def add(self, at: float, verdict: Verdict) -> None:
         """Count an outcome at that time, in seconds since the epoch."""
-        bucket = self._buckets.get(int(at * 10) // self._tenths)
-        if bucket is None:
-            if len(self._buckets) == _KEPT_BUCKETS:
-                self._widen()
-            bucket = self._buckets.setdefault(int(at * 10) // self._tenths, dict.fromkeys(VERDICTS, 0))
-        bucket[verdict] += 1
+        if len(self._buckets) == _KEPT_BUCKETS and int(at * 1000) // self._ms not in self._buckets:
+            self._widen()
+        self._buckets.setdefault(int(at * 1000) // self._ms, Counter())[verdict] += 1
 
     def stretches(self) -> list[Stretch]:
-        """Return at most about 200 buckets in all, without the longest pauses, such as those between two runs."""
+        """Return about 20 to 200 buckets in all, without the longest pauses, such as between two runs."""
         while sum(last - first + 1 for first, last in self._spans()) > _BUCKETS:
             self._widen()
-        none = dict.fromkeys(VERDICTS, 0)
-        return [
-            Stretch(first * self.width, [self._buckets.get(key, none) for key in range(first, last + 1)])
-            for first, last in self._spans()
-        ]
+        found: list[Stretch] = []
+        spans = self._spans()
+        for first, last in spans:
+            missing = max(0, math.ceil(_FEWEST / len(spans)) - (last - first + 1))
+            keys = range(first - missing // 2, last + 1 + missing - missing // 2)
+            found.append(Stretch(keys[0] * self.width, [self._buckets.get(key, Counter()) for key in keys]))
+        return found
 
     def _spans(self) -> list[tuple[int, int]]:
         keys = sorted(self._buckets)
         if not keys:
             return []
-        least = max(20, 600 // self._tenths)  # buckets, and a minute
+        least = max(20, 60_000 // self._ms)  # buckets, and a minute
         pauses = sorted(((b - a, a, b) for a, b in pairwise(keys) if b - a > least), reverse=True)[:_PAUSES]
         ends = sorted((a, b) for _, a, b in pauses)
         return list(zip([keys[0], *(b for _, b in ends)], [*(a for a, _ in ends), keys[-1]], strict=True))
 
     def _widen(self) -> None:
-        narrow, old = self._tenths, self._buckets
-        self._level += 1
-        self._tenths = _WIDTHS[self._level] if self._level < len(_WIDTHS) else narrow * 10
-        self._buckets = {}
+        narrow, old = self._ms, self._buckets
+        self._ms, self._buckets = next((width for width in _WIDTHS if width > narrow), narrow * 10), {}
         for key, counts in old.items():
-            wide = self._buckets.setdefault(key * narrow // self._tenths, dict.fromkeys(VERDICTS, 0))
-            for verdict, count in counts.items():
-                wide[verdict] += count
+            self._buckets.setdefault(key * narrow // self._ms, Counter()).update(counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A journal, in short.
+    """Totals, reasons and times of a journal.
 
     Attributes:
         file: The journal's.
-        duplicates: What stood in the input once more.
+        input: The file that was sent, or None if it is not known.
+        duplicates: Lines of the input that repeat another.
         operations: Counts by operation.
-        resent: How many items took more than one attempt.
-        reasons: Unknown ones first, then by how many.
-        latency: By verdict, those that there are.
-        started_at: Seconds since the epoch, of the first attempt; None if no outcome tells.
+        resent: Number of items with more than one attempt.
+        reasons: Unknown ones first, then by count.
+        latency: By verdict, those that occur.
+        started_at: Seconds since the epoch, of the first attempt; None if it is not known.
         ended_at: Of the last outcome.
         timeline: Outcomes over time.
         width: Seconds of a bucket of the timeline.
-        listed: By verdict, unknown and refused: the first of them, at most LISTED.
     """
 
     file: Path
+    input: str | None
     duplicates: int
     operations: dict[str, Counts]
     resent: int
@@ -217,11 +212,10 @@ class Summary:
     ended_at: float | None
     timeline: list[Stretch]
     width: float
-    listed: dict[Verdict, list[Listed]]
 
     @property
     def counts(self) -> Counts:
-        """Of all operations together. None is `sending`: what nobody sends any more is unknown."""
+        """Of all operations together. None is `sending`: without a run, this is unknown."""
         return Counts(*map(sum, zip(*self.operations.values(), strict=True)))
 
 
@@ -231,18 +225,22 @@ def summarize(journal: JournalReader) -> Summary:
     Raises:
         JournalError: It cannot be read any more.
     """
-    return _summary(journal.file, journal.about.duplicates, journal.rows())
+    return _summary(journal.file, journal.about.duplicates, journal.rows(), journal.about.input)
 
 
-def _summary(file: Path, duplicates: int, rows: Iterator[Row]) -> Summary:
-    states: dict[tuple[str, str], int] = {}
+def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str | None = None) -> Summary:
+    """Read the rows of a journal once.
+
+    Raises:
+        ValueError: a row has a time that cannot be.
+    """
+    states: Counter[tuple[str, str]] = Counter()
     times, reasons = _Times(), _Reasons()
     resent = 0
     for row in rows:
         _, text, state, *_, attempts, started_at, seconds = row
-        # As exact as parsing it all, at a tenth of the time: a quotation mark within a value has a backslash before it.
-        tally = text.partition('"operation":"')[2].partition('"')[0], state
-        states[tally] = states.get(tally, 0) + 1
+        # As exact as parsing JSON, in a tenth of the time: a quotation mark within a value has a backslash before it.
+        states[text.partition('"operation":"')[2].partition('"')[0], state] += 1
         if state == "planned":
             continue
         verdict = _BY_NAME[state]
@@ -254,6 +252,7 @@ def _summary(file: Path, duplicates: int, rows: Iterator[Row]) -> Summary:
             reasons.add(verdict, row)
     return Summary(
         file=file,
+        input=input_name,
         duplicates=duplicates,
         operations={
             operation: Counts(**{state: count for (of, state), count in states.items() if of == operation})
@@ -266,12 +265,11 @@ def _summary(file: Path, duplicates: int, rows: Iterator[Row]) -> Summary:
         ended_at=times.last or None,
         timeline=times.timeline.stretches(),
         width=times.timeline.width,
-        listed=reasons.listed,
     )
 
 
 class _Times:
-    """When outcomes came, and how long they took."""
+    """When outcomes were known, and how long they took."""
 
     def __init__(self) -> None:
         self.first, self.last = math.inf, 0.0
@@ -289,54 +287,89 @@ class _Times:
 
 
 class _Reasons:
-    """Why items were refused, or are unknown, and the first of them."""
+    """Outcomes that are not accepted, grouped."""
 
     def __init__(self) -> None:
-        self.listed: dict[Verdict, list[Listed]] = {"unknown": [], "refused": []}
-        self._reasons: dict[_Reason, tuple[list[int], list[Outcome]]] = {}
+        self._kept = 0
+        self._reasons: dict[ReasonKey, tuple[list[int], list[Outcome]]] = {}
 
     def add(self, verdict: Verdict, row: Row) -> None:
         _, text, _, _, message, status, error_code, request_id, _, attempts, started_at, seconds = row
         fields: dict[str, str] = json.loads(text)
-        general = _general(message or "", status, error_code, fields)
-        reason: _Reason = (verdict, fields["operation"], status, error_code, general)
-        if reason not in self._reasons and len(self._reasons) >= _REASONS:
-            reason = (verdict, fields["operation"], None, None, "other reasons")
-        count, examples = self._reasons.setdefault(reason, ([0], []))
+        key = reason_key(verdict, fields, message, status, error_code)
+        if key not in self._reasons and len(self._reasons) >= _REASONS:
+            key = other_reasons(key)
+        count, examples = self._reasons.setdefault(key, ([0], []))
         count[0] += 1
-        if len(examples) < _EXAMPLES:
-            examples.append(
-                Outcome(
-                    item=Item(**fields),
-                    verdict=verdict,
-                    message=message or "",
-                    status=status,
-                    error_code=error_code,
-                    request_id=request_id,
-                    attempts=attempts or 0,
-                    started_at=started_at or 0.0,
-                    seconds=seconds or 0.0,
-                )
+        if len(examples) >= _EXAMPLES and (len(examples) >= LISTED or self._kept >= _KEPT_EXAMPLES):
+            return
+        self._kept += 1
+        examples.append(
+            Outcome(
+                item=Item(**fields),
+                verdict=verdict,
+                message=message or "",
+                status=status,
+                error_code=error_code,
+                request_id=request_id,
+                attempts=attempts or 0,
+                started_at=started_at or 0.0,
+                seconds=seconds or 0.0,
             )
-        listed = self.listed[verdict]
-        if len(listed) < LISTED:
-            listed.append(Listed(Item(**fields), _REQUEST_ID.sub("", message or ""), request_id, started_at))
+        )
 
     def sorted(self) -> list[Reason]:
-        found = [Reason(*reason, count, examples) for reason, ((count,), examples) in self._reasons.items()]
+        found = [Reason(*key, count, examples) for key, ((count,), examples) in self._reasons.items()]
         return sorted(found, key=lambda reason: (reason.verdict != "unknown", -reason.count))
 
 
-def _general(message: str, status: int | None, error_code: str | None, fields: dict[str, str]) -> str:
-    """Return the message without what the reason has beside it, and what differs from item to item."""
-    if message.endswith("]"):
-        message = _REQUEST_ID.sub("", message)
+def other_reasons(key: ReasonKey) -> ReasonKey:
+    """Return the key of what comes after the first 1000 reasons."""
+    return key[0], key[1], None, None, "other reasons"
+
+
+def reason_key(
+    verdict: Verdict, fields: Mapping[str, Any], message: str | None, status: int | None, error_code: str | None
+) -> ReasonKey:
+    """Return what an outcome has in common with others of the same reason; `fields` has at least those of its item."""
+    general = without_request_id(message or "")
     if status is not None:
-        message = message.removeprefix(f"{status} {error_code}: ").removeprefix(f"{status}: ")
-    for name, value in fields.items():
-        if len(value) >= _TELLING and name != "operation":
-            message = message.replace(value, "…")
-    return _without_particulars(message)
+        general = general.removeprefix(f"{status} {error_code}: ").removeprefix(f"{status}: ")
+    for name in _IDS:
+        if (value := fields.get(name)) is not None and value in general:
+            general = _without_id(general, value)
+    return verdict, fields["operation"], status, error_code, _without_particulars(general)
+
+
+def without_request_id(message: str) -> str:
+    """Return an outcome's message without the request ID at its end."""
+    return _REQUEST_ID.sub("", message) if message.endswith("]") else message
+
+
+def _without_id(message: str, id_: str) -> str:
+    """Put … for an ID where it is a whole word."""
+    at = message.find(id_)
+    while at >= 0:
+        end = at + len(id_)
+        if _is_id(id_, message[max(0, at - _NEAR) : at], message[end : end + 2]):
+            message = f"{message[:at]}…{message[end:]}"
+        at = message.find(id_, at + 1)
+    return message
+
+
+def _is_id(id_: str, before: str, after: str) -> bool:
+    """Tell an ID from a part of another word, and from an ordinary word or number that is the same, such as "the", 400.
+
+    One with letters and digits is an ID anywhere. Another is one in quotation marks, brackets or slashes, and after a
+    name ("engine prod", "task_id=16"); a word of up to 3 letters not after a name and a space ("engine no longer …").
+    """
+    if _JOINED_BEFORE.search(before) or _JOINED_AFTER.match(after):
+        return False
+    has_digits = any(char.isdigit() for char in id_)
+    if (has_digits and any(char.isalpha() for char in id_)) or before[-1:] + after[:1] in _PAIRS:
+        return True
+    named = _NAMED.search(before)
+    return named is not None and (has_digits or len(id_) > 3 or not named[1].endswith(" "))  # noqa: PLR2004 - see above
 
 
 @lru_cache(1000)

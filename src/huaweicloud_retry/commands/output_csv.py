@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from huaweicloud_retry.runtime.redaction import one_line
 
-from .wording import rfc3339
-
 COLUMNS: Final = (
     *("verdict", "operation", "project_id", "region", "engine_id", "record_id", "task_id", "enterprise_project_id"),
     *("message", "status", "error_code", "request_id", "attempts", "started_at", "seconds"),
@@ -30,8 +28,6 @@ def csv_row(told: Mapping[str, Any]) -> str:
 
 
 def _cell(name: str, value: Any) -> Any:
-    if name == "started_at" and isinstance(value, float):
-        return rfc3339(value)
     if name == "seconds" and value is not None:
         return round(value, 3)
     if name in _OF_SERVERS and value is not None:

@@ -1,13 +1,14 @@
-"""`hwc-retry report`: what a journal tells, as a table, as JSON, or as a page."""
+"""`hwc-retry report`: what a journal holds, as a table, JSON, CSV, or a page."""
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .exits import CommandError, printing
 
@@ -15,114 +16,95 @@ if TYPE_CHECKING:
     from huaweicloud_retry.bulk.journal_file import JournalReader
     from huaweicloud_retry.bulk.report import Summary
 
-DESCRIPTION = "What came of a bulk: totals, reasons, latencies, and what is to be looked at, from its journal."
+DESCRIPTION: Final = (
+    "Report the outcomes of a bulk from its journal: totals, reasons, latencies, items that need attention."
+)
+_STATES: Final = ("accepted", "refused", "unknown", "planned")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the command's options."""
-    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="of hwc-retry bulk; it is read, and not changed")
+    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="of hwc-retry bulk; it is not changed")
     parser.add_argument(
         "--output",
-        choices=("table", "json", "jsonl"),
-        help="table or json: the summary; jsonl: every item, a line each "
-        "(default: table on a terminal, else json; with --html none)",
+        choices=("table", "json", "jsonl", "csv"),
+        help="table: the summary; json: the summary, with the items of each reason; jsonl or csv: every item, one per "
+        "line; csv is also an input of hwc-retry bulk (default: table on a terminal, else json; with --html none)",
+    )
+    parser.add_argument(
+        "--only",
+        type=_states,
+        metavar="STATES",
+        help=f"with --output csv or jsonl: only these of {', '.join(_STATES)}; such as refused,unknown",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts, in one file")
     parser.epilog = "Exit code: 0 reported, whatever the outcomes are; 2 nothing could be reported."
     parser.set_defaults(run=run, prog=parser.prog)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Report.
+def _states(text: str) -> set[str]:
+    states = {state.strip() for state in text.split(",")}
+    if wrong := sorted(states - set(_STATES)):
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(_STATES)}")
+    return states
 
-    Returns:
-        The exit code: 0 reported.
+
+def run(options: argparse.Namespace) -> int:
+    """Report; returns the exit code 0.
 
     Raises:
-        CommandError: it cannot be reported, or not be written.
+        CommandError: the journal cannot be read, or the report cannot be written.
     """
     # Here, so that --help is quick.
     from huaweicloud_retry.bulk.journal_file import JournalError, JournalReader  # noqa: PLC0415
     from huaweicloud_retry.bulk.report import summarize  # noqa: PLC0415
 
     output = options.output
+    if options.only is not None and output not in {"csv", "jsonl"}:
+        raise CommandError("--only needs --output csv or --output jsonl")
     if output is None and options.html is None:
         output = "table" if sys.stdout.isatty() and find_spec("rich") is not None else "json"
     try:
         with JournalReader(options.journal) as journal:
-            if output == "jsonl":
-                _print_items(journal)
-            if options.html is not None or output != "jsonl":
-                _report(summarize(journal), options, output)
+            if output in {"csv", "jsonl"}:
+                _print_items(items(journal, options.only), is_csv=output == "csv")
+            if options.html is not None or output in {"table", "json"}:
+                _report(journal, summarize(journal), options, output)
     except JournalError as error:
         raise CommandError(str(error)) from error
     return 0
 
 
-def _report(summary: "Summary", options: argparse.Namespace, output: str | None) -> None:
+def _report(journal: "JournalReader", summary: "Summary", options: argparse.Namespace, output: str | None) -> None:
     if options.html is not None:
         _write_page(summary, options.html)
         with printing():
             print(f"{options.prog}: {options.html} written", file=sys.stderr)  # noqa: T201 - the command's voice
     if output == "table":
         try:
-            from .report_table import show  # noqa: PLC0415 - needs what is no part of the base install
+            from .report_table import show  # noqa: PLC0415 - needs rich, which is not in the base install
         except ModuleNotFoundError as error:
             raise CommandError(f"{error}; pip install 'huaweicloud-retry[cli]', or --output json") from error
         with printing():
             show(summary)
     elif output == "json":
+        from .report_json import pieces  # noqa: PLC0415
+
         with printing():
-            print(json.dumps(_totals(summary), indent=2))  # noqa: T201
+            sys.stdout.writelines(pieces(summary, items(journal, {"refused", "unknown"})))
 
 
-def _print_items(journal: "JournalReader") -> None:
+def items(journal: "JournalReader", only: set[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield the items in these states, or all, as `Outcome.to_dict` has them."""
+    return (each for each in journal.items() if only is None or each["verdict"] in only)
+
+
+def _print_items(items: Iterator[dict[str, Any]], *, is_csv: bool) -> None:
+    from .output_csv import CSV_HEADER, csv_row  # noqa: PLC0415
+
     with printing():
-        for told in journal.items():
-            sys.stdout.write(f"{json.dumps(told)}\n")
-
-
-def _totals(summary: "Summary") -> dict[str, Any]:
-    from .advice import advise  # noqa: PLC0415
-    from .wording import sentence  # noqa: PLC0415
-
-    return {
-        "journal": str(summary.file),
-        "summary": sentence(summary),
-        "items": summary.counts.total,
-        "duplicates": summary.duplicates,
-        **_counts(summary.counts._asdict()),
-        "resent": summary.resent,
-        "started_at": summary.started_at,
-        "ended_at": summary.ended_at,
-        "operations": {name: _counts(counts._asdict()) for name, counts in summary.operations.items()},
-        "reasons": [
-            {
-                "verdict": reason.verdict,
-                "operation": reason.operation,
-                "count": reason.count,
-                "status": reason.status,
-                "error_code": reason.error_code,
-                "message": reason.message,
-                "advice": advise(reason.examples[0]),
-                "examples": [example.item.name for example in reason.examples],
-            }
-            for reason in summary.reasons
-        ],
-        "seconds": {
-            verdict: {
-                "shortest": each.shortest,
-                "mean": each.total / each.count,
-                **{f"p{percent}": each.percentile(percent) for percent in (50, 90, 99)},
-                "longest": each.longest,
-            }
-            for verdict, each in summary.latency.items()
-        },
-    }
-
-
-def _counts(counts: dict[str, int]) -> dict[str, int]:
-    return {state: counts[state] for state in ("accepted", "refused", "unknown", "planned")}
+        sys.stdout.write(CSV_HEADER if is_csv else "")
+        sys.stdout.writelines(csv_row(each) if is_csv else f"{json.dumps(each)}\n" for each in items)
 
 
 def _write_page(summary: "Summary", file: Path) -> None:
@@ -134,7 +116,7 @@ def _write_page(summary: "Summary", file: Path) -> None:
             raise CommandError(
                 f"--html {file} {'is no file' if not file.is_file() else 'is the journal'}: name another file"
             )
-        # In the same folder, from which a rename is all it takes: the page is there in whole, or not at all.
+        # In the same folder, then renamed: the page is there completely, or not at all.
         with TemporaryDirectory(prefix=".hwc-retry-", dir=file.parent) as folder:
             whole = Path(folder, "report.html")
             whole.write_text(text, encoding="utf-8")

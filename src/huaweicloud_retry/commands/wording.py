@@ -1,4 +1,4 @@
-"""A journal's summary in words, for a terminal and a page alike."""
+"""A journal's summary in words, for a terminal and a page."""
 
 import math
 import shlex
@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from huaweicloud_retry.bulk.items import rfc3339
 from huaweicloud_retry.bulk.report import Summary
 
+OPERATIONS: Final = ("", "accepted", "refused", "unknown", "not sent")
+LATENCIES: Final = ("Known after", "shortest", "50 % within", "90 %", "99 %", "longest")
+PERCENTILES: Final = (50, 90, 99)
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -21,51 +25,64 @@ class Step(NamedTuple):
 
 
 def sentence(summary: Summary) -> str:
-    """Say what happened."""
+    """Return the outcome of all items in one sentence."""
     counts = summary.counts
     if not counts.total:
         return "There was nothing to send."
     if counts.accepted == counts.total:
-        return "The only one was accepted." if counts.total == 1 else f"All {counts.total:,} were accepted."
-    others = [
-        f"{count:,} {what}"
-        for count, what in ((counts.refused, "refused"), (counts.planned, "not sent yet"), (counts.unknown, "unknown"))
-        if count
-    ]
-    look = (
-        f": look at {'it' if counts.unknown == 1 else 'these'} before sending {'it' if counts.unknown == 1 else 'them'} again"
-        if counts.unknown
-        else ""
-    )
-    return f"{counts.accepted:,} of {counts.total:,} accepted, {', '.join(others)}{look}."
+        return "The only item was accepted." if counts.total == 1 else f"All {counts.total:,} items were accepted."
+    others = {"refused": counts.refused, "not sent yet": counts.planned, "unknown": counts.unknown}
+    listed = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
+    them = "it" if counts.unknown == 1 else "them"
+    check = f": check {them} before you resend {them}" if counts.unknown else ""
+    return f"{counts.accepted:,} of {counts.total:,} accepted, {listed}{check}."
 
 
 def steps(summary: Summary) -> Iterator[Step]:
-    """Say what to do next, the most pressing first."""
-    counts, journal = summary.counts, shlex.quote(str(summary.file))
-    bulk = f"hwc-retry bulk INPUT --journal {journal}"
+    """Yield what to do next, the most urgent first."""
+    counts, given = summary.counts, summary.input or "INPUT"
+    bulk = f"hwc-retry bulk {shlex.quote(given)}"
+    if f"{given}.journal" != str(summary.file):  # which is the default
+        bulk += f" --journal {shlex.quote(str(summary.file))}"
     if counts.unknown:
-        may = "The one that is unknown" if counts.unknown == 1 else f"Each of the {counts.unknown:,} that are unknown"
-        yield Step(f"{may} may have run. Where running twice does no harm, send again:", f"{bulk} --resend-unknown")
+        items, them = _items(counts.unknown, "unknown")
+        text = f"{items} may have been processed. If it does no harm to process {them} twice, resend {them}:"
+        yield Step(text, f"{bulk} --resend-unknown")
     if counts.planned:
-        left = "One is" if counts.planned == 1 else f"{counts.planned:,} are"
-        yield Step(f"{left} not sent yet. Go on with the same input:", bulk)
+        yield Step(f"{counts.planned:,} not sent yet. Continue:", bulk)
     if counts.refused:
-        which = "The one that was" if counts.refused == 1 else f"The {counts.refused:,} that were"
-        yield Step(
-            f"{which} refused surely did not run. Once the reason is gone, send again:", f"{bulk} --retry-refused"
-        )
+        items, them = _items(counts.refused, "refused")
+        was = "was" if counts.refused == 1 else "were"
+        yield Step(f"{items} {was} not processed. Fix the reason, then resend {them}:", f"{bulk} --retry-refused")
     if counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 
 
-def list_all(summary: Summary, verdict: str) -> str:
-    """Return the command that lists all of a verdict."""
-    return f'hwc-retry report {shlex.quote(str(summary.file))} --output jsonl | grep \'^{{"verdict": "{verdict}"\''
+def _items(count: int, verdict: str) -> tuple[str, str]:
+    return (f"The {verdict} item", "it") if count == 1 else (f"The {count:,} {verdict} items", "them")
+
+
+def operations(summary: Summary) -> list[list[str]]:
+    """Return the figures of each operation, as OPERATIONS names them, and of all if there are several."""
+    rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
+    return [[name, *(f"{n:,}" for n in (c.accepted, c.refused, c.unknown, c.planned))] for name, c in rows.items()]
+
+
+def latencies(summary: Summary) -> list[list[str]]:
+    """Return the figures of each verdict, as LATENCIES names them."""
+    return [
+        [verdict, *map(duration, (each.shortest, *map(each.percentile, PERCENTILES), each.longest))]
+        for verdict, each in summary.latency.items()
+    ]
+
+
+def list_all(summary: Summary, *verdicts: str) -> str:
+    """Return the command that lists all items with these verdicts."""
+    return f"hwc-retry report {shlex.quote(str(summary.file))} --output csv --only {','.join(verdicts)}"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person says them, two significant digits below a minute."""
+    """Return seconds for a person: two significant digits below a minute, two units above."""
     if 0 < seconds < _MINUTE:
         seconds = round(seconds, max(0, 1 - math.floor(math.log10(seconds))))
     if seconds < 1:
@@ -84,11 +101,6 @@ def _in_two(seconds: float, large: int, of_large: str, small: int, of_small: str
     return f"{whole:,} {of_large} {rest} {of_small}" if rest else f"{whole:,} {of_large}"
 
 
-def utc(at: float, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
-    """Return a time, in seconds since the epoch, as RFC 3339 for a person; or in another form."""
-    return datetime.fromtimestamp(at, UTC).strftime(form)
-
-
-def rfc3339(at: float) -> str:
-    """Return a time, in seconds since the epoch, as RFC 3339 for a program."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def utc(at: float, form: str = "%Y-%m-%d %H:%M:%SZ", *, exact: bool = False) -> str:
+    """Return a time, in seconds since the epoch, for a person: as RFC 3339, with milliseconds if exact, or in a form."""
+    return rfc3339(at).replace("T", " ") if exact else datetime.fromtimestamp(at, UTC).strftime(form)

@@ -1,0 +1,206 @@
+"""Charts of a journal's summary in SVG.
+
+Each chart is drawn twice, for wide and for narrow windows, so that its text has one size; the stylesheet shows one.
+"""
+
+import html
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from huaweicloud_retry.bulk.items import Verdict, rfc3339
+from huaweicloud_retry.bulk.report import BINS_A_DECADE, VERDICTS, Latency, Stretch
+
+from .wording import PERCENTILES, duration, utc
+
+_BARS_A_DECADE: Final = 10  # of seconds, in the chart of latencies
+_LEAST: Final = 1.5  # pixels of a bar
+_MINUTE, _DAY = 60_000, 86_400_000  # milliseconds
+_STEPS: Final = (
+    *(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000),
+    *(600_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 10_800_000, 21_600_000, 43_200_000, _DAY),
+)
+
+
+class Size(NamedTuple):
+    """Of a chart, in pixels; the plot leaves a margin on the left and below."""
+
+    name: str
+    width: int
+    height: int
+    left: int = 46
+    below: int = 26
+    pause: int = 22
+
+    @property
+    def bottom(self) -> int:
+        return self.height - self.below
+
+    @property
+    def plot(self) -> int:
+        return self.width - self.left
+
+
+_SIZES: Final = (Size("wide", 1110, 300), Size("narrow", 340, 240, left=40, pause=14))
+
+
+def svg(name: str, title: str, about: str, draw: Callable[[Size], Iterable[str]]) -> str:
+    """Return a chart in both sizes."""
+    return "".join(
+        f'<svg class="{size.name}" viewBox="0 0 {size.width} {size.height}" role="img" '
+        f'aria-labelledby="{name}-{size.name}-title {name}-{size.name}-desc">'
+        f'<title id="{name}-{size.name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-{size.name}-desc">{html.escape(about)}</desc>{"".join(draw(size))}</svg>'
+        for size in _SIZES
+    )
+
+
+def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[str]:
+    """Draw outcomes over time, in buckets of `width` seconds."""
+    slots = sum(len(stretch.buckets) for stretch in stretches)
+    slot = (size.plot - size.pause * (len(stretches) - 1)) / slots
+    plot = _Plot(size, max(sum(bucket.values()) for each in stretches for bucket in each.buckets), top=34, gap=12)
+    yield from plot.grid()
+    places: list[tuple[float, float]] = []  # time and x of each bucket
+    starts: list[tuple[float, float]] = []  # and of each stretch
+    x, end = float(size.left), stretches[0].start
+    for start, buckets in stretches:
+        if starts:
+            yield plot.pause(x, duration(start - end))
+            x += size.pause
+        starts.append((start, x))
+        for number, bucket in enumerate(buckets):
+            at = start + number * width
+            if bucket:
+                yield from plot.bar(x, slot, bucket, utc(at, exact=width < 1))
+                if bucket["unknown"]:
+                    half = min(6.0, max(2.5, slot * 0.8))  # of a diamond above the bars
+                    sides = f"l{half:.1f} {half:.1f} {-half:.1f} {half:.1f} {-half:.1f} {-half:.1f}z"
+                    yield f'<path class="unknown" d="M{x + slot / 2:.1f} {14 - half:.1f}{sides}"/>'
+            places.append((at, x))
+            x += slot
+        end = start + len(buckets) * width
+    step = _time_step(round(width * 1000), slots, size.plot)
+    has_days = utc(stretches[0].start)[:10] != utc(end)[:10]
+    form = ("%d %b " if has_days else "") + ("%H:%M:%S" if step < _MINUTE else "%H:%M")
+    is_exact = width * slots < 10 and not has_days  # noqa: PLR2004 - seconds
+    rounds = (each for each in places if round(each[0] * 1000) % step == 0)
+    for at, place in (*starts, (end, x), *rounds):
+        plot.label(place, rfc3339(at)[11:23] if is_exact else utc(at, form))
+    yield from plot.labels
+
+
+def _time_step(width: int, slots: int, plot: int) -> int:
+    """Return the milliseconds between labels: round, a multiple of a bucket's, and with room for each."""
+    wanted = width * slots / max(1, plot // 130)
+    fits = (step for step in _STEPS if step >= wanted and step % width == 0)
+    return next(fits, max(width, _DAY) * math.ceil(wanted / max(width, _DAY)))
+
+
+def _ticks(most: int) -> list[int]:
+    """Return 0 and round numbers up to the first that is not below the most."""
+    power = 10 ** max(0, len(str(most)) - 1)
+    step = next(s for s in (max(1, power // 5), max(1, power // 2), power, 2 * power) if s * 5 >= most)
+    return list(range(0, most + step, step))
+
+
+def _short(count: int) -> str:
+    return f"{count // 1000}k" if count >= 10_000 and count % 1000 == 0 else f"{count:,}"  # noqa: PLR2004 - narrow margin
+
+
+class _Plot:
+    """What the charts have in common: a grid, stacked bars, and labels at least `gap` pixels apart."""
+
+    def __init__(self, size: Size, most: int, top: int, gap: int) -> None:
+        self._size = size
+        self._ticks = _ticks(most)
+        self._top = top
+        self._scale = (size.bottom - top) / self._ticks[-1]
+        self._gap = gap
+        self._taken: list[tuple[float, float, str]] = []
+        self.labels: list[str] = []
+
+    def grid(self) -> Iterator[str]:
+        size = self._size
+        for tick in self._ticks:
+            y = size.bottom - tick * self._scale
+            kind = "grid" if tick else "axis"
+            yield f'<line class="{kind}" x1="{size.left}" x2="{size.width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text x="{size.left - 7}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+
+    def bar(self, x: float, slot: float, counts: Mapping[Verdict, int], when: str) -> Iterator[str]:
+        listed = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS if counts[verdict])
+        y = float(self._size.bottom)
+        yield f"<g><title>{when}: {listed}</title>"
+        for verdict in VERDICTS:
+            if counts[verdict]:
+                height = max(_LEAST, counts[verdict] * self._scale)
+                y -= height
+                box = f'x="{x:.2f}" y="{y:.1f}" width="{slot * 0.88:.2f}" height="{height:.1f}"'
+                yield f'<rect class="{verdict}" {box}/>'
+        # The whole column shows the title, not only the bar.
+        box = f'x="{x:.2f}" y="{self._top}" width="{slot:.2f}" height="{self._size.bottom - self._top}"'
+        yield f'<rect class="hit" {box}/></g>'
+
+    def pause(self, x: float, length: str) -> str:
+        middle = x + self._size.pause / 2
+        line = f'x1="{middle:.1f}" x2="{middle:.1f}" y1="{self._top}" y2="{self._size.bottom}"'
+        return f'<g><title>pause of {length}</title><line class="pause" {line}/></g>'
+
+    def label(self, x: float, text: str) -> None:
+        """Put it below the axis, unless another is there, or the same one anywhere."""
+        half = len(text) * 3.6  # half of its width at 13 px
+        middle = min(max(x, half + 4), self._size.width - half)
+        left, right = middle - half - self._gap, middle + half + self._gap
+        if any(text == other or (right >= begin and left <= end) for begin, end, other in self._taken):
+            return
+        self._taken.append((middle - half, middle + half, text))
+        bottom = self._size.bottom
+        self.labels.append(
+            f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
+            f'<text x="{middle:.1f}" y="{self._size.height - 4}" text-anchor="middle">{text}</text>'
+        )
+
+
+def latency_bars(latency: dict[Verdict, Latency]) -> dict[int, Counter[Verdict]]:
+    """Return the number of outcomes by how long they took: from `edge(bar)` to `edge(bar + 1)` seconds."""
+    bars: dict[int, Counter[Verdict]] = {}
+    for verdict, each in latency.items():
+        for bin_, count in each.bins.items():
+            bars.setdefault(bin_ * _BARS_A_DECADE // BINS_A_DECADE, Counter())[verdict] += count
+    return bars
+
+
+def edge(bar: int) -> float:
+    """Return the seconds where a bar begins."""
+    return float(10 ** (bar / _BARS_A_DECADE))
+
+
+def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latency) -> Iterator[str]:
+    """Draw how long outcomes took."""
+    first, last = min(bars) - 1, max(bars) + 2
+    missing = max(0, _BARS_A_DECADE - (last - first))  # a decade at least, for comparison
+    first, last = first - missing // 2, last + missing - missing // 2
+    slot = size.plot / (last - first)
+    plot = _Plot(size, max(sum(bar.values()) for bar in bars.values()), top=20 * len(PERCENTILES), gap=14)
+
+    def place(seconds: float) -> float:
+        return size.left + (math.log10(seconds) * _BARS_A_DECADE - first) * slot
+
+    yield from plot.grid()
+    for bar, counts in sorted(bars.items()):
+        yield from plot.bar(place(edge(bar)), slot, counts, f"{duration(edge(bar))} to {duration(edge(bar + 1))}")
+    for row, percent in enumerate(PERCENTILES):
+        seconds = together.percentile(percent)
+        x, y = place(max(seconds, edge(first))), 14 + row * 18
+        left, anchor = (-6, "end") if x > size.width * 0.5 else (6, "start")
+        yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{size.bottom}"/>'
+        text = f"{percent} % within {duration(seconds)}"
+        yield f'<text class="strong" x="{x + left:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>'
+    for factor in (1, 5, 2):  # the first ones are labelled wherever there is room
+        for power in range(first // _BARS_A_DECADE, last // _BARS_A_DECADE + 1):
+            seconds = factor * 10.0**power
+            if edge(first) <= seconds <= edge(last):
+                plot.label(place(seconds), duration(seconds))
+    yield from plot.labels
