@@ -197,6 +197,17 @@ def test_an_id_given_twice_is_sent_once_and_json_lines_are_one_outcome_a_line(cl
     assert [json.loads(line)["engine_id"] for line in ran.out.splitlines()] == sent(mock) == ["e1", "e2"]
 
 
+@pytest.mark.parametrize("command", ["engine e1 -", "engine -"])
+def test_ids_come_from_stdin_too(cli: Cli, mock: Mock, command: str) -> None:
+    assert cli(*command.split(), *cli.sending, stdin="e2\n e3\n\n").code == 0
+    assert sent(mock) == [*command.split()[1:-1], "e2", "e3"]
+
+
+def test_records_come_from_stdin_too(cli: Cli) -> None:
+    ran = cli("script", "--record-id", "-", *cli.sending, stdin=RECORD)
+    assert (ran.code, json.loads(ran.out)[0]["record_id"]) == (0, RECORD)
+
+
 @pytest.mark.parametrize("by", [("--record-id", RECORD), ("--task-id", TASK)])
 def test_a_script_runs_again_by_record_or_by_task(cli: Cli, by: tuple[str, str]) -> None:
     ran = cli("script", *by, *cli.sending)
@@ -248,9 +259,29 @@ def test_a_service_that_cannot_be_reached_is_exit_code_1_with_what_to_look_at(cl
 def test_a_table_on_a_terminal_shows_what_a_server_says_as_it_is(cli: Cli) -> None:
     cli.has_terminal()
     ran = cli("engine", "e1", "[red]x", *cli.sending)
-    assert re.search(r"^ *accepted +engine e1 +job 1 +\d+\.\d *$", ran.out, re.MULTILINE)
-    assert re.search(r"^ *refused +engine \[red\]x +400 SVCSTG\.00501116: ", ran.out, re.MULTILINE)
+    assert re.search(r"^ *accepted +[\d.]+ ms +engine e1: job 1 *$", ran.out, re.MULTILINE)
+    assert re.search(r"^ *refused +[\d.]+ ms +engine \[red\]x: 400 SVCSTG\.00501116: ", ran.out, re.MULTILINE)
     assert "\x1b" not in ran.out + ran.err
+
+
+def test_a_table_at_80_columns_breaks_no_word(cli: Cli) -> None:
+    cli.has_terminal()
+    cli.set(COLUMNS="80")
+    id_ = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+    assert cli("engine", id_, *cli.sending).out.split().count(f"{id_}:") == 1
+
+
+def test_csv_has_a_header_and_a_line_for_each_outcome(cli: Cli) -> None:
+    ran = cli("engine", "e1", "nowhere", "--output", "csv", *cli.sending)
+    assert ran.out.startswith("verdict,operation,project_id,region,engine_id,")
+    assert [line.split(",")[0] for line in ran.out.splitlines()[1:]] == ["accepted", "refused"]
+
+
+def test_quiet_says_only_what_went_wrong(cli: Cli) -> None:
+    assert cli("bulk", cli.file(engines("e1")), *cli.sending, "--quiet").err == ""
+    said = cli("bulk", cli.file(engines("e1", "nowhere")), *cli.sending, "--quiet").err
+    assert said.startswith("hwc-retry bulk: engine nowhere: refused, it was not processed: 400 ")
+    assert said.count("hwc-retry bulk: ") == 1
 
 
 # --- Usage and configuration ------------------------------------------------------------------------------------------
@@ -273,6 +304,14 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
         (PLACED, {"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
         ("engine e1 --token-file nowhere", {}, "--token-file: nowhere cannot be read: No such file"),
         ("engine e1 --token-file /dev/null", {}, "--token-file: /dev/null: the token must be printable ASCII"),
+        ("engine - --token-file -", {}, "standard input cannot have both IDs and --token-file"),
+        ("engine -", {}, "standard input has no ID"),
+        ("engine e1 --quiet --verbose", {}, "argument --verbose: not allowed with argument --quiet"),
+        ("engine e1 --profile p --token-file t", {}, "not allowed with argument --profile"),
+        ("engine e1 --profile p", {}, "credentials cannot be read: No such file or directory; profile 'p' is looked"),
+        ("engine e1 --output tabel", {}, "; did you mean table?"),
+        ("engine e1 --regoin x", {}, "unrecognized arguments: --regoin x; did you mean --region?"),
+        ("engine e1", {"HW_REGION_NAME": "cn-nort-4"}, "cse has no region 'cn-nort-4' (HW_REGION_NAME); did you mean"),
         ("bulk nowhere", {}, "nowhere cannot be read: No such file or directory"),
         (f"bulk {'n' * 300}", {}, "n cannot be read: File name too long"),
         pytest.param(
@@ -300,6 +339,25 @@ def test_what_cannot_be_done_is_exit_code_2_and_one_line(
     assert ran.err.splitlines()[-1].startswith(f"hwc-retry {command.split(maxsplit=1)[0]}: ")
 
 
+def test_a_command_that_there_is_not_gets_a_suggestion_and_none_gets_help(idle: Cli) -> None:
+    ran = idle("engin", "e1")
+    assert (ran.code, ran.err.splitlines()[-1].endswith("; did you mean engine?")) == (2, True)
+    ran = idle()
+    assert (ran.code, ran.err) == (0, "")
+    assert "COMMAND" in ran.out
+
+
+def test_the_version_is_told_shortly_too(idle: Cli) -> None:
+    assert idle("-V").out == idle("--version").out != ""
+
+
+def test_a_region_of_a_row_is_called_that(idle: Cli) -> None:
+    file = idle.file([{**engines("e1")[0], "region": "cn-nort-4"}])
+    ran = idle("bulk", file, "--region", "cn-north-4")
+    assert (ran.code, idle.files()) == (2, [file])
+    assert "cse has no region 'cn-nort-4' (of engine e1); did you mean 'cn-north-4'?" in ran.err
+
+
 def test_tls_settings_that_cannot_be_used_are_exit_code_2(idle: Cli) -> None:
     idle.set(SSL_CERT_FILE="/nowhere")
     with idle.started(*PLACED.split()) as process:  # they are read once in the life of a process
@@ -317,10 +375,11 @@ def test_a_configuration_that_will_not_do_leaves_no_journal(idle: Cli) -> None:
     assert idle.files() == [file]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize(("name", "stdin"), [("token", ""), ("-", "mock-token\n")])
-def test_a_token_comes_from_a_file_or_from_stdin(cli: Cli, name: str, stdin: str) -> None:
+def test_a_token_comes_from_a_file_or_from_stdin(cli: Cli, name: str, stdin: str, encoding: str) -> None:
     cli.unset("HW_AUTH_TOKEN")
-    (cli.folder / "token").write_text("mock-token\n", encoding="utf-8")
+    (cli.folder / "token").write_text("mock-token\n", encoding=encoding)
     assert cli("engine", "e1", "--token-file", name, *cli.sending, stdin=stdin).code == 0
 
 
@@ -334,6 +393,21 @@ def test_the_project_comes_from_the_profile_file_too(cli: Cli) -> None:
     ran = cli("engine", "e1", *cli.sending)
     assert ran.code == 0
     assert ran.err == f"hwc-retry engine: others can read or change your credentials: chmod 600 {profile}\n"
+
+
+def test_a_profile_is_a_section_of_the_file_and_comes_before_the_environment(cli: Cli, mock: Mock) -> None:
+    cli.set(HW_AUTH_TOKEN="wrong", HW_PROJECT_ID="wrong")
+    profile = cli.folder / ".huaweicloud" / "credentials"
+    profile.parent.mkdir()
+    keys = "ak = mock-ak\nsk = mock-sk\nsecurity_token = mock-security-token\n"
+    profile.write_text(f"[basic]\nak = x\nsk = y\n[test]\n{keys}project_id = demo-project\n[empty]\n", encoding="utf-8")
+    profile.chmod(0o600)
+    assert cli("engine", "e1", "--profile", "test", *cli.sending).code == 0
+    assert cli("bulk", cli.file(engines("e2")), "--profile", "test", *cli.sending).code == 0
+    for name, says in (("tset", "has no profile 'tset'; there are: basic, test, empty"), ("empty", "it needs ak and sk")):
+        ran = cli("engine", "e1", "--profile", name, *cli.sending)
+        assert (ran.code, says in ran.err) == (2, True)
+    assert sent(mock) == ["e1", "e2"]
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "engine", "e1"), ("engine", "e1", "--debug")])
@@ -440,6 +514,72 @@ def test_the_same_command_again_sends_nothing_again_and_its_exit_code_is_of_the_
     assert sent(mock) == ["e1", "nowhere"]
 
 
+def test_wrong_credentials_once_corrected_the_same_command_sends_all(cli: Cli, mock: Mock) -> None:
+    file = cli.file(engines("e1", "e2"))
+    cli.set(HW_AUTH_TOKEN="wrong")
+    first = cli("bulk", file, *cli.sending)
+    assert first.code == 1
+    assert "hwc-retry bulk: stopped: authentication failed: see above\n" in first.err
+    assert "2 retries: accepted 0, refused 0, unknown 0, not sent 2\n" in first.err
+    cli.set(**TOKEN)
+    assert cli("bulk", file, *cli.sending).code == 0
+    assert sent(mock) == ["e1", "e1", "e2"]
+
+
+def test_all_accepted_before_is_said_in_one_line_with_the_date_and_what_to_do(cli: Cli, mock: Mock) -> None:
+    file = cli.file(engines("e1", "e2"))
+    cli("bulk", file, *cli.sending)
+    again = cli("bulk", file, *cli.sending)
+    assert (again.code, again.out, len(sent(mock))) == (0, "", 2)
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+    said = rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
+    found = re.search(said, again.err)
+    assert found
+    assert cli("bulk", file, *cli.sending, *shlex.split(found[1])).code == 1  # their jobs run already
+    assert len(sent(mock)) == 4
+
+
+def test_an_input_may_gain_and_lose_rows(cli: Cli, mock: Mock) -> None:
+    cli("bulk", cli.file(engines("e1", "typo")), *cli.sending)
+    ran = cli("bulk", cli.file(engines("e2", "e1")), *cli.sending)
+    assert ran.code == 0
+    assert ran.err.splitlines()[1:3] == [
+        "hwc-retry bulk: no longer in the input, and left as they are in the journal: engine typo (refused)",
+        "hwc-retry bulk: earlier runs: accepted 1, refused 0, unknown 0, not sent 1; new in the input 1",
+    ]
+    assert sent(mock) == ["e1", "typo", "e2"]
+
+
+def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock: Mock) -> None:
+    file = cli.file(engines("e1"))
+    cli("bulk", file, *cli.sending)
+    for flags in ([], ["--dry-run"]):
+        ran = cli("bulk", file, "--endpoint", "http://localhost:1", *flags)
+        assert ran.code == 2
+        assert f"input.jsonl.journal was sent to {mock.url} (cse), and this run sends to http://localhost:1" in ran.err
+        assert "give --region and --endpoint as before, or another --journal\n" in ran.err
+
+
+def test_a_damaged_journal_sends_nothing_and_the_report_names_the_rows(cli: Cli, mock: Mock) -> None:
+    file = cli.file(engines("e1", "nowhere"))
+    cli("bulk", file, *cli.sending)
+    journal = cli.folder / f"{file}.journal"
+    journal.write_bytes(journal.read_bytes().replace(b"refused", b"planned"))
+    for command in (["bulk", file, *cli.sending], ["report", journal.name, "--output", "csv"]):
+        ran = cli(*command)
+        assert (ran.code, ran.out) == (2, "")
+        assert "is damaged: rows that do not match their checksums: 2. Nothing was sent" in ran.err
+    assert len(sent(mock)) == 2
+
+
+def test_what_was_refused_comes_back_from_the_report_as_an_input(cli: Cli, mock: Mock) -> None:
+    cli("bulk", cli.file(engines("e1", "nowhere")), *cli.sending)
+    ran = cli("report", "input.jsonl.journal", "--output", "csv", "--only", "refused,unknown")
+    (cli.folder / "again.csv").write_text(ran.out, encoding="utf-8")
+    assert cli("bulk", "again.csv", *cli.sending).code == 1
+    assert sent(mock) == ["e1", "nowhere", "nowhere"]
+
+
 def test_what_was_refused_and_what_is_unknown_is_sent_again_if_asked(cli: Cli, mock: Mock) -> None:
     file = cli.file(engines("e1", "e2"))
     mock.add_fault(status=403, times=1)
@@ -508,7 +648,7 @@ def test_a_bar_and_then_the_reasons_on_a_terminal(cli: Cli) -> None:
     code, seen = on_terminal(cli, "bulk", cli.file(engines("e1", "no1", "no2")), *cli.sending)
     assert code == 1
     assert "0/?" in seen  # of the bar: its first look; it is gone at the end
-    assert re.search(r"^ *refused +2 +400 SVCSTG\.00501116: .*engine no[12] *$", seen, re.MULTILINE)
+    assert re.search(r"^ *refused +2 +engine no[12]: 400 SVCSTG\.00501116: ", seen, re.MULTILINE)
     assert "hwc-retry bulk: 3 retries: accepted 1, refused 2, unknown 0\n" in seen
 
 
@@ -814,6 +954,27 @@ def test_interrupted_while_nobody_reads_on_it_says_so_and_ends_at_the_second_or_
     os.close(reading)
 
 
+def test_output_that_stdout_cannot_hold_is_escaped(cli: Cli) -> None:
+    (cli.folder / "in.csv").write_text("operation,engine_id\nRetryEngine,\u5f15\u64ce\n", encoding="utf-8")
+    cli.set(PYTHONIOENCODING="ascii")
+    for output in ("jsonl", "csv", "table"):
+        given = ("bulk", "in.csv", "--output", output, "--journal", output)
+        with cli.started(*given, *cli.sending) as process:
+            out, err = process.communicate(timeout=LIMIT)
+        assert (process.returncode, "Traceback" in err) == (1, False)
+        assert "\\u5f15\\u64ce" in out
+
+
+def test_interrupted_while_it_starts_it_says_so_in_one_line(idle: Cli) -> None:
+    # A module that it imports is slow to load: at that moment comes Ctrl-C.
+    (idle.folder / "shtab.py").touch()
+    slow = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (idle.folder / "difflib.py").write_text(slow, encoding="utf-8")
+    with idle.started("--help") as process:
+        assert process.communicate(timeout=LIMIT) == ("", "hwc-retry: interrupted\n")
+    assert process.returncode == 130
+
+
 # --- Completion -------------------------------------------------------------------------------------------------------
 
 
@@ -824,6 +985,8 @@ def test_interrupted_while_nobody_reads_on_it_says_so_and_ends_at_the_second_or_
         ("hwc-retry en", ["engine"]),
         ("hwc-retry bulk --re", ["--retry-refused", "--resend-unknown", "--region"]),
         ("hwc-retry engine --output js", ["json", "jsonl"]),
+        ("hwc-retry engine --output c", ["csv"]),
+        ("hwc-retry engine --region eu-west-", ["eu-west-101"]),
         ("hwc-retry bulk --journal inp", ["input.jsonl"]),
     ],
 )

@@ -117,6 +117,7 @@ class Journal:
 
     def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
+        self._name = file or copy_of
         self._was_there = file is not None and os.path.exists(file)  # noqa: PTH110 - Path's raises where one may not look
         self._lock: Lock | None = None
         self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
@@ -220,7 +221,7 @@ class Journal:
         for what, place in places.items():
             if known.get(what, place) != place:
                 raise JournalError(
-                    f"{self._file} was sent to {known[what]} ({what}), and this run sends to {place}: "
+                    f"{self._name} was sent to {known[what]} ({what}), and this run sends to {place}: "
                     "give region= and endpoint= as before, or another journal="
                 )
         return {**known, **places}

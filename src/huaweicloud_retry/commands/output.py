@@ -11,6 +11,7 @@ from huaweicloud_retry.runtime.redaction import one_line
 
 from .exits import CommandError
 from .output_csv import CSV_HEADER, csv_row
+from .wording import duration
 
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
 _NEEDS_RICH: Final = "a table needs rich: pip install 'huaweicloud-retry[cli]', or choose --output jsonl"
@@ -81,8 +82,8 @@ class EachInTable:
 
     def end(self) -> None:
         """Print them all."""
-        rows = [(o.verdict, o.item.name, o.message, f"{o.seconds:.1f}") for o in self._outcomes]
-        _print_table(("", "", "result", "seconds"), rows)
+        rows = [(o.verdict, duration(o.seconds), f"{o.item.name}: {o.message}") for o in self._outcomes]
+        _print_table(("", "took", "result"), rows)
 
 
 class ReasonsInTable:
@@ -101,8 +102,8 @@ class ReasonsInTable:
     def end(self) -> None:
         """Print the reasons, the most frequent first."""
         by_count = sorted(self._reasons.values(), key=lambda each: -each[0])
-        rows = [(first.verdict, f"{count:,}", first.message, first.item.name) for count, first in by_count]
-        _print_table(("", "how many", "reason, of the first", "the first"), rows)
+        rows = [(first.verdict, f"{count:,}", f"{first.item.name}: {first.message}") for count, first in by_count]
+        _print_table(("", "items", "the first of them"), rows)
 
 
 def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]) -> Writer:
@@ -138,9 +139,10 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
 
     if not rows:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")  # the one with the room: no ID is broken in it at 80 columns
     for verdict, *cells in rows:
         table.add_row(Text(verdict, style=_STYLES[verdict]), *(Text(one_line(cell, 1200)) for cell in cells))
     Console(highlight=False).print(table)
