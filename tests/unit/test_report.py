@@ -305,6 +305,14 @@ def test_reasons_that_differ_only_in_an_id_are_one(ids: tuple[str, ...]) -> None
         assert len(grouped(*((id_, text.format(*[id_] * text.count("{}"))) for id_ in ids))) == 1, text
 
 
+def test_an_id_may_be_a_part_of_another(file: Path) -> None:
+    items = [
+        Item(operation="RetryScriptExecution", project_id="p", record_id=f"r{n}", task_id=f"r{n} t") for n in range(3)
+    ]
+    made(file, (outcome(each, "refused", f"'{each.task_id}' is of {each.record_id}") for each in items))
+    assert [reason.message for reason in summary(file).reasons] == ["'…' is of …"]
+
+
 @pytest.mark.parametrize(
     "id_", ["a", "no", "the", "is", "400", "60", ".", "…", "busy", "engine", "SVC", "e", "'", "v2"]
 )
@@ -432,7 +440,7 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
     ("counts", "told", "options"),
     [
         (Counts(accepted=1), "The only item was accepted.", []),
-        (Counts(accepted=2000), "All 2,000 items were accepted.", []),
+        (Counts(accepted=2000), "All 2,000 were accepted.", []),
         (
             Counts(accepted=9812, refused=150, unknown=38),
             "9,812 of 10,000 accepted, 150 refused, 38 unknown: check them before you resend them.",
