@@ -110,7 +110,9 @@ class _Parser(argparse.ArgumentParser):
         """Parse, and let the parser of the command report an option that there is not."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            named = [parser for parser in options.parsers if parser.prog == options.prog] if "parsers" in options else []
+            named = (
+                [parser for parser in options.parsers if parser.prog == options.prog] if "parsers" in options else []
+            )
             (named or [self])[0].error(f"unrecognized arguments: {' '.join(unknown)}")
         return options
 

@@ -107,9 +107,7 @@ def find_credentials(
     )
 
 
-def find_project_id(
-    environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None
-) -> str | None:
+def find_project_id(environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None) -> str | None:
     """Return the project ID of the profile, if one is named; else of the environment, else of [basic]; else None.
 
     Raises:
@@ -199,7 +197,13 @@ def _read(file: Path, profile: str | None, *, wanted: bool) -> Mapping[str, str]
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not wanted:
             return {}
-        hint = f"; profile {profile!r} is looked for in it" if profile else f"; {_FILE_VARIABLE} names it" if wanted else ""
+        hint = (
+            f"; profile {profile!r} is looked for in it"
+            if profile
+            else f"; {_FILE_VARIABLE} names it"
+            if wanted
+            else ""
+        )
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
     if os.name == "posix" and mode & 0o066:
         warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)

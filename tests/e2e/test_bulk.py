@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +290,7 @@ def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
     content[content.index(b'"record_id":"r8"') + len('"record_id":"r')] ^= 8  # r8, which is planned, is now r0
     file.write_bytes(content)
     sent = len(asked(mock))
-    with pytest.raises(JournalError, match="is damaged: rows that do not match their checksums: 9. Nothing was sent"):
+    with pytest.raises(JournalError, match=r"is damaged: rows that do not match their checksums: 9. Nothing was sent"):
         done(bulk(mock, records(9), journal=file))
     assert len(asked(mock)) == sent
 
@@ -298,9 +298,21 @@ def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "why"),
     [
-        ({}, {"endpoint": "http://localhost:9"}, r"was sent to http://127.0.0.1:\d+ \(workspace\), and this run sends to http"),
-        ({}, {"region": "cn-north-4"}, r"was sent to no region \(items without a region\), and this run sends to cn-north-4"),
-        ({"region": "cn-north-1"}, {"region": "cn-north-4"}, "and this run sends to cn-north-4: give region= and endpoint="),
+        (
+            {},
+            {"endpoint": "http://localhost:9"},
+            r"was sent to http://127.0.0.1:\d+ \(workspace\), and this run sends to http",
+        ),
+        (
+            {},
+            {"region": "cn-north-4"},
+            r"was sent to no region \(items without a region\), and this run sends to cn-north-4",
+        ),
+        (
+            {"region": "cn-north-1"},
+            {"region": "cn-north-4"},
+            "and this run sends to cn-north-4: give region= and endpoint=",
+        ),
         ({"region": "cn-north-4"}, {"region": "cn-north-4", "endpoint": None}, "sends to https://workspace.cn-north-4"),
     ],
     ids=["endpoint", "region", "other region", "mock, then production"],
@@ -322,7 +334,7 @@ def test_a_host_of_the_environment_counts_as_an_endpoint(
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", mock.url)
     assert verdicts(done(bulk(mock, records(2), **given))) == {"accepted": 2}
     monkeypatch.delenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4")
-    with pytest.raises(JournalError, match="this run sends to https://workspace.cn-north-4.myhuaweicloud.com"):
+    with pytest.raises(JournalError, match=r"this run sends to https://workspace.cn-north-4.myhuaweicloud.com"):
         done(bulk(mock, records(2), **given))
 
 
@@ -336,7 +348,9 @@ def test_rows_may_be_added_and_taken_away(mock: Mock, tmp_path: Path) -> None:
     assert again.counts == Counts(accepted=3)
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token")]
+)
 def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path, error: Exception) -> None:
     def fetch() -> str:
         raise error
@@ -351,15 +365,15 @@ def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path
 
 def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Mock, tmp_path: Path) -> None:
     class Curious(httpx.Auth):
-        def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
             request.headers["X-Auth-Token"] = "mock-token"
-            response = yield request
-            raise RuntimeError(f"I had not expected {response.status_code}")
+            yield request
+            raise RuntimeError("I had not expected a response")
 
     run = bulk(mock, records(3), journal=tmp_path / "journal", credentials=Curious())
     (outcome,) = done(run)
     assert (outcome.verdict, outcome.item) == ("unknown", record("r0"))
-    assert outcome.message == "RuntimeError: I had not expected 200; the request may have been processed"
+    assert outcome.message == "RuntimeError: I had not expected a response; the request may have been processed"
     assert run.halted == outcome.message
     assert (acted(mock), run.counts) == ({"r0"}, Counts(planned=2, unknown=1))
 

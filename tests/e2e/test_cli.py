@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry.cli import main
-from huaweicloud_retry.commands.common import CommandError
+from huaweicloud_retry.commands.exits import CommandError
 from huaweicloud_retry.testing import Mock, mock_server
 
 COMMAND = [sys.executable, "-m", "huaweicloud_retry"]
@@ -404,7 +404,10 @@ def test_a_profile_is_a_section_of_the_file_and_comes_before_the_environment(cli
     profile.chmod(0o600)
     assert cli("engine", "e1", "--profile", "test", *cli.sending).code == 0
     assert cli("bulk", cli.file(engines("e2")), "--profile", "test", *cli.sending).code == 0
-    for name, says in (("tset", "has no profile 'tset'; there are: basic, test, empty"), ("empty", "it needs ak and sk")):
+    for name, says in (
+        ("tset", "has no profile 'tset'; there are: basic, test, empty"),
+        ("empty", "it needs ak and sk"),
+    ):
         ran = cli("engine", "e1", "--profile", name, *cli.sending)
         assert (ran.code, says in ran.err) == (2, True)
     assert sent(mock) == ["e1", "e2"]
@@ -532,7 +535,9 @@ def test_all_accepted_before_is_said_in_one_line_with_the_date_and_what_to_do(cl
     again = cli("bulk", file, *cli.sending)
     assert (again.code, again.out, len(sent(mock))) == (0, "", 2)
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
-    said = rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
+    said = (
+        rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
+    )
     found = re.search(said, again.err)
     assert found
     assert cli("bulk", file, *cli.sending, *shlex.split(found[1])).code == 1  # their jobs run already
@@ -839,7 +844,7 @@ def test_a_second_process_on_a_journal_is_refused(held: Cli, holding: Holding) -
         holding.answer.set()
         assert process.wait(LIMIT) == 0
     assert ran.code == 2
-    assert "input.jsonl.journal is in use: another run is at work with it" in ran.err
+    assert "input.jsonl.journal is in use by another run or report" in ran.err
 
 
 def test_where_there_is_no_terminal_a_line_every_few_seconds_tells_counts_and_speed(cli: Cli, mock: Mock) -> None:

@@ -102,11 +102,11 @@ def test_what_was_refused_or_is_unknown_is_planned_again_only_if_asked(file: Pat
         planned(journal)
         journal.write([1], [(1, outcome(ITEMS[0], verdict))])
     other = {"refused": "resend_unknown", "unknown": "retry_refused"}[verdict]
-    for flags in ({}, {other: True}):
-        with begun(file, **flags) as journal:
+    for asked in (False, True):
+        with begun(file, ITEMS, **{other: asked}) as journal:
             assert planned(journal) == [2, 3, 4, 5]
     own = {"refused": "retry_refused", "unknown": "resend_unknown"}[verdict]
-    with begun(file, **{own: True}) as journal:
+    with begun(file, ITEMS, **{own: True}) as journal:
         assert planned(journal) == [1, 2, 3, 4, 5]
 
 
@@ -187,8 +187,10 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
     with Journal(file) as journal:
         journal.plan(ITEMS, lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
-        with pytest.raises(JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="):
-            Journal(file).plan(ITEMS, lambda other=other: other)
+        with pytest.raises(
+            JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="
+        ):
+            Journal(file).plan(ITEMS, other.copy)
     with Journal(file) as journal:
         assert journal.plan(ITEMS, lambda: {"workspace": "http://b"}).resumed
     with pytest.raises(JournalError, match="workspace"):
@@ -228,7 +230,7 @@ def test_a_lock_that_is_taken_away_is_noticed(file: Path) -> None:
     with begun(file) as journal:
         planned(journal)
         Path(f"{file}.lock").unlink()
-        with pytest.raises(JournalError, match="or its .lock, was removed or replaced while it was in use"):
+        with pytest.raises(JournalError, match=r"or its \.lock, was removed or replaced while it was in use"):
             journal.write([1], [])
 
 
@@ -239,7 +241,7 @@ def test_a_journal_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, rep
         file.rename(tmp_path / "elsewhere")
         if replaced:
             file.write_bytes(b"")
-        with pytest.raises(JournalError, match="or its .lock, was removed or replaced while it was in use"):
+        with pytest.raises(JournalError, match=r"or its \.lock, was removed or replaced while it was in use"):
             journal.write([1], [])
 
 
@@ -252,7 +254,7 @@ def test_a_journal_that_is_in_use_is_refused(file: Path) -> None:
     with begun(file):
         file.read_bytes()  # with which this process loses the lock that SQLite has
         for name in (file, link):
-            assert why_not(name) == f"{name} is in use: another run is at work with it"
+            assert why_not(name) == f"{name} is in use by another run or report"
             with pytest.raises(JournalError, match="is in use"):
                 JournalReader(name)
     assert why_not(file) == why_not(link) == ""
@@ -415,7 +417,9 @@ def test_what_is_damaged_is_named(file: Path) -> None:
     assert "is damaged: rows that do not match their checksums: 1, 3. Nothing was sent. " in why_not(file)
 
 
-@pytest.mark.parametrize("change", ["DELETE FROM item WHERE number = 2", "UPDATE about SET sum = 1", "DELETE FROM about"])
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM item WHERE number = 2", "UPDATE about SET sum = 1", "DELETE FROM about"]
+)
 def test_a_row_that_is_missing_or_a_sum_that_is_wrong_is_found(file: Path, change: str) -> None:
     mixed(file)
     with closing(sqlite3.connect(file)) as db:

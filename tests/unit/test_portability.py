@@ -110,16 +110,18 @@ def test_a_bulk_with_its_journal_is_sent_and_reported(mock: Mock, tmp_path: Path
 
 def test_a_journal_that_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "engines.csv").write_text(f"operation,engine_id\nRetryEngine,{ENGINE}\n", encoding="utf-8")
-    with holding_server() as (endpoint, asked, go_on):
-        with command(tmp_path, "bulk", "engines.csv", "--endpoint", endpoint) as first:
-            assert asked.wait(60)
-            for second in (["bulk", "engines.csv", "--endpoint", endpoint], ["report", "engines.csv.journal"]):
-                with command(tmp_path, *second) as process:
-                    _, err = process.communicate(timeout=60)
-                assert process.returncode == 2
-                assert "engines.csv.journal is in use: another run is at work with it" in err
-            go_on.set()
-            first.communicate(timeout=60)
+    with (
+        holding_server() as (endpoint, asked, go_on),
+        command(tmp_path, "bulk", "engines.csv", "--endpoint", endpoint) as first,
+    ):
+        assert asked.wait(60)
+        for second in (["bulk", "engines.csv", "--endpoint", endpoint], ["report", "engines.csv.journal"]):
+            with command(tmp_path, *second) as process:
+                _, err = process.communicate(timeout=60)
+            assert process.returncode == 2
+            assert "engines.csv.journal is in use by another run or report" in err
+        go_on.set()
+        first.communicate(timeout=60)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["engines.csv", "engines.csv.journal"]
 
 

@@ -20,7 +20,7 @@ import yaml
 import huaweicloud_retry
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.cli import main
-from huaweicloud_retry.commands.common import EXIT_CODES
+from huaweicloud_retry.commands.exits import EXIT_CODES
 from huaweicloud_retry.mock import running
 from huaweicloud_retry_client import APIStatusError, Client, Response
 

@@ -187,7 +187,7 @@ def test_a_journal_in_a_read_only_folder_is_read(tmp_path: Path, was_killed: boo
 def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
     with Journal(file) as journal:
         journal.plan([engine(1)])
-        with pytest.raises(JournalError, match=r"items\.journal is in use: another run is at work with it"):
+        with pytest.raises(JournalError, match=r"items\.journal is in use by another run or report"):
             JournalReader(file)
 
 
@@ -314,6 +314,14 @@ def test_reasons_that_differ_only_in_an_id_are_one(ids: tuple[str, ...]) -> None
         "Record ID: {}.",
     ):
         assert len(grouped(*((id_, text.format(*[id_] * text.count("{}"))) for id_ in ids))) == 1, text
+
+
+def test_an_id_may_be_a_part_of_another(file: Path) -> None:
+    items = [
+        Item(operation="RetryScriptExecution", project_id="p", record_id=f"r{n}", task_id=f"r{n} t") for n in range(3)
+    ]
+    made(file, (outcome(each, "refused", f"'{each.task_id}' is of {each.record_id}") for each in items))
+    assert [reason.message for reason in summary(file).reasons] == ["'…' is of …"]
 
 
 @pytest.mark.parametrize(
@@ -443,7 +451,7 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
     ("counts", "told", "options"),
     [
         (Counts(accepted=1), "The only item was accepted.", []),
-        (Counts(accepted=2000), "All 2,000 items were accepted.", []),
+        (Counts(accepted=2000), "All 2,000 were accepted.", []),
         (
             Counts(accepted=9812, refused=150, unknown=38),
             "9,812 of 10,000 accepted, 150 refused, 38 unknown: check them before you resend them.",

@@ -40,14 +40,12 @@ from .journal_file import (
 )
 from .lock import Lock
 
-_CHUNK: Final = 1000  # rows that are in memory at a time
+_CHUNK: Final = 500  # rows that are in memory at a time, and values of a statement: SQLite once took 999 at most
 _NAMED: Final = 3  # items that a message names
 # What this run is about: the rows of its input, which need not be all of the journal.
 _SEEN: Final = "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY)"
 _OF_INPUT: Final = "number IN (SELECT number FROM seen)"
-_INSERT: Final = (
-    "INSERT OR IGNORE INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
-)
+_INSERT: Final = "INSERT INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
 _CHANGED: Final = Row._fields[2:]
 _UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
 _REPORTED_STATE: Final = (
@@ -200,21 +198,26 @@ class Journal:
     def _take(self, items: Iterable[Item]) -> int:
         """Add what is new, and note what is seen; returns how many were given."""
         ((last,),) = self._execute("SELECT coalesce(max(number), 0) FROM item")
-        keys = (item.key for item in items)
+        keys, given, total = (item.key for item in items), 0, self._about.sum
         first: int = last
-        at = first
-        while chunk := list(islice(keys, _CHUNK)):
-            rows = [Row(number, key, "planned") for number, key in enumerate(chunk, start=at + 1)]
-            digests = [digest(key) for key in chunk]
-            new = zip(rows, digests, strict=True)
-            self._execute_many(_INSERT, [(*row[:4], checksum(row), each) for row, each in new])
-            for (check,) in self._execute("SELECT checksum FROM item WHERE number > ?", at):
-                self._about = self._about._replace(rows=self._about.rows + 1, sum=self._about.sum ^ check)
-            # Each of them is there now, new or not.
-            note = "INSERT OR IGNORE INTO seen SELECT number FROM item WHERE digest = ?"
-            self._execute_many(note, [(each,) for each in digests])
-            at += len(chunk)
-        return at - first
+        number = first
+        while taken := list(islice(keys, _CHUNK)):
+            given += len(taken)
+            chunk = {digest(key): key for key in taken}
+            marks = ",".join("?" * len(chunk))
+            known = dict(self._execute(f"SELECT digest, number FROM item WHERE digest IN ({marks})", *chunk))  # noqa: S608 - our own SQL
+            new: list[tuple[Any, ...]] = []
+            for id_, key in chunk.items():
+                if id_ not in known:
+                    number += 1
+                    check = checksum(row := Row(number, key, "planned"))
+                    total ^= check
+                    known[id_] = number
+                    new.append((*row[:4], check, id_))
+            self._execute_many(_INSERT, new)
+            self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in known.values()])
+        self._about = self._about._replace(rows=self._about.rows + number - first, sum=total)
+        return given
 
     def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
         known: dict[str, str] = json.loads(self._about.places)
@@ -254,7 +257,9 @@ class Journal:
             if retry_refused:
                 self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row._replace(state="planned"))
             if resend_unknown:
-                self._change(f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1))
+                self._change(
+                    f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1)
+                )
             return self._counts("state")
 
     def _change(self, which: str, change: Callable[[Row], Row]) -> None:
@@ -351,7 +356,9 @@ class Journal:
         try:
             yield
             values = (*self._about, checksum(self._about))
-            self._execute("UPDATE about SET (places, input, duplicates, rows, sum, checksum) = (?, ?, ?, ?, ?, ?)", *values)
+            self._execute(
+                "UPDATE about SET (places, input, duplicates, rows, sum, checksum) = (?, ?, ?, ?, ?, ?)", *values
+            )
             self._execute("COMMIT")
         except BaseException:
             self._about = before

@@ -24,7 +24,9 @@ KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, by which a file says 
 FORMAT: Final = 2
 CUT_SHORT: Final = "in flight, or about to be, when an earlier run ended"
 _NAMED: Final = 10  # damaged rows that a message names
-_KEEP: Final = "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
+_KEEP: Final = (
+    "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
+)
 _UNWRITABLE: Final = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
 }  # fmt: skip
@@ -52,7 +54,7 @@ TABLES: Final = (
     started_at REAL,                 -- seconds since the epoch
     seconds REAL,                    -- from then to the outcome
     checksum INTEGER,                -- of all above
-    digest BLOB UNIQUE               -- of the fields: no item is there twice
+    digest BLOB UNIQUE               -- of the fields: by it an item is found
 )""",
 )
 
@@ -138,7 +140,9 @@ def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
     if kind != KIND:
         raise JournalError(f"{file} is a database, but no journal: name another file")
     if format_ != FORMAT:
-        raise JournalError(f"{file} has format {format_} and this version reads {FORMAT}: use the version that wrote it")
+        raise JournalError(
+            f"{file} has format {format_} and this version reads {FORMAT}: use the version that wrote it"
+        )
     return False
 
 
@@ -149,7 +153,7 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
         JournalError: It is not; the text says which rows.
         sqlite3.Error: It is not, and SQLite says so.
     """
-    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()  # the index over the digests, too
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
     tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")]
@@ -158,14 +162,16 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
         raise JournalError(f"{file} is damaged: what it says of itself does not match its checksum. {_KEEP}")
     damaged: list[int] = []
     count = total = 0
-    for *values, check, key in db.execute(f"SELECT {', '.join(Row._fields)}, checksum, digest FROM item"):
-        if checksum(tuple(values)) != check or digest(values[1]) != key:
+    for *values, check in db.execute(SELECT.replace(" FROM", ", checksum FROM")):
+        if checksum(tuple(values)) != check:
             damaged.append(values[0])
         else:
             count, total = count + 1, total ^ check
     own = About(*about[0][:-1])
     if damaged:
-        named = ", ".join(map(str, damaged[:_NAMED])) + (f" and {len(damaged) - _NAMED:,} more" if damaged[_NAMED:] else "")
+        named = ", ".join(map(str, damaged[:_NAMED])) + (
+            f" and {len(damaged) - _NAMED:,} more" if damaged[_NAMED:] else ""
+        )
         raise JournalError(f"{file} is damaged: rows that do not match their checksums: {named}. {_KEEP}")
     if (count, total) != (own.rows, own.sum):
         raise JournalError(f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}")
@@ -183,12 +189,12 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
     try:
         yield
     except InUseError as error:
-        raise JournalError(f"{name} is in use: another run is at work with it") from error
+        raise JournalError(f"{name} is in use by another run or report") from error
     except sqlite3.Error as error:
         code: int | None = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None  # the rest tells details
         if primary == sqlite3.SQLITE_BUSY:
-            raise JournalError(f"{name} is in use: another run is at work with it") from error
+            raise JournalError(f"{name} is in use by another run or report") from error
         if primary in _UNWRITABLE and not reading:
             hint = "is there room on the disk, and may this user write to the folder?"
             raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
@@ -225,6 +231,7 @@ class JournalReader:
             with suppress(FileNotFoundError, PermissionError):  # no run was killed, or one of another user
                 stack.enter_context(Lock(file, shared=True))
             self._db = _readable(file, stack)
+            self._db.execute("BEGIN")  # from the first to the last look, nobody changes it
             if not is_empty(self._db, file):
                 self.about = verified(self._db, file)
             elif not may_be_empty:

@@ -39,7 +39,7 @@ class Lock:
     """
 
     def __init__(self, file: Path, *, shared: bool = False) -> None:
-        self._path = f"{os.path.realpath(file)}.lock"
+        self._path = Path(f"{os.path.realpath(file)}.lock")
         self._shared = shared
         while True:
             self._handle = os.open(self._path, os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT, 0o666)
@@ -55,7 +55,7 @@ class Lock:
     def is_held(self) -> bool:
         """Say whether the file is still the one that is locked; another process could lock a new one."""
         try:
-            return os.path.samestat(os.fstat(self._handle), os.stat(self._path))
+            return os.path.samestat(os.fstat(self._handle), self._path.stat())
         except FileNotFoundError:
             return False
 
@@ -63,11 +63,11 @@ class Lock:
         """Give it back."""
         is_ours = not self._shared and self.is_held()
         if is_ours and fcntl is not None:
-            os.unlink(self._path)  # while it is locked: nobody else can have locked this file
+            self._path.unlink()  # while it is locked: nobody else can have locked this file
         os.close(self._handle)
         if is_ours and fcntl is None:
             with suppress(OSError):  # Windows removes no open file: not before, nor if another has opened it since
-                os.unlink(self._path)
+                self._path.unlink()
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -39,7 +39,7 @@ _WIDTHS: Final = (
 _BY_NAME: Final[dict[str, Verdict]] = {verdict: verdict for verdict in VERDICTS}
 _LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
 _REQUEST_ID: Final = re.compile(r" \[request id [^\]]*\]$")
-# What differs between items and not between reasons, such as an ID or a time, in IDs that are not the item's own.
+# What differs between items and not between reasons, such as the ID of a job.
 _PARTICULAR: Final = re.compile(
     r"(?:(?<=\bjob )|(?<=\btask )|(?<=\bengine )|(?<=\brecord )|(?<=\bproject ))\d+(?!\.?\w)|"
     r"(?<![\w.])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|\d{5,})(?!\.?\w)",
@@ -47,15 +47,16 @@ _PARTICULAR: Final = re.compile(
 )
 _IDS: Final = ("engine_id", "record_id", "task_id", "enterprise_project_id", "project_id")
 _NEAR: Final = 20  # characters before an ID that are searched for a name
-_NAMED: Final = re.compile(r"(?:\b|_)(?:engine|record|task|project|job|id)(?:[ _-]?id)?([:=#]| |[:=] )$", re.IGNORECASE)
+_NAMED: Final = re.compile(r"(?i)(?:\b|_)(?:engine|record|task|project|job|id)(?:[ _-]?id)?([:=#] ?| )$")
 _PAIRS: Final = frozenset({"''", '""', "``", "()", "[]", "<>", "{}", "//", "\u2018\u2019", "\u201c\u201d"})
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _JOINED_BEFORE: Final = re.compile(r"\w[.-]?$")
 _JOINED_AFTER: Final = re.compile(r"[.-]?\w")
 
 ReasonKey: TypeAlias = tuple[Verdict, str, int | None, str | None, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reason:
     """Why items were refused, or are unknown.
 
@@ -73,8 +74,8 @@ class Reason:
     status: int | None
     error_code: str | None
     message: str
-    count: int
-    examples: list[Outcome]
+    count: int = 0
+    examples: list[Outcome] = field(default_factory=list[Outcome])
 
     @property
     def key(self) -> ReasonKey:
@@ -151,9 +152,11 @@ class Timeline:
 
     def add(self, at: float, verdict: Verdict) -> None:
         """Count an outcome at that time, in seconds since the epoch."""
-        if len(self._buckets) == _KEPT_BUCKETS and int(at * 1000) // self._ms not in self._buckets:
-            self._widen()
-        self._buckets.setdefault(int(at * 1000) // self._ms, Counter())[verdict] += 1
+        if int(at * 1000) // self._ms not in self._buckets:
+            if len(self._buckets) == _KEPT_BUCKETS:
+                self._widen()
+            self._buckets.setdefault(int(at * 1000) // self._ms, Counter())
+        self._buckets[int(at * 1000) // self._ms][verdict] += 1
 
     def stretches(self) -> list[Stretch]:
         """Return about 20 to 200 buckets in all, without the longest pauses, such as between two runs."""
@@ -239,7 +242,7 @@ def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str |
     resent = 0
     for row in rows:
         _, text, state, *_, attempts, started_at, seconds = row
-        # As exact as parsing JSON, in a tenth of the time: a quotation mark within a value has a backslash before it.
+        # As exact as parsing JSON, in a tenth of the time: within a value, a quotation mark has a backslash.
         states[text.partition('"operation":"')[2].partition('"')[0], state] += 1
         if state == "planned":
             continue
@@ -259,7 +262,7 @@ def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str |
             for operation in sorted({operation for operation, _ in states})
         },
         resent=resent,
-        reasons=reasons.sorted(),
+        reasons=sorted(reasons.found.values(), key=lambda each: (each.verdict != "unknown", -each.count)),
         latency={verdict: each for verdict, each in times.latency.items() if each.count},
         started_at=times.first if times.last else None,
         ended_at=times.last or None,
@@ -291,20 +294,22 @@ class _Reasons:
 
     def __init__(self) -> None:
         self._kept = 0
-        self._reasons: dict[ReasonKey, tuple[list[int], list[Outcome]]] = {}
+        self.found: dict[ReasonKey, Reason] = {}
 
     def add(self, verdict: Verdict, row: Row) -> None:
         _, text, _, _, message, status, error_code, request_id, _, attempts, started_at, seconds = row
         fields: dict[str, str] = json.loads(text)
         key = reason_key(verdict, fields, message, status, error_code)
-        if key not in self._reasons and len(self._reasons) >= _REASONS:
-            key = other_reasons(key)
-        count, examples = self._reasons.setdefault(key, ([0], []))
-        count[0] += 1
-        if len(examples) >= _EXAMPLES and (len(examples) >= LISTED or self._kept >= _KEPT_EXAMPLES):
+        if key not in self.found:
+            key = key if len(self.found) < _REASONS else other_reasons(key)
+            self.found.setdefault(key, Reason(*key))
+        reason = self.found[key]
+        reason.count += 1
+        kept = len(reason.examples)
+        if kept >= _EXAMPLES and (kept >= LISTED or self._kept >= _KEPT_EXAMPLES):
             return
         self._kept += 1
-        examples.append(
+        reason.examples.append(
             Outcome(
                 item=Item(**fields),
                 verdict=verdict,
@@ -318,10 +323,6 @@ class _Reasons:
             )
         )
 
-    def sorted(self) -> list[Reason]:
-        found = [Reason(*key, count, examples) for key, ((count,), examples) in self._reasons.items()]
-        return sorted(found, key=lambda reason: (reason.verdict != "unknown", -reason.count))
-
 
 def other_reasons(key: ReasonKey) -> ReasonKey:
     """Return the key of what comes after the first 1000 reasons."""
@@ -329,16 +330,16 @@ def other_reasons(key: ReasonKey) -> ReasonKey:
 
 
 def reason_key(
-    verdict: Verdict, fields: Mapping[str, Any], message: str | None, status: int | None, error_code: str | None
+    verdict: Verdict, fields: Mapping[str, Any], message: str | None, status: int | None, code: str | None
 ) -> ReasonKey:
-    """Return what an outcome has in common with others of the same reason; `fields` has at least those of its item."""
+    """Return what an outcome has in common with others of the same reason. `fields` has those of its item."""
     general = without_request_id(message or "")
     if status is not None:
-        general = general.removeprefix(f"{status} {error_code}: ").removeprefix(f"{status}: ")
-    for name in _IDS:
-        if (value := fields.get(name)) is not None and value in general:
-            general = _without_id(general, value)
-    return verdict, fields["operation"], status, error_code, _without_particulars(general)
+        general = general.removeprefix(f"{status} {code}: ").removeprefix(f"{status}: ")
+    ids = [id_ for name in _IDS if (id_ := fields.get(name)) is not None and id_ in general]
+    for id_ in sorted(ids, key=len, reverse=True):  # one may be a part of another
+        general = _without_id(general, id_)
+    return verdict, fields["operation"], status, code, _without_particulars(general)
 
 
 def without_request_id(message: str) -> str:
@@ -358,18 +359,19 @@ def _without_id(message: str, id_: str) -> str:
 
 
 def _is_id(id_: str, before: str, after: str) -> bool:
-    """Tell an ID from a part of another word, and from an ordinary word or number that is the same, such as "the", 400.
+    """Tell an ID from a part of a word, and from an ordinary word or number such as "the" or 400.
 
-    One with letters and digits is an ID anywhere. Another is one in quotation marks, brackets or slashes, and after a
-    name ("engine prod", "task_id=16"); a word of up to 3 letters not after a name and a space ("engine no longer …").
+    With letters and digits it is an ID anywhere; else only in quotation marks, brackets or slashes, or after a
+    name ("engine prod", "task_id=16"), but not up to 3 letters after a name and a space ("engine no longer").
     """
     if _JOINED_BEFORE.search(before) or _JOINED_AFTER.match(after):
         return False
-    has_digits = any(char.isdigit() for char in id_)
-    if (has_digits and any(char.isalpha() for char in id_)) or before[-1:] + after[:1] in _PAIRS:
+    has_digits = _DIGIT.search(id_) is not None
+    if (has_digits and _LETTER.search(id_)) or before[-1:] + after[:1] in _PAIRS:
         return True
     named = _NAMED.search(before)
-    return named is not None and (has_digits or len(id_) > 3 or not named[1].endswith(" "))  # noqa: PLR2004 - see above
+    is_word = has_digits or len(id_) > 3  # noqa: PLR2004 - see above
+    return named is not None and (is_word or not named[1].endswith(" "))
 
 
 @lru_cache(1000)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import httpx
 
@@ -25,13 +25,15 @@ from huaweicloud_retry.connection import connect
 from huaweicloud_retry.endpoints import find_region
 from huaweicloud_retry.runtime.errors import ConfigurationError
 from huaweicloud_retry.runtime.resend import Resend
-from huaweicloud_retry_client import Client
 
 from .items import Item, Outcome
 from .journal import Counts, Journal, Plan, Planned
 from .journal_file import JournalError
 from .rate_limiter import RateLimiter
 from .workers import Breaker, Place, Result, Stop, Workers
+
+if TYPE_CHECKING:
+    from huaweicloud_retry_client import Client
 
 _RESEND: Final = Resend(max_attempts=5)
 _GATHER: Final = 0.005  # seconds in which what happens is written together: a thread and an fsync have their price
@@ -213,7 +215,7 @@ class Places:
     """
 
     def __init__(self, region: str | None, **settings: Any) -> None:
-        self.clients: dict[Place, Client] = {}
+        self.clients: dict[Place, "Client"] = {}
         self._given = region
         self._region = find_region(region, os.environ)
         self._settings = settings

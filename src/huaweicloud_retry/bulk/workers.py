@@ -192,7 +192,9 @@ class Workers:
             except Exception as failure:  # noqa: BLE001 - such as of a token function; nothing is to be lost
                 del self.in_flight[number]
                 return self._failed(number, item, failure, started_at)
-            del self.in_flight[number]  # not if it is cancelled: then the request is out, and nobody knows what came of it
+            del self.in_flight[
+                number
+            ]  # not if it is cancelled: then the request is out, and nobody knows what came of it
             error = came.error if isinstance(came, Response) else came
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)

@@ -32,7 +32,9 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
         help="has an IAM token; - for stdin; default: credentials of the environment or ~/.huaweicloud/credentials",
     )
     credentials.add_argument(
-        "--profile", metavar="NAME", help="of the credentials file: a section other than [basic]; before the environment"
+        "--profile",
+        metavar="NAME",
+        help="of the credentials file: a section other than [basic]; before the environment",
     )
     where.add_argument(
         "--timeout",
@@ -83,7 +85,7 @@ def ids_of(given: list[str], options: argparse.Namespace) -> list[str]:
     """
     if "-" not in given:
         return given
-    if options.token_file == "-":
+    if options.token_file == "-":  # noqa: S105 - the name of a file
         raise CommandError("standard input cannot have both IDs and --token-file")
     found = sys.stdin.read().split()
     ids = [id_ for each in given for id_ in (found if each == "-" else [each])]

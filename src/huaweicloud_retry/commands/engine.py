@@ -9,7 +9,9 @@ DESCRIPTION = "Retry the failed job of each engine (RetryEngine of CSE)."
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the command's options."""
-    parser.add_argument("engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin")
+    parser.add_argument(
+        "engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
+    )
     add_sending(parser, default_output="table on a terminal, else json")
     parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
     parser.set_defaults(run=run, prog=parser.prog)

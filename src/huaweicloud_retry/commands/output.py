@@ -147,5 +147,3 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
         table.add_row(Text(verdict, style=_STYLES[verdict]), *(Text(one_line(cell, 1200)) for cell in cells))
     Console(highlight=False).print(table)
     sys.stdout.flush()
-
-

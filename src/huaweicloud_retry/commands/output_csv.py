@@ -8,8 +8,9 @@ from typing import Any, Final
 from huaweicloud_retry.runtime.redaction import one_line
 
 COLUMNS: Final = (
-    *("verdict", "operation", "project_id", "region", "engine_id", "record_id", "task_id", "enterprise_project_id"),
-    *("message", "status", "error_code", "request_id", "attempts", "started_at", "seconds"),
+    *("verdict", "operation", "project_id", "region", "engine_id", "record_id", "task_id"),
+    *("enterprise_project_id", "message", "status", "error_code", "request_id"),
+    *("attempts", "started_at", "seconds"),
 )
 CSV_HEADER: Final = f"{','.join(COLUMNS)}\n"
 _OF_SERVERS: Final = frozenset({"message", "error_code", "request_id"})
@@ -19,8 +20,8 @@ _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  
 def csv_row(told: Mapping[str, Any]) -> str:
     """Return one line, with its end, of what `Outcome.to_dict` has.
 
-    A spreadsheet takes text that begins with = + - or @ for a formula. What servers send gets an apostrophe before it,
-    which a spreadsheet takes for "this is text". IDs are not changed: they are read again by `hwc-retry bulk`.
+    A spreadsheet takes text that begins with = + - or @ for a formula; an apostrophe before it marks it as
+    text. Only what servers send gets one: IDs are read again by `hwc-retry bulk`.
     """
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(_cell(name, told.get(name)) for name in COLUMNS)

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from huaweicloud_retry.bulk.journal_file import JournalReader
     from huaweicloud_retry.bulk.report import Summary
 
-DESCRIPTION: Final = (
-    "Report the outcomes of a bulk from its journal: totals, reasons, latencies, items that need attention."
-)
+DESCRIPTION: Final = "Report the outcomes of a bulk from its journal: totals, reasons with items, latencies."
 _STATES: Final = ("accepted", "refused", "unknown", "planned")
 
 
@@ -28,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         choices=("table", "json", "jsonl", "csv"),
-        help="table: the summary; json: the summary, with the items of each reason; jsonl or csv: every item, one per "
-        "line; csv is also an input of hwc-retry bulk (default: table on a terminal, else json; with --html none)",
+        help="table: the summary; json: the summary, with all items of each reason; jsonl, csv: every item, a "
+        "line each; csv is an input of bulk, too (default: table on a terminal, else json; with --html none)",
     )
     parser.add_argument(
         "--only",
@@ -57,7 +55,6 @@ def run(options: argparse.Namespace) -> int:
     """
     # Here, so that --help is quick.
     from huaweicloud_retry.bulk.journal_file import JournalError, JournalReader  # noqa: PLC0415
-    from huaweicloud_retry.bulk.report import summarize  # noqa: PLC0415
 
     output = options.output
     if options.only is not None and output not in {"csv", "jsonl"}:
@@ -69,17 +66,20 @@ def run(options: argparse.Namespace) -> int:
             if output in {"csv", "jsonl"}:
                 _print_items(items(journal, options.only), is_csv=output == "csv")
             if options.html is not None or output in {"table", "json"}:
-                _report(journal, summarize(journal), options, output)
+                _report(journal, options, output)
     except JournalError as error:
         raise CommandError(str(error)) from error
     return 0
 
 
-def _report(journal: "JournalReader", summary: "Summary", options: argparse.Namespace, output: str | None) -> None:
+def _report(journal: "JournalReader", options: argparse.Namespace, output: str | None) -> None:
+    from huaweicloud_retry.bulk.report import summarize  # noqa: PLC0415 - see above
+
+    summary = summarize(journal)
     if options.html is not None:
         _write_page(summary, options.html)
         with printing():
-            print(f"{options.prog}: {options.html} written", file=sys.stderr)  # noqa: T201 - the command's voice
+            sys.stderr.write(f"{options.prog}: {options.html} written\n")
     if output == "table":
         try:
             from .report_table import show  # noqa: PLC0415 - needs rich, which is not in the base install

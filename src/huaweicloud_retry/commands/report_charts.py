@@ -1,6 +1,6 @@
 """Charts of a journal's summary in SVG.
 
-Each chart is drawn twice, for wide and for narrow windows, so that its text has one size; the stylesheet shows one.
+Each is drawn twice, for wide and narrow windows, so that its text has one size; the stylesheet shows one.
 """
 
 import html
@@ -24,25 +24,18 @@ _STEPS: Final = (
 
 
 class Size(NamedTuple):
-    """Of a chart, in pixels; the plot leaves a margin on the left and below."""
+    """Of a chart and its plot, in pixels."""
 
     name: str
     width: int
     height: int
-    left: int = 46
-    below: int = 26
-    pause: int = 22
-
-    @property
-    def bottom(self) -> int:
-        return self.height - self.below
-
-    @property
-    def plot(self) -> int:
-        return self.width - self.left
+    bottom: int
+    left: int
+    plot: int
+    pause: int
 
 
-_SIZES: Final = (Size("wide", 1110, 300), Size("narrow", 340, 240, left=40, pause=14))
+_SIZES: Final = (Size("wide", 1110, 300, 274, 46, 1064, 22), Size("narrow", 340, 240, 214, 40, 300, 14))
 
 
 def svg(name: str, title: str, about: str, draw: Callable[[Size], Iterable[str]]) -> str:
@@ -60,7 +53,7 @@ def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[st
     """Draw outcomes over time, in buckets of `width` seconds."""
     slots = sum(len(stretch.buckets) for stretch in stretches)
     slot = (size.plot - size.pause * (len(stretches) - 1)) / slots
-    plot = _Plot(size, max(sum(bucket.values()) for each in stretches for bucket in each.buckets), top=34, gap=12)
+    plot = _Plot(size, max(bucket.total() for each in stretches for bucket in each.buckets), top=34, gap=12)
     yield from plot.grid()
     places: list[tuple[float, float]] = []  # time and x of each bucket
     starts: list[tuple[float, float]] = []  # and of each stretch
@@ -106,7 +99,7 @@ def _ticks(most: int) -> list[int]:
 
 
 def _short(count: int) -> str:
-    return f"{count // 1000}k" if count >= 10_000 and count % 1000 == 0 else f"{count:,}"  # noqa: PLR2004 - narrow margin
+    return f"{count // 1000}k" if count >= 10_000 and not count % 1000 else f"{count:,}"  # noqa: PLR2004
 
 
 class _Plot:
@@ -164,7 +157,7 @@ class _Plot:
 
 
 def latency_bars(latency: dict[Verdict, Latency]) -> dict[int, Counter[Verdict]]:
-    """Return the number of outcomes by how long they took: from `edge(bar)` to `edge(bar + 1)` seconds."""
+    """Return the number of outcomes by bar, which `bar_name` names."""
     bars: dict[int, Counter[Verdict]] = {}
     for verdict, each in latency.items():
         for bin_, count in each.bins.items():
@@ -172,9 +165,13 @@ def latency_bars(latency: dict[Verdict, Latency]) -> dict[int, Counter[Verdict]]
     return bars
 
 
-def edge(bar: int) -> float:
-    """Return the seconds where a bar begins."""
+def _edge(bar: int) -> float:
     return float(10 ** (bar / _BARS_A_DECADE))
+
+
+def bar_name(bar: int) -> str:
+    """Return how long the outcomes of a bar took."""
+    return f"{duration(_edge(bar))} to {duration(_edge(bar + 1))}"
 
 
 def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latency) -> Iterator[str]:
@@ -183,17 +180,17 @@ def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latenc
     missing = max(0, _BARS_A_DECADE - (last - first))  # a decade at least, for comparison
     first, last = first - missing // 2, last + missing - missing // 2
     slot = size.plot / (last - first)
-    plot = _Plot(size, max(sum(bar.values()) for bar in bars.values()), top=20 * len(PERCENTILES), gap=14)
+    plot = _Plot(size, max(counts.total() for counts in bars.values()), top=20 * len(PERCENTILES), gap=14)
 
     def place(seconds: float) -> float:
         return size.left + (math.log10(seconds) * _BARS_A_DECADE - first) * slot
 
     yield from plot.grid()
     for bar, counts in sorted(bars.items()):
-        yield from plot.bar(place(edge(bar)), slot, counts, f"{duration(edge(bar))} to {duration(edge(bar + 1))}")
+        yield from plot.bar(place(_edge(bar)), slot, counts, bar_name(bar))
     for row, percent in enumerate(PERCENTILES):
         seconds = together.percentile(percent)
-        x, y = place(max(seconds, edge(first))), 14 + row * 18
+        x, y = place(max(seconds, _edge(first))), 14 + row * 18
         left, anchor = (-6, "end") if x > size.width * 0.5 else (6, "start")
         yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{size.bottom}"/>'
         text = f"{percent} % within {duration(seconds)}"
@@ -201,6 +198,6 @@ def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latenc
     for factor in (1, 5, 2):  # the first ones are labelled wherever there is room
         for power in range(first // _BARS_A_DECADE, last // _BARS_A_DECADE + 1):
             seconds = factor * 10.0**power
-            if edge(first) <= seconds <= edge(last):
+            if _edge(first) <= seconds <= _edge(last):
                 plot.label(place(seconds), duration(seconds))
     yield from plot.labels

@@ -16,16 +16,16 @@ from .wording import PERCENTILES, sentence
 
 
 def pieces(summary: Summary, items: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield the text of the object, whose last field is `reasons`, each with its `items` as in JSON lines.
+    """Yield the text of the object. Its `reasons` have all their `items`, as JSON lines have them.
 
-    The items are sorted by reason in a temporary file, since there may be a million of them.
+    These are sorted in a temporary file, since there may be a million of them.
 
     Args:
         summary: Of the journal.
         items: All that are refused or unknown.
 
     Raises:
-        JournalError: the journal was changed since the summary, or there is no room for the temporary file.
+        JournalError: there is no room for the temporary file.
     """
     numbers = {reason.key: number for number, reason in enumerate(summary.reasons)}
     try:
@@ -41,8 +41,6 @@ def pieces(summary: Summary, items: Iterable[dict[str, Any]]) -> Iterator[str]:
                 yield from (f"{',' * bool(place)}\n      {text}" for place, (text,) in enumerate(texts))
                 yield "]}"
             yield "]\n}\n"
-    except KeyError:
-        raise JournalError(f"{summary.file} was changed while it was read: run the command again") from None
     except sqlite3.Error as error:
         raise JournalError(f"the items cannot be sorted by reason in a temporary file: {error}") from error
 

@@ -17,7 +17,7 @@ from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry_client import __version__
 
 from .advice import advise
-from .report_charts import draw_latency, draw_time, edge, latency_bars, svg
+from .report_charts import bar_name, draw_latency, draw_time, latency_bars, svg
 from .wording import LATENCIES, OPERATIONS, duration, latencies, list_all, operations, sentence, steps, utc
 
 _MEANS: Final = {
@@ -80,7 +80,8 @@ def _steps(summary: Summary) -> str:
         f"<li>{_text(step.text)}{f'<code>{_text(step.command)}</code>' if step.command else ''}</li>"
         for step in steps(summary)
     )
-    return f'<ul class="steps{" alarm" if summary.counts.unknown else ""}" aria-label="What to do next">{listed}</ul>'
+    alarm = " alarm" if summary.counts.unknown else ""
+    return f'<ul class="steps{alarm}" aria-label="What to do next">{listed}</ul>'
 
 
 def _tiles(summary: Summary) -> str:
@@ -90,16 +91,17 @@ def _tiles(summary: Summary) -> str:
         which = ': <a href="#reasons">which</a>' if count and name in {"unknown", "refused"} else ""
         if count or name != "planned":
             tiles.append(
-                f'<div class="tile {name}{" some" if count else ""}"><dt>{name.replace("planned", "not sent").capitalize()}</dt>'
-                f'<dd><strong>{count:,}</strong> <span class="quiet percent">{_percent(count, summary.counts.total)}'
-                f'</span><div class="quiet">{means}{which}</div></dd></div>'
+                f'<div class="tile {name}{" some" if count else ""}">'
+                f"<dt>{name.replace('planned', 'not sent').capitalize()}</dt><dd><strong>{count:,}</strong> "
+                f'<span class="quiet percent">{_percent(count, summary.counts.total)}</span>'
+                f'<div class="quiet">{means}{which}</div></dd></div>'
             )
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
 
 def _percent(count: int, total: int) -> str:
     percent = count / total * 100 if total else 0.0
-    if count and (percent < 0.1 or (count < total and percent > 99.9)):  # noqa: PLR2004 - not rounded to none or all
+    if count and (percent < 0.1 or (count < total and percent > 99.9)):  # noqa: PLR2004 - not 0 or 100
         return "under 0.1 %" if percent < 1 else "over 99.9 %"
     return f"{percent:.1f} %"
 
@@ -152,16 +154,12 @@ def _latencies(summary: Summary) -> str:
     bars, together = latency_bars(latency), Latency.together(latency.values())
     about = (
         "From the first attempt, including waits and further attempts. "
-        f"Half took {duration(together.percentile(50))} or less, 99 % {duration(together.percentile(99))} or less."
+        f"Half took {duration(together.percentile(50))} at most, 99 % {duration(together.percentile(99))}."
     )
-    rows = (
-        (f"{duration(edge(bar))} to {duration(edge(bar + 1))}", *(f"{counts[verdict]:,}" for verdict in VERDICTS))
-        for bar, counts in sorted(bars.items())
-    )
-    chart = svg("latency", title, about, lambda size: draw_latency(size, bars, together)) + _table(
-        LATENCIES, latencies(summary)
-    )
-    return _section("latency", title, _key(latency) + chart + _figures(("Took", *VERDICTS), rows), about=about)
+    rows = ((bar_name(bar), *(f"{bars[bar][verdict]:,}" for verdict in VERDICTS)) for bar in sorted(bars))
+    chart = _key(latency) + svg("latency", title, about, lambda size: draw_latency(size, bars, together))
+    figures = _table(LATENCIES, latencies(summary)) + _figures(("Took", *VERDICTS), rows)
+    return _section("latency", title, chart + figures, about=about)
 
 
 def _reasons(summary: Summary) -> str:
@@ -181,17 +179,15 @@ def _reason(summary: Summary, reason: Reason, most: int) -> str:
     width = max(0.5, reason.count / most * 100)
     rest = ""
     if reason.count > len(reason.examples):
-        command = _text(list_all(summary, reason.verdict))
-        rest = (
-            f'<p>The first {len(reason.examples):,} of {reason.count:,}. All:<code class="command">{command}</code></p>'
-        )
+        all_ = f'<code class="command">{_text(list_all(summary, reason.verdict))}</code>'
+        rest = f"<p>The first {len(reason.examples):,} of {reason.count:,}. All:{all_}</p>"
     return (
         f'<li class="{reason.verdict}"><div class="head"><div><span class="label">{reason.verdict}</span>'
         f"<strong>{_text(what)}</strong> {_text(reason.message)}</div><strong>{reason.count:,}</strong></div>"
         '<svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="{reason.verdict}" x="0" y="0" width="{width:.2f}" height="1"/></svg>'
         f"<div>{_text(advise(reason.examples[0]))}</div>"
-        f"<details{' open' if reason.verdict == 'unknown' else ''}><summary>{_text(reason.operation)}: the items</summary>"
+        f"<details{' open' * (reason.verdict == 'unknown')}><summary>Items of {_text(reason.operation)}</summary>"
         '<div class="scroll" tabindex="0"><table class="items"><thead><tr><th scope="col">Item</th>'
         '<th scope="col">Result</th><th scope="col">Sent</th></tr></thead>'
         f"<tbody>{''.join(map(_item, reason.examples))}</tbody></table></div>{rest}</details></li>"

@@ -30,7 +30,7 @@ def sentence(summary: Summary) -> str:
     if not counts.total:
         return "There was nothing to send."
     if counts.accepted == counts.total:
-        return "The only item was accepted." if counts.total == 1 else f"All {counts.total:,} items were accepted."
+        return "The only item was accepted." if counts.total == 1 else f"All {counts.total:,} were accepted."
     others = {"refused": counts.refused, "not sent yet": counts.planned, "unknown": counts.unknown}
     listed = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
     them = "it" if counts.unknown == 1 else "them"
@@ -53,7 +53,8 @@ def steps(summary: Summary) -> Iterator[Step]:
     if counts.refused:
         items, them = _items(counts.refused, "refused")
         was = "was" if counts.refused == 1 else "were"
-        yield Step(f"{items} {was} not processed. Fix the reason, then resend {them}:", f"{bulk} --retry-refused")
+        text = f"{items} {was} not processed. Fix the reason, then resend {them}:"
+        yield Step(text, f"{bulk} --retry-refused")
     if counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 
@@ -65,7 +66,8 @@ def _items(count: int, verdict: str) -> tuple[str, str]:
 def operations(summary: Summary) -> list[list[str]]:
     """Return the figures of each operation, as OPERATIONS names them, and of all if there are several."""
     rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
-    return [[name, *(f"{n:,}" for n in (c.accepted, c.refused, c.unknown, c.planned))] for name, c in rows.items()]
+    states = ("accepted", "refused", "unknown", "planned")
+    return [[name, *(f"{getattr(counts, state):,}" for state in states)] for name, counts in rows.items()]
 
 
 def latencies(summary: Summary) -> list[list[str]]:
@@ -102,5 +104,5 @@ def _in_two(seconds: float, large: int, of_large: str, small: int, of_small: str
 
 
 def utc(at: float, form: str = "%Y-%m-%d %H:%M:%SZ", *, exact: bool = False) -> str:
-    """Return a time, in seconds since the epoch, for a person: as RFC 3339, with milliseconds if exact, or in a form."""
+    """Return a time, in seconds since the epoch, for a person, as RFC 3339; with milliseconds if exact."""
     return rfc3339(at).replace("T", " ") if exact else datetime.fromtimestamp(at, UTC).strftime(form)

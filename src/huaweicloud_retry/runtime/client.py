@@ -289,8 +289,7 @@ class Client:
             if io.auth is not None:
                 sending = yield io.begin, own
             while True:
-                if not _are_sendable([value for _, value in sending.headers.raw]):
-                    raise ValueError(_headers_problem(sending.headers))
+                _check_sendable(sending.headers)
                 is_sending = True
                 received: _Received = yield io.send, sending
                 is_sending = False
@@ -613,6 +612,11 @@ def _are_sendable(values: list[bytes]) -> bool:
     joined = b"\n".join((b"", *values, b""))  # as one, since to look at each takes longer
     is_printable = len(joined.translate(None, _PRINTABLE)) == len(values) + 1
     return is_printable and not any(end in joined for end in (b"\n ", b"\n\t", b" \n", b"\t\n"))
+
+
+def _check_sendable(headers: httpx.Headers) -> None:
+    if not _are_sendable([value for _, value in headers.raw]):
+        raise ValueError(_headers_problem(headers))
 
 
 def _headers_problem(headers: Mapping[Any, Any]) -> str | None:
