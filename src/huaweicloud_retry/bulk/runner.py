@@ -215,7 +215,7 @@ class Places:
     """
 
     def __init__(self, region: str | None, **settings: Any) -> None:
-        self.clients: dict[Place, "Client"] = {}
+        self.clients: dict[Place, Client] = {}
         self._given = region
         self._region = find_region(region, os.environ)
         self._settings = settings
