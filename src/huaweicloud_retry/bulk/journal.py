@@ -26,6 +26,7 @@ from .journal_file import (
     FORMAT,
     KIND,
     SELECT,
+    SELECT_CHECKED,
     TABLES,
     About,
     JournalError,
@@ -33,6 +34,7 @@ from .journal_file import (
     Row,
     checksum,
     connected,
+    damaged_rows,
     digest,
     explained,
     is_empty,
@@ -255,7 +257,7 @@ class Journal:
             self._change("state = 'sending'", Row.reported)
             self._change("state = 'planned' AND may_have_run", Row.reported)
             if retry_refused:
-                self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row._replace(state="planned"))
+                self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row.with_state("planned"))
             if resend_unknown:
                 self._change(
                     f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1)
@@ -269,8 +271,11 @@ class Journal:
             last = rows[-1].number
 
     def _rows(self, which: str, after: int) -> list[Row]:
-        query = f"{SELECT} WHERE number > ? AND {which} ORDER BY number LIMIT {_CHUNK}"
-        return [Row(*values) for values in self._execute(query, after)]
+        query = f"{SELECT_CHECKED} WHERE number > ? AND {which} ORDER BY number LIMIT {_CHUNK}"
+        found = [(Row(*values), check) for *values, check in self._execute(query, after)]
+        if damaged := [row.number for row, check in found if checksum(row) != check]:
+            raise damaged_rows(self._file, damaged)  # since the journal was opened
+        return [row for row, _ in found]
 
     def planned(self, after: int) -> list[Planned]:
         """Return the next items of the input that are planned, in its order."""
@@ -287,9 +292,9 @@ class Journal:
             JournalError: It cannot be written, or is not the file any more that it was.
         """
         before = self._in_flight
-        after = {number: before[number]._replace(state="sending") for number in sending}
+        after = {number: before[number].with_state("sending") for number in sending}
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
-        after |= {number: before[number]._replace(state="planned") for number in unsent}
+        after |= {number: before[number].with_state("planned") for number in unsent}
         if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
             raise JournalError(f"{self._file}, or its .lock, was removed or replaced while it was in use")
         with self._transaction():
@@ -368,14 +373,17 @@ class Journal:
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:
-    return row._replace(
-        state=outcome.verdict,
-        message=outcome.message,
-        status=outcome.status,
-        error_code=outcome.error_code,
-        request_id=outcome.request_id,
-        response=None if outcome.response is None else json.dumps(outcome.response),
-        attempts=outcome.attempts,
-        started_at=outcome.started_at,
-        seconds=outcome.seconds,
+    return Row(
+        row.number,
+        row.fields,
+        outcome.verdict,
+        row.may_have_run,
+        outcome.message,
+        outcome.status,
+        outcome.error_code,
+        outcome.request_id,
+        None if outcome.response is None else json.dumps(outcome.response),
+        outcome.attempts,
+        outcome.started_at,
+        outcome.seconds,
     )

@@ -97,16 +97,21 @@ class Row(NamedTuple):
         given: dict[str, Any] = json.loads(self.fields)
         return Item(**given)
 
+    def with_state(self, state: str) -> "Row":
+        """Return the row in another state."""
+        return Row(self.number, self.fields, state, *self[3:])
+
     def reported(self) -> "Row":
         """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
         if self.state == "sending":
             return Row(self.number, self.fields, "unknown", message=CUT_SHORT)
         if self.state == "planned":  # the rest is of an earlier attempt
-            return self._replace(state="unknown") if self.may_have_run else Row(self.number, self.fields, "planned")
+            return self.with_state("unknown") if self.may_have_run else Row(self.number, self.fields, "planned")
         return self
 
 
 SELECT: Final = f"SELECT {', '.join(Row._fields)} FROM item"  # noqa: S608 - our own SQL
+SELECT_CHECKED: Final = SELECT.replace(" FROM", ", checksum FROM")
 
 
 def checksum(values: tuple[Any, ...]) -> int:
@@ -162,20 +167,24 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
         raise JournalError(f"{file} is damaged: what it says of itself does not match its checksum. {_KEEP}")
     damaged: list[int] = []
     count = total = 0
-    for *values, check in db.execute(SELECT.replace(" FROM", ", checksum FROM")):
+    for *values, check in db.execute(SELECT_CHECKED):
         if checksum(tuple(values)) != check:
             damaged.append(values[0])
         else:
             count, total = count + 1, total ^ check
     own = About(*about[0][:-1])
     if damaged:
-        named = ", ".join(map(str, damaged[:_NAMED])) + (
-            f" and {len(damaged) - _NAMED:,} more" if damaged[_NAMED:] else ""
-        )
-        raise JournalError(f"{file} is damaged: rows that do not match their checksums: {named}. {_KEEP}")
+        raise damaged_rows(file, damaged)
     if (count, total) != (own.rows, own.sum):
         raise JournalError(f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}")
     return own
+
+
+def damaged_rows(file: Path | None, numbers: list[int]) -> JournalError:
+    """Return the error that names the rows."""
+    more = f" and {len(numbers) - _NAMED:,} more" if numbers[_NAMED:] else ""
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    return JournalError(f"{file} is damaged: rows that do not match their checksums: {named}{more}. {_KEEP}")
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 from huaweicloud_retry.bulk import Counts
 
+from .wording import duration
+
 _WINDOW: Final = 10.0  # seconds over which the speed is measured
 
 
@@ -116,15 +118,9 @@ class Speed:
             parts.append(f"throttled to {allowed:.0f}/s")
         left = counts.planned + counts.sending
         if speed and left:
-            parts.append(f"{_clock(left / speed)} left")
+            parts.append(f"{duration(left / speed)} left")
         return "; ".join(parts)
 
 
 def _done(counts: Counts) -> int:
     return counts.accepted + counts.refused + counts.unknown
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
