@@ -59,18 +59,20 @@ class Lines:
         """Return what to say of all but the first."""
         if self.count == 1:
             return ""
+        others = self.count - 1
         listed = ", ".join([*map(str, self.first[1:]), *(["…"] if self.count > len(self.first) else [])])
-        return f"; and {self.count - 1:,} more {'line' if self.count == 2 else 'lines'}: {listed}"  # noqa: PLR2004 - one more
+        return f"; and {others:,} more {'line' if others == 1 else 'lines'}: {listed}"
 
 
 _Kind: TypeAlias = tuple[str, bool, int]
-"""What IDs of 0-9 and a-f that look alike have in common: their field, whether they have hyphens, their length."""
+"""Of an ID that is made of 0-9 and a-f: its field, whether it has hyphens, its length."""
 
 
 def _kind(name: str, value: str) -> _Kind | None:
     plain = _PLAIN.fullmatch(value)
     if (not plain or value.endswith("00000")) and (damaged := _DAMAGED.fullmatch(value)):
-        raise ValueError(f"{name} is {quoted(value)}: {_DAMAGE[str(damaged.lastgroup)]}; or allow_odd_ids=True")
+        reason = _DAMAGE[str(damaged.lastgroup)]
+        raise ValueError(f"{name} is {quoted(value)}: {reason}; or allow_odd_ids=True")
     return (name, plain[1] is not None, len(value)) if plain else None
 
 
@@ -86,9 +88,9 @@ class DamagedIds:
     - begins with = or #, as ="59071" or #REF!;
     - has quotation marks, as '59071 or “59071”.
 
-    For its length, an ID is refused among those of the same field that are made of the same characters (0-9 and
-    a-f, with or without hyphens), if three of them or more, and three quarters of all, have one length of at least
-    16 characters, and this one has another, from half to twice of it. So IDs of two kinds in one file are accepted.
+    For its length, an ID of 0-9 and a-f is refused if it differs from the others of its field that are made of
+    these, too, and have hyphens if it has: three of them or more, and three quarters of all, have one length of at
+    least 16 characters, and this one has another, from half to twice of it. So UUIDs and others can be in one file.
     """
 
     def __init__(self) -> None:
@@ -125,9 +127,11 @@ class DamagedIds:
             for name, has_hyphens, length in filter(None, kinds):
                 counts = lengths[name, has_hyphens]
                 right, others = counts.most_common(1)[0]
-                are_alike = right >= _LEAST_USUAL and others >= _LEAST_OTHERS and 4 * others >= 3 * counts.total()
-                if are_alike and length != right and right <= 2 * length <= 4 * right:
-                    what = f"{name} is not {right} characters long, as {others:,} others are: is a part missing?"
-                    odd.setdefault(f"{what} Correct it, or allow_odd_ids=True", Lines()).include(lines)
+                are_alike = others >= _LEAST_OTHERS and 4 * others >= 3 * counts.total()
+                is_odd = length != right and right <= 2 * length <= 4 * right
+                if right >= _LEAST_USUAL and are_alike and is_odd:
+                    what = f"{name} is not {right} characters long, as {others:,} others are"
+                    hint = "is a part missing? Correct it, or allow_odd_ids=True"
+                    odd.setdefault(f"{what}: {hint}", Lines()).include(lines)
                     break
         return odd

@@ -50,23 +50,23 @@ def read_items(  # noqa: PLR0913 - what there is to say about an input
     strict_columns: bool = False,
     allow_odd_ids: bool = False,
 ) -> Iterator[Item]:
-    """Yield the item of each line; blank lines are none. Use none of them before the end, which may refuse all.
+    """Yield the item of each line that is not blank. Use none of them before the end, which may refuse all.
 
     A line without an operation has that of its ID: engine_id, record_id or task_id.
 
     Args:
         lines: of the input, as they are.
         is_csv: the first line names the columns; else each line is a JSON object.
-        defaults: for fields that a line does not give; those that its operation does not have are not used. An
-            operation among them also takes the place of what the IDs say: IDs of the other operation are ignored.
-        on_bad_line: called once for each reason, at the end, with the first line, from 1, and the reason and the
-            other lines.
+        defaults: for fields that a line does not give; those that its operation does not have are not used. If
+            an operation is among them, IDs of the other operation are ignored.
+        on_bad_line: called once for each reason, at the end, with the number of the first line, from 1, and a text:
+            the reason, and the other lines.
         on_note: called with a line and what is worth knowing about it, such as columns that are ignored.
         strict_columns: refuse columns that are not known.
         allow_odd_ids: take IDs that look as if a spreadsheet had changed them; see `DamagedIds`.
 
     Raises:
-        InputError: at the end, if a line was invalid or there was none; at once, if a CSV has no valid header.
+        InputError: at the end, if a line was invalid or there was none; at once, if a CSV has an invalid header.
     """
     problems, ids, good = _Problems(), DamagedIds(), 0
     shared = {name: value for name, value in defaults.items() if name in {"project_id", "region"}}
@@ -122,14 +122,17 @@ def _operation(given: dict[str, Any], chosen: str | None) -> str:
     if not ids:
         raise ValueError("engine_id, record_id or task_id missing")
     if len({_OPERATIONS[name] for name in ids}) > 1:
-        raise ValueError(f"has {' and '.join(ids)}, which are of two operations: leave one empty, or give operation=")
+        both = " and ".join(ids)
+        raise ValueError(f"has {both}, which are of two operations: leave one empty, or give operation=")
     return _OPERATIONS[ids[0]]
 
 
 def _meant(name: str, names: Iterable[str] = _FIELDS) -> str | None:
-    """Return the field that a mistyped name most likely means; a name of a project or a region is not its ID."""
+    """Return the field that a mistyped name most likely means."""
     plain = _plain(name)
-    return None if plain.endswith("_name") else next(iter(get_close_matches(plain, names, n=1, cutoff=0.8)), None)
+    if plain.endswith("_name"):  # that of a project is not its ID
+        return None
+    return next(iter(get_close_matches(plain, names, n=1, cutoff=0.8)), None)
 
 
 def _plain(name: str) -> str:
@@ -145,7 +148,7 @@ _VALUE: Final = re.compile(r"""(?<!no field )(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\
 
 
 class _Problems:
-    """The reasons why lines are invalid, in bounded memory. Reasons are the same if they differ only in a value."""
+    """The reasons why lines are invalid, in bounded memory; those that differ only in a value are the same."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -187,7 +190,7 @@ def _object(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError('is no JSON object, such as {"engine_id": "…"}')  # noqa: TRY004 - of the line, as all that is wrong with it
+        raise ValueError('is no JSON object, such as {"engine_id": "…"}')  # noqa: TRY004 - as all that is wrong with a line
     return cast("dict[str, Any]", value)
 
 
@@ -221,10 +224,11 @@ class _Columns:
         self._strict = strict
         self._on_note = on_note
         self._line = 0
-        self._names: list[str | None] = []  # of each column up to the last with a heading: its field; None: ignored
+        self._names: list[str | None] = []  # the field of each column up to the last heading; None: ignored
 
     def read(self, line: int, header: Sequence[str]) -> list[str]:
         """Take the header; returns what is wrong with it."""
+        header = [heading.strip() for heading in header]
         plain = [_plain(heading) for heading in header]
         while plain and not plain[-1]:
             plain.pop()
@@ -237,13 +241,13 @@ class _Columns:
             if name in _FIELD_SET or name in _OUTCOME:
                 continue
             if meant := _meant(name, missing):
-                problems.append(f"no column {quoted(heading.strip())}; did you mean {meant}? Rename or remove it")
+                problems.append(f"no column {quoted(heading)}; did you mean {meant}? Rename or remove it")
             else:
-                ignored.append(quoted(heading.strip()) if name else f"column {place} without a name")
+                ignored.append(quoted(heading) if name else f"column {place} without a name")
         listed = ", ".join([*ignored[:_MOST_REASONS], *(["…"] if len(ignored) > _MOST_REASONS else [])])
         if not problems and not _OPERATIONS.keys() & set(plain):
-            it_is = quoted(", ".join(heading.strip() for heading in header))
-            problems.append(f"the first line must name the columns, such as engine_id or record_id; it is {it_is}")
+            must = "the first line must name the columns, such as engine_id or record_id"
+            problems.append(f"{must}; it is {quoted(', '.join(header))}")
         elif ignored and self._strict:
             problems.append(f"unknown columns: {listed}; remove them")
         elif ignored and not problems:
@@ -313,7 +317,7 @@ def _fit(header: str, delimiter: str) -> tuple[int, int]:
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
-    """Decode one by one, so that a bad line is only itself; what is no text goes to `broken`, and is blank here."""
+    """Decode one by one, so that a bad line is only itself; it goes to `broken`, and is blank here."""
     for number, line in enumerate(lines, start=1):
         try:
             yield _text(line, first=number == 1)
@@ -330,4 +334,5 @@ def _text(line: bytes, *, first: bool) -> str:
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8") from None
+        what = f"is not UTF-8: {error.reason} at byte {error.start}"
+        raise ValueError(f"{what}; save the file as UTF-8") from None

@@ -26,11 +26,10 @@ _CSV_NAMES: Final = {".csv", ".tsv"}
 _JSON_NAMES: Final = {".json", ".jsonl", ".ndjson"}
 _WORKBOOK: Final = "an Excel workbook; save it as CSV UTF-8"
 _OTHER_FORMATS: Final = (  # how each begins, what it is called, what to say
-    (b"PK\3\4", {".xlsx", ".xlsm"}, _WORKBOOK),
+    (b"PK\3\4", {".xlsx", ".xlsm", ".ods"}, _WORKBOOK),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {".xls"}, _WORKBOOK),
-    (b"", {".ods"}, "a workbook; save it as CSV UTF-8"),
     (b"\x1f\x8b", {".gz"}, "compressed with gzip; unpack it first"),
-    (b"[", set[str](), "a JSON array; give JSON lines, one object on each line, as --output jsonl writes them"),
+    (b"[", set[str](), "a JSON array; give one object on each line, as --output jsonl writes them"),
 )
 
 
@@ -67,7 +66,7 @@ def items_of(
 ) -> Iterator[Item]:
     """Yield the items of the input, and print what is wrong with it, once for each reason.
 
-    CSV is what is called .csv or .tsv, and what begins with anything but a brace and is not called .json, .jsonl or
+    CSV is what is called .csv or .tsv, and what does not begin with a brace and is not called .json, .jsonl or
     .ndjson.
 
     Args:
@@ -93,7 +92,7 @@ def items_of(
         begin = stream.peek(1 << 12).removeprefix(_BOM).lstrip()
         is_csv = suffix in _CSV_NAMES or (suffix not in _JSON_NAMES and begin[:1] not in {b"{", b""})
         for magic, suffixes, what in _OTHER_FORMATS:
-            if suffix in suffixes or (magic and begin.startswith(magic) and not (magic == b"[" and suffix in _CSV_NAMES)):
+            if suffix in suffixes or begin.startswith(magic):
                 raise CommandError(f"{name} is {what}")
         yield from read_items(
             _lines(stream, stop),
