@@ -623,10 +623,10 @@ def test_standard_input_is_taken_with_a_journal(cli: Cli, mock: Mock) -> None:
     ("name", "content", "says"),
     [
         # The name says what is in it, whatever it begins with.
-        ("input.csv", "{x", "line 1 must name the fields"),
+        ("input.csv", "{x", "input.csv:1: the first line must name the columns"),
         ("input.jsonl", "x", "input.jsonl:1: is not JSON"),
         ("in", "\n", "there is nothing in it"),
-        ("in", JSON_LINES, "in:1: project_id missing: name it, or give --project-id for all\n"),
+        ("in", JSON_LINES, "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n"),
     ],
 )
 def test_an_input_that_will_not_do_is_told_why(idle: Cli, name: str, content: str, says: str) -> None:
@@ -645,7 +645,7 @@ def test_each_bad_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, mock: M
     assert (ran.code, ran.out) == (2, "")
     *told, last = ran.err.splitlines()
     assert [line.split(" ")[0] for line in told] == ["in:2:", "in:3:", "in:5:", "in:6:", "in:7:"]
-    assert last == "hwc-retry bulk: 5 of 6 lines will not do; nothing was sent"
+    assert last == "hwc-retry bulk: 5 of 6 lines are invalid; nothing was sent"
     assert (mock.journal(), cli.files()) == ([], ["in"])
 
 
@@ -812,15 +812,15 @@ def test_nohup_lets_it_go_on_when_the_terminal_closes(held: Cli, holding: Holdin
         assert process.wait(LIMIT) == 0
 
 
-def test_interrupted_while_bad_lines_are_told(idle: Cli) -> None:
-    (idle.folder / "in").write_text("{\n" * 100_000, encoding="utf-8")
+def test_interrupted_while_bad_lines_are_read(idle: Cli) -> None:
+    (idle.folder / "in").write_text("engine_id,Name\n" + "..,\n" * 500_000, encoding="utf-8")
     with idle.started("bulk", "in") as process:
-        read_until(process.stderr, "in:1:")
+        read_until(process.stderr, "in:1: ignored columns: 'Name'")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "interrupted" in said
-    assert "in:100000:" not in said
+    assert "in:2:" not in said
 
 
 @pytest.mark.parametrize("by", SIGNALS)

@@ -1,11 +1,16 @@
-"""What a bulk reads: JSON lines or CSV, each line an item or a word on why it is none."""
+"""What a bulk reads: JSON lines or CSV, each line an item; what is wrong is said once for each reason."""
 
+import io
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from huaweicloud_retry.bulk import Item
 from huaweicloud_retry.bulk.inputs import InputError, read_items
+from huaweicloud_retry.cli import main
+from huaweicloud_retry.commands.bulk import SAMPLE
 
 ENGINE = {"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}
 BOM = b"\xef\xbb\xbf"
@@ -14,19 +19,36 @@ BOM = b"\xef\xbb\xbf"
 class Reading:
     """What came of reading some lines."""
 
-    def __init__(self, text: str | bytes, *, is_csv: bool = False, **defaults: str) -> None:
+    def __init__(
+        self, text: str | bytes, *, is_csv: bool = False, flags: dict[str, bool] | None = None, **defaults: str
+    ) -> None:
         self.items: list[Item] = []
         self.bad: list[tuple[int, str]] = []
+        self.notes: list[tuple[int, str]] = []
         self.error = ""
-        raw = text.encode() if isinstance(text, str) else text
-        lines = raw.splitlines(keepends=True)
+        settings: dict[str, Any] = {
+            "on_bad_line": lambda *told: self.bad.append(told),
+            "on_note": lambda *told: self.notes.append(told),
+            **(flags or {}),
+        }
+        lines = io.BytesIO(text.encode() if isinstance(text, str) else text)
         try:
-            for item in read_items(
-                lines, is_csv=is_csv, defaults=defaults, on_bad_line=lambda number, why: self.bad.append((number, why))
-            ):
+            for item in read_items(lines, is_csv=is_csv, defaults=defaults, **settings):
                 self.items.append(item)
         except InputError as error:
             self.error = str(error)
+
+    @property
+    def names(self) -> list[str]:
+        return [item.name for item in self.items]
+
+
+def table(text: str | bytes, **flags: bool) -> Reading:
+    """Read CSV with a project."""
+    return Reading(text, is_csv=True, flags=flags, project_id="p")
+
+
+BAD_HEADER = "the header is invalid; nothing was sent"
 
 
 def line(**changes: object) -> str:
@@ -59,8 +81,9 @@ def test_blanks_around_what_a_csv_gives_are_no_part_of_it() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_called_so(encoding: str) -> None:
-    said = "is not UTF-8 text: is it UTF-16?"
-    assert Reading("operation,engine_id\n".encode(encoding), is_csv=True).error == f"line 1 {said}"
+    said = "is not UTF-8 text: is it UTF-16? Save the file as UTF-8"
+    read = Reading("operation,engine_id\nRetryEngine,e\n".encode(encoding), is_csv=True)
+    assert (read.bad, read.error) == ([(1, said)], BAD_HEADER)
     assert Reading('{"operation": "RetryEngine"}'.encode(encoding)).bad == [(1, said)]
 
 
@@ -93,7 +116,8 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("[" * 90_000, "is nested too deeply"),
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
-        (line(operation=None), "operation is missing: RetryEngine or RetryScriptExecution"),
+        (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
+        (line(operation=None, task_id="t"), "has engine_id and task_id, which are of two operations: leave one empty"),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be text, and not empty"),
         (line(project_id=None), "project_id missing"),
@@ -108,7 +132,9 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
-        (line(name="n"), "there is no field 'name'"),
+        (line(name="n"), "no field 'name'; there are operation, project_id, engine_id, record_id, task_id, enter"),
+        (line(recordid="r"), "no field 'recordid'; did you mean record_id?"),
+        (line(recordId="r"), "no field 'recordId'; did you mean record_id?"),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
         ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes, and 100000 are allowed"),
     ],
@@ -119,35 +145,260 @@ def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(bad: str | b
     ((number, said),) = read.bad
     assert number == 2
     assert why in said
-    assert read.error == "1 of 3 lines will not do; nothing was sent"
+    assert read.error == "1 of 3 lines are invalid; nothing was sent"
 
 
-def test_all_bad_lines_are_told() -> None:
-    read = Reading("{\n[]\n{}\n")
-    assert [number for number, _ in read.bad] == [1, 2, 3]
-    assert read.error == "3 of 3 lines will not do; nothing was sent"
+def test_a_reason_is_reported_once_with_its_first_line_and_the_others() -> None:
+    lines = ["{", "[]", "{}", line(operation="a"), line(), *[line(operation=f"b{n}") for n in range(20)], "[]"]
+    read = Reading("\n".join(each.strip() for each in lines))
+    others = "; and 20 more lines: 6, 7, 8, 9, 10, 11, 12, 13, 14, …"
+    assert read.bad == [
+        (1, "is not JSON: Expecting property name enclosed in double quotes at column 2"),
+        (2, 'is no JSON object, such as {"engine_id": "…"}; and 1 more line: 26'),
+        (3, "engine_id, record_id or task_id missing"),
+        (4, f"operation is 'a'; it must be RetryEngine or RetryScriptExecution{others}"),
+    ]
+    assert read.error == "25 of 26 lines are invalid; nothing was sent"
+
+
+def test_the_reasons_reported_are_at_most_twenty_and_one_for_all_others() -> None:
+    read = Reading("".join(line(**{f"field_{letter}": "x"}) for letter in "abcdefghijklmnopqrstuvwxyz"))
+    assert len(read.bad) == 21
+    assert read.bad[-1] == (21, "is invalid for another reason; and 5 more lines: 22, 23, 24, 25, 26")
+    assert read.error == "26 of 26 lines are invalid; nothing was sent"
 
 
 @pytest.mark.parametrize(
     ("text", "bad"),
     [
-        ("engine_id\ne,more\n", (2, "has 2 fields, and line 1 names 1")),
-        (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0")),
+        ("engine_id\ne,more\n", (2, "has 2 fields, and line 1 names 1: does a text with commas need quotes?")),
+        (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8")),
         ('engine_id\n"e"e\n', (2, "is not CSV: ',' expected after '\"'")),
         ('engine_id\n"e\ne,f"\n', (2, "spans lines 2 to 3: is a quote missing?")),
         ('engine_id\n"e\nf\n', (2, "spans lines 2 to 3: is a quote missing?")),
         ('engine_id\n"e\nf"f\n', (2, "spans lines 2 to 3: is a quote missing?")),
+        ("engine_id,Comment\n,see below\n", (2, "engine_id, record_id or task_id missing")),
+        ("engine_id,,\ne,,f\n", (2, "has 3 fields, and line 1 names 1: does a text with commas need quotes?")),
     ],
 )
 def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) -> None:
     assert Reading(text, is_csv=True).bad == [bad]
 
 
-@pytest.mark.parametrize("header", ["", "a,b", "operation,project_id", "engine_id,engine_id"])
-def test_a_csv_needs_a_header(header: str) -> None:
-    assert "line 1 must name the fields" in Reading(f"{header}\nRetryEngine,p\n", is_csv=True).error
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        *[
+            (header, f"the first line must name the columns, such as engine_id or record_id; it is '{header}'")
+            for header in ("a, b", "operation, project_id", "0000000059071dbc01591661d3990020")
+        ],
+        ("engine_id,Engine ID", "names engine_id twice"),
+        ("recordid", "no column 'recordid'; did you mean record_id? Rename or remove it"),
+        ("engine_id,regoin", "no column 'regoin'; did you mean region? Rename or remove it"),
+        ("engine_id,Project", "no column 'Project'; did you mean project_id? Rename or remove it"),
+        ('engine_id,"a\nb"', "spans lines 1 to 2: is a quote missing?"),
+        ('engine_id,"a', "spans lines 1 to 3: is a quote missing?"),
+        ('"engine_id"x', "is not CSV: ',' expected after '\"'"),
+    ],
+)
+def test_a_header_that_is_invalid_is_all_that_is_reported(header: str, says: str) -> None:
+    read = table(f"{header}\ne,p\n..,p\n")
+    assert (read.bad, read.error) == ([(1, says)], BAD_HEADER)
 
 
-@pytest.mark.parametrize(("text", "is_csv"), [("engine_id\n", True), ("\n", False)])
+@pytest.mark.parametrize(
+    ("text", "is_csv"), [("engine_id\n", True), ("engine_id,\n,\n", True), ("\n", False), ("", False)]
+)
 def test_an_input_without_a_line_is_refused(text: str, is_csv: bool) -> None:
     assert Reading(text, is_csv=is_csv).error == "there is nothing in it: no line with a retry"
+
+
+# --- What spreadsheets write ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "engine_id\ne\n",
+        "Engine ID\ne\n",
+        "engine-id\ne\n",
+        "EngineId\ne\n",
+        "engine_id,,\ne,,\n,,\n",
+        "engine_id\ne,,,\n,,,\n",
+        "\n,,\nengine_id\ne\n",
+        "Region;Engine ID\n;e\n",
+        "region\tengine_id\n\te\n",
+        "sep=;\r\nengine_id;record_id\r\ne;\r\n",
+        '"sep=\t"\nengine_id\trecord_id\ne\t\n',
+        'verdict,engine_id,record_id,message,status,error_code,request_id,attempts,started_at,seconds\nrefused,e,,"x,y",,,,,,\n',
+    ],
+)
+@pytest.mark.parametrize("strict_columns", [False, True])
+def test_a_table_is_read_as_spreadsheets_write_it(text: str, strict_columns: bool) -> None:
+    for bom in (b"", BOM):
+        read = table(bom + text.encode(), strict_columns=strict_columns)
+        assert (read.names, read.bad, read.notes, read.error) == (["engine e"], [], [], "")
+
+
+def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_for() -> None:
+    text = ',Name,engine_id,Comment\n0,n,e,"a, b"\n1,n,f,\n'
+    read = table(text)
+    assert (read.names, read.bad) == (["engine e", "engine f"], [])
+    assert read.notes == [(1, "ignored columns: column 1 without a name, 'Name', 'Comment'")]
+    read = table(text, strict_columns=True)
+    assert read.bad == [(1, "unknown columns: column 1 without a name, 'Name', 'Comment'; remove them")]
+    assert (read.notes, read.error) == ([], BAD_HEADER)
+
+
+def test_what_came_of_items_is_an_input_again() -> None:
+    told = {"verdict": "refused", "message": "m", "status": 400, "error_code": None, "answer": None, "attempts": 1}
+    assert Reading(line(**told)).items == [Item(**ENGINE)]
+
+
+def test_the_operation_follows_from_the_id() -> None:
+    read = table("engine_id,record_id,task_id\ne,,\n,r,\n,,t\n")
+    assert [(item.operation, item.name) for item in read.items] == [
+        ("RetryEngine", "engine e"),
+        ("RetryScriptExecution", "record r"),
+        ("RetryScriptExecution", "task t"),
+    ]
+
+
+def test_an_operation_that_is_given_decides_between_ids() -> None:
+    text = "engine_id,record_id,operation\ne,r,\ne,r,\n"
+    ((number, said),) = table(text).bad
+    assert number == 2
+    assert said.startswith(
+        "has engine_id and record_id, which are of two operations: leave one empty, or give operation=;"
+    )
+    assert Reading(text, is_csv=True, project_id="p", operation="RetryEngine").names == ["engine e"] * 2
+    of_the_other = Reading("record_id\nr\n", is_csv=True, project_id="p", operation="RetryEngine")
+    assert of_the_other.bad == [(2, "RetryEngine needs engine_id")]
+
+
+@pytest.mark.parametrize(
+    ("id_", "reason"),
+    [
+        ("5.9071E+25", "a spreadsheet made it a number"),
+        ("5,9071E+25", "a spreadsheet made it a number"),
+        ("5E+25", "a spreadsheet made it a number"),
+        ("59071.0", "a spreadsheet made it a number"),
+        ("59071000000000000000000000", "a spreadsheet rounded it to 15 digits"),
+        ('="59071"', "it is a formula or an error value"),
+        ("#REF!", "it is a formula or an error value"),
+        ("'59071", "remove the quotation marks"),
+        ("“59071”", "remove the quotation marks"),
+    ],
+)
+@pytest.mark.parametrize("field", ["record_id", "project_id"])
+def test_an_id_that_a_spreadsheet_damaged_is_refused(id_: str, reason: str, field: str) -> None:
+    text = "".join(
+        json.dumps({"record_id": "r", "project_id": "p", field: each}) + "\n" for each in ("r1", id_, "r2", id_)
+    )
+    read = Reading(text)
+    ((number, said),) = read.bad
+    assert (number, read.error) == (2, "2 of 4 lines are invalid; nothing was sent")
+    assert said.startswith(f"{field} is {id_!r}: {reason}")
+    assert said.endswith("; or allow_odd_ids=True; and 1 more line: 4")
+    assert len(Reading(text, flags={"allow_odd_ids": True}).items) == 4
+
+
+HEX = "{:032x}".format
+UUID = "4a1bc63d-4719-4bd3-b1ad-{:012x}".format
+
+
+def ids(*given: str) -> str:
+    return "\n".join(["record_id", *given, ""])
+
+
+def test_an_id_of_another_length_than_all_that_look_alike_is_refused() -> None:
+    text = ids(*map(HEX, range(20)), HEX(20)[2:], *map(HEX, range(30, 50)), HEX(60) + "0", *map(UUID, range(9)))
+    read = table(text)
+    ((number, said),) = read.bad
+    assert number == 22
+    assert said.startswith("record_id is not 32 characters long, as 40 others are: is a part missing?")
+    assert said.endswith("; and 1 more line: 43")
+    assert read.error == "2 of 51 lines are invalid; nothing was sent"
+    assert not table(text, allow_odd_ids=True).error
+
+
+def test_a_line_is_counted_once_however_many_of_its_ids_are_odd() -> None:
+    rows = [f"{HEX(n)},{HEX(n)}" for n in range(9)]
+    read = table("\n".join(["project_id,record_id", *rows, f"{HEX(9)[1:]},{HEX(9)[1:]}", ""]))
+    assert (len(read.bad), read.error) == (1, "1 of 10 lines are invalid; nothing was sent")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [f"e{n}" for n in range(1, 301)],
+        ["7" * n for n in range(1, 30)],
+        [HEX(1), HEX(2), HEX(3)[1:]],
+        [*map(HEX, range(8)), *[HEX(n)[1:] for n in range(8)]],
+        [*map(HEX, range(20)), *map(UUID, range(3)), "e1", "no-such-engine"],
+        ["0123456789012345678901234567e123", "12345678901234567890", f"{3_000_000:036}"],
+    ],
+    ids=["short", "growing", "too few", "no usual length", "two kinds", "digits"],
+)
+def test_ids_that_differ_by_nature_are_accepted(given: list[str]) -> None:
+    read = table(ids(*given))
+    assert (len(read.items), read.error) == (len(given), "")
+
+
+# --- At the command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "ak")
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "sk")
+    return tmp_path
+
+
+TO = ("--dry-run", "--output", "jsonl", "--project-id", "p", "--region", "cn-north-4")
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "says"),
+    [
+        ("in.csv", b"PK\3\4", "is an Excel workbook; save it as CSV UTF-8"),
+        ("in.xlsx", b"", "is an Excel workbook; save it as CSV UTF-8"),
+        ("in.XLS", b"a\tb\n", "is an Excel workbook; save it as CSV UTF-8"),
+        ("in", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook; save it as CSV UTF-8"),
+        ("in.ods", b"PK\3\4", "is an Excel workbook; save it as CSV UTF-8"),
+        ("in.csv.gz", b"\x1f\x8b", "is compressed with gzip; unpack it first"),
+        ("in.json", b"[\n", "is a JSON array; give one object on each line"),
+    ],
+)
+def test_another_format_is_refused_by_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, begin: bytes, says: str
+) -> None:
+    (folder / name).write_bytes(begin)
+    assert main(["bulk", name, *TO]) == 2
+    assert capsys.readouterr().err.startswith(f"hwc-retry bulk: {name} {says}")
+
+
+def test_the_sample_of_the_help_is_an_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bulk", "--help"])
+    assert "".join(f"  {row}\n" for row in SAMPLE.splitlines()) in capsys.readouterr().out
+    (folder / "in.csv").write_text(SAMPLE, encoding="utf-8")
+    assert main(["bulk", "in.csv", *TO]) == 0
+    assert "2 retries" in capsys.readouterr().err
+
+
+def test_options_say_how_a_table_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in.csv").write_text("Name,engine_id,record_id\nn,'e,r\n", encoding="utf-8")
+    assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "in.csv:1: ignored columns: 'Name'",
+        'in.csv:2: engine_id is "\'e": remove the quotation marks; or --allow-odd-ids',
+        "hwc-retry bulk: 1 of 1 lines are invalid; nothing was sent",
+    ]
+    assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine", "--allow-odd-ids"]) == 0
+    assert "RetryEngine in cn-north-4: 1" in capsys.readouterr().err
+    assert main(["bulk", "in.csv", *TO, "--strict-columns"]) == 2
+    assert "in.csv:1: unknown columns: 'Name'; remove them\n" in capsys.readouterr().err
+    assert main(["bulk", "in.csv", *TO]) == 2
+    assert "leave one empty, or give --operation\n" in capsys.readouterr().err

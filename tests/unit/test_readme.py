@@ -20,6 +20,7 @@ import yaml
 import huaweicloud_retry
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.cli import main
+from huaweicloud_retry.commands.bulk import SAMPLE
 from huaweicloud_retry.commands.exits import EXIT_CODES
 from huaweicloud_retry.mock import running
 from huaweicloud_retry_client import APIStatusError, Client, Response
@@ -141,6 +142,10 @@ def test_the_command_lines_can_be_given(line: str, capsys: pytest.CaptureFixture
     assert end.value.code == 0
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert set(re.findall(r"--[a-z-]+", line)) <= known
+
+
+def test_the_csv_is_that_of_the_help() -> None:
+    assert f"```csv\n{SAMPLE}```\n" in README
 
 
 def test_the_table_of_exit_codes_is_that_of_the_help() -> None:

@@ -1,56 +1,176 @@
-"""JSON lines or CSV -> items, one after the other, with a word on each line that will not do."""
+"""JSON lines or CSV -> items, one after the other; what is wrong is reported once for each reason.
+
+read_items      the lines of a file -> items
+_Problems       the reasons why lines are invalid, each with its lines
+_Columns        the header of a CSV file
+"""
 
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Final, TypeAlias, cast
 
-from .items import SERVICES, Item
+from .damaged_ids import DamagedIds, Lines, quoted
+from .items import Item, Outcome
 
 _LONGEST: Final = 100_000  # bytes of a line; an item has a few hundred
-_SHOWN: Final = 100  # characters of what is quoted
+_MOST_REASONS: Final = 20
+
+_FIELDS: Final = tuple(each.name for each in fields(Item))
+_FIELD_SET: Final = frozenset(_FIELDS)
+# What our own output says beside the fields of the item, so that it can be an input again.
+_OUTCOME: Final = {each.name for each in fields(Outcome)} - {"item"} | {"answer", "response"}
+_OPERATIONS: Final = {
+    "engine_id": "RetryEngine",
+    "record_id": "RetryScriptExecution",
+    "task_id": "RetryScriptExecution",
+}
 
 OnBadLine: TypeAlias = Callable[[int, str], None]
+OnNote: TypeAlias = Callable[[int, str], None]
+Line: TypeAlias = "tuple[int, dict[str, Any] | ValueError]"
 
 
 class InputError(ValueError):
-    """The input will not do. One line; what is wrong with which line was told before."""
+    """The input is invalid. One line; what is wrong with which lines was reported before."""
 
 
-def read_items(
-    lines: Iterable[bytes], *, is_csv: bool, defaults: Mapping[str, str], on_bad_line: OnBadLine
+def read_items(  # noqa: PLR0913 - what there is to say about an input
+    lines: Iterable[bytes],
+    *,
+    is_csv: bool,
+    defaults: Mapping[str, str],
+    on_bad_line: OnBadLine,
+    on_note: OnNote = lambda _number, _text: None,
+    strict_columns: bool = False,
+    allow_odd_ids: bool = False,
 ) -> Iterator[Item]:
-    """Yield the item of each line; blank lines are none.
+    """Yield the item of each line that is not blank. Use none of them before the end, which may refuse all.
+
+    A line without an operation has that of its ID: engine_id, record_id or task_id.
 
     Args:
         lines: of the input, as they are.
-        is_csv: the first line names the fields; else each line is a JSON object.
-        defaults: for fields that a line does not give; those that its operation does not have are not used.
-        on_bad_line: called with the number of a line, from 1, and what is wrong with it.
+        is_csv: the first line names the columns; else each line is a JSON object.
+        defaults: for fields that a line does not give; those that its operation does not have are not used. If
+            an operation is among them, IDs of the other operation are ignored.
+        on_bad_line: called once for each reason, at the end, with the number of the first line, from 1, and a text:
+            the reason, and the other lines.
+        on_note: called with a line and what is worth knowing about it, such as columns that are ignored.
+        strict_columns: refuse columns that are not known.
+        allow_odd_ids: take IDs that look as if a spreadsheet had changed them; see `DamagedIds`.
 
     Raises:
-        InputError: at the end, if a line was bad or there was none; at once, if a CSV has no header.
+        InputError: at the end, if a line was invalid or there was none; at once, if a CSV has an invalid header.
     """
-    bad = good = 0
-    for number, given in _csv(lines) if is_csv else _json_lines(lines):
+    problems, ids, good = _Problems(), DamagedIds(), 0
+    shared = {name: value for name, value in defaults.items() if name in {"project_id", "region"}}
+    columns = _Columns(strict=strict_columns, on_note=on_note)
+    for number, given in _csv(lines, columns, on_bad_line) if is_csv else _json_lines(lines):
         try:
             if isinstance(given, ValueError):
                 raise given
-            item = Item.of(_with_defaults(given, defaults))
+            whole = _complete({**shared, **given}, defaults)
+            item = Item(**whole)
+            if not allow_odd_ids:
+                ids.check(number, whole)
         except ValueError as error:
-            bad += 1
-            on_bad_line(number, str(error))
+            problems.add(str(error), number)
         else:
             good += 1
             yield item
-    if bad:
-        raise InputError(f"{bad} of {bad + good} lines will not do; nothing was sent")
+    for reason, odd in ids.of_odd_length().items():
+        problems.add_all(reason, odd)
+        good -= odd.count
+    if problems.count:
+        problems.report(on_bad_line)
+        raise InputError(f"{problems.count} of {problems.count + good} lines are invalid; nothing was sent")
     if not good:
         raise InputError("there is nothing in it: no line with a retry")
 
 
-Line: TypeAlias = "tuple[int, dict[str, Any] | ValueError]"
+def _complete(given: dict[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of an item, with what follows from others and from the defaults."""
+    if not given.keys() <= _FIELD_SET:
+        given = {name: value for name, value in given.items() if name not in _OUTCOME}
+        for name in given:
+            if name not in _FIELD_SET:
+                meant = _meant(name)
+                hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_FIELDS)}"
+                raise ValueError(f"no field {quoted(name)}; {hint}")
+    if given.get("operation") is None:
+        given["operation"] = _operation(given, defaults.get("operation"))
+    if given.get("project_id") is None:
+        raise ValueError("project_id missing")
+    if given["operation"] == "RetryEngine" and "enterprise_project_id" in defaults:
+        given.setdefault("enterprise_project_id", defaults["enterprise_project_id"])
+    return given
+
+
+def _operation(given: dict[str, Any], chosen: str | None) -> str:
+    ids = [name for name in _OPERATIONS if given.get(name) is not None]
+    if chosen is not None:
+        for name in ids:
+            if _OPERATIONS[name] != chosen:
+                del given[name]
+        return chosen
+    if not ids:
+        raise ValueError("engine_id, record_id or task_id missing")
+    if len({_OPERATIONS[name] for name in ids}) > 1:
+        both = " and ".join(ids)
+        raise ValueError(f"has {both}, which are of two operations: leave one empty, or give operation=")
+    return _OPERATIONS[ids[0]]
+
+
+def _meant(name: str, names: Iterable[str] = _FIELDS) -> str | None:
+    """Return the field that a mistyped name most likely means."""
+    plain = _plain(name)
+    if plain.endswith("_name"):  # that of a project is not its ID
+        return None
+    return next(iter(get_close_matches(plain, names, n=1, cutoff=0.8)), None)
+
+
+def _plain(name: str) -> str:
+    """Return a heading as fields are written: `Record ID`, `record-id` and `recordId` are record_id."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\s_-]+", "_", words).lower()
+
+
+# --- What is wrong ------------------------------------------------------------------------------------------------------
+
+# Values differ from line to line, reasons do not. The name of a field is part of the reason.
+_VALUE: Final = re.compile(r"""(?<!no field )(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")|\d++""")
+
+
+class _Problems:
+    """The reasons why lines are invalid, in bounded memory; those that differ only in a value are the same."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lines: dict[str, tuple[str, Lines]] = {}
+
+    def add(self, reason: str, number: int) -> None:
+        key = _VALUE.sub("", reason)
+        if key not in self._lines and len(self._lines) >= _MOST_REASONS:
+            key, reason = "", "is invalid for another reason"
+        self._lines.setdefault(key, (reason, Lines()))[1].add(number)
+        self.count += 1
+
+    def add_all(self, reason: str, lines: Lines) -> None:
+        self._lines[reason] = reason, lines
+        self.count += lines.count
+
+    def report(self, on_bad_line: OnBadLine) -> None:
+        for reason, lines in sorted(self._lines.values(), key=lambda each: each[1].first):
+            on_bad_line(lines.first[0], f"{reason}{lines.others()}")
+
+
+# --- JSON lines ---------------------------------------------------------------------------------------------------------
 
 
 def _json_lines(lines: Iterable[bytes]) -> Iterator[Line]:
@@ -64,19 +184,17 @@ def _json_lines(lines: Iterable[bytes]) -> Iterator[Line]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value: Any = json.loads(text, object_pairs_hook=_unique, parse_int=_whole_number)
+        value: Any = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004 - of the line, as all that is wrong with it
-            'is no JSON object, such as {"operation": "RetryEngine", "engine_id": "…"}'
-        )
+        raise ValueError('is no JSON object, such as {"engine_id": "…"}')  # noqa: TRY004 - as all that is wrong with a line
     return cast("dict[str, Any]", value)
 
 
-def _whole_number(text: str) -> int:
+def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
@@ -90,41 +208,116 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _csv(lines: Iterable[bytes]) -> Iterator[Line]:
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer)
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------------------
+
+_SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)  # Excel's own first line
+_DELIMITERS: Final = ",;\t"
+
+
+class _Columns:
+    """What the header of a CSV file names."""
+
+    def __init__(self, *, strict: bool, on_note: OnNote) -> None:
+        self._strict = strict
+        self._on_note = on_note
+        self._line = 0
+        self._names: list[str | None] = []  # the field of each column up to the last heading; None: ignored
+
+    def read(self, line: int, header: Sequence[str]) -> list[str]:
+        """Take the header; returns what is wrong with it."""
+        header = [heading.strip() for heading in header]
+        plain = [_plain(heading) for heading in header]
+        while plain and not plain[-1]:
+            plain.pop()
+        self._line = line
+        self._names = [name if name in _FIELD_SET else None for name in plain]
+        missing = [name for name in _FIELDS if name not in plain]
+        problems = [f"names {name} twice" for name in _FIELDS if plain.count(name) > 1]
+        ignored: list[str] = []
+        for place, (name, heading) in enumerate(zip(plain, header, strict=False), start=1):
+            if name in _FIELD_SET or name in _OUTCOME:
+                continue
+            if meant := _meant(name, missing):
+                problems.append(f"no column {quoted(heading)}; did you mean {meant}? Rename or remove it")
+            else:
+                ignored.append(quoted(heading) if name else f"column {place} without a name")
+        listed = ", ".join([*ignored[:_MOST_REASONS], *(["…"] if len(ignored) > _MOST_REASONS else [])])
+        if not problems and not _OPERATIONS.keys() & set(plain):
+            must = "the first line must name the columns, such as engine_id or record_id"
+            problems.append(f"{must}; it is {quoted(', '.join(header))}")
+        elif ignored and self._strict:
+            problems.append(f"unknown columns: {listed}; remove them")
+        elif ignored and not problems:
+            self._on_note(line, f"ignored columns: {listed}")
+        return problems
+
+    def named(self, row: list[str]) -> dict[str, Any] | ValueError | None:
+        """Return the fields of a row; None: it is blank."""
+        names = self._names
+        given = {name: value for name, cell in zip(names, row, strict=False) if name and (value := cell.strip())}
+        if len(row) > len(names):
+            while row and not row[-1].strip():
+                row.pop()
+            if len(row) > len(names):
+                what = f"has {len(row)} fields, and line {self._line} names {len(names)}"
+                return ValueError(f"{what}: does a text with commas need quotes?")
+        return given if given or any(map(str.strip, row)) else None
+
+
+def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnBadLine) -> Iterator[Line]:
     broken: dict[int, ValueError] = {}
-    reader = csv.reader(_texts(lines, broken), strict=True, skipinitialspace=True)
-    try:
-        header = [name.strip() for name in next(reader, list[str]())]
-    except csv.Error as error:
-        raise InputError(f"line 1: {error}") from None
-    if 1 in broken:
-        raise InputError(f"line 1 {broken[1]}")
-    if len(set(header)) < len(header) or not {"engine_id", "record_id", "task_id"} & set(header):
-        shown = ", ".join(header)[:_SHOWN]
-        raise InputError(f"line 1 must name the fields, such as operation,project_id,engine_id; it is: {shown}")
+    texts = _texts(lines, broken)
+    first, header, delimiter = _header(texts, broken)
+    reader = csv.reader(chain([header], texts), delimiter=delimiter, strict=True, skipinitialspace=True)
+    number, is_header = first, True
+    given: dict[str, Any] | ValueError | None
     while True:
-        number = reader.line_num + 1
         try:
             row = next(reader)
-            given = broken.pop(number, None) or _named(header, row)
+            given = broken.pop(number, None) if broken else None
+            if given is None and not is_header:
+                given = columns.named(row)
         except csv.Error as error:
-            given = ValueError(f"is not CSV: {error}")
+            row, given = [], ValueError(f"is not CSV: {error}")
         except StopIteration:
             return
-        if reader.line_num > number:  # or the lines after it would be missing without a word
-            given = ValueError(f"spans lines {number} to {reader.line_num}: is a quote missing?")
-        if given:
+        last = first + reader.line_num - 1
+        if last > number:  # or the lines after it would be missing without a word
+            given = ValueError(f"spans lines {number} to {last}: is a quote missing?")
+        if is_header:
+            problems = [str(given)] if given else columns.read(number, row)
+            for problem in problems:
+                on_bad_line(number, problem)
+            if problems:
+                raise InputError("the header is invalid; nothing was sent")
+        elif given is not None:
             yield number, given
+        number, is_header = last + 1, False
 
 
-def _named(header: list[str], row: list[str]) -> dict[str, Any] | ValueError:
-    if len(row) > len(header):
-        return ValueError(f"has {len(row)} fields, and line 1 names {len(header)}")
-    return {name: value.strip() for name, value in zip(header, row, strict=False) if value.strip()}
+def _header(texts: Iterator[str], broken: Mapping[int, ValueError]) -> tuple[int, str, str]:
+    """Return the line of the header, its text and the delimiter; blank lines before it are passed over."""
+    number, text, delimiter = 1, "", None
+    for number, text in enumerate(texts, start=1):
+        separator = _SEPARATOR.fullmatch(text) if number == 1 else None
+        if separator:
+            delimiter = separator[1]
+        elif number in broken or text.strip(f" \r\n{_DELIMITERS}"):
+            break
+    return number, text, delimiter or max(_DELIMITERS, key=lambda each: _fit(text, each))
+
+
+def _fit(header: str, delimiter: str) -> tuple[int, int]:
+    """Say how well a delimiter fits a header: how many known columns, and columns at all, it makes."""
+    row = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), list[str]())
+    return sum(_plain(heading) in _FIELD_SET for heading in row), len(row)
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
-    """Decode one by one, so that a bad line is only itself; what is no text goes to `broken`, and is blank here."""
+    """Decode one by one, so that a bad line is only itself; it goes to `broken`, and is blank here."""
     for number, line in enumerate(lines, start=1):
         try:
             yield _text(line, first=number == 1)
@@ -137,17 +330,9 @@ def _text(line: bytes, *, first: bool) -> str:
     if len(line) > _LONGEST:
         raise ValueError(f"has {len(line)} bytes, and {_LONGEST} are allowed")
     if b"\0" in line or (first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
-        raise ValueError("is not UTF-8 text: is it UTF-16?")
+        raise ValueError("is not UTF-8 text: is it UTF-16? Save the file as UTF-8")
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
-
-
-def _with_defaults(given: dict[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
-    merged = {**{name: value for name, value in defaults.items() if name in {"project_id", "region"}}, **given}
-    if "operation" not in merged:
-        raise ValueError(f"operation is missing: {' or '.join(SERVICES)}")
-    if merged["operation"] == "RetryEngine" and "enterprise_project_id" in defaults:
-        merged.setdefault("enterprise_project_id", defaults["enterprise_project_id"])
-    return merged
+        what = f"is not UTF-8: {error.reason} at byte {error.start}"
+        raise ValueError(f"{what}; save the file as UTF-8") from None

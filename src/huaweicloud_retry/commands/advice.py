@@ -89,6 +89,8 @@ def in_options(text: str) -> str:
         ("endpoint=", "--endpoint"),
         ("credentials=", "--token-file"),
         ("journal=", "--journal"),
+        ("operation=", "--operation"),
+        ("allow_odd_ids=True", "--allow-odd-ids"),
         ("project_id missing", "project_id missing: name it, or give --project-id for all"),
     ):
         text = text.replace(argument, option)

@@ -74,7 +74,7 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
         stop = Event()
         with opened(options.file) as stream:
             given = {name: value for name, value in defaults.items() if value is not None}
-            items = items_of(options.file, stream, given, stop)
+            items = items_of(options, stream, given, stop)
             if options.dry_run:
                 dry_run.show_plan(options, items, settings, journal)
                 return Exit.OK
