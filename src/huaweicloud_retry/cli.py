@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, Never
@@ -58,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Sequence[str]) -> int:
-    options = _parser().parse_args(args)
+    options = _parsed(args)
 
     said: set[str] = set()
 
@@ -87,6 +87,16 @@ def _run(args: Sequence[str]) -> int:
         return Exit.UNKNOWN
 
 
+def _parsed(args: Sequence[str]) -> argparse.Namespace:
+    """Return the options, or let the parser of the command report one that there is not."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(args)
+    if unknown:
+        of_command = [each for each in getattr(options, "parsers", []) if each.prog == options.prog]
+        (of_command or [parser])[0].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show version and spec hash, and exit")
@@ -106,22 +116,13 @@ def _parser() -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     """Suggests what may be meant by a command, choice or option that there is not."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and let the parser of the command report an option that there is not."""
-        options, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            named = (
-                [parser for parser in options.parsers if parser.prog == options.prog] if "parsers" in options else []
-            )
-            (named or [self])[0].error(f"unrecognized arguments: {' '.join(unknown)}")
-        return options
-
     def error(self, message: str) -> Never:
         """Report a mistake, and exit."""
-        words = re.findall(r"invalid choice: '([^']+)'|(--?[\w-]+)", message)
+        words: list[tuple[str, str]] = re.findall(r"invalid choice: '([^']+)'|(--?[\w-]+)", message)
         choices = [str(choice) for action in self._actions for choice in action.choices or ()]
+        options = [option for action in self._actions for option in action.option_strings]
         for choice, option in words:
-            known: Iterable[str] = choices if choice else self._option_string_actions
+            known = choices if choice else options
             if (choice or option) not in known and (meant := difflib.get_close_matches(choice or option, known, 1)):
                 message = f"{message}; did you mean {meant[0]}?"
                 break

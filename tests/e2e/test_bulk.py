@@ -243,10 +243,11 @@ def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothin
     unwritten = {str(outcome.item.record_id) for outcome in caught.value.unwritten}
     assert len(acted(mock)) < RECORDS
     assert acted(mock) == set(told) | unwritten
-    # Whatever the journal has not, it has as under way: unknown to the next run, and not sent again.
+    # What the journal does not have, and what was ready to be sent, is in flight there: unknown, and not sent again.
     again = bulk(mock, records(), journal=tmp_path / "journal")
     done(again)
-    assert again.counts == Counts(accepted=RECORDS - len(unwritten), unknown=len(unwritten))
+    assert again.counts.accepted + again.counts.unknown == RECORDS
+    assert again.counts.unknown >= len(unwritten)
     assert max(Counter(entry["body"]["record_id"] for entry in asked(mock)).values()) == 1
 
 

@@ -116,7 +116,7 @@ SELECT_CHECKED: Final = SELECT.replace(" FROM", ", checksum FROM")
 
 def checksum(values: tuple[Any, ...]) -> int:
     """Return 64 bits that change with any of the values, or with the type of one."""
-    hashed = hashlib.blake2b(tuple.__repr__(values).encode(), digest_size=8).digest()
+    hashed = hashlib.blake2b(repr(tuple(values)).encode(), digest_size=8).digest()
     return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
 
 
