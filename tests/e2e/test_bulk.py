@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -349,8 +350,17 @@ def test_rows_may_be_added_and_taken_away(mock: Mock, tmp_path: Path) -> None:
     assert again.counts == Counts(accepted=3)
 
 
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Takes no attributes."""
+
+    code: int
+
+
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token")]
+    "error",
+    [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token"), FrozenError(7)],
+    ids=lambda error: type(error).__name__,
 )
 def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path, error: Exception) -> None:
     def fetch() -> str:
@@ -362,6 +372,49 @@ def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path
         assert run.halted == f"{type(error).__name__}: {error}; nothing was sent"
         assert run.counts == Counts(planned=3)
     assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 3}
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_what_ends_the_process_before_anything_is_sent_leaves_all_planned(
+    mock: Mock, tmp_path: Path, error: BaseException
+) -> None:
+    def fetch() -> str:
+        raise error
+
+    with pytest.raises(type(error)):
+        done(bulk(mock, records(3), journal=tmp_path / "journal", credentials=TokenAuth(fetch)))
+    assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 3}
+
+
+def test_a_token_that_cannot_be_fetched_for_want_of_a_connection_leaves_all_planned(mock: Mock, tmp_path: Path) -> None:
+    def fetch() -> str:
+        raise httpx.ConnectError("the vault is gone")
+
+    run = bulk(mock, records(5), journal=tmp_path / "journal", credentials=TokenAuth(fetch), resend=None)
+    assert verdicts(done(run)) == {"refused": 3}  # of this run
+    assert run.counts == Counts(planned=5)
+    assert verdicts(done(bulk(mock, records(5), journal=tmp_path / "journal"))) == {"accepted": 5}
+
+
+def test_what_waits_for_a_token_when_the_time_is_up_was_not_sent(mock: Mock, tmp_path: Path) -> None:
+    mock.reset()  # to the built-in state, whose user IAM knows
+    mock.add_fault(delay=3000, operation="KeystoneCreateUserTokenByPassword")
+    password = PasswordAuth("mock-user", "mock-password", domain_name="mock-domain", iam_endpoint=mock.url)
+    run = bulk(mock, records(2), journal=tmp_path / "journal", credentials=password)
+
+    async def main() -> list[Outcome]:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def abort() -> None:
+                while not in_flight(run):  # noqa: ASYNC110 - nobody else tells when it is out
+                    await asyncio.sleep(0.001)
+                run.abort()
+
+            tasks.create_task(abort())
+            return [outcome async for outcome in run]
+
+    assert asyncio.run(main()) == []
+    assert run.counts == Counts(planned=2)
 
 
 def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Mock, tmp_path: Path) -> None:

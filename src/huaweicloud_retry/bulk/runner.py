@@ -57,7 +57,8 @@ class Bulk:
 
     The run begins with one request alone, since five wrong signatures lock an access key. It halts at a 401, when
     nothing can be reached, and when something fails before it is sent, such as a token function; `halted` then says
-    why. What halted it is given as an outcome, if it is one, and its item stays planned, as all that was not sent.
+    why. If the service was not reached, or throttled all attempts, the outcome is `refused` and the item stays planned:
+    the next run sends it.
 
     Args:
         items: All of them.
@@ -299,6 +300,7 @@ class _Writer:
         self._concurrency = concurrency
         self._planned: deque[Planned] = deque()  # the next ones
         self._last = 0  # the number of the last of them
+        self._is_exhausted = False  # there are no more in the journal
         self._under_way: dict[int, Item] = {}  # from the intention until the outcome is written
 
     def wake(self) -> None:
@@ -314,7 +316,7 @@ class _Writer:
             task.add_done_callback(lambda _: self._workers.news.set())
         try:
             while self._is_more(stop) and stop.seconds_left() != 0:
-                if not self._planned:
+                if not (self._planned or self._is_exhausted):
                     await self._refill()
                 room = self._room(breaker)
                 await self._write(self._admitted(room, limiter, stop), stop)
@@ -332,12 +334,12 @@ class _Writer:
             await self._write_the_last(stop)
 
     def _is_more(self, stop: Stop) -> bool:
-        return bool(self._under_way or (self.counts.planned and not stop.is_set))
+        return bool(self._under_way or (not stop.is_set and (self._planned or not self._is_exhausted)))
 
     async def _refill(self) -> None:
         self._planned.extend(await self._thread(self._journal.planned, self._last))
-        if self._planned:
-            self._last = self._planned[-1].number
+        self._is_exhausted = not self._planned
+        self._last = self._planned[-1].number if self._planned else self._last
 
     def _room(self, breaker: Breaker) -> int:
         """Return how many more may be in flight, or ready to be."""
@@ -398,18 +400,9 @@ class _Writer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         known = {result.number for result in self._workers.results}
-        for number, item in self._under_way.items():
-            if number in known:
-                continue
-            started_at = self._workers.in_flight.get(number)
-            if started_at is None:
-                self._workers.results.append(Result(number))
-            else:
-                message = "cut off while in flight; the request may have been processed"
-                seconds = time.time() - started_at
-                outcome = Outcome(item=item, verdict="unknown", message=message, started_at=started_at, seconds=seconds)
-                self._workers.results.append(Result(number, outcome))
-        self._workers.in_flight.clear()
+        self._workers.results += [
+            self._workers.cut_off(number, item) for number, item in self._under_way.items() if number not in known
+        ]
 
     async def _write_the_last(self, stop: Stop) -> None:
         try:

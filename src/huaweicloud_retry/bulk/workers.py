@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from huaweicloud_retry.runtime.errors import IAMError
+from huaweicloud_retry.runtime.client import TRACE, Trace
+from huaweicloud_retry.runtime.errors import ConfigurationError, IAMError
 from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry.runtime.resend import Resend
 from huaweicloud_retry_client import (
@@ -118,7 +119,7 @@ class Result(NamedTuple):
 
     Attributes:
         outcome: None: it was not sent after all.
-        is_settled: False: it stays planned, since what ended the run says nothing of the item.
+        is_settled: False: the item stays planned, since the service was not reached, or throttled all attempts.
     """
 
     number: int
@@ -139,7 +140,7 @@ class Workers:
 
     Attributes:
         queue: What may be sent.
-        in_flight: The numbers of items whose requests are out: since when, in seconds since the epoch.
+        in_flight: The numbers of items that are being sent: since when, in seconds since the epoch, and how far.
         results: What came of items, until somebody takes it.
         news: Set when there is a result.
     """
@@ -155,7 +156,7 @@ class Workers:
         on_attempt: Callable[[Item, int, str, float], None] | None,
     ) -> None:
         self.queue: asyncio.Queue[Planned] = asyncio.Queue()
-        self.in_flight: dict[int, float] = {}
+        self.in_flight: dict[int, tuple[float, Trace]] = {}
         self.results: list[Result] = []
         self.news = asyncio.Event()
         self._clients = clients
@@ -183,7 +184,9 @@ class Workers:
         started_at, started = time.time(), time.monotonic()
         attempt = 1
         while not self._stop.is_set:
-            self.in_flight[number] = time.time()
+            trace = Trace()
+            TRACE.set(trace)
+            self.in_flight[number] = time.time(), trace
             came: Response[Any] | APIConnectionError | IAMError
             try:
                 came = await item.send(self._clients[item.service, item.region])
@@ -191,18 +194,17 @@ class Workers:
                 came = failure
             except Exception as failure:  # noqa: BLE001 - such as of a token function; nothing is to be lost
                 del self.in_flight[number]
-                return self._failed(number, item, failure, started_at)
-            del self.in_flight[
-                number
-            ]  # not if it is cancelled: then the request is out, and nobody knows what came of it
+                is_sent = trace.may_be_processed and not isinstance(failure, ConfigurationError)  # of a proxy
+                return self._failed(planned, failure, started_at, is_sent=is_sent)
+            del self.in_flight[number]  # not if this is cancelled: `cut_off` looks at it then
             error = came.error if isinstance(came, Response) else came
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
                 seconds = time.monotonic() - started
                 outcome = Outcome.of(item, came, attempts=attempt, started_at=started_at, seconds=seconds)
-                is_lost = self._breaker.halted is not None and error is not None and _is_of_the_way(error)
-                return Result(number, outcome, is_settled=not is_lost or outcome.verdict != "refused")
+                is_refused = error is None or outcome.verdict != "refused" or not _is_of_the_way(error)
+                return Result(number, outcome, is_settled=is_refused)
             if isinstance(error, RateLimitError):
                 self._limiter.slow_down(wait, time.monotonic())
             if self._on_attempt is not None:
@@ -219,14 +221,31 @@ class Workers:
             return None
         return self._resend.wait(attempt, came.response if isinstance(came, IAMError) else came)
 
-    def _failed(self, number: int, item: Item, error: Exception, started_at: float) -> Result:
+    def _failed(self, planned: Planned, error: Exception, started_at: float, *, is_sent: bool) -> Result:
         """End the run with an exception that is no APIError, such as of a token function."""
-        what = one_line(f"{type(error).__name__}: {error}")
-        if getattr(error, "outcome_unknown", True):
-            what = f"{what}; the request may have been processed"
-            seconds = time.time() - started_at
-            outcome = Outcome(item=item, verdict="unknown", message=what, started_at=started_at, seconds=seconds)
-            self._breaker.halt(what)
-            return Result(number, outcome)
-        self._breaker.halt(f"{what}; nothing was sent")
-        return Result(number)
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - of somebody else's class
+            text = ""
+        what = one_line(": ".join(filter(None, (type(error).__name__, text))))
+        if not is_sent:
+            self._breaker.halt(f"{what}; nothing was sent")
+            return Result(planned.number)
+        self._breaker.halt(f"{what}; the request may have been processed")
+        return Result(
+            planned.number, _unknown(planned.item, f"{what}; the request may have been processed", started_at)
+        )
+
+    def cut_off(self, number: int, item: Item) -> Result:
+        """Return what came of an item whose worker was cancelled."""
+        started_at, trace = self.in_flight.pop(number, (0.0, Trace()))
+        if not trace.may_be_processed:
+            return Result(number)
+        return Result(
+            number, _unknown(item, "cut off while in flight; the request may have been processed", started_at)
+        )
+
+
+def _unknown(item: Item, message: str, started_at: float) -> Outcome:
+    seconds = time.time() - started_at
+    return Outcome(item=item, verdict="unknown", message=message, started_at=started_at, seconds=seconds)

@@ -11,13 +11,15 @@ import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, Self, TypeAlias, TypeVar, cast
 
 import attrs
 import httpx
 
-from .errors import APIConnectionError, APIError, APITimeoutError, ConfigurationError, IAMError, refuses, succeeds
+from .errors import APIConnectionError, APITimeoutError, IAMError, refuses, succeeds
 from .http1 import MAX_BODY, MAX_RESULT, NothingSentError, body_limit
 from .redaction import Secret, header_secrets, mask, one_line
 from .resend import Resend
@@ -47,6 +49,20 @@ _TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), al
 _QUOTED_PATH: Final = re.compile(r"(/([\w~!$&'()*+,;=:@-]|%[\dA-F]{2}|\.(?![./]|$))+)+", re.ASCII)
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
+
+
+@dataclass(slots=True)
+class Trace:
+    """What became of a call that ends with somebody else's exception, or is cancelled: set TRACE to one, then call.
+
+    Attributes:
+        may_be_processed: The operation's request was handed to the transport, and no response refused it.
+    """
+
+    may_be_processed: bool = False
+
+
+TRACE: Final[ContextVar[Trace | None]] = ContextVar("TRACE", default=None)
 
 
 class ContractCheck(Protocol):
@@ -270,14 +286,10 @@ class Client:
     def _attempt(
         self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> _Steps[Response[T]]:
-        try:
-            own = self._request(call, timeout)
-            if self._check is not None:
-                own.read()
-                self._check.request(call["path"], own)
-        except Exception as error:
-            _mark(error, outcome_unknown=False)
-            raise
+        own = self._request(call, timeout)
+        if self._check is not None:
+            own.read()
+            self._check.request(call["path"], own)
         response = _response((yield from self._sent(io, own)), own, parse)
         return response if self._check is None else self._check.response(call["method"], call["path"], response)
 
@@ -285,28 +297,30 @@ class Client:
         """Send the operation's own request, and whatever the auth asks for before and after it."""
         sending, is_sending, may_be_processed = own, False, False
         kept: _Received | None = None  # what the operation's own request came to
+        trace = TRACE.get()
         try:
             if io.auth is not None:
                 sending = yield io.begin, own
             while True:
                 _check_sendable(sending.headers)
                 is_sending = True
+                if trace is not None and _is_same(sending, own):
+                    trace.may_be_processed = True
                 received: _Received = yield io.send, sending
                 is_sending = False
                 if _is_same(sending, own) and not may_be_processed:  # after which no refusal says that it was not
                     kept, may_be_processed = received, not refuses(received.response.status_code)
+                    if trace is not None:
+                        trace.may_be_processed = may_be_processed
                 following = None if io.auth is None else (yield io.resume, received.response)
                 if following is None:
                     return kept or received
                 sending = following
-        except Exception as error:
-            is_own = is_sending and _is_same(sending, own)
-            if not (isinstance(error, _FAILURES) or (is_sending and isinstance(error, OSError))):
-                # Of a token function, or of the proxy settings for the host of IAM.
-                is_sent = is_own and not isinstance(error, ConfigurationError)
-                _mark(error, outcome_unknown=may_be_processed or is_sent)
-                raise
+        except (*_FAILURES, OSError) as error:
+            if not (is_sending or isinstance(error, _FAILURES)):
+                raise  # of a token function
             failed = sending if is_sending else getattr(error, "_request", None) or sending
+            is_own = is_sending and _is_same(sending, own)
             failure = _connection_error(failed, error, is_own=is_own, may_be_processed=may_be_processed)
             if is_sending:
                 yield io.fail, error  # for those who wait for the same token
@@ -572,13 +586,6 @@ def _connection_error(
     made = error_class(f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown)
     made.__cause__ = error if is_safe else None
     return made
-
-
-def _mark(error: Exception, *, outcome_unknown: bool) -> None:
-    """Let an exception that is not ours answer the same question as ours: may the request have been processed?"""
-    if not isinstance(error, APIError):
-        with suppress(AttributeError):  # of a class that takes none
-            error.outcome_unknown = outcome_unknown  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _url(base: httpx.URL, path: str) -> httpx.URL:
