@@ -8,6 +8,8 @@ No finding quotes a value of a body, a parameter or a header other than Content-
 
 import binascii
 import json
+import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,10 @@ from .parsing import Json, UnreadableError, shorten
 # Which part of a HAR's request or response a problem is in, by the first word of its place.
 _OF_REQUEST = {"path": "url", "query": "url", "header": "headers", "body": "postData"}
 _OF_RESPONSE = {"status": "status", "header": "headers", "body": "content"}
+_NOT_RECORDED = "was not recorded, or not whole"
+_LARGEST = 1 << 24  # bytes of a body, unpacked; those of the contract have a few hundred
+_ZLIB_FORMATS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}  # wbits; senders differ on what deflate is
+_BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]|\xef\xbf\xbd")  # the latter is U+FFFD, in place of a byte that is no text
 
 
 class _OddError(Exception):
@@ -118,8 +124,8 @@ def _entries(raw: bytes) -> Sequence[Json]:
         if raw.startswith(magic):
             raise UnreadableError(f"is {kind}: unpack it first")
     try:
-        # More lenient than read_json, which is for the bodies within: what a stranger's page sent need not be whole text.
-        document: Json = json.loads(raw)
+        # More lenient than read_json, which is for the bodies within: what a stranger's page sent need not be text.
+        document: Json = json.loads(raw.decode(json.detect_encoding(raw), "replace"), strict=False)
     except RecursionError as error:
         raise UnreadableError("is nested too deeply") from error
     except ValueError as error:
@@ -158,7 +164,8 @@ def _match(contract: Contract, method: str, path: str) -> Match | WrongMethod | 
 def _check_request(entry_at: str, found: Match, query: str, request: dict[str, Json]) -> Iterator[Finding]:
     operation, where = found.operation, f"{entry_at}/request"
     body = _sent(request, f"{where}/postData")
-    checked = operation.check_request(found.path_params, query, _headers(request, "postData", where), body or b"")
+    headers, content = _headers(request, "postData", where), b"" if isinstance(body, str) else body
+    checked = operation.check_request(found.path_params, query, headers, content)
     yield from _findings(where, _OF_REQUEST, operation.id, checked.problems, body)
 
 
@@ -170,29 +177,31 @@ def _check_response(entry_at: str, found: Match, entry: Json) -> Iterator[Findin
     if status <= 0:  # blocked, aborted or without connection; 0 in browsers, -1 in Playwright
         yield Finding(where, operation.id, "no answer came, so none was checked", deviates=False)
         return
-    body = _received(response, f"{where}/content")
-    problems = operation.check_response(status, _headers(response, "content", where), body or b"")
-    if body is not None and _size(response) > len(body) and any(p.where == "body" and p.malformed for p in problems):
-        body = None  # cut by the exporter
+    headers = _headers(response, "content", where)
+    body = _received(response, f"{where}/content", headers.get("content-encoding", ""))
+    content = b"" if isinstance(body, str) else body
+    problems = operation.check_response(status, headers, content)
+    if _size(response) > len(content) and any(p.where == "body" and p.malformed for p in problems):
+        body = _NOT_RECORDED if isinstance(body, bytes) else body  # cut by the exporter
     yield from _findings(where, _OF_RESPONSE, operation.id, problems, body)
 
 
 def _findings(
-    where: str, parts: dict[str, str], operation: str, problems: Iterable[Problem], body: bytes | None
+    where: str, parts: dict[str, str], operation: str, problems: Iterable[Problem], body: bytes | str
 ) -> Iterator[Finding]:
     for problem in problems:
         part = problem.where.partition(" ")[0]
-        if part != "body" or body is not None:
+        if part != "body" or isinstance(body, bytes):
             yield Finding(f"{where}/{parts[part]}", operation, str(problem))
-    if body is None:
-        what = "the body was not recorded, or not whole, so it was not checked"
+    if isinstance(body, str):
+        what = f"the body {body}, so it was not checked"
         yield Finding(f"{where}/{parts['body']}", operation, what, deviates=False)
 
 
 def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, str]:
-    """Return the headers in small letters; those given more than once joined, as HTTP reads them.
+    """Return the headers in lower case; those given more than once joined, as HTTP reads them.
 
-    Some exporters leave all of them out, and say only what `content` is.
+    Some exporters leave all of them out, browsers some of a request's, and say only what `content` is.
     """
     headers = message.get("headers")
     if not isinstance(headers, list):
@@ -205,28 +214,64 @@ def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, st
             case _:
                 raise _OddError(f"{where}/headers/{number}", "has no name or no value")
     match message.get(content):
-        case {"mimeType": str(media_type)} if media_type and not values:
-            values["content-type"] = {media_type: None}
+        case {"mimeType": str(media_type)} if media_type and (content == "postData" or not values):
+            values.setdefault("content-type", {media_type: None})
         case _:
             pass
     # Two views may spell the Content-Type differently; it cannot have two values.
     return {name: next(iter(each)) if name == "content-type" else ", ".join(each) for name, each in values.items()}
 
 
-def _sent(request: dict[str, Json], where: str) -> bytes | None:
-    """Return the body of a request; None if it was not recorded."""
+def _sent(request: dict[str, Json], where: str) -> bytes | str:
+    """Return the body of a request, or why it cannot be checked."""
     data = request.get("postData")
     body = _text(data, where)
     if body is None and isinstance(data, dict) and data.get("params"):
         return b"name=value"  # a form, of which HAR keeps no text: this is enough to see that it is no JSON
-    return b"" if body is None and request.get("bodySize") == 0 else body
+    if body is None:
+        return b"" if request.get("bodySize") == 0 else _NOT_RECORDED
+    return body
 
 
-def _received(response: dict[str, Json], where: str) -> bytes | None:
-    """Return the body of a response, unpacked; None if it was not recorded."""
+def _received(response: dict[str, Json], where: str, encodings: str) -> bytes | str:
+    """Return the body of a response, unpacked, or why it cannot be checked."""
     body = _text(response.get("content"), where)
-    # A size of 0 alone may also be that of a body which the browser kept no longer.
-    return b"" if body is None and _size(response) == 0 and response.get("bodySize") == 0 else body
+    if body is None:
+        # A size of 0 alone may also be that of a body which the browser kept no longer.
+        return b"" if _size(response) == 0 and response.get("bodySize") == 0 else _NOT_RECORDED
+    for encoding in reversed(encodings.lower().split(",")):
+        if not _is_packed(body):  # most exporters unpack it, and keep the header
+            break
+        unpacked = _unpacked(body, encoding.strip())
+        if isinstance(unpacked, str):
+            return unpacked
+        body = unpacked
+    return body
+
+
+def _is_packed(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return True
+    return _BINARY.search(body[:16]) is not None
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes | str:
+    """Undo one Content-Encoding; returns why not, if it cannot be done."""
+    if encoding in {"", "identity"}:
+        return body
+    for wbits in _ZLIB_FORMATS.get(encoding, ()):
+        unpacker = zlib.decompressobj(wbits)
+        try:
+            unpacked = unpacker.decompress(body, _LARGEST)
+        except zlib.error:
+            continue
+        if unpacker.eof:
+            return unpacked
+        return _NOT_RECORDED if len(unpacked) < _LARGEST else f"has more than {_LARGEST} bytes, unpacked"
+    name = encoding if encoding in {*_ZLIB_FORMATS, "br", "zstd"} else "an encoding"
+    return f"is packed with {name} and could not be unpacked"
 
 
 def _size(response: dict[str, Json]) -> int:

@@ -2,9 +2,11 @@
 
 import base64
 import copy
+import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +261,10 @@ def unpacked(entry: dict[str, Any]) -> None:
     entry["response"]["headers"].append({"name": "Content-Encoding", "value": "br"})
 
 
+def without_some_headers(entry: dict[str, Any]) -> None:
+    entry["request"]["headers"] = [{"name": "Accept", "value": "*/*"}]
+
+
 def without_headers(entry: dict[str, Any]) -> None:
     entry["request"]["headers"] = entry["response"]["headers"] = []
 
@@ -270,7 +276,11 @@ def with_two_spellings(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "quirk", [in_base64, behind_a_proxy, as_http_2, sanitised, unpacked, without_headers, with_two_spellings]
+    "quirk",
+    [
+        *(in_base64, behind_a_proxy, as_http_2, sanitised, unpacked, without_some_headers, without_headers),
+        with_two_spellings,
+    ],
 )
 def test_a_quirk_of_the_recorder_is_no_deviation(
     engine: dict[str, Any], verify: Verify, quirk: Callable[[dict[str, Any]], None]
@@ -284,6 +294,80 @@ def test_a_base64_body_is_looked_into(engine: dict[str, Any], verify: Verify) ->
     change(engine, "response/content/text", "[]")
     in_base64(engine)
     assert verify(har(engine))[1][0].endswith('body: the value is not of type "object"')
+
+
+def packed(entry: dict[str, Any], encoding: str, body: bytes) -> None:
+    entry["response"]["headers"].append({"name": "Content-Encoding", "value": encoding})
+    entry["response"]["content"] |= {"text": base64.b64encode(body).decode(), "encoding": "base64", "size": len(body)}
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+        ("deflate, gzip", lambda body: gzip.compress(zlib.compress(body))),
+    ],
+    ids=["gzip", "x-gzip", "zlib", "raw", "twice"],
+)
+def test_a_body_that_is_still_packed_is_looked_into(
+    engine: dict[str, Any], verify: Verify, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    deviating = copy.deepcopy(engine)
+    packed(engine, encoding, pack(engine["response"]["content"]["text"].encode()))
+    packed(deviating, encoding, pack(b"[]"))
+    code, lines, _ = verify(har(engine, deviating))
+    assert (code, lines) == (
+        1,
+        [
+            '/log/entries/1/response/content: RetryEngine: body: the value is not of type "object"',
+            "RetryEngine: requests 2, deviations 1",
+            "not checked: parts of entries 0, entries of other APIs or with OPTIONS 0",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "says"),
+    [
+        ("br", b"\x0b\x0d\x80{}\x03", "is packed with br and could not be unpacked"),
+        ("zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0{}", "is packed with zstd and could not be unpacked"),
+        ("gzip", b"\x1f\x8b nonsense", "is packed with gzip and could not be unpacked"),
+        ("s3cret", b"\xff", "is packed with an encoding and could not be unpacked"),
+        ("gzip", gzip.compress(b"{}")[:-9], "was not recorded, or not whole"),
+        ("gzip", gzip.compress(bytes(1 << 25)), "has more than 16777216 bytes, unpacked"),
+    ],
+    ids=["br", "zstd", "damaged", "unknown", "cut", "bomb"],
+)
+def test_a_body_that_cannot_be_unpacked_is_unchecked(
+    engine: dict[str, Any], verify: Verify, encoding: str, body: bytes, says: str
+) -> None:
+    packed(engine, encoding, body)
+    code, lines, _ = verify(har(engine))
+    assert (code, lines[0]) == (
+        0,
+        f"/log/entries/0/response/content: RetryEngine: the body {says}, so it was not checked",
+    )
+
+
+def test_a_body_of_bytes_that_are_no_text_is_a_deviation_if_it_is_not_packed(
+    engine: dict[str, Any], verify: Verify
+) -> None:
+    packed(engine, "identity", b"\xff")
+    assert "body: is not UTF-8" in verify(har(engine))[1][0]
+
+
+@pytest.mark.parametrize("stray", [b"\xff", b"\xe4", b"\0", b"\n"])
+def test_a_stray_byte_does_no_harm(recording: Har, verify: Verify, stray: bytes) -> None:
+    raw = json.dumps({"comment": "HERE", **har(STRANGER, *recording["log"]["entries"])}).encode()
+    assert verify(raw.replace(b"HERE", stray).replace(b"example.com", stray))[0] == 0
 
 
 def test_a_byte_order_mark_does_no_harm(recording: Har, verify: Verify) -> None:
@@ -391,7 +475,7 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
     ("content", "says"),
     [
         (b"", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
-        (b"\xff\xff", "is not JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"\xff\xff", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (b"[" * 100_000, "is nested too deeply"),
         ([], "is no HAR: there is no list at /log/entries"),
         ({"log": {"entries": {}}}, "is no HAR: there is no list at /log/entries"),
