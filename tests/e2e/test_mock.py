@@ -365,7 +365,8 @@ def test_what_is_not_http_is_refused_and_the_mock_lives_on(mock: httpx.Client) -
     with connected(str(mock.base_url)) as sock:
         sock.sendall(b"\x16\x03\x01 TLS to a plain port\r\n\r\n")
         head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\ncontent-type: application/json\r\n" in head
     assert json.loads(body)["error_code"] == "APIGW.0201"
     assert mock.get("/_mock/health").status_code == 200
 
@@ -384,7 +385,7 @@ def test_an_offer_of_another_protocol_is_passed_over(
 ) -> None:
     """As Java's HttpClient makes one with every request, unless it is told not to."""
     assert mock.put(ENGINE, json=RETRY, headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code == 200
-    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 # --- A spec that was edited -------------------------------------------------------------------------------------------
@@ -582,13 +583,13 @@ for name in sys.argv[1:]:
         print(error.name, error, file=sys.stderr)
     del sys.modules[name]
 sys.argv[1:] = ["--help"]
-sys.modules["uvicorn"] = None
+sys.modules["jsonschema_rs"] = None
 runpy.run_module("huaweicloud_retry.mock", run_name="__main__")
 """
 
 
 def test_without_the_extra_one_line_says_what_to_install_and_help_is_given() -> None:
-    names = ["uvicorn", "httptools", "jsonschema_rs", "yaml", "mkdocs_swagger_ui_tag"]
+    names = ["httptools", "jsonschema_rs", "yaml", "mkdocs_swagger_ui_tag"]
     command = [sys.executable, "-W", "error", "-c", WITHOUT, *names]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     expected: list[str] = []

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)"
     )
-    parser.add_argument("--no-admin", action="store_true", help="do not serve /_mock/")
+    parser.add_argument(
+        "--admin",
+        action=argparse.BooleanOptionalAction,
+        help="serve /_mock/, or not (default: only if --host is a loopback address)",
+    )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="serve requests to this host name, too"
+    )
+    parser.add_argument(
+        "--cors",
+        action="append",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="let pages of this origin use the mock",
+    )
     parser.add_argument("--quiet", action="store_true", help="no line for each request on stderr")
     parser.set_defaults(run=run, prog=parser.prog)
 
@@ -61,7 +77,9 @@ def run(options: argparse.Namespace) -> int:
             fault=options.fault,
             seed=options.seed,
             delay=options.delay,
-            admin=not options.no_admin,
+            admin=options.admin,
+            allow_host=options.allow_host,
+            cors=options.cors,
         )
     except StartError as error:
         return _fail(options.prog, str(error))
@@ -85,6 +103,12 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s?#]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as http://localhost:3000")
+    return text
 
 
 def _seconds(text: str) -> float:

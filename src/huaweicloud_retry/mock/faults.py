@@ -20,7 +20,7 @@ from huaweicloud_retry.parsing import (
 )
 
 from . import iam
-from .answer import Answer, Refusal
+from .answer import Answer, Encoded, Refusal
 from .data import validator
 from .examples import shown
 
@@ -60,6 +60,23 @@ class Fault:
             with suppress(LookupError):
                 answer = shown(operation, status, self.given.get("example"))
         return answer._replace(headers={**answer.headers, **retry_after})
+
+    def spoil(self, response: Encoded, chance: Random) -> Encoded:
+        """Return a good response as it goes out."""
+        if self.close:
+            return response._replace(how="nothing")
+        size = len(response.content)
+        match self.reply:
+            case "truncated":
+                return response._replace(how="truncated")
+            case "garbage":  # of the same length, and no text
+                return response._replace(content=b"\xff" + chance.randbytes(size)[1:])
+            case "not-http":
+                return response._replace(content=b"\xff" + chance.randbytes(255), how="bare")
+            case "drip":
+                return response._replace(how="drip", seconds=self.seconds)
+            case None:
+                return response
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/faults shows: as it was given, with what is left of `times`."""

@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """What a journal reader looks for first."""
+        """What a reader of the log looks for first."""
         if self.acted:
             return "accepted"
         if self.status is None:
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         }
 
 
-class Journal:
+class RequestLog:
     """The last requests, the newest at the end."""
 
     def __init__(self) -> None:
