@@ -150,8 +150,8 @@ class Connection:
                         return True
                     self._later += data
                 await asyncio.sleep(seconds)
-        except TimeoutError:
-            return False
+        except OSError as error:
+            return not isinstance(error, TimeoutError)
         return True
 
     async def _send(self, request: Request, response: Encoded) -> None:
