@@ -13,13 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from huaweicloud_retry import AkSkAuth
+from huaweicloud_retry import AkSkAuth, signing
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.__main__ import main
@@ -239,6 +240,27 @@ def test_a_signature_covers_body_and_query(stranger: httpx.Client) -> None:
         stranger.put(ENGINE, headers=headers, content=signed.content).status_code,
     ]
     assert statuses == [401, 401, 200]
+
+
+class Unsigned(AkSkAuth):
+    """Signs as the official SDK does for media types other than JSON: without the body."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["X-Sdk-Content-Sha256"] = "UNSIGNED-PAYLOAD"
+        date = datetime.now(UTC).strftime(signing.DATE_FORMAT)
+        covered = {**request.headers, "x-sdk-date": date}
+        target = request.url.raw_path.decode()
+        canonical = signing.canonical_request(request.method, target, covered, b"").rpartition("\n")[0]
+        signature = signing.authorization("mock-ak", "mock-sk", f"{canonical}\nUNSIGNED-PAYLOAD", date)
+        request.headers.update({"X-Sdk-Date": date, "Authorization": signature})
+        yield request
+
+
+def test_a_signature_may_leave_the_body_out(stranger: httpx.Client) -> None:
+    auth = Unsigned("mock-ak", "mock-sk")
+    assert stranger.put(ENGINE, auth=auth, json=RETRY).status_code == 200
+    text = stranger.put(ENGINE, auth=auth, content=b"a", headers={"Content-Type": "text/plain"})
+    assert error(text)[:2] == (400, "APIGW.0201")  # the signature is right, and the media type is not
 
 
 # --- What the gateway refuses -----------------------------------------------------------------------------------------

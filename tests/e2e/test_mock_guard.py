@@ -34,7 +34,6 @@ from tests.mocks import (
     plain_client,
     process,
     send_head,
-    token_request,
 )
 
 MIB = 1024 * 1024
@@ -217,7 +216,7 @@ def test_without_cors_no_page_of_another_origin_may_read_or_send(mock: httpx.Cli
     assert cors(asked) == cors(answered) == cors(mock.get("/_mock/state", headers={"Origin": PAGE})) == {}
 
 
-def test_with_cors_the_pages_of_one_origin_may(url: str) -> None:
+def test_with_cors_the_pages_of_one_origin_may() -> None:
     with process("--quiet", "--cors", PAGE) as (url, _), plain_client(url, {**TOKEN, "Origin": PAGE}) as client:
         asked = client.request("OPTIONS", ENGINE, headers=PREFLIGHT)
         assert asked.status_code == 204

@@ -25,7 +25,7 @@ from tests.mocks import JSON, NO_TLS
 STATE = """\
 run_time: 1000
 credentials:
-  tokens: {always: {}, brief: {expires_in: 500}}
+  tokens: {always: {}, brief: {expires_in: 500}, other: {project: p2}}
   token_lifetime: 5000
   access_keys: {lasting: {secret_key: sk1}, temporary: {secret_key: sk2, security_token: st}}
   users: {ann: {password: a, domain: one}, bob: {password: b, domain: two}}
@@ -309,7 +309,7 @@ def test_a_forged_or_altered_token_is_wrong_and_so_is_that_of_another_mock(mock:
         f"{later[:16]}..",
         f"{token}, {token}",
     ]
-    for forged in *altered, "", ".", "..", "mock-token", "Always", "always,":
+    for forged in *altered, "", ".", "..", "...", "mock-token", "Always", "always,":
         assert let_in(mock, forged) == WRONG, forged
     with (
         running() as url,
@@ -359,6 +359,68 @@ def test_access_keys_of_a_state_file(mock: httpx.Client) -> None:
     others = [AkSkAuth("temporary", "sk2", security_token=token) for token in ("other", None)]
     for auth in *others, AkSkAuth("lasting", "sk2"), AkSkAuth("mock-ak", "mock-sk"):  # the last is the built-in one
         assert let_in(mock, auth=auth) == WRONG
+
+
+def wrong_signatures(mock: httpx.Client, count: int, key: str = "lasting") -> None:
+    for _ in range(count):
+        assert let_in(mock, auth=AkSkAuth(key, "wrong")) == WRONG
+
+
+def test_five_wrong_signatures_in_a_row_lock_an_access_key_for_five_minutes(mock: httpx.Client) -> None:
+    right, other = AkSkAuth("lasting", "sk1"), AkSkAuth("temporary", "sk2", security_token="st")
+    wrong_signatures(mock, 4)
+    assert let_in(mock, auth=right) == WELCOME  # which begins anew
+    wrong_signatures(mock, 5)
+    target = f"{mock.base_url}/v2/p1/script-executions/retry"
+    refused = httpx.post(target, json={}, auth=right, verify=NO_TLS, trust_env=False)
+    assert "AK access failed to reach the limit, forbidden: five failures in a row" in refused.json()["error_msg"]
+    assert (refused.status_code, refused.json()["error_code"]) == WRONG
+    assert [let_in(mock, auth=other), let_in(mock, "always")] == [WELCOME, WELCOME]  # as before
+    advance(mock, 290)
+    assert let_in(mock, auth=right) == WRONG
+    advance(mock, 10)
+    wrong_signatures(mock, 4)
+    assert let_in(mock, auth=right) == WELCOME
+    wrong_signatures(mock, 5)
+    mock.post("/_mock/reset")
+    assert let_in(mock, auth=right) == WELCOME
+
+
+def test_a_wrong_security_token_counts_and_an_outdated_or_unknown_key_does_not(mock: httpx.Client) -> None:
+    for _ in range(5):
+        assert let_in(mock, auth=AkSkAuth("temporary", "sk2", security_token="no")) == WRONG
+        assert let_in(mock, auth=AkSkAuth("nobody", "sk2")) == WRONG
+    assert let_in(mock, auth=AkSkAuth("temporary", "sk2", security_token="st")) == WRONG
+    assert let_in(mock, auth=AkSkAuth("lasting", "sk1")) == WELCOME
+
+
+def test_five_wrong_passwords_in_a_row_lock_a_user_for_five_minutes(mock: httpx.Client) -> None:
+    for user in [("ann", "b", "one")] * 4 + [ANN] + [("ann", "b", "one"), ("ann", "a", "two")] * 2 + [("ann", "", "")]:
+        ask(mock, user)
+    says = "The user is locked: five failures in a row lock it for five minutes of the mock's clock."
+    assert iam_error(ask(mock)) == (401, "Unauthorized", says)
+    assert ask(mock, ("bob", "b", "two")).status_code == 201
+    advance(mock, 300)
+    assert ask(mock).status_code == 201
+
+
+def test_a_token_of_another_project_must_be_updated(mock: httpx.Client) -> None:
+    of = {id_: ask(mock, project={"id": id_}).headers["X-Subject-Token"] for id_ in ("p1", "p2")}
+    assert [let_in(mock, token) for token in (of["p1"], of["p2"], "other")] == [WELCOME, EXPIRED, EXPIRED]
+    says = retry(mock, headers={"X-Auth-Token": of["p2"]}).json()["error_msg"]
+    assert says.startswith("The token must be updated: the X-Auth-Token is of another project; ")
+
+
+@pytest.mark.parametrize("auth", [AkSkAuth("lasting", "sk1", project_id="p2"), None], ids=["signature", "token"])
+def test_x_project_id_must_be_the_project_of_the_path(mock: httpx.Client, auth: httpx.Auth | None) -> None:
+    if auth:
+        del mock.headers["X-Auth-Token"]
+    refused = retry(mock, auth=auth, headers={} if auth else {"X-Project-Id": "p2"})
+    says = "The project is unavailable: X-Project-Id is not the project of the path."
+    assert (refused.status_code, refused.json()["error_code"], refused.json()["error_msg"]) == (403, "APIGW.0310", says)
+    assert work(mock) == START
+    same = {"X-Auth-Token": "always", "X-Project-Id": "p1"}
+    assert retry(mock, headers=same).status_code == 200
 
 
 def test_the_credentials_of_a_state_file_are_told_to_nobody(mock: httpx.Client) -> None:
