@@ -233,12 +233,18 @@ def test_a_state_file_has_its_own_credentials_on_the_page_and_none_filled_in(bro
 
 # --- Pages of others ---
 
-SEND = """async ([url, path, method, type, mode]) => {
+SEND = """async ([url, path, method, body, type, mode]) => {
     const headers = type ? { "Content-Type": type } : {};
-    const response = await fetch(url + path, { method, mode, headers, body: method === "GET" ? undefined : "{}" });
+    const response = await fetch(url + path, { method, mode, headers, body });
     return response.type === "opaque" ? "sent, not readable" : [response.status, await response.text()].join(" ");
 }"""
-CHANGES = [("POST", "/_mock/reset"), ("POST", "/_mock/faults"), ("POST", "/_mock/clock"), ("PUT", "/_mock/state")]
+CHANGES = [
+    ("POST", "/_mock/reset", ""),
+    ("POST", "/_mock/faults", '{"status": 504}'),
+    ("POST", "/_mock/clock", '{"advance": 1}'),
+    ("PUT", "/_mock/state", '{"projects": {}}'),
+]
+READ = ("/_mock/journal", "GET", None, "", "cors")
 
 
 @pytest.fixture
@@ -250,8 +256,8 @@ def elsewhere(browser: Browser) -> Iterator[Page]:
         yield page
 
 
-@pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_a_page_of_another_origin_changes_nothing(elsewhere: Page, method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=[path for _, path, _ in CHANGES])
+def test_a_page_of_another_origin_changes_nothing(elsewhere: Page, method: str, path: str, body: str) -> None:
     with running() as url, httpx.Client(base_url=url, trust_env=False) as client:
         client.post("/_mock/faults", json={"status": 503, "times": 5})
         client.post("/_mock/clock", json={"advance": 60})
@@ -259,18 +265,18 @@ def test_a_page_of_another_origin_changes_nothing(elsewhere: Page, method: str, 
         before = [client.get(page).json() for page in pages]
         for kind, mode in ("text/plain", "no-cors"), ("", "no-cors"), ("application/json", "cors"):
             with suppress(Error):  # it is told no more than that it failed
-                assert elsewhere.evaluate(SEND, [url, path, method, kind, mode]) == "sent, not readable"
+                assert elsewhere.evaluate(SEND, [url, path, method, body, kind, mode]) == "sent, not readable"
         assert [client.get(page).json() for page in pages] == before
         with pytest.raises(Error, match="Failed to fetch"):
-            elsewhere.evaluate(SEND, [url, "/_mock/journal", "GET", "", "cors"])
+            elsewhere.evaluate(SEND, [url, *READ])
 
 
 def test_a_page_of_the_origin_that_cors_names_may(elsewhere: Page) -> None:
     origin = elsewhere.evaluate("location.origin")
     with process("--quiet", "--cors", origin) as (url, _):
-        asked = [url, "/_mock/reset", "POST", "application/json", "cors"]
+        asked = [url, "/_mock/reset", "POST", "{}", "application/json", "cors"]
         assert elsewhere.evaluate(SEND, asked) == "204 "
-        assert elsewhere.evaluate(SEND, [url, "/_mock/journal", "GET", "", "cors"]).startswith('200 {"count": 0')
+        assert elsewhere.evaluate(SEND, [url, *READ]).startswith('200 {"count": 0')
 
 
 def test_a_name_that_is_pointed_at_this_machine_reads_and_changes_nothing(browser: Browser) -> None:
@@ -281,6 +287,6 @@ def test_a_name_that_is_pointed_at_this_machine_reads_and_changes_nothing(browse
         opened = page.goto(f"{evil}/_mock/journal")
         assert opened is not None
         assert (opened.status, "--allow-host" in opened.text()) == (403, True)
-        for method, path in [*CHANGES, ("GET", "/_mock/state"), ("POST", "/v3/auth/tokens")]:
-            said = page.evaluate(SEND, [evil, path, method, "application/json", "cors"])
+        for method, path, body in [*CHANGES, ("GET", "/_mock/state", None), ("POST", "/v3/auth/tokens", "{}")]:
+            said = page.evaluate(SEND, [evil, path, method, body, "application/json", "cors"])
             assert said.startswith('403 {"error_code": "MOCK.403"'), (method, path)
