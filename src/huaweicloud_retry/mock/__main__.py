@@ -69,18 +69,7 @@ def run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
     try:
-        serve(
-            options.host,
-            options.port,
-            state=options.state,
-            faults=options.faults,
-            fault=options.fault,
-            seed=options.seed,
-            delay=options.delay,
-            admin=options.admin,
-            allow_host=options.allow_host,
-            cors=options.cors,
-        )
+        serve(options)
     except StartError as error:
         return _fail(options.prog, str(error))
     return 0

@@ -45,14 +45,9 @@ class Answer(NamedTuple):
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """An answer other than success, in the terms of the spec.
+    """An answer other than success: a code of the service, of the gateway (`APIGW.`) or of the mock itself (`MOCK.`).
 
-    Args:
-        status: the HTTP status.
-        error_code: of the service, or of the gateway if it begins with `APIGW.`, or of the mock itself.
-        error_msg: what is wrong and what to do.
-        detail: where, for the CSE service.
-        headers: to send beside the usual ones.
+    The message says what is wrong and what to do; the detail, of CSE alone, where.
     """
 
     def __init__(

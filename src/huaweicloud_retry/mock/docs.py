@@ -32,13 +32,7 @@ class Docs:
     """The page, its assets and the spec. Swagger UI's 1.7 MB are read when first asked for, and then kept."""
 
     def __init__(self, document: dict[str, Any], raw: bytes, state: State) -> None:
-        """Find the files, and read none.
-
-        Args:
-            document: the parsed spec, nothing in it but JSON.
-            raw: the spec's bytes.
-            state: whose credentials the page shows.
-        """
+        """Find the files, and read none. The spec is needed parsed and as it is; the page shows the state's credentials."""
         self._state = state
         own = resources.files(__package__ or __name__)
         swagger_ui = resources.files(mkdocs_swagger_ui_tag) / "swagger-ui"
@@ -55,11 +49,7 @@ class Docs:
         self._made: dict[str, bytes] = {}
 
     def get(self, request: Request) -> Encoded | None:
-        """Return a page; None if the path is none of them.
-
-        Raises:
-            Refusal: the method is not one to get it.
-        """
+        """Return a page; None if the path is none of them. Raises Refusal: the method is not one to get it."""
         path = request.path
         if path not in self._makers:
             return None

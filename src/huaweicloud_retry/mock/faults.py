@@ -65,18 +65,13 @@ class Fault:
         """Return a good response as it goes out."""
         if self.close:
             return response._replace(how="nothing")
-        size = len(response.content)
-        match self.reply:
-            case "truncated":
-                return response._replace(how="truncated")
-            case "garbage":  # of the same length, and no text
-                return response._replace(content=b"\xff" + chance.randbytes(size)[1:])
-            case "not-http":
-                return response._replace(content=b"\xff" + chance.randbytes(255), how="bare")
-            case "drip":
-                return response._replace(how="drip", seconds=self.seconds)
-            case None:
-                return response
+        if self.reply == "drip":
+            return response._replace(how="drip", seconds=self.seconds)
+        if self.reply == "garbage":  # of the same length, and no text
+            return response._replace(content=b"\xff" + chance.randbytes(len(response.content))[1:])
+        if self.reply == "not-http":
+            return response._replace(content=b"\xff" + chance.randbytes(255), how="bare")
+        return response._replace(how=self.reply or "whole")
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/faults shows: as it was given, with what is left of `times`."""
@@ -84,12 +79,7 @@ class Fault:
 
 
 class Faults:
-    """Those in force, in their order.
-
-    Args:
-        start: those that a reset brings back; checked, as the functions below return them.
-        seed: makes chance repeatable; None for another one each time.
-    """
+    """Those in force, in their order. A reset brings back those of the start; a seed makes chance repeatable."""
 
     def __init__(self, start: Sequence[Description] = (), seed: int | None = None) -> None:
         self._start = start
@@ -139,11 +129,7 @@ def check_faults(contract: Contract, value: Json) -> list[Description]:
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[Description]:
-    """Read a file of faults.
-
-    Raises:
-        UnreadableError: with the line and the reason.
-    """
+    """Read a file of faults. Raises UnreadableError: with the line and the reason."""
     return cast("list[Description]", read_checked(raw, validator(_SCHEMA), partial(_senseless, contract)))
 
 

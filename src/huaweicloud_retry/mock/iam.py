@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from huaweicloud_retry.parsing import Json, UnreadableError, pointer, read_json, violations
 
@@ -19,8 +19,7 @@ from .data import validator
 
 OPERATION = "KeystoneCreateUserTokenByPassword"
 PATH = "/v3/auth/tokens"
-
-
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 LOCKED = "five failures in a row lock it for five minutes of the mock's clock"
 _FAILURES, _LOCKED_FOR = 5, 300.0  # seconds
 
@@ -62,13 +61,7 @@ class Locks:
 
 
 class Credentials:
-    """Who is let in. Its repr shows nothing of it.
-
-    Args:
-        given: `credentials` of a state file, checked.
-        now: the mock's clock, in seconds since the epoch.
-        public: these are dummies, which everybody may see.
-    """
+    """Accepted credentials: those of a state file, by the mock's clock. `public`: dummies, which everybody may see."""
 
     def __init__(self, given: Mapping[str, Any], now: Callable[[], float], *, public: bool = False) -> None:
         start = now()
@@ -132,15 +125,8 @@ class Credentials:
         return hmac.new(self._key, claim.encode(), "sha256").hexdigest()
 
 
-class Named(Protocol):
-    """A project, as far as IAM is concerned."""
-
-    @property
-    def name(self) -> str: ...
-
-
 def create_token(  # noqa: PLR0911 - a way out for each reason
-    credentials: Credentials, projects: Mapping[str, Named], content_type: str | None, body: bytes
+    credentials: Credentials, projects: Mapping[str, str], content_type: str | None, body: bytes
 ) -> Answer:
     """Answer `POST /v3/auth/tokens`: 201 with the token in X-Subject-Token, or an error in IAM's own shape."""
     if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
@@ -170,8 +156,8 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
     about: dict[str, Json] = {
         "catalog": [],  # on the live service the hosts of all services; the mock has none but itself
         "methods": ["password"],
-        "issued_at": _time(issued),
-        "expires_at": _time(expiry),
+        "issued_at": issued.strftime(_TIME),
+        "expires_at": expiry.strftime(_TIME),
         "user": {
             "id": _id_of(who["name"]),
             "name": who["name"],
@@ -184,14 +170,14 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
     return Answer(201, {"token": about}, {"X-Subject-Token": token}, acted=True)
 
 
-def _scope(asked: Mapping[str, Any], domain: str, projects: Mapping[str, Named]) -> dict[str, Json]:
+def _scope(asked: Mapping[str, Any], domain: str, projects: Mapping[str, str]) -> dict[str, Json]:
     """Return the token's scope; that of the whole domain if none is asked for."""
     if "project" in asked:
         ((field, wanted),) = asked["project"].items()
-        for id_, project in projects.items():
-            if wanted == (id_ if field == "id" else project.name):
-                return {"project": {"id": id_, "name": project.name, "domain": _domain(domain)}}
-        known = some(projects if field == "id" else (project.name for project in projects.values()))
+        for id_, name in projects.items():
+            if wanted == (id_ if field == "id" else name):
+                return {"project": {"id": id_, "name": name, "domain": _domain(domain)}}
+        known = some(projects if field == "id" else projects.values())
         raise LookupError(f"The project could not be found by {field}; the mock has {known}.")
     of_user = {"id": _id_of(domain), "name": domain}
     ((field, wanted),) = asked.get("domain", {"name": domain}).items()
@@ -212,7 +198,3 @@ def _error(status: int, message: str) -> Answer:
 def _id_of(name: str) -> str:
     """Make an ID of the usual form, 32 hexadecimal digits, for what has a name only."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _time(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

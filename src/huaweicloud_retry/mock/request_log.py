@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     error_code: str | None
     acted: bool
     """Something was run, made or issued."""
-    fault: dict[str, Json] | None
+    fault: Json
 
     @property
     def outcome(self) -> str:
@@ -81,15 +81,7 @@ class RequestLog:
         self._entries.clear()
         self.count = 0
 
-    def add(
-        self,
-        request: Request,
-        status: int | None,
-        error_code: str | None,
-        fault: dict[str, Json] | None,
-        *,
-        acted: bool,
-    ) -> Entry:
+    def add(self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool) -> Entry:
         """Write down a request that is done with; what is large about it is dropped."""
         if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
             request.path, request.query, request.headers = shorten(request.path), "", {}

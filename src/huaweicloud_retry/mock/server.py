@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,7 +20,7 @@ from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .guard import Guard, is_loopback
 from .state import State, read_state
-from .wire import Application, Connections
+from .wire import Application, Connection, Connections
 
 try:
     import uvloop as loops  # in C, which doubles the requests a second
@@ -44,22 +45,12 @@ def running(
     seed: int | None = None,
     allow_hosts: Iterable[str] = (),
 ) -> Generator[str, None, None]:
-    """Run a mock of its own on a free port of 127.0.0.1 as long as the block lasts.
+    """Run a mock of its own on a free port of 127.0.0.1 as long as the block lasts; yields its base URL.
 
         with running() as url, Client(url, auth=TokenAuth("mock-token")) as client: ...
 
-    Args:
-        contract: by default the packaged one.
-        state: a state file; by default the built-in one.
-        seed: makes faults that come by chance repeatable.
-        allow_hosts: names under which it is served beside localhost and loopback addresses.
-
-    Yields:
-        The base URL, without a slash at its end.
-
-    Raises:
-        SpecError: the spec will not do.
-        StartError: the state file will not do.
+    The contract is by default the packaged one, the state file the built-in one. A seed makes faults that come by chance
+    repeatable; the hosts are names under which it is served beside localhost and loopback addresses.
     """
     app = App(contract or Contract.load(), _state(state), Faults(seed=seed), Guard(allow_hosts))
     with serving(app) as url:
@@ -81,40 +72,23 @@ def serving(app: Application, timeout: float = TIMEOUT) -> Generator[str, None, 
             thread.join()
 
 
-def serve(  # noqa: PLR0913 - the options of the command
-    host: str,
-    port: int,
-    *,
-    state: Path | None,
-    faults: Path | None,
-    fault: Iterable[str],
-    seed: int | None,
-    delay: float,
-    admin: bool | None,
-    allow_host: Iterable[str],
-    cors: Iterable[str],
-) -> None:
-    """Be the mock, in the main thread, until Ctrl-C or SIGTERM; print one line when ready.
-
-    What the arguments are: the options of the command, in `__main__`.
-
-    Raises:
-        StartError: it cannot start.
-    """
+def serve(options: Namespace) -> None:
+    """Be the mock of the options in `__main__` until Ctrl-C or SIGTERM, or raise StartError. Prints one line when ready."""
     try:
         contract = Contract.load()
     except SpecError as error:
         raise StartError(str(error)) from error
-    known = _state(state)
-    waiting = _read(faults, partial(read_faults, contract)) if faults else []
-    for text in fault:
+    known = _state(options.state)
+    waiting = _read(options.faults, partial(read_faults, contract)) if options.faults else []
+    for text in options.fault:
         try:
             waiting.append(parse_fault(contract, text))
         except UnreadableError as error:
             raise StartError(f"--fault {one_line(text)}: {error}") from error
-    local = is_loopback(host)
-    admin = local if admin is None else admin
-    app = App(contract, known, Faults(waiting, seed), Guard([host, *allow_host], cors), delay=delay, admin=admin)
+    host, port, local = options.host, options.port, is_loopback(options.host)
+    admin = local if options.admin is None else options.admin
+    guard = Guard([host, *options.allow_host], options.cors)
+    app = App(contract, known, Faults(waiting, options.seed), guard, delay=options.delay, admin=admin)
     try:
         sock = listen(host, port)
     except OSError as error:
@@ -126,11 +100,11 @@ def serve(  # noqa: PLR0913 - the options of the command
             signal.signal(signal_, lambda *_: server.stop())
         url = base_url(sock)
         if not local:
-            what = "its operations, tokens and docs" + (
-                ", and /_mock/: request log, state, faults, clock" if admin else ""
+            other = (
+                "and /_mock/: request log, state, faults, clock" if admin else "but not /_mock/, for want of --admin"
             )
-            other = "" if admin else "; /_mock/ is off without --admin"
-            print(f"warning: {url} is open to every machine that reaches it: {what}{other}", file=sys.stderr)  # noqa: T201
+            what = f"{url} is open to every machine that reaches it: operations, tokens, docs, {other}"
+            print(f"warning: {what}", file=sys.stderr)  # noqa: T201
         print(f"mock ready at {url} (page: {url}/docs; {known.credentials.hint}; Ctrl-C stops it)", flush=True)  # noqa: T201
         server.run()
 
@@ -149,11 +123,7 @@ def _read(file: Path, reader: Callable[[bytes], T]) -> T:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 picks a free one.
-
-    Raises:
-        OSError: the address is taken, or is none of this machine's.
-    """
+    """Return a listening socket; port 0 picks a free one. Raises OSError: taken, or no address of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol by name: asyncio sets TCP_NODELAY on no other, and then each answer waits 40 ms for an ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -196,7 +166,8 @@ class Server:
 
     async def _serve(self) -> None:
         connections = Connections(self._app, self._timeout)
-        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048)
+        serve = lambda *streams: Connection(connections, *streams).serve()  # noqa: E731
+        server = await asyncio.start_server(serve, sock=self._sock, backlog=2048)
         await self._stopping.wait()
         server.close()
         await connections.stop(_GRACE)

@@ -9,7 +9,7 @@ of two simultaneous retries exactly one is accepted.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -39,18 +39,6 @@ class Kind(NamedTuple):
 # the filter of ShowDesktopPoolsScriptExecTasks.
 JOB = Kind("job", frozenset({"Error", "Timeout"}), frozenset({"PreInit", "Init", "Executing"}), "Executing", "Finished")
 RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"}), "RUNNING", "SUCCESS")
-
-
-class Clock:
-    """The mock's own time, which can be put forward, so that nobody has to wait for a job or a token to end."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        """Seconds before the machine's clock."""
-
-    def now(self) -> float:
-        """Return the seconds since the epoch."""
-        return time.time() + self.ahead
 
 
 class Work:
@@ -106,36 +94,28 @@ class Project:
     """What one project owns, by ID."""
 
     name: str
-    clock: "Clock"
+    now: Callable[[], float]
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
     tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])
     """Script tasks, each with its records."""
     task_of: dict[str, str] = field(default_factory=dict[str, str])
     """The task of each record."""
 
-    def retry_engine(self, engine_id: str) -> tuple[Engine, Work]:
-        """Make the failed job of an engine run again.
-
-        Raises:
-            Refusal: no such engine, or nothing to retry.
-        """
+    def retry_engine(self, engine_id: str) -> Json:
+        """Make the failed job of an engine run again. Raises Refusal: no such engine, or nothing to retry."""
         engine = self.engines.get(engine_id)
         if engine is None:
             what = f"Engine instance not found; the mock has {some(self.engines)}."
             raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
-        now = self.clock.now()
-        job = engine.jobs[-1]
+        now, job = self.now(), engine.jobs[-1]
         if not job.failed(now):
             what = f"The engine has no failed job to retry: {job.describe(now)}."
             raise Refusal(400, "SVCSTG.00501149", what, detail="engine_id")
         job.retry(now)
-        return engine, job
+        return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
-    def retry_script(self, record_id: str | None, task_id: str | None) -> str:
+    def retry_script(self, record_id: str | None, task_id: str | None) -> Json:
         """Make one failed record run again or, with `task_id` alone, every failed record of a task.
-
-        Returns:
-            The task's ID.
 
         Raises:
             Refusal: no such record or task, none named, or nothing to retry.
@@ -147,7 +127,7 @@ class Project:
             raise _not_found(f"The script execution task does not exist; the mock has {some(self.tasks)}.")
         if record_id is not None and record_id not in records:
             raise _not_found(f"The script execution record is not of task {task_id}, which has {some(records)}.")
-        now = self.clock.now()
+        now = self.now()
         chosen = list(records.values()) if record_id is None else [records[record_id]]
         failed = [record for record in chosen if record.failed(now)]
         if not failed:
@@ -155,7 +135,7 @@ class Project:
             raise Refusal(400, "WKS.00211102", f"The parameter is invalid: nothing to retry: {runs}.")
         for record in failed:
             record.retry(now)
-        return task_id
+        return {"task_id": task_id}
 
     def _task_of(self, record_id: str | None) -> str:
         if record_id is None:
@@ -166,7 +146,7 @@ class Project:
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows."""
-        now = self.clock.now()
+        now = self.now()
         return {
             "name": self.name,
             "engines": {
@@ -189,27 +169,32 @@ class State:
 
     def __init__(self, start: Description | None = None) -> None:
         self._start = start or _builtin()
-        self.clock = Clock()
+        self.ahead = 0.0
+        """Seconds before the machine's clock, which jobs and tokens end by, so that nobody has to wait."""
         self.projects: dict[str, Project] = {}
-        self.credentials = Credentials({}, self.clock.now)
+        self.credentials = Credentials({}, self.now)
         self.reset()
+
+    def now(self) -> float:
+        """Return the mock's own time, in seconds since the epoch."""
+        return time.time() + self.ahead
 
     def reset(self) -> None:
         """Go back to the start, and to the machine's time."""
-        self.clock.ahead = 0.0
+        self.ahead = 0.0
         self.become(self._start)
 
     def become(self, description: Description) -> None:
         """Forget everything, and be as described, until the next reset."""
         run_time: float = {**_builtin(), **description}["run_time"]
-        now = self.clock.now()
+        now = self.now()
         projects = {id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()}
         builtin = "credentials" not in description or description is _builtin()
         given: Mapping[str, Any] = _builtin()["credentials"] if builtin else description["credentials"]
-        self.projects, self.credentials = projects, Credentials(given, self.clock.now, public=builtin)
+        self.projects, self.credentials = projects, Credentials(given, self.now, public=builtin)
 
     def _project(self, project_id: str, given: Mapping[str, Any], run_time: float, now: float) -> Project:
-        project = Project(given.get("name", project_id), self.clock)
+        project = Project(given.get("name", project_id), self.now)
         for id_, engine in given.get("engines", {}).items():
             jobs = [Work(JOB, job["id"], job, run_time, now) for job in engine["jobs"]]
             project.engines[id_] = Engine(engine["name"], jobs)
@@ -222,11 +207,7 @@ class State:
         return project
 
     def project(self, project_id: str) -> Project:
-        """Return a project.
-
-        Raises:
-            Refusal: there is none of that ID.
-        """
+        """Return a project. Raises Refusal: there is none of that ID."""
         if project_id not in self.projects:
             raise Refusal(403, "APIGW.0310", f"The project is unavailable; the mock has {some(self.projects)}.")
         return self.projects[project_id]
@@ -234,17 +215,13 @@ class State:
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows: everything but credentials."""
         return {
-            "seconds_ahead": self.clock.ahead,
+            "seconds_ahead": self.ahead,
             "projects": {id_: project.as_json() for id_, project in self.projects.items()},
         }
 
 
 def read_state(raw: bytes) -> Description:
-    """Read what a state file says.
-
-    Raises:
-        UnreadableError: with the line and the reason.
-    """
+    """Read what a state file says. Raises UnreadableError: with the line and the reason."""
     name = "state.schema.yaml"
     hidden = "credentials", validator(name, secrets=True)
     return cast("Description", read_checked(raw, validator(name), _records_of_two_tasks, hidden))

@@ -32,7 +32,6 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 logger = logging.getLogger("huaweicloud_retry.mock")
 
-
 Pause: TypeAlias = Callable[[float], Awaitable[bool]]
 """Waits so many seconds, but not for a caller who is gone; returns whether it is."""
 Application: TypeAlias = Callable[[Request, Pause], Awaitable[Encoded]]
@@ -42,40 +41,18 @@ class Connections:
     """All of a server. A request may take `timeout` seconds to arrive, and its response as long to be read."""
 
     def __init__(self, app: Application, timeout: float) -> None:
-        self.app = app
-        self.timeout = timeout
+        self.app, self.timeout = app, timeout
+        self.open: dict[asyncio.Task[None] | None, Connection] = {}
         self.held = 0
         """Bytes of large bodies under way."""
-        self._open: dict[asyncio.Task[None] | None, Connection] = {}
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection to its end."""
-        task = asyncio.current_task()
-        self._open[task] = connection = Connection(self, reader, writer)
-        try:
-            if len(self._open) > MAX_CONNECTIONS:
-                await connection.turn_away(Refusal(503, "MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
-            else:
-                await connection.converse()
-            writer.close()
-            async with asyncio.timeout(self.timeout):
-                await writer.wait_closed()
-        except (OSError, asyncio.CancelledError):
-            pass  # the caller is gone or does not read, or the server stops
-        except Exception:
-            logger.exception("internal error")
-        finally:
-            del self._open[task]
-            connection.parser.release()
-            writer.transport.abort()
 
     async def stop(self, grace: float) -> None:
         """Close all; requests under way have the grace to finish."""
-        for task, connection in self._open.items():
+        for task, connection in self.open.items():
             if task and not connection.busy:
                 task.cancel()
         for seconds in grace, None:
-            if tasks := [task for task in self._open if task]:
+            if tasks := [task for task in self.open if task]:
                 _, late = await asyncio.wait(tasks, timeout=seconds)
                 for task in late:
                     task.cancel()
@@ -85,56 +62,75 @@ class Connection:
     """One connection."""
 
     def __init__(self, all_: Connections, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._timeout, self._app = all_.timeout, all_.app
-        self._reader, self._writer = reader, writer
+        self._all, self._reader, self._writer = all_, reader, writer
+        self._parser = Parser(all_, writer.get_extra_info("sockname")[0])
         self._later = b""
         """What came while a request was under way."""
-        self.parser = Parser(all_, writer.get_extra_info("sockname")[0])
         self.busy = False
         """A request is under way."""
 
-    async def converse(self) -> None:
-        """Serve one request after the other."""
+    async def serve(self) -> None:
+        """Serve it to its end."""
+        task = asyncio.current_task()
+        self._all.open[task] = self
+        try:
+            if len(self._all.open) > MAX_CONNECTIONS:
+                await self._turn_away(Refusal(503, "MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
+            else:
+                await self._converse()
+            self._writer.close()
+            async with asyncio.timeout(self._all.timeout):
+                await self._writer.wait_closed()
+        except (OSError, asyncio.CancelledError):
+            pass  # the caller is gone or does not read, or the server stops
+        except Exception:
+            logger.exception("internal error")
+        finally:
+            del self._all.open[task]
+            self._parser.release()
+            self._writer.transport.abort()
+
+    async def _converse(self) -> None:
         while request := await self._next():
             self.busy = True
-            response = await self._app(request, self._pause)
-            async with asyncio.timeout(self._timeout + response.seconds):
+            response = await self._all.app(request, self._pause)
+            async with asyncio.timeout(self._all.timeout + response.seconds):
                 await self._send(request, response)
             self.busy = False
-            self.parser.answered()
+            self._parser.answered()
             if not request.keep_alive or response.how not in {"whole", "drip"}:
                 return
 
     async def _next(self) -> Request | None:
-        parser, idle = self.parser, monotonic() + _IDLE
+        parser, idle = self._parser, monotonic() + _IDLE
         while not parser.queue:
             if parser.refusal:
-                await self.turn_away(parser.refusal)
+                await self._turn_away(parser.refusal)
                 return None
             if parser.expects_100:
                 self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 parser.expects_100 = False
-            end = parser.begun + self._timeout if parser.begun else idle
+            end = parser.begun + self._all.timeout if parser.begun else idle
             data, self._later = self._later, b""
             try:
                 async with asyncio.timeout(end - monotonic()):
                     data = data or await self._reader.read(_SMALL)
             except TimeoutError:
-                what = f"The request has not arrived within {self._timeout:g} seconds."
+                what = f"The request has not arrived within {self._all.timeout:g} seconds."
                 if parser.begun:
-                    await self.turn_away(Refusal(408, "MOCK.408", what))
+                    await self._turn_away(Refusal(408, "MOCK.408", what))
                 return None
             if not data:
                 return None
             parser.feed(data)
         return parser.queue.popleft()
 
-    async def turn_away(self, refusal: Refusal) -> None:
+    async def _turn_away(self, refusal: Refusal) -> None:
         """Respond with a refusal instead of reading on, and wait until the caller had the time to read it."""
         logger.info("%s", refusal)
         request = Request("", "")
         request.keep_alive = False
-        self.parser.release()
+        self._parser.release()
         await self._send(request, refusal.answer(request.id).encoded(request.id))
         self._writer.write_eof()
         with suppress(TimeoutError):
