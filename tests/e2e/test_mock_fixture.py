@@ -65,7 +65,7 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
     clean = {name: value for name, value in os.environ.items() if name.lower() not in names and "PYTEST" not in name}
     return subprocess.run(
-        command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=False, timeout=180
     )
 
 

@@ -20,38 +20,21 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the mock's options."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE,…",
-        help="misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once",
-    )
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
-    parser.add_argument("--seed", type=int, help="makes faults that come by chance repeatable")
-    parser.add_argument(
-        "--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--admin",
-        action=argparse.BooleanOptionalAction,
-        help="serve /_mock/, or not (default: only if --host is a loopback address)",
-    )
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="serve requests to this host name, too"
-    )
-    parser.add_argument(
-        "--cors",
-        action="append",
-        default=[],
-        type=_origin,
-        metavar="ORIGIN",
-        help="let pages of this origin use the mock",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no line for each request on stderr")
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    add("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
+    fault = "misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once"
+    add("--fault", action="append", default=[], metavar="NAME=VALUE,…", help=fault)
+    add("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
+    add("--seed", type=int, help="makes faults that come by chance repeatable")
+    add("--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)")
+    admin = "serve /_mock/, or not (default: only if --host is a loopback address)"
+    add("--admin", action=argparse.BooleanOptionalAction, help=admin)
+    add("--allow-host", action="append", default=[], metavar="NAME", help="serve requests to this host name, too")
+    cors = "let pages of this origin use the mock; may be given more than once"
+    add("--cors", action="append", default=[], type=_origin, metavar="ORIGIN", help=cors)
+    add("--quiet", action="store_true", help="no line for each request on stderr")
     parser.set_defaults(run=run, prog=parser.prog)
 
 

@@ -19,20 +19,16 @@ class Encoded(NamedTuple):
     how: Literal["whole", "truncated", "bare", "nothing", "drip"] = "whole"
     """`truncated`: half of the body that Content-Length promises. `bare`: the body without a header. `drip`: the body
     byte by byte. After all but `whole` and `drip` the connection is closed."""
-    seconds: float = 0
-    """That a drip takes."""
+    seconds: float = 0  # that a drip takes
 
 
 class Answer(NamedTuple):
     """An answer before it is put on the wire."""
 
     status: int
-    body: Json = None
-    """None for no body at all."""
-    headers: Mapping[str, str] = {}  # nobody changes it
-    """Beside Content-Type, Content-Length and X-Request-Id."""
-    acted: bool = False
-    """Something was run, made or issued: sending the same again could do so a second time."""
+    body: Json = None  # None for no body at all
+    headers: Mapping[str, str] = {}  # beside Content-Type, Content-Length and X-Request-Id; nobody changes it
+    acted: bool = False  # something was run, made or issued: sending the same again could do so a second time
 
     def encoded(self, request_id: str, more: Mapping[str, str] = {}) -> Encoded:
         """Return it in bytes, with more headers."""

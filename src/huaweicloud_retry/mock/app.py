@@ -46,11 +46,8 @@ class App:
         *, delay: float = 0.0, admin: bool = True,
     ) -> None:
         # fmt: on
-        self._contract = contract
-        self._state = state
-        self._faults = faults
+        self._contract, self._state, self._faults, self._delay = contract, state, faults, delay
         self._guard = guard or Guard()
-        self._delay = delay
         self._log = RequestLog()
         self._admin = Admin(contract, state, faults, self._log, self._guard) if admin else None
         self._docs = Docs(contract.document, contract.raw, state)
@@ -103,17 +100,16 @@ class App:
             if request.method == "POST":
                 return None
             raise Refusal(405, "APIGW.0101", f"{iam.PATH} has only POST.", headers={"Allow": "POST"})
-        found = self._contract.match(request.method, request.path)
-        if isinstance(found, Match):
-            return found
-        raise self._unknown(request.method, request.path, found)
-
-    def _unknown(self, method: str, path: str, found: WrongMethod | None) -> Refusal:
+        method, path = request.method, request.path
+        found = self._contract.match(method, path)
         if found is None:
             has = ", ".join(f"{operation.method} {operation.path}" for operation in self._contract.operations)
-            return Refusal(404, "APIGW.0101", f"The API does not exist: {method} {path[:200]}; the mock has {has}.")
-        code, text = _first(_WRONG_METHOD, found.operations, ("APIGW.0101", "The API does not exist with this method"))
-        return Refusal(405, code, f"{text}: {method}; the path has {found.allowed}.", headers={"Allow": found.allowed})
+            raise Refusal(404, "APIGW.0101", f"The API does not exist: {method} {path[:200]}; the mock has {has}.")
+        if isinstance(found, WrongMethod):
+            code, text = _own(_WRONG_METHOD, found.operations) or ("APIGW.0101", "The API does not exist with this method")
+            allow = {"Allow": found.allowed}
+            raise Refusal(405, code, f"{text}: {method}; the path has {found.allowed}.", headers=allow)
+        return found
 
     def _behind_gateway(self, request: Request, match: Match | None, fault: Fault | None) -> Answer:
         try:
@@ -158,11 +154,10 @@ def _error_code(answer: Answer) -> str | None:
 
 
 def _invalid(operation: Operation, problems: list[Problem]) -> Refusal:
-    code, text = "APIGW.0201", "Bad request"
-    if not any(problem.malformed for problem in problems):
-        code, text = _first(_INVALID, [operation], (code, text))
+    own = None if any(problem.malformed for problem in problems) else _own(_INVALID, [operation])
+    code, text = own or ("APIGW.0201", "Bad request")
     return Refusal(400, code, f"{text}: {'; '.join(map(str, problems))}")
 
 
-def _first(own: dict[str, tuple[str, str]], operations: Iterable[Operation], else_: tuple[str, str]) -> tuple[str, str]:
-    return next((own[tag] for operation in operations for tag in operation.tags if tag in own), else_)
+def _own(codes: dict[str, tuple[str, str]], operations: Iterable[Operation]) -> tuple[str, str] | None:
+    return next((codes[tag] for operation in operations for tag in operation.tags if tag in codes), None)

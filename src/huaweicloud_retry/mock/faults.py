@@ -36,8 +36,7 @@ class Fault:
     def __init__(self, given: Description) -> None:
         self.given = given
         self.operation: str | None = given.get("operation")
-        self.left: int | None = given.get("times")
-        """Requests that it will still meet; None for all."""
+        self.left: int | None = given.get("times")  # requests that it will still meet; None for all
         self.share: float = given.get("share", 1)
         self.delay: float = given.get("delay", 0)
         self.close: Literal["before", "after"] | None = given.get("close")
@@ -82,13 +81,11 @@ class Faults:
     """Those in force, in their order. A reset brings back those of the start; a seed makes chance repeatable."""
 
     def __init__(self, start: Sequence[Description] = (), seed: int | None = None) -> None:
-        self._start = start
-        self._seed = seed
+        self._start, self._seed = start, seed
         self.chance = Random(seed)  # noqa: S311 - no secret
         self._waiting = [Fault(given) for given in start]
 
     def reset(self) -> None:
-        """Go back to the start."""
         self.chance.seed(self._seed)
         self._waiting = [Fault(given) for given in self._start]
 

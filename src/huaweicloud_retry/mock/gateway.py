@@ -18,10 +18,8 @@ _AUTHORIZATION = re.compile(
 )
 
 # Bytes, from the gateway's error table.
-MAX_URI = 32 * 1024
-MAX_HEADER = 32 * 1024
-MAX_HEADERS = 128 * 1024
-MAX_BODY = 12 * 1024 * 1024
+MAX_URI = MAX_HEADER = 32 * 1024
+MAX_HEADERS, MAX_BODY = 128 * 1024, 12 * 1024 * 1024
 
 _TOKEN, _SIGNATURE = frozenset({"AuthToken"}), frozenset({"Signature"})
 

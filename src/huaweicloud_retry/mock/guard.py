@@ -15,9 +15,8 @@ _EXPOSED = "Allow, Retry-After, X-Request-Id, X-Subject-Token"
 class Guard:
     """Refuses requests under a foreign name, and changes that a foreign page asks for.
 
-    Args:
-        hosts: names that are served beside localhost, loopback addresses and the address of the connection.
-        origins: of pages that may read responses and change things, such as `http://localhost:3000`.
+    `hosts` are served beside localhost, loopback addresses and the address of the connection; pages of `origins`, such as
+    `http://localhost:3000`, may read responses and change things.
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
@@ -45,15 +44,11 @@ class Guard:
 
     def preflight(self, request: Request) -> Answer | None:
         """Answer the question whether a page may send a request, if it may."""
-        headers = request.headers
-        if request.method != "OPTIONS" or headers.get("origin") not in self._origins:
+        headers, asked = request.headers, "access-control-request-"
+        if request.method != "OPTIONS" or headers.get("origin") not in self._origins or f"{asked}method" not in headers:
             return None
-        if "access-control-request-method" not in headers:
-            return None
-        allow = {"Access-Control-Allow-Methods": headers["access-control-request-method"]}
-        if "access-control-request-headers" in headers:
-            allow["Access-Control-Allow-Headers"] = headers["access-control-request-headers"]
-        return Answer(204, None, allow)
+        names = {"Access-Control-Allow-Headers": headers.get(f"{asked}headers", "")}
+        return Answer(204, None, {"Access-Control-Allow-Methods": headers[f"{asked}method"], **names})
 
     def headers(self, request: Request) -> dict[str, str]:
         """Return what lets a page read the response."""

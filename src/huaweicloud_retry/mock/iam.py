@@ -64,8 +64,7 @@ class Credentials:
     """Accepted credentials: those of a state file, by the mock's clock. `public`: dummies, which everybody may see."""
 
     def __init__(self, given: Mapping[str, Any], now: Callable[[], float], *, public: bool = False) -> None:
-        start = now()
-        self._now = now
+        self._now, start = now, now()
         self.locks = Locks(now)
         self._tokens: dict[str, tuple[float, str | None]] = {
             token: (start + about.get("expires_in", inf), about.get("project"))
@@ -80,8 +79,7 @@ class Credentials:
         # A token that was issued proves itself by this key, so that none has to be remembered.
         self._key = secrets.token_bytes()
         self._public = public
-        self.hint = "the mock takes what its state file lists under credentials"
-        """Which will do, as far as everybody may know."""
+        self.hint = "the mock takes what its state file lists under credentials"  # as far as everybody may know
         if public:
             keys = (f"{name} and {key.secret_key}" for name, key in self.access_keys.items())
             # Not in the form of a header: what shows error texts masks those, as this client does.
@@ -90,12 +88,13 @@ class Credentials:
     def shown(self) -> tuple[str, dict[str, str]]:
         """Return a token, and what there is by kind, for a page that anybody may see: secrets only if they are dummies."""
         tokens = ", ".join(self._tokens) if self._public else f"{len(self._tokens)}, in the state file"
-        keys = [
-            f"{key.access_key} {key.secret_key}" if self._public else name for name, key in self.access_keys.items()
-        ]
-        users = [f"{user.name} {user.password}" if self._public else name for name, user in self.users.items()]
-        kinds = {"Token": tokens, "Signature: access key, secret key": ", ".join(keys) or "none"}
-        kinds["IAM user, password"] = ", ".join(users) or "none"
+        keys = ", ".join(f"{name} {key.secret_key}" if self._public else name for name, key in self.access_keys.items())
+        users = ", ".join(f"{name} {user.password}" if self._public else name for name, user in self.users.items())
+        kinds = {
+            "Token": tokens,
+            "Signature: access key, secret key": keys or "none",
+            "IAM user, password": users or "none",
+        }
         return next(iter(self._tokens), "") if self._public else "", kinds
 
     def wrong_token(self, token: str, project: str | None) -> tuple[str, str] | None:
@@ -158,12 +157,7 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
         "methods": ["password"],
         "issued_at": issued.strftime(_TIME),
         "expires_at": expiry.strftime(_TIME),
-        "user": {
-            "id": _id_of(who["name"]),
-            "name": who["name"],
-            "domain": _domain(user.domain),
-            "password_expires_at": "",
-        },
+        "user": {"id": _id_of(user.name), "name": user.name, "domain": _domain(user.domain), "password_expires_at": ""},
         "roles": [{"id": "0", "name": "te_admin"}],
         **scope,
     }

@@ -17,25 +17,18 @@ class Request:
         self.id = f"{_ids.getrandbits(128):032x}"
         self.method = method
         self.path, _, self.query = target.partition("?")
-        self.headers: dict[str, str] = {}
-        """Names in lower case; one sent more than once is joined, as HTTP has it."""
-        self.size = len(target)
-        """Bytes, of what comes before the body."""
+        self.headers: dict[str, str] = {}  # names in lower case; one sent more than once is joined, as HTTP has it
+        self.size = len(target)  # bytes, of what comes before the body
         for name, value in fields:
             self.size += len(name) + len(value)
             key, text = name.decode("ascii").lower(), value.decode("latin-1")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self.body = b""
-        self.address = ""
-        """Of this machine, at which it arrived."""
-        self.keep_alive = True
-        """The connection serves another one after this."""
-        self.refusal: Refusal | None = None
-        """Why it was not read to its end."""
-        self.gave_up = False
-        """The caller hung up before there was a response."""
-        self.operation: str | None = None
-        """The ID of the operation, once it is known."""
+        self.address = ""  # of this machine, at which it arrived
+        self.keep_alive = True  # the connection serves another one after this
+        self.refusal: Refusal | None = None  # why it was not read to its end
+        self.gave_up = False  # the caller hung up before there was a response
+        self.operation: str | None = None  # the ID of the operation, once it is known
 
     @property
     def target(self) -> str:

@@ -26,16 +26,12 @@ _MASK = "***"
 class Entry(NamedTuple):
     """A request and what came of it."""
 
-    number: int
-    """From 1; a reset begins again."""
-    time: float
-    """Seconds since the epoch, by the machine's clock."""
+    number: int  # from 1; a reset begins again
+    time: float  # seconds since the epoch, by the machine's clock
     request: Request
-    status: int | None
-    """None: no answer was sent."""
+    status: int | None  # None: no response was sent
     error_code: str | None
-    acted: bool
-    """Something was run, made or issued."""
+    acted: bool  # something was run, made or issued
     fault: Json
 
     @property
@@ -73,11 +69,9 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=KEPT)
-        self.count = 0
-        """Requests since the last reset."""
+        self.count = 0  # requests since the last reset
 
     def reset(self) -> None:
-        """Forget all."""
         self._entries.clear()
         self.count = 0
 

@@ -153,7 +153,6 @@ class Server:
         self._stopping = asyncio.Event()
 
     def run(self) -> None:
-        """Serve, in this thread, until it is stopped."""
         try:
             self._loop.run_until_complete(self._serve())
         finally:

@@ -30,8 +30,7 @@ class Kind(NamedTuple):
     noun: str
     failed: frozenset[str]
     running: frozenset[str]
-    retried: str
-    """The status right after a retry."""
+    retried: str  # the status right after a retry
     done: str
 
 
@@ -47,10 +46,8 @@ class Work:
     __slots__ = ("_ends_at", "_kind", "_retries_end", "_run_time", "_status", "id", "retries")
 
     def __init__(self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float) -> None:
-        self.id = id_
-        self.retries = 0
-        """How often it was retried."""
-        self._kind = kind
+        self.id, self._kind = id_, kind
+        self.retries = 0  # how often it was retried
         self._status: str = given["status"]
         self._run_time: float = given.get("run_time", run_time)
         self._retries_end: list[str] = given.get("retries_end", [kind.done])
@@ -63,11 +60,9 @@ class Work:
         return self._status
 
     def failed(self, now: float) -> bool:
-        """Say whether it can be retried."""
         return self.status(now) in self._kind.failed
 
     def retry(self, now: float) -> None:
-        """Make it run again."""
         self.retries += 1
         self._status = self._kind.retried
         self._ends_at = now + self._run_time
@@ -77,7 +72,6 @@ class Work:
         return f"{self._kind.noun} {self.id} is {self.status(now)}"
 
     def as_json(self, now: float) -> dict[str, Json]:
-        """Return what /_mock/state shows."""
         return {"status": self.status(now), "retries": self.retries}
 
 
@@ -96,10 +90,8 @@ class Project:
     name: str
     now: Callable[[], float]
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
-    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])
-    """Script tasks, each with its records."""
-    task_of: dict[str, str] = field(default_factory=dict[str, str])
-    """The task of each record."""
+    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])  # each with its records
+    task_of: dict[str, str] = field(default_factory=dict[str, str])  # of each record
 
     def retry_engine(self, engine_id: str) -> Json:
         """Make the failed job of an engine run again. Raises Refusal: no such engine, or nothing to retry."""
@@ -115,11 +107,7 @@ class Project:
         return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
     def retry_script(self, record_id: str | None, task_id: str | None) -> Json:
-        """Make one failed record run again or, with `task_id` alone, every failed record of a task.
-
-        Raises:
-            Refusal: no such record or task, none named, or nothing to retry.
-        """
+        """Make one failed record run again or, with `task_id` alone, every failed record of a task, or raise a Refusal."""
         if task_id is None:
             task_id = self._task_of(record_id)
         records = self.tasks.get(task_id)
@@ -146,31 +134,20 @@ class Project:
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows."""
-        now = self.now()
-        return {
-            "name": self.name,
-            "engines": {
-                id_: {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
-                for id_, engine in self.engines.items()
-            },
-            "script_tasks": {
-                id_: {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
-                for id_, records in self.tasks.items()
-            },
-        }
+        now, engines, tasks = self.now(), dict[str, Json](), dict[str, Json]()
+        for id_, engine in self.engines.items():
+            engines[id_] = {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
+        for id_, records in self.tasks.items():
+            tasks[id_] = {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
+        return {"name": self.name, "engines": engines, "script_tasks": tasks}
 
 
 class State:
-    """All of it.
-
-    Args:
-        start: what to begin with, as `read_state` returns it; by default state.yaml beside this file.
-    """
+    """All of it; at the start what `read_state` returned, by default that of state.yaml beside this file."""
 
     def __init__(self, start: Description | None = None) -> None:
         self._start = start or _builtin()
-        self.ahead = 0.0
-        """Seconds before the machine's clock, which jobs and tokens end by, so that nobody has to wait."""
+        self.ahead = 0.0  # seconds before the machine's clock; jobs and tokens end by it, so that nobody has to wait
         self.projects: dict[str, Project] = {}
         self.credentials = Credentials({}, self.now)
         self.reset()
@@ -199,11 +176,9 @@ class State:
             jobs = [Work(JOB, job["id"], job, run_time, now) for job in engine["jobs"]]
             project.engines[id_] = Engine(engine["name"], jobs)
         for id_, task in given.get("script_tasks", {}).items():
-            project.tasks[id_] = {
-                record_id: Work(RECORD, record_id, record, run_time, now)
-                for record_id, record in task["records"].items()
-            }
-            project.task_of |= dict.fromkeys(task["records"], id_)
+            records: dict[str, Any] = task["records"]
+            project.tasks[id_] = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
+            project.task_of |= dict.fromkeys(records, id_)
         return project
 
     def project(self, project_id: str) -> Project:
@@ -214,10 +189,8 @@ class State:
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows: everything but credentials."""
-        return {
-            "seconds_ahead": self.ahead,
-            "projects": {id_: project.as_json() for id_, project in self.projects.items()},
-        }
+        projects: dict[str, Json] = {id_: project.as_json() for id_, project in self.projects.items()}
+        return {"seconds_ahead": self.ahead, "projects": projects}
 
 
 def read_state(raw: bytes) -> Description:

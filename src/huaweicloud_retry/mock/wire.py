@@ -43,8 +43,7 @@ class Connections:
     def __init__(self, app: Application, timeout: float) -> None:
         self.app, self.timeout = app, timeout
         self.open: dict[asyncio.Task[None] | None, Connection] = {}
-        self.held = 0
-        """Bytes of large bodies under way."""
+        self.held = 0  # bytes of large bodies under way
 
     async def stop(self, grace: float) -> None:
         """Close all; requests under way have the grace to finish."""
@@ -64,10 +63,8 @@ class Connection:
     def __init__(self, all_: Connections, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._all, self._reader, self._writer = all_, reader, writer
         self._parser = Parser(all_, writer.get_extra_info("sockname")[0])
-        self._later = b""
-        """What came while a request was under way."""
-        self.busy = False
-        """A request is under way."""
+        self._later = b""  # what came while a request was under way
+        self.busy = False  # a request is under way
 
     async def serve(self) -> None:
         """Serve it to its end."""
@@ -184,20 +181,15 @@ class Parser:
     """Bytes -> requests, with the callbacks of httptools."""
 
     def __init__(self, all_: Connections, address: str) -> None:
-        self._all = all_
-        self._address = address
+        self._all, self._address = all_, address
         self._http = httptools.HttpRequestParser(self)
-        self._unparsed = 0
-        """Bytes since there was progress."""
-        self._held = 0
-        self._request: Request | None = None
-        """The one that is arriving, once its header is complete."""
+        self._unparsed = 0  # bytes since there was progress
+        self._held = 0  # bytes counted among those of all
+        self._request: Request | None = None  # the one that is arriving, once its header is complete
         self._url, self._fields, self._body = b"", list[tuple[bytes, bytes]](), bytearray()
         self.queue: deque[Request] = deque()
-        self.refusal: Refusal | None = None
-        """Why nothing can be read behind the queue."""
-        self.begun = 0.0
-        """When the first byte of the one that is arriving came."""
+        self.refusal: Refusal | None = None  # why nothing can be read behind the queue
+        self.begun = 0.0  # when the first byte of the one that is arriving came
         self.expects_100 = False
 
     def feed(self, data: bytes) -> None:
