@@ -67,7 +67,7 @@ def connected(url: str) -> socket.socket:
 
 
 def send_head(sock: socket.socket, method: str, path: str, *lines: str) -> None:
-    sock.sendall("\r\n".join([f"{method} {path} HTTP/1.1", "Host: mock", *lines, "", ""]).encode())
+    sock.sendall("\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode())
 
 
 @contextmanager

@@ -123,7 +123,8 @@ class Mock:
         Raises:
             ValueError: it will not do; the text says where and why.
         """
-        self._ask("PUT", "state", content=state.read_bytes() if isinstance(state, Path) else state.encode())
+        content = state.read_bytes() if isinstance(state, Path) else state.encode()
+        self._ask("PUT", "state", content=content, headers={"Content-Type": "application/yaml"})
 
     def add_fault(self, **fault: Unpack[Fault]) -> None:
         """Misbehave from the next request on, such as `add_fault(status=429, retry_after=2, times=1)`.

@@ -46,7 +46,6 @@ PACKAGES = (
     "huaweicloudsdkworkspace",
     "openapi-python-client",
     "schemathesis",
-    "uvicorn",
     "httptools",
     "uvloop",
     "jsonschema-rs",

@@ -20,12 +20,12 @@ import pytest
 from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.server import StartError
-from tests.mocks import NO_TLS
+from tests.mocks import JSON, NO_TLS
 
 STATE = """\
 run_time: 1000
 credentials:
-  tokens: {always: {}, brief: {expires_in: 500}}
+  tokens: {always: {}, brief: {expires_in: 500}, other: {project: p2}}
   token_lifetime: 5000
   access_keys: {lasting: {secret_key: sk1}, temporary: {secret_key: sk2, security_token: st}}
   users: {ann: {password: a, domain: one}, bob: {password: b, domain: two}}
@@ -100,7 +100,9 @@ def test_the_last_job_of_an_engine_runs_and_ends_as_retries_end_says(mock: httpx
         advance(mock, 100)
         assert work(mock).startswith(f"1=Er0 2={ends}{times} 3=Er0 4=Fi0 ")
     assert [retry(mock).status_code, retry(mock, "e2").status_code, retry(mock, "e3").status_code] == [400] * 3
-    mock.put("/_mock/state", content=ONE_JOB.replace("%s", "Error, retries_end: [Error, Timeout], run_time: 0"))
+    mock.put(
+        "/_mock/state", headers=JSON, content=ONE_JOB.replace("%s", "Error, retries_end: [Error, Timeout], run_time: 0")
+    )
     mock.headers["X-Auth-Token"] = "mock-token"  # the built-in one, for a state without credentials
     assert [retry(mock).status_code for _ in range(3)] == [200] * 3
     assert work(mock) == "7=Ti3"  # the last word stands for all further retries
@@ -108,7 +110,7 @@ def test_the_last_job_of_an_engine_runs_and_ends_as_retries_end_says(mock: httpx
 
 @pytest.mark.parametrize("status", ["PreInit", "Init", "Executing", "Error", "Timeout", "Finished"])
 def test_only_a_failed_job_can_be_retried(mock: httpx.Client, status: str) -> None:
-    mock.put("/_mock/state", content=ONE_JOB % status)
+    mock.put("/_mock/state", headers=JSON, content=ONE_JOB % status)
     answer = retry(mock, headers={"X-Auth-Token": "mock-token"})
     assert answer.status_code == (200 if status in {"Error", "Timeout"} else 400)
     assert answer.is_success or f"job 7 is {status}." in answer.json()["error_msg"]
@@ -134,9 +136,9 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
         advance(mock, seconds)
     assert mock.get("/_mock/state").json()["seconds_ahead"] == 1010.5
     for body in "", "[]", "{}", '{"advance": -1}', '{"advance": "1"}', '{"advance": 2e9}', '{"advance": 1, "by": 1}':
-        assert mock.post("/_mock/clock", content=body).status_code == 400
+        assert mock.post("/_mock/clock", headers=JSON, content=body).status_code == 400
     assert mock.get("/_mock/state").json()["seconds_ahead"] == 1010.5
-    mock.put("/_mock/state", content=ONE_JOB % "Error")
+    mock.put("/_mock/state", headers=JSON, content=ONE_JOB % "Error")
     mock.post("/_mock/faults", json={"status": 503})
     mock.post("/_mock/reset")
     assert [mock.get("/_mock/state").json(), before["seconds_ahead"], work(mock)] == [before, 0, START]
@@ -191,7 +193,7 @@ BAD = {
 def test_a_state_that_will_not_do_is_refused_in_one_line_and_changes_nothing(
     mock: httpx.Client, tmp_path: Path, text: str, says: str
 ) -> None:
-    refused = mock.put("/_mock/state", content=text)
+    refused = mock.put("/_mock/state", headers=JSON, content=text)
     assert [refused.status_code, work(mock), retry(mock).status_code] == [400, START, 200]
     (file := tmp_path / "state.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(StartError, match=f"^{file}: {says}") as caught, running(state=file):
@@ -257,7 +259,8 @@ def test_iam_gives_a_token_of_the_documented_form_which_lets_in(
 ) -> None:
     answer = ask(mock, ANN, **scope)
     token, kind = answer.json()["token"], next(iter(scope), "domain")
-    assert (answer.status_code, let_in(mock, answer.headers["X-Subject-Token"])) == (201, WELCOME)
+    comes_in = EXPIRED if granted.get("id") == "p2" else WELCOME  # in the words of the gateway; the path is of p1
+    assert (answer.status_code, let_in(mock, answer.headers["X-Subject-Token"])) == (201, comes_in)
     assert set(token) == {"catalog", "expires_at", "issued_at", "methods", "roles", "user", kind}
     assert granted.items() <= token[kind].items()
     assert [token["user"]["name"], token["user"]["domain"]["name"], token["methods"]] == ["ann", "one", ["password"]]
@@ -306,7 +309,7 @@ def test_a_forged_or_altered_token_is_wrong_and_so_is_that_of_another_mock(mock:
         f"{later[:16]}..",
         f"{token}, {token}",
     ]
-    for forged in *altered, "", ".", "..", "mock-token", "Always", "always,":
+    for forged in *altered, "", ".", "..", "...", "mock-token", "Always", "always,":
         assert let_in(mock, forged) == WRONG, forged
     with (
         running() as url,
@@ -356,6 +359,68 @@ def test_access_keys_of_a_state_file(mock: httpx.Client) -> None:
     others = [AkSkAuth("temporary", "sk2", security_token=token) for token in ("other", None)]
     for auth in *others, AkSkAuth("lasting", "sk2"), AkSkAuth("mock-ak", "mock-sk"):  # the last is the built-in one
         assert let_in(mock, auth=auth) == WRONG
+
+
+def wrong_signatures(mock: httpx.Client, count: int, key: str = "lasting") -> None:
+    for _ in range(count):
+        assert let_in(mock, auth=AkSkAuth(key, "wrong")) == WRONG
+
+
+def test_five_wrong_signatures_in_a_row_lock_an_access_key_for_five_minutes(mock: httpx.Client) -> None:
+    right, other = AkSkAuth("lasting", "sk1"), AkSkAuth("temporary", "sk2", security_token="st")
+    wrong_signatures(mock, 4)
+    assert let_in(mock, auth=right) == WELCOME  # which begins anew
+    wrong_signatures(mock, 5)
+    target = f"{mock.base_url}/v2/p1/script-executions/retry"
+    refused = httpx.post(target, json={}, auth=right, verify=NO_TLS, trust_env=False)
+    assert "AK access failed to reach the limit, forbidden: five failures in a row" in refused.json()["error_msg"]
+    assert (refused.status_code, refused.json()["error_code"]) == WRONG
+    assert [let_in(mock, auth=other), let_in(mock, "always")] == [WELCOME, WELCOME]  # as before
+    advance(mock, 290)
+    assert let_in(mock, auth=right) == WRONG
+    advance(mock, 10)
+    wrong_signatures(mock, 4)
+    assert let_in(mock, auth=right) == WELCOME
+    wrong_signatures(mock, 5)
+    mock.post("/_mock/reset")
+    assert let_in(mock, auth=right) == WELCOME
+
+
+def test_a_wrong_security_token_counts_and_an_outdated_or_unknown_key_does_not(mock: httpx.Client) -> None:
+    for _ in range(5):
+        assert let_in(mock, auth=AkSkAuth("temporary", "sk2", security_token="no")) == WRONG
+        assert let_in(mock, auth=AkSkAuth("nobody", "sk2")) == WRONG
+    assert let_in(mock, auth=AkSkAuth("temporary", "sk2", security_token="st")) == WRONG
+    assert let_in(mock, auth=AkSkAuth("lasting", "sk1")) == WELCOME
+
+
+def test_five_wrong_passwords_in_a_row_lock_a_user_for_five_minutes(mock: httpx.Client) -> None:
+    for user in [("ann", "b", "one")] * 4 + [ANN] + [("ann", "b", "one"), ("ann", "a", "two")] * 2 + [("ann", "", "")]:
+        ask(mock, user)
+    says = "The user is locked: five failures in a row lock it for five minutes of the mock's clock."
+    assert iam_error(ask(mock)) == (401, "Unauthorized", says)
+    assert ask(mock, ("bob", "b", "two")).status_code == 201
+    advance(mock, 300)
+    assert ask(mock).status_code == 201
+
+
+def test_a_token_of_another_project_must_be_updated(mock: httpx.Client) -> None:
+    of = {id_: ask(mock, project={"id": id_}).headers["X-Subject-Token"] for id_ in ("p1", "p2")}
+    assert [let_in(mock, token) for token in (of["p1"], of["p2"], "other")] == [WELCOME, EXPIRED, EXPIRED]
+    says = retry(mock, headers={"X-Auth-Token": of["p2"]}).json()["error_msg"]
+    assert says.startswith("The token must be updated: the X-Auth-Token is of another project; ")
+
+
+@pytest.mark.parametrize("auth", [AkSkAuth("lasting", "sk1", project_id="p2"), None], ids=["signature", "token"])
+def test_x_project_id_must_be_the_project_of_the_path(mock: httpx.Client, auth: httpx.Auth | None) -> None:
+    if auth:
+        del mock.headers["X-Auth-Token"]
+    refused = retry(mock, auth=auth, headers={} if auth else {"X-Project-Id": "p2"})
+    says = "The project is unavailable: X-Project-Id is not the project of the path."
+    assert (refused.status_code, refused.json()["error_code"], refused.json()["error_msg"]) == (403, "APIGW.0310", says)
+    assert work(mock) == START
+    same = {"X-Auth-Token": "always", "X-Project-Id": "p1"}
+    assert retry(mock, headers=same).status_code == 200
 
 
 def test_the_credentials_of_a_state_file_are_told_to_nobody(mock: httpx.Client) -> None:

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Contract
+from huaweicloud_retry.mock.answer import Encoded
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.request import Request as MockRequest
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
-from huaweicloud_retry.mock.wire import Receive, Scope, Send
+from huaweicloud_retry.mock.wire import Pause
 from tests.contract import checks
 
 ENGINE, SCRIPT = "/actions", "/retry"  # how the paths end
@@ -361,50 +362,41 @@ requests(
 
 @dataclass
 class Between:
-    """An ASGI application: the mock, behind a mutant."""
+    """An application: the mock, behind a mutant."""
 
     app: App
     mutant: Mutant
     changed: int = 0
     """How many answers were not what the mock would have said."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, request: MockRequest, pause: Pause) -> Encoded:
         """Answer one request."""
-        if scope["path"].startswith("/_mock/"):
-            await self.app(scope, receive, send)
-            return
-        asked = await _read(scope, receive)
+        if request.path.startswith("/_mock/"):
+            return await self.app(request, pause)
+        asked = Request(request.method, request.path, request.headers, request.body)
         steps = self.mutant(asked)
-        request, answer = asked, None
+        changed, answer = asked, None
         while True:
             try:
-                request = next(steps) if answer is None else steps.send(answer)
+                changed = next(steps) if answer is None else steps.send(answer)
             except StopIteration as stop:
                 final: Answer = stop.value
                 break
-            answer = await self._ask(scope, request)
-        plain = answer if answer is not None and request == asked else await self._ask(scope, asked)
+            answer = await self._ask(request, changed)
+        plain = answer if answer is not None and changed == asked else await self._ask(request, asked)
         self.changed += _of_any_request(final) != _of_any_request(plain)
-        length = {"content-length": str(len(final.body))}
-        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in {**final.headers, **length}.items()]
-        await send({"type": "http.response.start", "status": final.status, "headers": headers})
-        await send({"type": "http.response.body", "body": final.body})
+        return Encoded(final.status, final.headers, final.body)
 
-    async def _ask(self, scope: Scope, request: Request) -> Answer:
-        sent: list[Any] = []
+    async def _ask(self, request: MockRequest, changed: Request) -> Answer:
+        fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in changed.headers.items()]
+        sent = MockRequest(changed.method, f"{changed.path}?{request.query}", fields)
+        sent.body, sent.address = changed.body, request.address
+        response = await self.app(sent, _never_gone)
+        return Answer(response.status, {n.lower(): v for n, v in response.headers.items()}, response.content)
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": request.body, "more_body": False}
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in request.headers.items()]
-        path = {"raw_path": request.path.encode(), "path": unquote(request.path)}
-        await self.app({**scope, **path, "method": request.method, "headers": headers}, receive, send)
-        start, *bodies = sent
-        named = {n.decode("latin-1"): v.decode("latin-1") for n, v in start["headers"]}
-        return Answer(start["status"], named, b"".join(body["body"] for body in bodies))
+async def _never_gone(_seconds: float) -> bool:
+    return False
 
 
 def _of_any_request(answer: Answer) -> Answer:
@@ -412,16 +404,6 @@ def _of_any_request(answer: Answer) -> Answer:
     id_ = answer.headers.get("x-request-id", "")
     body = answer.body.replace(id_.encode(), b"") if id_ else answer.body
     return replace(answer.with_headers(x_request_id=None, content_length=None), body=body)
-
-
-async def _read(scope: Scope, receive: Receive) -> Request:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
-    return Request(scope["method"], scope["raw_path"].decode(), headers, body)
 
 
 @contextmanager

@@ -5,16 +5,19 @@ The browser is the machine's own; where there is none, these tests are skipped a
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request, expect
 
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.mock import running
 from tests.browser import chromium
+from tests.mocks import process
 
 ENGINE_ID = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 
@@ -72,7 +75,7 @@ def expect_answer(block: Locator, status: int, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as browser:
+    with chromium("--host-resolver-rules=MAP evil.test 127.0.0.1") as browser:  # as who owns the name can have it
         yield browser
 
 
@@ -210,3 +213,80 @@ def test_what_the_browser_records_of_the_page_can_be_verified(
     )
     assert re.match(rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest)
     assert len(unread) == unchecked
+
+
+def test_a_state_file_has_its_own_credentials_on_the_page_and_none_filled_in(browser: Browser, tmp_path: Path) -> None:
+    state = tmp_path / "state.yaml"
+    state.write_text("projects: {}\ncredentials: {users: {ann: {password: s3cret, domain: d}}}", encoding="utf-8")
+    with running(state=state) as url, browser.new_context() as context:
+        visit = Visit(context.new_page(), url)
+        visit.watch()
+        visit.open()
+        expect(visit.page.locator("header dl")).to_contain_text("ann")
+        expect(visit.page.locator("body")).not_to_contain_text("mock-user")
+        engine = visit.operation("CSE", "RetryEngine")
+        with visit.page.expect_request("**/actions") as caught:
+            execute(engine)
+        assert "x-auth-token" not in caught.value.all_headers()
+        expect_answer(engine, 401, "APIGW.0301")
+
+
+# --- Pages of others ---
+
+SEND = """async ([url, path, method, body, type, mode]) => {
+    const headers = type ? { "Content-Type": type } : {};
+    const response = await fetch(url + path, { method, mode, headers, body });
+    return response.type === "opaque" ? "sent, not readable" : [response.status, await response.text()].join(" ");
+}"""
+CHANGES = [
+    ("POST", "/_mock/reset", ""),
+    ("POST", "/_mock/faults", '{"status": 504}'),
+    ("POST", "/_mock/clock", '{"advance": 1}'),
+    ("PUT", "/_mock/state", '{"projects": {}}'),
+]
+READ = ("/_mock/journal", "GET", None, "", "cors")
+
+
+@pytest.fixture
+def elsewhere(browser: Browser) -> Iterator[Page]:
+    """A page of another origin on this machine."""
+    with running() as other, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{other.replace('127.0.0.1', 'localhost')}/_mock/health")  # which has no policy that stops it
+        yield page
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=[path for _, path, _ in CHANGES])
+def test_a_page_of_another_origin_changes_nothing(elsewhere: Page, method: str, path: str, body: str) -> None:
+    with running() as url, httpx.Client(base_url=url, trust_env=False) as client:
+        client.post("/_mock/faults", json={"status": 503, "times": 5})
+        client.post("/_mock/clock", json={"advance": 60})
+        pages = [f"/_mock/{page}" for page in ("state", "faults")]
+        before = [client.get(page).json() for page in pages]
+        for kind, mode in ("text/plain", "no-cors"), ("", "no-cors"), ("application/json", "cors"):
+            with suppress(Error):  # it is told no more than that it failed
+                assert elsewhere.evaluate(SEND, [url, path, method, body, kind, mode]) == "sent, not readable"
+        assert [client.get(page).json() for page in pages] == before
+        with pytest.raises(Error, match="Failed to fetch"):
+            elsewhere.evaluate(SEND, [url, *READ])
+
+
+def test_a_page_of_the_origin_that_cors_names_may(elsewhere: Page) -> None:
+    origin = elsewhere.evaluate("location.origin")
+    with process("--quiet", "--cors", origin) as (url, _):
+        asked = [url, "/_mock/reset", "POST", "{}", "application/json", "cors"]
+        assert elsewhere.evaluate(SEND, asked) == "204 "
+        assert elsewhere.evaluate(SEND, [url, *READ]).startswith('200 {"count": 0')
+
+
+def test_a_name_that_is_pointed_at_this_machine_reads_and_changes_nothing(browser: Browser) -> None:
+    """DNS rebinding: to the browser, page and mock are of one origin."""
+    with running() as url, browser.new_context() as context:
+        page = context.new_page()
+        evil = url.replace("127.0.0.1", "evil.test")
+        opened = page.goto(f"{evil}/_mock/journal")
+        assert opened is not None
+        assert (opened.status, "--allow-host" in opened.text()) == (403, True)
+        for method, path, body in [*CHANGES, ("GET", "/_mock/state", None), ("POST", "/v3/auth/tokens", "{}")]:
+            said = page.evaluate(SEND, [evil, path, method, body, "application/json", "cors"])
+            assert said.startswith('403 {"error_code": "MOCK.403"'), (method, path)

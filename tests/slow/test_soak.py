@@ -27,7 +27,12 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="t
 
 def request(method: str, path: str, body: object = None, *headers: str, token: str = "mock-token") -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", "Host: mock", f"X-Auth-Token: {token}", f"Content-Length: {len(content)}"]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        f"X-Auth-Token: {token}",
+        f"Content-Length: {len(content)}",
+    ]
     return "\r\n".join([*lines, *(headers or ("Content-Type: application/json",)), "", ""]).encode() + content
 
 

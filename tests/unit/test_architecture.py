@@ -53,7 +53,7 @@ CREDENTIALS = (
     [
         (
             "import huaweicloud_retry.testing",
-            {"yaml", "jsonschema_rs", "uvicorn"},
+            {"yaml", "jsonschema_rs", "uvloop"},
         ),  # pytest loads it wherever it is installed
         (
             "from huaweicloud_retry.cli import main; main(['bulk', '--help'])",

@@ -29,6 +29,7 @@ from huaweicloud_retry import (
     TokenAuth,
     connect,
 )
+from huaweicloud_retry.mock import running
 from huaweicloud_retry.runtime import errors
 from huaweicloud_retry.testing import Mock, mock_server
 from huaweicloud_retry_client import Client, __version__
@@ -239,14 +240,13 @@ def test_a_request_without_a_response_is_not_resent(mock: Mock, resend: Resend |
 
 
 @SYNC_AND_ASYNC
-def test_a_proxy_of_the_environment_is_used(
-    mock: Mock, sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", mock.url)  # responds to any request that it is to pass on
-    auth = TokenAuth("mock-token")
-    with connect("cse", endpoint="http://cse.example.com", credentials=auth, allow_http=True) as client:
-        sends(client)
-    assert [entry["headers"]["host"] for entry in mock.journal()] == ["cse.example.com"]
+def test_a_proxy_of_the_environment_is_used(sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(allow_hosts=["cse.example.com"]) as url, Mock(url) as proxy:
+        monkeypatch.setenv("http_proxy", url)  # responds to any request that it is to pass on
+        auth = TokenAuth("mock-token")
+        with connect("cse", endpoint="http://cse.example.com", credentials=auth, allow_http=True) as client:
+            sends(client)
+        assert [entry["headers"]["host"] for entry in proxy.journal()] == ["cse.example.com"]
 
 
 CA = trustme.CA()

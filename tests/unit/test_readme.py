@@ -121,7 +121,7 @@ def test_the_curl_line() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
 def test_the_curl_lines_that_make_faults() -> None:
     with running() as url:
-        shell("curl -X POST", {"http://127.0.0.1:8000": url, "curl": "curl --silent --fail"})
+        shell("curl -H", {"http://127.0.0.1:8000": url, "curl": "curl --silent --fail"})
         faults = httpx.get(f"{url}/_mock/faults", trust_env=False).json()
     assert faults == [{"close": "after", "times": 1}, {"status": 429, "retry_after": 2, "share": 0.1}]
 

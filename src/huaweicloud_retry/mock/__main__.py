@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,23 +20,21 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the mock's options."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE,…",
-        help="misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once",
-    )
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
-    parser.add_argument("--seed", type=int, help="makes faults that come by chance repeatable")
-    parser.add_argument(
-        "--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)"
-    )
-    parser.add_argument("--no-admin", action="store_true", help="do not serve /_mock/")
-    parser.add_argument("--quiet", action="store_true", help="no line for each request on stderr")
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    add("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
+    fault = "misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once"
+    add("--fault", action="append", default=[], metavar="NAME=VALUE,…", help=fault)
+    add("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
+    add("--seed", type=int, help="makes faults that come by chance repeatable")
+    add("--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)")
+    admin = "serve /_mock/, or not (default: only if --host is a loopback address)"
+    add("--admin", action=argparse.BooleanOptionalAction, help=admin)
+    add("--allow-host", action="append", default=[], metavar="NAME", help="serve requests to this host name, too")
+    cors = "let pages of this origin use the mock; may be given more than once"
+    add("--cors", action="append", default=[], type=_origin, metavar="ORIGIN", help=cors)
+    add("--quiet", action="store_true", help="no line for each request on stderr")
     parser.set_defaults(run=run, prog=parser.prog)
 
 
@@ -53,16 +52,7 @@ def run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
     try:
-        serve(
-            options.host,
-            options.port,
-            state=options.state,
-            faults=options.faults,
-            fault=options.fault,
-            seed=options.seed,
-            delay=options.delay,
-            admin=not options.no_admin,
-        )
+        serve(options)
     except StartError as error:
         return _fail(options.prog, str(error))
     return 0
@@ -85,6 +75,12 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s?#]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as http://localhost:3000")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -1,101 +1,93 @@
-"""The mock's own pages under /_mock/, by which tests look behind it and steer it."""
+"""The mock's admin endpoints under /_mock/: request log, state, faults, clock."""
 
+import asyncio
 from collections.abc import Callable
-from typing import TypeAlias, cast
-
-import jsonschema_rs
+from typing import Any, TypeAlias, cast
 
 from huaweicloud_retry.contract import Contract
-from huaweicloud_retry.parsing import UnreadableError, read_json, violations
+from huaweicloud_retry.parsing import Json, UnreadableError, read_json
 
 from .answer import Answer, Refusal
 from .faults import Faults, check_faults
-from .journal import Journal
+from .guard import Guard
+from .request import Request
+from .request_log import RequestLog
 from .state import State, read_state
 
+_MAX_BODY = 512 * 1024  # bytes
 _MAX_AHEAD = 1e9  # seconds, which are 30 years; past the year 9999 dates end
-_CLOCK = jsonschema_rs.Draft202012Validator(
-    {
-        "type": "object",
-        "properties": {"advance": {"type": "number", "minimum": 0, "maximum": _MAX_AHEAD}},
-        "required": ["advance"],
-        "additionalProperties": False,
-    }
-)
-_Page: TypeAlias = Callable[[bytes], Answer]
+_Read: TypeAlias = Callable[[bytes], Any]
+_Change: TypeAlias = Callable[[Any], Json]
 
 
 class Admin:
     """Answers all of /_mock/."""
 
-    def __init__(self, contract: Contract, state: State, faults: Faults, journal: Journal) -> None:
-        self._contract = contract
+    def __init__(self, contract: Contract, state: State, faults: Faults, log: RequestLog, guard: Guard) -> None:
         self._state = state
-        self._faults = faults
-        self._journal = journal
-        self._pages: dict[str, dict[str, _Page]] = {
-            "/_mock/health": {"GET": self._health},
-            "/_mock/state": {"GET": self._show_state, "PUT": self._replace_state},
-            "/_mock/journal": {"GET": self._show_journal},
-            "/_mock/faults": {"GET": self._show_faults, "POST": self._add_faults, "DELETE": self._clear_faults},
-            "/_mock/clock": {"POST": self._advance_clock},
-            "/_mock/reset": {"POST": self._reset},
+        self._resets = state.reset, faults.reset, log.reset
+        self._guard = guard
+        self._reading = asyncio.Lock()
+        health = {"name": "huaweicloud-retry-mock", "version": contract.version, "sha256": contract.sha256}
+        self._shows: dict[str, Callable[[], Json]] = {
+            "/_mock/health": lambda: cast("Json", health),
+            "/_mock/state": state.as_json,
+            "/_mock/journal": log.as_json,
+            "/_mock/faults": faults.as_json,
+        }
+        # What reads the body, off the event loop, and what the change is, on it.
+        self._changes: dict[tuple[str, str], tuple[_Read, _Change]] = {
+            ("PUT", "/_mock/state"): (read_state, state.become),
+            ("POST", "/_mock/faults"): (lambda body: check_faults(contract, read_json(body)), faults.add),
+            ("DELETE", "/_mock/faults"): (bytes, lambda _: faults.clear()),
+            ("POST", "/_mock/clock"): (_read_clock, self._advance_clock),
+            ("POST", "/_mock/reset"): (bytes, self._reset),
         }
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer a request.
-
-        Raises:
-            Refusal: there is no such page, or it will not do this.
-        """
-        page = self._pages.get(path)
-        if page is None:
-            raise Refusal(404, "MOCK.404", f"{path[:200]} is no page of the mock; it has {', '.join(self._pages)}.")
-        if method not in page:
-            allowed = ", ".join(page)
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request. Raises Refusal: there is no such page, or it will not do this."""
+        method, path = request.method, request.path
+        changes = [name for name, of in self._changes if of == path]
+        methods = [*(["GET", "HEAD"] if path in self._shows else []), *changes, "OPTIONS"]
+        if methods == ["OPTIONS"]:
+            pages = ", ".join(dict.fromkeys([*self._shows, *(of for _, of in self._changes)]))
+            raise Refusal(404, "MOCK.404", f"{path[:200]} is no page of the mock; it has {pages}.")
+        if method not in methods:
+            allowed = ", ".join(methods)
             raise Refusal(405, "MOCK.405", f"{path} has only {allowed}.", headers={"Allow": allowed})
+        if method == "OPTIONS":
+            return Answer(204, None, {"Allow": ", ".join(methods)})
+        if method not in changes:
+            return Answer(200, self._shows[path]())
+        self._guard.check_change(request)
+        if request.refusal:
+            raise request.refusal
+        if len(request.body) > _MAX_BODY:
+            raise Refusal(413, "MOCK.413", f"The body has {len(request.body)} bytes; {path} takes {_MAX_BODY}.")
+        read, change = self._changes[method, path]
         try:
-            return page[method](body)
+            async with self._reading:
+                body = change(await asyncio.to_thread(read, request.body))
         except UnreadableError as error:
             raise Refusal(400, "MOCK.400", f"The body will not do: {error}") from error
+        return Answer(204 if body is None else 200, body)
 
-    def _health(self, _: bytes) -> Answer:
-        spec = {"version": self._contract.version, "sha256": self._contract.sha256}
-        return Answer(200, {"name": "huaweicloud-retry-mock", **spec})
-
-    def _show_state(self, _: bytes) -> Answer:
-        return Answer(200, self._state.as_json())
-
-    def _replace_state(self, body: bytes) -> Answer:
-        self._state.become(read_state(body))
-        return Answer(204)
-
-    def _show_journal(self, _: bytes) -> Answer:
-        return Answer(200, self._journal.as_json())
-
-    def _show_faults(self, _: bytes) -> Answer:
-        return Answer(200, self._faults.as_json())
-
-    def _add_faults(self, body: bytes) -> Answer:
-        self._faults.add(check_faults(self._contract, read_json(body)))
-        return Answer(204)
-
-    def _clear_faults(self, _: bytes) -> Answer:
-        self._faults.clear()
-        return Answer(204)
-
-    def _advance_clock(self, body: bytes) -> Answer:
-        asked = read_json(body)
-        if violations(_CLOCK, asked):
-            raise UnreadableError('it must read {"advance": SECONDS}, from 0 to 1e9')
-        ahead = self._state.clock.ahead + cast("dict[str, float]", asked)["advance"]
+    def _advance_clock(self, seconds: float) -> Json:
+        ahead = self._state.ahead + seconds
         if ahead > _MAX_AHEAD:
             raise UnreadableError("the clock goes 1e9 seconds ahead at most")
-        self._state.clock.ahead = ahead
-        return Answer(200, {"seconds_ahead": self._state.clock.ahead})
+        self._state.ahead = ahead
+        return {"seconds_ahead": ahead}
 
-    def _reset(self, _: bytes) -> Answer:
-        self._state.reset()
-        self._faults.reset()
-        self._journal.reset()
-        return Answer(204)
+    def _reset(self, _: bytes) -> None:
+        for reset in self._resets:
+            reset()
+
+
+def _read_clock(body: bytes) -> float:
+    asked = read_json(body)
+    if isinstance(asked, dict) and list(asked) == ["advance"]:
+        seconds = asked["advance"]
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= _MAX_AHEAD:
+            return seconds
+    raise UnreadableError('it must read {"advance": SECONDS}, from 0 to 1e9')

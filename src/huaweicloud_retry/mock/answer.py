@@ -1,33 +1,49 @@
 """What the mock answers: an Answer, or a Refusal raised anywhere on the way to one."""
 
+import json
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from huaweicloud_retry.parsing import Json
+
+_encode = json.JSONEncoder(check_circular=False).encode  # nothing here can be, and the check takes a while
+
+
+class Encoded(NamedTuple):
+    """A response in bytes, and how to send it."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    how: Literal["whole", "truncated", "bare", "nothing", "drip"] = "whole"
+    """`truncated`: half of the body that Content-Length promises. `bare`: the body without a header. `drip`: the body
+    byte by byte. After all but `whole` and `drip` the connection is closed."""
+    seconds: float = 0  # that a drip takes
 
 
 class Answer(NamedTuple):
     """An answer before it is put on the wire."""
 
     status: int
-    body: Json = None
-    """None for no body at all."""
-    headers: Mapping[str, str] = {}  # nobody changes it
-    """Beside Content-Type, Content-Length and X-Request-Id."""
-    acted: bool = False
-    """Something was run, made or issued: sending the same again could do so a second time."""
+    body: Json = None  # None for no body at all
+    headers: Mapping[str, str] = {}  # beside Content-Type, Content-Length and X-Request-Id; nobody changes it
+    acted: bool = False  # something was run, made or issued: sending the same again could do so a second time
+
+    def encoded(self, request_id: str, more: Mapping[str, str] = {}) -> Encoded:
+        """Return it in bytes, with more headers."""
+        # The spec's examples may show a request ID, but this request has its own.
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "x-request-id"}
+        headers |= {"x-request-id": request_id, **more}
+        if self.body is None or self.status == 304:  # noqa: PLR2004 - which has none in HTTP, whatever a fault says
+            return Encoded(self.status, headers, b"")
+        return Encoded(self.status, {**headers, "content-type": "application/json"}, _encode(self.body).encode())
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """An answer other than success, in the terms of the spec.
+    """An answer other than success: a code of the service, of the gateway (`APIGW.`) or of the mock itself (`MOCK.`).
 
-    Attributes:
-        status: the HTTP status.
-        error_code: of the service, or of the gateway if it begins with `APIGW.`.
-        error_msg: what is wrong and what to do.
-        detail: where, for the CSE service.
-        headers: to send beside the usual ones.
+    The message says what is wrong and what to do; the detail, of CSE alone, where.
     """
 
     def __init__(
@@ -36,24 +52,20 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
         error_code: str,
         error_msg: str,
         *,
-        detail: str | None = None,
+        detail: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{status} {error_code}: {error_msg}")
         self.status = status
-        self.error_code = error_code
-        self.error_msg = error_msg
-        self.detail = detail
+        self.body: dict[str, Json] = {"error_code": error_code, "error_msg": error_msg}
+        if detail:
+            self.body["detail"] = detail
         self.headers = headers or {}
 
     def answer(self, request_id: str) -> Answer:
         """Return the error body of the spec."""
-        body: dict[str, Json] = {"error_code": self.error_code, "error_msg": self.error_msg}
-        if self.detail is not None:
-            body["detail"] = self.detail
-        if self.error_code.startswith("APIGW."):
-            body["request_id"] = request_id
-        return Answer(self.status, body, self.headers)
+        gateway = {"request_id": request_id} if str(self.body["error_code"]).startswith("APIGW.") else {}
+        return Answer(self.status, {**self.body, **gateway}, self.headers)
 
 
 def some(ids: Iterable[str]) -> str:

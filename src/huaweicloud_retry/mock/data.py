@@ -16,11 +16,6 @@ def data(name: str) -> bytes:
 
 @cache
 def validator(name: str, *, secrets: bool = False) -> jsonschema_rs.Draft202012Validator:
-    """Return a schema file of this package, compiled.
-
-    Args:
-        name: of the file.
-        secrets: the values that it describes may be secret, so no message quotes one.
-    """
+    """Return a schema file of this package, compiled; if the values that it describes are secrets, no message quotes one."""
     schema = cast("dict[str, Any]", read_yaml(data(name)))
     return jsonschema_rs.Draft202012Validator(schema, mask="it" if secrets else None)

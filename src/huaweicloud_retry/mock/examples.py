@@ -52,7 +52,7 @@ def successful(operation: Operation) -> Answer:
     try:
         answer = shown(operation)
     except LookupError as error:
-        raise _spec_at_fault(operation, error.args[0]) from error
+        raise _spec_at_fault(operation, str(error.args[0])) from error
     content = b"" if answer.body is None else json.dumps(answer.body).encode()
     headers = {"Content-Type": "application/json", **answer.headers}
     if problems := operation.check_response(answer.status, headers, content):

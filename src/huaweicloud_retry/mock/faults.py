@@ -20,7 +20,7 @@ from huaweicloud_retry.parsing import (
 )
 
 from . import iam
-from .answer import Answer, Refusal
+from .answer import Answer, Encoded, Refusal
 from .data import validator
 from .examples import shown
 
@@ -36,8 +36,7 @@ class Fault:
     def __init__(self, given: Description) -> None:
         self.given = given
         self.operation: str | None = given.get("operation")
-        self.left: int | None = given.get("times")
-        """Requests that it will still meet; None for all."""
+        self.left: int | None = given.get("times")  # requests that it will still meet; None for all
         self.share: float = given.get("share", 1)
         self.delay: float = given.get("delay", 0)
         self.close: Literal["before", "after"] | None = given.get("close")
@@ -61,27 +60,32 @@ class Fault:
                 answer = shown(operation, status, self.given.get("example"))
         return answer._replace(headers={**answer.headers, **retry_after})
 
+    def spoil(self, response: Encoded, chance: Random) -> Encoded:
+        """Return a good response as it goes out."""
+        if self.close:
+            return response._replace(how="nothing")
+        if self.reply == "drip":
+            return response._replace(how="drip", seconds=self.seconds)
+        if self.reply == "garbage":  # of the same length, and no text
+            return response._replace(content=b"\xff" + chance.randbytes(len(response.content))[1:])
+        if self.reply == "not-http":
+            return response._replace(content=b"\xff" + chance.randbytes(255), how="bare")
+        return response._replace(how=self.reply or "whole")
+
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/faults shows: as it was given, with what is left of `times`."""
         return self.given if self.left is None else {**self.given, "times": self.left}
 
 
 class Faults:
-    """Those in force, in their order.
-
-    Args:
-        start: those that a reset brings back; checked, as the functions below return them.
-        seed: makes chance repeatable; None for another one each time.
-    """
+    """Those in force, in their order. A reset brings back those of the start; a seed makes chance repeatable."""
 
     def __init__(self, start: Sequence[Description] = (), seed: int | None = None) -> None:
-        self._start = start
-        self._seed = seed
+        self._start, self._seed = start, seed
         self.chance = Random(seed)  # noqa: S311 - no secret
         self._waiting = [Fault(given) for given in start]
 
     def reset(self) -> None:
-        """Go back to the start."""
         self.chance.seed(self._seed)
         self._waiting = [Fault(given) for given in self._start]
 
@@ -122,11 +126,7 @@ def check_faults(contract: Contract, value: Json) -> list[Description]:
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[Description]:
-    """Read a file of faults.
-
-    Raises:
-        UnreadableError: with the line and the reason.
-    """
+    """Read a file of faults. Raises UnreadableError: with the line and the reason."""
     return cast("list[Description]", read_checked(raw, validator(_SCHEMA), partial(_senseless, contract)))
 
 

@@ -9,9 +9,8 @@ from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Operation
 
 from .answer import Refusal
-from .iam import AccessKey, Credentials
+from .iam import LOCKED, Credentials
 from .request import Request
-from .wire import Receive
 
 MAX_SKEW = timedelta(minutes=15)
 _AUTHORIZATION = re.compile(
@@ -19,62 +18,68 @@ _AUTHORIZATION = re.compile(
 )
 
 # Bytes, from the gateway's error table.
-MAX_URI = 32 * 1024
-MAX_HEADER = 32 * 1024
-MAX_HEADERS = 128 * 1024
-MAX_BODY = 12 * 1024 * 1024
-_TOO_LARGE = f"Request entity too large: {MAX_BODY} bytes are allowed."
+MAX_URI = MAX_HEADER = 32 * 1024
+MAX_HEADERS, MAX_BODY = 128 * 1024, 12 * 1024 * 1024
 
 _TOKEN, _SIGNATURE = frozenset({"AuthToken"}), frozenset({"Signature"})
 
 
-class HungUpError(Exception):
-    """The caller is gone."""
-
-
 def check_size(request: Request) -> None:
-    """Refuse a URI of too many bytes (414), or headers too large (494)."""
+    """Refuse what was not read to its end, a URI of too many bytes (414), or headers too large (494)."""
+    if request.refusal:
+        raise request.refusal
     if request.size <= MAX_HEADER:
         return  # none of it can be too large
     uri = len(request.target)
     if uri > MAX_URI:
         raise Refusal(414, "APIGW.0201", f"Request URI too large: {uri} bytes, and {MAX_URI} are allowed.")
     if request.size - uri > MAX_HEADERS or max(len(n) + len(v) for n, v in request.headers.items()) > MAX_HEADER:
-        what = f"Request headers too large: one may have {MAX_HEADER} bytes, all together {MAX_HEADERS}."
-        raise Refusal(494, "APIGW.0201", what)
+        raise too_large_headers()
 
 
-def check_credentials(credentials: Credentials, operation: Operation, request: Request) -> None:
-    """Refuse a request that none of the operation's security schemes lets in (401)."""
+def too_large_headers() -> Refusal:
+    """Return the refusal of a header that the gateway would not read either."""
+    what = f"Request headers too large: one may have {MAX_HEADER} bytes, all together {MAX_HEADERS}."
+    return Refusal(494, "APIGW.0201", what)
+
+
+def too_large_body() -> Refusal:
+    """Return the refusal of a body of more than 12 MiB."""
+    return Refusal(413, "APIGW.0201", f"Request entity too large: {MAX_BODY} bytes are allowed.")
+
+
+def check_credentials(
+    credentials: Credentials, operation: Operation, request: Request, path_params: Mapping[str, str]
+) -> None:
+    """Refuse a request that none of the operation's security schemes lets in (401), or of another project (403)."""
     if not operation.security or frozenset() in operation.security:
         return
+    project = path_params.get("project_id")
     code, why = "APIGW.0301", "there is no X-Auth-Token and no signature"
     token = request.headers.get("x-auth-token")
     if token is not None and _TOKEN in operation.security:
-        wrong = credentials.wrong_token(token)
-        if wrong is None:
-            return
-        code, why = wrong
+        code, why = credentials.wrong_token(token, project) or ("", "")
     elif "authorization" in request.headers and _SIGNATURE in operation.security:
-        why = _wrong_signature(credentials.access_keys, request)
-        if not why:
-            return
-    text = "The token must be updated" if code == "APIGW.0307" else "Incorrect IAM authentication information"
-    raise Refusal(401, code, f"{text}: {why}; {credentials.hint}")
+        why = _wrong_signature(credentials, request)
+    if why:
+        text = "The token must be updated" if code == "APIGW.0307" else "Incorrect IAM authentication information"
+        raise Refusal(401, code, f"{text}: {why}; {credentials.hint}")
+    if request.headers.get("x-project-id", project) != project:
+        raise Refusal(403, "APIGW.0310", "The project is unavailable: X-Project-Id is not the project of the path.")
 
 
-def _wrong_signature(  # noqa: PLR0911 - a way out for each reason
-    access_keys: Mapping[str, AccessKey], request: Request
-) -> str:
+def _wrong_signature(credentials: Credentials, request: Request) -> str:  # noqa: C901, PLR0911 - a way out for each reason
     """Say what is wrong with a signature, in a word on how to mend it; nothing if it is right."""
     headers = request.headers
     value = headers["authorization"]
     found = _AUTHORIZATION.fullmatch(value)
     if not found:
         return f"the Authorization header must read {signing.ALGORITHM} Access=…, SignedHeaders=…, Signature=…"
-    key = access_keys.get(found["access_key"])
+    key = credentials.access_keys.get(found["access_key"])
     if key is None:
         return "the access key is unknown"
+    if credentials.locks.holds(key):
+        return f"AK access failed to reach the limit, forbidden: {LOCKED}"
     names = found["names"].split(";")
     if absent := [name for name in names if name not in headers]:
         return f"signed, but not sent: {', '.join(absent)}"
@@ -90,34 +95,14 @@ def _wrong_signature(  # noqa: PLR0911 - a way out for each reason
     # Signed is what was sent, and the official SDK sends UTF-8.
     signed = {name: headers[name].encode("latin-1").decode(errors="surrogateescape") for name in names}
     canonical = signing.canonical_request(request.method, request.target, signed, request.body)
+    if headers.get("x-sdk-content-sha256") == "UNSIGNED-PAYLOAD":
+        canonical = f"{canonical.rpartition(chr(10))[0]}\nUNSIGNED-PAYLOAD"
     security_token = headers.get("x-security-token")
-    if hmac.compare_digest(signing.authorization(found["access_key"], key.secret_key, canonical, date), value):
-        if key.security_token in {None, security_token}:
-            return ""
+    signed_right = hmac.compare_digest(signing.authorization(key.access_key, key.secret_key, canonical, date), value)
+    if credentials.locks.count(key, right=signed_right and key.security_token in {None, security_token}):
+        return ""
+    if signed_right:
         return "the access key is a temporary one, whose X-Security-Token is missing or wrong"
     if security_token:
         canonical = canonical.replace(security_token, "***")
     return f"the signature is not that of the canonical request (| for a line's end) {canonical.replace(chr(10), '|')}"
-
-
-async def read_body(request: Request, receive: Receive) -> bytes:
-    """Read the body, but no more than is allowed (413). The server throws away what is left unread.
-
-    Raises:
-        HungUpError: the caller did, before the end.
-    """
-    if int(request.headers.get("content-length", "0")) > MAX_BODY:
-        raise Refusal(413, "APIGW.0201", _TOO_LARGE)
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HungUpError
-        chunk: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise Refusal(413, "APIGW.0201", _TOO_LARGE)
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -9,7 +9,8 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from math import inf
+from typing import Any, NamedTuple
 
 from huaweicloud_retry.parsing import Json, UnreadableError, pointer, read_json, violations
 
@@ -18,11 +19,15 @@ from .data import validator
 
 OPERATION = "KeystoneCreateUserTokenByPassword"
 PATH = "/v3/auth/tokens"
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+LOCKED = "five failures in a row lock it for five minutes of the mock's clock"
+_FAILURES, _LOCKED_FOR = 5, 300.0  # seconds
 
 
 class AccessKey(NamedTuple):
-    """The secret half of a pair of keys."""
+    """A pair of keys."""
 
+    access_key: str
     secret_key: str
     security_token: str | None
 
@@ -30,74 +35,97 @@ class AccessKey(NamedTuple):
 class User(NamedTuple):
     """Who may ask for a token."""
 
+    name: str
     password: str
     domain: str
 
 
-class Credentials:
-    """Who is let in. Its repr shows nothing of it.
+class Locks:
+    """The failures in a row of each access key and user, and when the last was."""
 
-    Args:
-        given: `credentials` of a state file, checked.
-        now: the mock's clock, in seconds since the epoch.
-        public: these are dummies, which everybody may see.
-    """
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._failures: dict[AccessKey | User, tuple[int, float]] = {}
+
+    def holds(self, who: AccessKey | User) -> bool:
+        """Say whether it is locked."""
+        failures, last = self._failures.get(who, (0, 0.0))
+        return failures >= _FAILURES and self._now() < last + _LOCKED_FOR
+
+    def count(self, who: AccessKey | User, *, right: bool) -> bool:
+        """Count an attempt of one that is not locked; returns whether it was right."""
+        failures, _ = self._failures.pop(who, (0, 0.0))
+        if not right:
+            self._failures[who] = failures % _FAILURES + 1, self._now()
+        return right
+
+
+class Credentials:
+    """Accepted credentials: those of a state file, by the mock's clock. `public`: dummies, which everybody may see."""
 
     def __init__(self, given: Mapping[str, Any], now: Callable[[], float], *, public: bool = False) -> None:
-        start = now()
-        self._now = now
-        self._tokens: dict[str, float | None] = {
-            token: start + about["expires_in"] if "expires_in" in about else None
+        self._now, start = now, now()
+        self.locks = Locks(now)
+        self._tokens: dict[str, tuple[float, str | None]] = {
+            token: (start + about.get("expires_in", inf), about.get("project"))
             for token, about in given.get("tokens", {}).items()
         }
         self._token_lifetime: float = given.get("token_lifetime", 86400.0)
         self.access_keys = {
-            name: AccessKey(about["secret_key"], about.get("security_token"))
+            name: AccessKey(name, about["secret_key"], about.get("security_token"))
             for name, about in given.get("access_keys", {}).items()
         }
-        self.users = {name: User(**about) for name, about in given.get("users", {}).items()}
+        self.users = {name: User(name, **about) for name, about in given.get("users", {}).items()}
         # A token that was issued proves itself by this key, so that none has to be remembered.
         self._key = secrets.token_bytes()
-        self.hint = "the mock takes what its state file lists under credentials"
-        """Which will do, as far as everybody may know."""
+        self._public = public
+        self.hint = "the mock takes what its state file lists under credentials"  # as far as everybody may know
         if public:
             keys = (f"{name} and {key.secret_key}" for name, key in self.access_keys.items())
             # Not in the form of a header: what shows error texts masks those, as this client does.
             self.hint = f"the mock takes the token {some(self._tokens)}, or a signature with {some(keys)}"
 
-    def wrong_token(self, token: str) -> tuple[str, str] | None:
-        """Return the gateway's error code and the reason why a token will not do; None if it will."""
+    def shown(self) -> tuple[str, dict[str, str]]:
+        """Return a token, and what there is by kind, for a page that anybody may see: secrets only if they are dummies."""
+        tokens = ", ".join(self._tokens) if self._public else f"{len(self._tokens)}, in the state file"
+        keys = ", ".join(f"{name} {key.secret_key}" if self._public else name for name, key in self.access_keys.items())
+        users = ", ".join(f"{name} {user.password}" if self._public else name for name, user in self.users.items())
+        kinds = {
+            "Token": tokens,
+            "Signature: access key, secret key": keys or "none",
+            "IAM user, password": users or "none",
+        }
+        return next(iter(self._tokens), "") if self._public else "", kinds
+
+    def wrong_token(self, token: str, project: str | None) -> tuple[str, str] | None:
+        """Return the gateway's error code and the reason why a token will not do for a project; None if it will."""
         if token in self._tokens:
-            expiry = self._tokens[token]
+            expiry, of = self._tokens[token]
         else:
             claim, _, proof = token.rpartition(".")
             if not hmac.compare_digest(proof.encode(), self._proof(claim).encode()):
                 return "APIGW.0301", "the X-Auth-Token is wrong"
-            expiry = int(claim.partition(".")[0]) / 1e6
-        if expiry is not None and self._now() >= expiry:
+            microseconds, _, scope = claim.split(".")
+            expiry, of = int(microseconds) / 1e6, bytes.fromhex(scope).decode() or None
+        if self._now() >= expiry:
             return "APIGW.0307", "the X-Auth-Token has expired"
+        if None not in {of, project} and of != project:
+            return "APIGW.0307", "the X-Auth-Token is of another project"
         return None
 
-    def issue_token(self) -> tuple[str, datetime, datetime]:
-        """Return a new token, when it was issued and when it ends."""
+    def issue_token(self, project: str) -> tuple[str, datetime, datetime]:
+        """Return a new token, of a project unless that is empty, when it was issued and when it ends."""
         issued = self._now()
         expiry = issued + self._token_lifetime
-        claim = f"{int(expiry * 1e6)}.{secrets.token_hex(8)}"
+        claim = f"{int(expiry * 1e6)}.{secrets.token_hex(8)}.{project.encode().hex()}"
         return f"{claim}.{self._proof(claim)}", datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expiry, UTC)
 
     def _proof(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), "sha256").hexdigest()
 
 
-class Named(Protocol):
-    """A project, as far as IAM is concerned."""
-
-    @property
-    def name(self) -> str: ...
-
-
-def create_token(
-    credentials: Credentials, projects: Mapping[str, Named], content_type: str | None, body: bytes
+def create_token(  # noqa: PLR0911 - a way out for each reason
+    credentials: Credentials, projects: Mapping[str, str], content_type: str | None, body: bytes
 ) -> Answer:
     """Answer `POST /v3/auth/tokens`: 201 with the token in X-Subject-Token, or an error in IAM's own shape."""
     if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
@@ -113,38 +141,37 @@ def create_token(
     auth = asked["auth"]
     who = auth["identity"]["password"]["user"]
     user = credentials.users.get(who["name"])
-    if user is None or (user.password, user.domain) != (who["password"], who["domain"]["name"]):
+    if user and credentials.locks.holds(user):
+        return _error(401, f"The user is locked: {LOCKED}.")
+    right = user is not None and (user.password, user.domain) == (who["password"], who["domain"]["name"])
+    if user is None or not credentials.locks.count(user, right=right):
         return _error(401, "The username or password is wrong.")
     try:
         scope = _scope(auth.get("scope", {}), user.domain, projects)
     except LookupError as error:
         return _error(404, error.args[0])
-    token, issued, expiry = credentials.issue_token()
+    project: Any = scope.get("project", {"id": ""})
+    token, issued, expiry = credentials.issue_token(project["id"])
     about: dict[str, Json] = {
         "catalog": [],  # on the live service the hosts of all services; the mock has none but itself
         "methods": ["password"],
-        "issued_at": _time(issued),
-        "expires_at": _time(expiry),
-        "user": {
-            "id": _id_of(who["name"]),
-            "name": who["name"],
-            "domain": _domain(user.domain),
-            "password_expires_at": "",
-        },
+        "issued_at": issued.strftime(_TIME),
+        "expires_at": expiry.strftime(_TIME),
+        "user": {"id": _id_of(user.name), "name": user.name, "domain": _domain(user.domain), "password_expires_at": ""},
         "roles": [{"id": "0", "name": "te_admin"}],
         **scope,
     }
     return Answer(201, {"token": about}, {"X-Subject-Token": token}, acted=True)
 
 
-def _scope(asked: Mapping[str, Any], domain: str, projects: Mapping[str, Named]) -> dict[str, Json]:
+def _scope(asked: Mapping[str, Any], domain: str, projects: Mapping[str, str]) -> dict[str, Json]:
     """Return the token's scope; that of the whole domain if none is asked for."""
     if "project" in asked:
         ((field, wanted),) = asked["project"].items()
-        for id_, project in projects.items():
-            if wanted == (id_ if field == "id" else project.name):
-                return {"project": {"id": id_, "name": project.name, "domain": _domain(domain)}}
-        known = some(projects if field == "id" else (project.name for project in projects.values()))
+        for id_, name in projects.items():
+            if wanted == (id_ if field == "id" else name):
+                return {"project": {"id": id_, "name": name, "domain": _domain(domain)}}
+        known = some(projects if field == "id" else projects.values())
         raise LookupError(f"The project could not be found by {field}; the mock has {known}.")
     of_user = {"id": _id_of(domain), "name": domain}
     ((field, wanted),) = asked.get("domain", {"name": domain}).items()
@@ -165,7 +192,3 @@ def _error(status: int, message: str) -> Answer:
 def _id_of(name: str) -> str:
     """Make an ID of the usual form, 32 hexadecimal digits, for what has a name only."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _time(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

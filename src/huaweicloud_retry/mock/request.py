@@ -1,33 +1,34 @@
 """A request, as far as all of the mock needs it."""
 
-from .wire import Scope
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .answer import Refusal
+
+_ids = Random()  # noqa: S311 - of requests: no secrets
 
 
 class Request:
-    """A request; its body is read only once it is known to be wanted."""
+    """A request, from its method, its path with query, percent-encoded, and its header fields."""
 
-    __slots__ = ("body", "gave_up", "headers", "id", "method", "operation", "path", "query", "size")
-
-    def __init__(self, scope: Scope, id_: str) -> None:
-        raw_path: bytes = scope["raw_path"]
-        raw_query: bytes = scope["query_string"]
-        self.id = id_
-        self.method: str = scope["method"]
-        self.path = raw_path.decode("ascii")
-        self.query = raw_query.decode("ascii")
-        self.headers: dict[str, str] = {}
-        """Names in small letters; one sent more than once is joined, as HTTP has it."""
-        self.size = len(raw_path) + len(raw_query)
-        """Bytes, of what comes before the body."""
-        for name, value in scope["headers"]:
+    def __init__(self, method: str, target: str, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.id = f"{_ids.getrandbits(128):032x}"
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers: dict[str, str] = {}  # names in lower case; one sent more than once is joined, as HTTP has it
+        self.size = len(target)  # bytes, of what comes before the body
+        for name, value in fields:
             self.size += len(name) + len(value)
-            key, text = name.decode("ascii"), value.decode("latin-1")
+            key, text = name.decode("ascii").lower(), value.decode("latin-1")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self.body = b""
-        self.gave_up = False
-        """The caller hung up before there was an answer."""
-        self.operation: str | None = None
-        """The ID of the operation, once it is known."""
+        self.address = ""  # of this machine, at which it arrived
+        self.keep_alive = True  # the connection serves another one after this
+        self.refusal: Refusal | None = None  # why it was not read to its end
+        self.gave_up = False  # the caller hung up before there was a response
+        self.operation: str | None = None  # the ID of the operation, once it is known
 
     @property
     def target(self) -> str:

@@ -9,7 +9,7 @@ of two simultaneous retries exactly one is accepted.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -30,8 +30,7 @@ class Kind(NamedTuple):
     noun: str
     failed: frozenset[str]
     running: frozenset[str]
-    retried: str
-    """The status right after a retry."""
+    retried: str  # the status right after a retry
     done: str
 
 
@@ -41,28 +40,14 @@ JOB = Kind("job", frozenset({"Error", "Timeout"}), frozenset({"PreInit", "Init",
 RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"}), "RUNNING", "SUCCESS")
 
 
-class Clock:
-    """The mock's own time, which can be put forward, so that nobody has to wait for a job or a token to end."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        """Seconds before the machine's clock."""
-
-    def now(self) -> float:
-        """Return the seconds since the epoch."""
-        return time.time() + self.ahead
-
-
 class Work:
     """A job of an engine, or a record of a script task: something that runs, ends and may be retried."""
 
     __slots__ = ("_ends_at", "_kind", "_retries_end", "_run_time", "_status", "id", "retries")
 
     def __init__(self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float) -> None:
-        self.id = id_
-        self.retries = 0
-        """How often it was retried."""
-        self._kind = kind
+        self.id, self._kind = id_, kind
+        self.retries = 0  # how often it was retried
         self._status: str = given["status"]
         self._run_time: float = given.get("run_time", run_time)
         self._retries_end: list[str] = given.get("retries_end", [kind.done])
@@ -75,11 +60,9 @@ class Work:
         return self._status
 
     def failed(self, now: float) -> bool:
-        """Say whether it can be retried."""
         return self.status(now) in self._kind.failed
 
     def retry(self, now: float) -> None:
-        """Make it run again."""
         self.retries += 1
         self._status = self._kind.retried
         self._ends_at = now + self._run_time
@@ -89,7 +72,6 @@ class Work:
         return f"{self._kind.noun} {self.id} is {self.status(now)}"
 
     def as_json(self, now: float) -> dict[str, Json]:
-        """Return what /_mock/state shows."""
         return {"status": self.status(now), "retries": self.retries}
 
 
@@ -106,40 +88,26 @@ class Project:
     """What one project owns, by ID."""
 
     name: str
-    clock: "Clock"
+    now: Callable[[], float]
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
-    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])
-    """Script tasks, each with its records."""
-    task_of: dict[str, str] = field(default_factory=dict[str, str])
-    """The task of each record."""
+    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])  # each with its records
+    task_of: dict[str, str] = field(default_factory=dict[str, str])  # of each record
 
-    def retry_engine(self, engine_id: str) -> tuple[Engine, Work]:
-        """Make the failed job of an engine run again.
-
-        Raises:
-            Refusal: no such engine, or nothing to retry.
-        """
+    def retry_engine(self, engine_id: str) -> Json:
+        """Make the failed job of an engine run again. Raises Refusal: no such engine, or nothing to retry."""
         engine = self.engines.get(engine_id)
         if engine is None:
             what = f"Engine instance not found; the mock has {some(self.engines)}."
             raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
-        now = self.clock.now()
-        job = engine.jobs[-1]
+        now, job = self.now(), engine.jobs[-1]
         if not job.failed(now):
             what = f"The engine has no failed job to retry: {job.describe(now)}."
             raise Refusal(400, "SVCSTG.00501149", what, detail="engine_id")
         job.retry(now)
-        return engine, job
+        return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
-    def retry_script(self, record_id: str | None, task_id: str | None) -> str:
-        """Make one failed record run again or, with `task_id` alone, every failed record of a task.
-
-        Returns:
-            The task's ID.
-
-        Raises:
-            Refusal: no such record or task, none named, or nothing to retry.
-        """
+    def retry_script(self, record_id: str | None, task_id: str | None) -> Json:
+        """Make one failed record run again or, with `task_id` alone, every failed record of a task, or raise a Refusal."""
         if task_id is None:
             task_id = self._task_of(record_id)
         records = self.tasks.get(task_id)
@@ -147,7 +115,7 @@ class Project:
             raise _not_found(f"The script execution task does not exist; the mock has {some(self.tasks)}.")
         if record_id is not None and record_id not in records:
             raise _not_found(f"The script execution record is not of task {task_id}, which has {some(records)}.")
-        now = self.clock.now()
+        now = self.now()
         chosen = list(records.values()) if record_id is None else [records[record_id]]
         failed = [record for record in chosen if record.failed(now)]
         if not failed:
@@ -155,7 +123,7 @@ class Project:
             raise Refusal(400, "WKS.00211102", f"The parameter is invalid: nothing to retry: {runs}.")
         for record in failed:
             record.retry(now)
-        return task_id
+        return {"task_id": task_id}
 
     def _task_of(self, record_id: str | None) -> str:
         if record_id is None:
@@ -166,85 +134,67 @@ class Project:
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows."""
-        now = self.clock.now()
-        return {
-            "name": self.name,
-            "engines": {
-                id_: {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
-                for id_, engine in self.engines.items()
-            },
-            "script_tasks": {
-                id_: {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
-                for id_, records in self.tasks.items()
-            },
-        }
+        now, engines, tasks = self.now(), dict[str, Json](), dict[str, Json]()
+        for id_, engine in self.engines.items():
+            engines[id_] = {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
+        for id_, records in self.tasks.items():
+            tasks[id_] = {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
+        return {"name": self.name, "engines": engines, "script_tasks": tasks}
 
 
 class State:
-    """All of it.
-
-    Args:
-        start: what to begin with, as `read_state` returns it; by default state.yaml beside this file.
-    """
+    """All of it; at the start what `read_state` returned, by default that of state.yaml beside this file."""
 
     def __init__(self, start: Description | None = None) -> None:
         self._start = start or _builtin()
-        self.clock = Clock()
+        self.ahead = 0.0  # seconds before the machine's clock; jobs and tokens end by it, so that nobody has to wait
         self.projects: dict[str, Project] = {}
-        self.credentials = Credentials({}, self.clock.now)
+        self.credentials = Credentials({}, self.now)
         self.reset()
+
+    def now(self) -> float:
+        """Return the mock's own time, in seconds since the epoch."""
+        return time.time() + self.ahead
 
     def reset(self) -> None:
         """Go back to the start, and to the machine's time."""
-        self.clock.ahead = 0.0
+        self.ahead = 0.0
         self.become(self._start)
 
     def become(self, description: Description) -> None:
         """Forget everything, and be as described, until the next reset."""
         run_time: float = {**_builtin(), **description}["run_time"]
-        now = self.clock.now()
+        now = self.now()
         projects = {id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()}
         builtin = "credentials" not in description or description is _builtin()
         given: Mapping[str, Any] = _builtin()["credentials"] if builtin else description["credentials"]
-        self.projects, self.credentials = projects, Credentials(given, self.clock.now, public=builtin)
+        self.projects, self.credentials = projects, Credentials(given, self.now, public=builtin)
 
     def _project(self, project_id: str, given: Mapping[str, Any], run_time: float, now: float) -> Project:
-        project = Project(given.get("name", project_id), self.clock)
+        project = Project(given.get("name", project_id), self.now)
         for id_, engine in given.get("engines", {}).items():
             jobs = [Work(JOB, job["id"], job, run_time, now) for job in engine["jobs"]]
             project.engines[id_] = Engine(engine["name"], jobs)
         for id_, task in given.get("script_tasks", {}).items():
-            project.tasks[id_] = {
-                record_id: Work(RECORD, record_id, record, run_time, now)
-                for record_id, record in task["records"].items()
-            }
-            project.task_of |= dict.fromkeys(task["records"], id_)
+            records: dict[str, Any] = task["records"]
+            project.tasks[id_] = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
+            project.task_of |= dict.fromkeys(records, id_)
         return project
 
     def project(self, project_id: str) -> Project:
-        """Return a project.
-
-        Raises:
-            Refusal: there is none of that ID.
-        """
+        """Return a project. Raises Refusal: there is none of that ID."""
         if project_id not in self.projects:
             raise Refusal(403, "APIGW.0310", f"The project is unavailable; the mock has {some(self.projects)}.")
         return self.projects[project_id]
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows: everything but credentials."""
-        return {
-            "seconds_ahead": self.clock.ahead,
-            "projects": {id_: project.as_json() for id_, project in self.projects.items()},
-        }
+        projects: dict[str, Json] = {id_: project.as_json() for id_, project in self.projects.items()}
+        return {"seconds_ahead": self.ahead, "projects": projects}
 
 
 def read_state(raw: bytes) -> Description:
-    """Read what a state file says.
-
-    Raises:
-        UnreadableError: with the line and the reason.
-    """
+    """Read what a state file says. Raises UnreadableError: with the line and the reason."""
     name = "state.schema.yaml"
     hidden = "credentials", validator(name, secrets=True)
     return cast("Description", read_checked(raw, validator(name), _records_of_two_tasks, hidden))

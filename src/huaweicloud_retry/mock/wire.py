@@ -1,98 +1,289 @@
-"""How an answer is put on the wire, well or badly. The rest of the mock knows nothing of sockets."""
+"""HTTP/1.1 on httptools, within bounds, and the faults that no HTTP server produces by itself.
+
+Connections   all of a server, and what they may hold together
+Connection    one request after the other to the application, and its response back
+Parser        bytes -> requests
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from random import Random
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from time import monotonic
+from typing import TypeAlias
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-Reply: TypeAlias = Literal["truncated", "garbage", "not-http", "drip"]
+import httptools
 
-TRANSPORT = "huaweicloud_retry.transport"
-"""The ASGI extension under which the server hands over the connection, for what no HTTP server does by itself."""
+from . import gateway
+from .answer import Encoded, Refusal
+from .request import Request
+
+MAX_CONNECTIONS = 512
+MAX_FIELDS = 1000  # of a header: many small ones take far more memory than bytes
+MAX_HELD = 48 * 1024 * 1024  # bytes, of all bodies under way
+_SMALL = 64 * 1024  # bytes of a body that are not counted, so that large ones keep out no small one; and of a read
+_MAX_UNPARSED = gateway.MAX_URI + gateway.MAX_HEADERS + 4 * MAX_FIELDS  # bytes, of a head or a body's framing
+_IDLE = 75.0  # seconds; longer than clients keep idle connections, so they never meet a closed one
+_LINGER = 1.0  # seconds to read a response that came before the end of its request
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+logger = logging.getLogger("huaweicloud_retry.mock")
+
+Pause: TypeAlias = Callable[[float], Awaitable[bool]]
+"""Waits so many seconds, but not for a caller who is gone; returns whether it is."""
+Application: TypeAlias = Callable[[Request, Pause], Awaitable[Encoded]]
 
 
-class Encoded(NamedTuple):
-    """An answer in bytes."""
+class Connections:
+    """All of a server. A request may take `timeout` seconds to arrive, and its response as long to be read."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    content: bytes
+    def __init__(self, app: Application, timeout: float) -> None:
+        self.app, self.timeout = app, timeout
+        self.open: dict[asyncio.Task[None] | None, Connection] = {}
+        self.held = 0  # bytes of large bodies under way
+
+    async def stop(self, grace: float) -> None:
+        """Close all; requests under way have the grace to finish."""
+        for task, connection in self.open.items():
+            if task and not connection.busy:
+                task.cancel()
+        for seconds in grace, None:
+            if tasks := [task for task in self.open if task]:
+                _, late = await asyncio.wait(tasks, timeout=seconds)
+                for task in late:
+                    task.cancel()
 
 
-class Wire:
-    """The way back to whoever asked.
+class Connection:
+    """One connection."""
 
-    Args:
-        scope: of the request, as ASGI has it, like the other two.
-        receive: gives the body, and says when the connection is gone.
-        send: takes the answer.
-    """
+    def __init__(self, all_: Connections, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._all, self._reader, self._writer = all_, reader, writer
+        self._parser = Parser(all_, writer.get_extra_info("sockname")[0])
+        self._later = b""  # what came while a request was under way
+        self.busy = False  # a request is under way
 
-    __slots__ = ("_scope", "_send", "receive")
+    async def serve(self) -> None:
+        """Serve it to its end."""
+        task = asyncio.current_task()
+        self._all.open[task] = self
+        try:
+            if len(self._all.open) > MAX_CONNECTIONS:
+                await self._turn_away(Refusal(503, "MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
+            else:
+                await self._converse()
+            self._writer.close()
+            async with asyncio.timeout(self._all.timeout):
+                await self._writer.wait_closed()
+        except (OSError, asyncio.CancelledError):
+            pass  # the caller is gone or does not read, or the server stops
+        except Exception:
+            logger.exception("internal error")
+        finally:
+            del self._all.open[task]
+            self._parser.release()
+            self._writer.transport.abort()
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
-        self.receive = receive
-        self._send = send
+    async def _converse(self) -> None:
+        while request := await self._next():
+            self.busy = True
+            response = await self._all.app(request, self._pause)
+            async with asyncio.timeout(self._all.timeout + response.seconds):
+                await self._send(request, response)
+            self.busy = False
+            self._parser.answered()
+            if not request.keep_alive or response.how not in {"whole", "drip"}:
+                return
 
-    async def put(self, answer: Encoded) -> None:
-        """Send an answer as it should be."""
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await self._send({"type": "http.response.body", "body": answer.content})
+    async def _next(self) -> Request | None:
+        parser, idle = self._parser, monotonic() + _IDLE
+        while not parser.queue:
+            if parser.refusal:
+                await self._turn_away(parser.refusal)
+                return None
+            if parser.expects_100:
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                parser.expects_100 = False
+            end = parser.begun + self._all.timeout if parser.begun else idle
+            data, self._later = self._later, b""
+            try:
+                async with asyncio.timeout(end - monotonic()):
+                    data = data or await self._reader.read(_SMALL)
+            except TimeoutError:
+                what = f"The request has not arrived within {self._all.timeout:g} seconds."
+                if parser.begun:
+                    await self._turn_away(Refusal(408, "MOCK.408", what))
+                return None
+            if not data:
+                return None
+            parser.feed(data)
+        return parser.queue.popleft()
 
-    async def pause(self, seconds: float) -> bool:
-        """Wait, but not for a caller who is gone; returns whether it is. The body must have been read."""
+    async def _turn_away(self, refusal: Refusal) -> None:
+        """Respond with a refusal instead of reading on, and wait until the caller had the time to read it."""
+        logger.info("%s", refusal)
+        request = Request("", "")
+        request.keep_alive = False
+        self._parser.release()
+        await self._send(request, refusal.answer(request.id).encoded(request.id))
+        self._writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while await self._reader.read(_SMALL):
+                    pass
+
+    async def _pause(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                await self._disconnected()
-        except TimeoutError:
-            return False
+                while len(self._later) < _SMALL:
+                    if not (data := await self._reader.read(_SMALL)):
+                        return True
+                    self._later += data
+                await asyncio.sleep(seconds)
+        except OSError as error:
+            return not isinstance(error, TimeoutError)
         return True
 
-    async def hang_up(self) -> None:
-        """Close the connection after what was sent so far, and wait until it is closed."""
-        self._transport.close()
-        await self._disconnected()
+    async def _send(self, request: Request, response: Encoded) -> None:
+        head, content = _head(request, response), b"" if request.method == "HEAD" else response.content
+        if response.how == "drip":
+            self._write(head)
+            for byte in content:
+                if await self._pause(response.seconds / len(content)):
+                    raise ConnectionResetError
+                self._write(bytes((byte,)))
+        elif response.how != "nothing":
+            half = content[: len(content) // 2]
+            self._write({"truncated": head + half, "bare": content}.get(response.how, head + content))
+        await self._writer.drain()
 
-    async def spoil(self, answer: Encoded, reply: Reply, seconds: float, chance: Random) -> None:
-        """Send an answer as it should not be.
+    def _write(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError
+        self._writer.write(data)
 
-        Args:
-            answer: the good one.
-            reply: `truncated`: half of the body that Content-Length promises, and the end of the connection. `garbage`: a
-                body of the same length that is no text. `not-http`: what begins no HTTP answer, and the end. `drip`:
-                byte by byte.
-            seconds: that a drip takes.
-            chance: where garbage comes from.
-        """
-        status, headers, content = answer
-        match reply:
-            case "truncated":
-                await self._send({"type": "http.response.start", "status": status, "headers": headers})
-                half = content[: len(content) // 2]
-                await self._send({"type": "http.response.body", "body": half, "more_body": True})
-                await self.hang_up()
-            case "garbage":
-                await self.put(Encoded(status, headers, b"\xff" + chance.randbytes(len(content))[1:]))
-            case "not-http":
-                self._transport.write(b"\xff" + chance.randbytes(255))
-                await self.hang_up()
-            case "drip":
-                await self._send({"type": "http.response.start", "status": status, "headers": headers})
-                for byte in content:
-                    if await self.pause(seconds / len(content)):
-                        return
-                    await self._send({"type": "http.response.body", "body": bytes((byte,)), "more_body": True})
-                await self._send({"type": "http.response.body", "body": b""})
 
-    async def _disconnected(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+def _head(request: Request, response: Encoded) -> bytes:
+    status = response.status
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", f"date: {formatdate(usegmt=True)}"]
+    lines += [f"{name.lower()}: {value}" for name, value in response.headers.items()]
+    if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+        lines.append(f"content-length: {len(response.content)}")
+    if not request.keep_alive:
+        lines.append("connection: close")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-    @property
-    def _transport(self) -> asyncio.Transport:
-        return cast("asyncio.Transport", self._scope["extensions"][TRANSPORT])
+
+class Parser:
+    """Bytes -> requests, with the callbacks of httptools."""
+
+    def __init__(self, all_: Connections, address: str) -> None:
+        self._all, self._address = all_, address
+        self._http = httptools.HttpRequestParser(self)
+        self._unparsed = 0  # bytes since there was progress
+        self._held = 0  # bytes counted among those of all
+        self._request: Request | None = None  # the one that is arriving, once its header is complete
+        self._url, self._fields, self._body = b"", list[tuple[bytes, bytes]](), bytearray()
+        self.queue: deque[Request] = deque()
+        self.refusal: Refusal | None = None  # why nothing can be read behind the queue
+        self.begun = 0.0  # when the first byte of the one that is arriving came
+        self.expects_100 = False
+
+    def feed(self, data: bytes) -> None:
+        """Read on."""
+        self._unparsed += len(data)
+        try:
+            self._http.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if self._http.get_method() == b"CONNECT":
+                self.refusal = Refusal(400, "APIGW.0201", "Bad request: this is no proxy.")
+            else:
+                self._go_on_without_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.refusal = Refusal(400, "APIGW.0201", "Bad request: Invalid HTTP request received.")
+        if self._unparsed > _MAX_UNPARSED:
+            self.refusal = gateway.too_large_headers()
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the request once more, without the offer, which makes httptools stop at the end of the header."""
+        lines = [self._http.get_method() + b" " + self._url + b" HTTP/1.1"]
+        lines += [b": ".join(field) for field in self._fields if field[0].lower() not in {b"upgrade", b"connection"}]
+        self._http = httptools.HttpRequestParser(self)
+        self.feed(b"\r\n".join([*lines, b"", rest]))
+
+    def answered(self) -> None:
+        """A request was: the next one has its time from now on."""
+        if self.begun:
+            self.begun = monotonic()
+        else:
+            self.release()
+
+    def release(self) -> None:
+        """Count no body any more."""
+        self._all.held -= self._held
+        self._held = 0
+
+    def on_message_begin(self) -> None:
+        self.begun, self._unparsed, self._request = monotonic(), 0, None
+        self._url, self._fields, self._body = b"", [], bytearray()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._request is None and len(self._fields) <= MAX_FIELDS:  # a trailer says nothing
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._http.should_upgrade():
+            return
+        self._unparsed = 0
+        self._request = request = Request(self._http.get_method().decode(), _target(self._url), self._fields)
+        request.address = self._address
+        request.keep_alive = self._http.get_http_version() != "1.0" and self._http.should_keep_alive()
+        if len(self._fields) > MAX_FIELDS:
+            self._drop(gateway.too_large_headers())
+        elif int(request.headers.get("content-length", "0")) > gateway.MAX_BODY:
+            self._drop(gateway.too_large_body())
+        else:
+            self.expects_100 = request.headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        if self._request is None or self._request.refusal:
+            return
+        self._body += body
+        counted = max(0, len(self._body) - _SMALL)
+        self._all.held += counted - self._held
+        self._held = counted
+        if len(self._body) > gateway.MAX_BODY:
+            self._drop(gateway.too_large_body())
+        elif counted and self._all.held > MAX_HELD:
+            self._drop(Refusal(503, "MOCK.503", f"All bodies under way may have {MAX_HELD} bytes together."))
+
+    def _drop(self, refusal: Refusal) -> None:
+        """Have it answered at once; the rest of it is read, and kept nowhere."""
+        if self._request:
+            self._request.refusal = refusal
+            self.queue.append(self._request)
+        self._body = bytearray()
+        self.release()
+
+    def on_message_complete(self) -> None:
+        if self._request is None:  # an offer of another protocol
+            return
+        self.begun, self._unparsed = 0.0, 0
+        if not self._request.refusal:
+            self._request.body, self._body = bytes(self._body), bytearray()
+            self.queue.append(self._request)
+
+
+def _target(url: bytes) -> str:
+    """Return path and query; a request to a proxy names the host before them."""
+    if not url.startswith(b"/") and url != b"*":
+        parsed = httptools.parse_url(url)
+        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+    return url.partition(b"#")[0].decode("ascii")

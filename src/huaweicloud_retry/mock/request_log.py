@@ -26,21 +26,17 @@ _MASK = "***"
 class Entry(NamedTuple):
     """A request and what came of it."""
 
-    number: int
-    """From 1; a reset begins again."""
-    time: float
-    """Seconds since the epoch, by the machine's clock."""
+    number: int  # from 1; a reset begins again
+    time: float  # seconds since the epoch, by the machine's clock
     request: Request
-    status: int | None
-    """None: no answer was sent."""
+    status: int | None  # None: no response was sent
     error_code: str | None
-    acted: bool
-    """Something was run, made or issued."""
-    fault: dict[str, Json] | None
+    acted: bool  # something was run, made or issued
+    fault: Json
 
     @property
     def outcome(self) -> str:
-        """What a journal reader looks for first."""
+        """What a reader of the log looks for first."""
         if self.acted:
             return "accepted"
         if self.status is None:
@@ -68,28 +64,18 @@ class Entry(NamedTuple):
         }
 
 
-class Journal:
+class RequestLog:
     """The last requests, the newest at the end."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=KEPT)
-        self.count = 0
-        """Requests since the last reset."""
+        self.count = 0  # requests since the last reset
 
     def reset(self) -> None:
-        """Forget all."""
         self._entries.clear()
         self.count = 0
 
-    def add(
-        self,
-        request: Request,
-        status: int | None,
-        error_code: str | None,
-        fault: dict[str, Json] | None,
-        *,
-        acted: bool,
-    ) -> Entry:
+    def add(self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool) -> Entry:
         """Write down a request that is done with; what is large about it is dropped."""
         if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
             request.path, request.query, request.headers = shorten(request.path), "", {}

@@ -1,0 +1,396 @@
+"""A mock beside a browser and on a network: whom it serves, what may change it, and what it holds at most.
+
+Seen from raw sockets. tests/slow has the same with a real browser, and with attacks that last.
+"""
+
+import json
+import re
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from huaweicloud_retry.mock import running
+from huaweicloud_retry.mock.app import App
+from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.server import serving
+from huaweicloud_retry.mock.state import State
+from huaweicloud_retry.mock.wire import MAX_CONNECTIONS
+from tests.mocks import (
+    COMMAND,
+    CONTRACT,
+    ENGINE,
+    IAM,
+    JSON,
+    RETRY,
+    TOKEN,
+    connected,
+    error,
+    plain_client,
+    process,
+    send_head,
+)
+
+MIB = 1024 * 1024
+FOREIGN = {"Origin": "http://evil.test"}
+ADMIN = {
+    "reset": ("POST", "/_mock/reset", {}),
+    "faults": ("POST", "/_mock/faults", {"status": 503}),
+    "clock": ("POST", "/_mock/clock", {"advance": 60}),
+    "state": ("PUT", "/_mock/state", {"projects": {}}),
+    "no faults": ("DELETE", "/_mock/faults", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running(CONTRACT) as url:
+        yield url
+
+
+@pytest.fixture
+def mock(url: str) -> Iterator[httpx.Client]:
+    with plain_client(url) as client:
+        assert client.post("/_mock/reset").status_code == 204
+        yield client
+
+
+@contextmanager
+def impatient() -> Iterator[str]:
+    """Run a mock that waits for nobody."""
+    with serving(App(CONTRACT, State(), Faults()), timeout=0.2) as url:
+        yield url
+
+
+def received(sock: socket.socket) -> bytes:
+    """Read until the mock closes."""
+    return sock.makefile("rb").read()
+
+
+def status_of(url: str, *lines: str, path: str = "/_mock/state", method: str = "GET") -> int:
+    with connected(url) as sock:
+        sock.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode())
+        return int(received(sock).split(b" ", 2)[1])
+
+
+# --- Which pages may change something ---
+
+
+@pytest.mark.parametrize("change", ADMIN)
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"Content-Type": "text/plain"}, "Content-Type: application/json"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type: application/json"),
+        ({**FOREIGN, "Content-Type": "text/plain"}, "Pages of 'http://evil.test'"),
+        ({**FOREIGN, **JSON}, "Pages of 'http://evil.test'"),
+        ({"Origin": "null", **JSON}, "Pages of 'null'"),
+        ({"Origin": "http://localhost:3000", **JSON}, "--cors ORIGIN"),
+        (FOREIGN, "Pages of 'http://evil.test'"),
+    ],
+    ids=["text", "form", "foreign text", "foreign JSON", "null", "another port", "foreign, no type"],
+)
+def test_a_change_from_a_form_or_a_foreign_page_is_refused(
+    mock: httpx.Client, change: str, headers: dict[str, str], why: str
+) -> None:
+    before = [mock.get(f"/_mock/{page}").json() for page in ("state", "faults")]
+    method, path, body = ADMIN[change]
+    refused = mock.request(method, path, content=json.dumps(body), headers=headers)
+    status, code, says = error(refused)
+    assert (status, code) == (403, "MOCK.403")
+    assert why in says
+    assert [mock.get(f"/_mock/{page}").json() for page in ("state", "faults")] == before
+
+
+def test_a_body_without_a_type_is_refused_too(mock: httpx.Client) -> None:
+    assert error(mock.post("/_mock/faults", content=b'{"status": 503}'))[:2] == (403, "MOCK.403")
+
+
+@pytest.mark.parametrize("change", ADMIN)
+def test_a_change_from_a_script_or_the_mocks_own_page_is_made(mock: httpx.Client, url: str, change: str) -> None:
+    method, path, body = ADMIN[change]
+    for origin in {}, {"Origin": url}:
+        assert mock.request(method, path, json=body, headers=origin).is_success
+
+
+def test_a_state_may_be_yaml(mock: httpx.Client) -> None:
+    headers = {"Content-Type": "application/yaml"}
+    assert mock.put("/_mock/state", content=b"projects: {p: {}}", headers=headers).status_code == 204
+
+
+# --- Under which names it is served ---
+
+PATHS = ["/_mock/state", "/_mock/journal", "/docs", "/openapi.json", ENGINE, IAM, "/nope"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:80", "127.0.0.1.evil.test", "192.0.2.1", "a@127.0.0.1", ""])
+def test_a_foreign_host_is_refused_on_every_path(url: str, path: str, host: str) -> None:
+    assert status_of(url, f"Host: {host}", path=path) == 403
+
+
+def test_a_request_without_a_host_or_with_two_is_refused(url: str) -> None:
+    assert [status_of(url), status_of(url, "Host: localhost", "Host: evil.test")] == [403, 403]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost:1", "localhost.", "127.0.0.1", "127.8.9.1:80", "[::1]:80"])
+def test_localhost_and_loopback_addresses_are_served(url: str, host: str) -> None:
+    assert status_of(url, f"Host: {host}") == 200
+
+
+def test_the_reason_names_the_option_and_the_option_serves_the_name(mock: httpx.Client) -> None:
+    status, code, says = error(mock.put(ENGINE, json=RETRY, headers={"Host": "mock.test"}))
+    assert (status, code) == (403, "MOCK.403")
+    assert says == "Host mock.test is not served: start the mock with --allow-host."
+    with process("--quiet", "--allow-host", "mock.test") as (url, _), plain_client(url) as client:
+        assert client.put(ENGINE, json=RETRY, headers={"Host": "Mock.Test:80"}).status_code == 200
+
+
+# --- On a network ---
+
+
+def other_address() -> str:
+    """An address of this machine that is not loopback; found without a packet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(sock.getsockname()[0])
+
+
+@pytest.mark.parametrize(("options", "admin"), [((), 404), (("--admin",), 200)])
+def test_a_mock_for_the_network_warns_and_keeps_its_admin_endpoints_to_itself(
+    options: tuple[str, ...], admin: int
+) -> None:
+    command = [*COMMAND, "--port", "0", "--quiet", "--host", "0.0.0.0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as mock:
+        try:
+            assert mock.stdout
+            found = re.match(r"mock ready at http://0\.0\.0\.0:(\d+) ", mock.stdout.readline())
+            assert found
+            with plain_client(f"http://127.0.0.1:{found[1]}") as client:
+                assert client.get("/_mock/state").status_code == admin
+                assert client.put(ENGINE, json=RETRY).status_code == 200
+                assert client.get("/docs", headers={"Host": "evil.test"}).status_code == 403
+            with plain_client(f"http://{other_address()}:{found[1]}") as client:  # by the address that it was sent to
+                assert client.get("/docs").status_code == 200
+        finally:
+            mock.terminate()
+        err = mock.communicate(timeout=60)[1]
+    assert err.count("\n") == 1
+    assert err.startswith(f"warning: http://0.0.0.0:{found[1]} is open to every machine that reaches it: ")
+    assert ("/_mock/: request log, state, faults, clock" in err, "--admin" in err) == (admin == 200, admin == 404)
+
+
+# --- HEAD, OPTIONS, CORS ---
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/docs.js", "/openapi.json", "/openapi.yaml", "/_mock/health"])
+def test_head_is_get_without_the_body_and_options_says_what_there_is(mock: httpx.Client, path: str) -> None:
+    got, head, options = (mock.request(method, path) for method in ("GET", "HEAD", "OPTIONS"))
+    assert (head.status_code, head.content) == (200, b"")
+    for name in "Content-Type", "Content-Length":
+        assert head.headers[name] == got.headers[name]
+    assert (options.status_code, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert mock.get(path).content == got.content  # nothing is left on the connection
+
+
+PAGE = "http://localhost:3000"
+PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type,x-auth-token"}
+
+
+def cors(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+def test_without_cors_no_page_of_another_origin_may_read_or_send(mock: httpx.Client) -> None:
+    asked = mock.request("OPTIONS", ENGINE, headers={"Origin": PAGE, **PREFLIGHT})
+    answered = mock.put(ENGINE, json=RETRY, headers={"Origin": PAGE})
+    assert (asked.status_code, asked.headers["Allow"]) == (405, "PUT")
+    assert cors(asked) == cors(answered) == cors(mock.get("/_mock/state", headers={"Origin": PAGE})) == {}
+
+
+def test_with_cors_the_pages_of_one_origin_may() -> None:
+    with process("--quiet", "--cors", PAGE) as (url, _), plain_client(url, {**TOKEN, "Origin": PAGE}) as client:
+        asked = client.request("OPTIONS", ENGINE, headers=PREFLIGHT)
+        assert asked.status_code == 204
+        assert cors(asked)["access-control-allow-methods"] == "PUT"
+        assert cors(asked)["access-control-allow-headers"] == "content-type,x-auth-token"
+        for answer in client.put(ENGINE, json=RETRY), client.put(ENGINE), client.get("/docs"), client.post(IAM), asked:
+            assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+            assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+            assert answer.headers["Vary"] == "Origin"
+        assert client.post("/_mock/reset", json={}).status_code == 204
+        other = client.get("/_mock/state", headers={"Origin": "http://localhost:3001"})
+        assert (cors(other), other.headers["Vary"]) == ({}, "Origin")
+        assert client.post("/_mock/reset", json={}, headers={"Origin": "http://localhost:3001"}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["*", "localhost:3000", "http://localhost:3000/", "null"])
+def test_what_is_no_origin(origin: str) -> None:
+    ran = subprocess.run([*COMMAND, "--cors", origin], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert f"argument --cors: {origin!r} is no origin, such as http://localhost:3000" in ran.stderr
+
+
+# --- What it holds ---
+
+
+def begun_body(url: str, size: int, sent: int) -> socket.socket:
+    sock = connected(url)
+    send_head(sock, "PUT", ENGINE, f"Content-Length: {size}", "Content-Type: application/json")
+    sock.sendall(b" " * sent)
+    return sock
+
+
+def test_a_header_without_end_is_refused_at_once_and_not_read_on(url: str, mock: httpx.Client) -> None:
+    for line in b"X-A: " + b"a" * MIB, b"X: y\r\n" * 50_000, b"GET /" + b"a" * MIB, b"\r\n" * MIB:
+        with connected(url) as sock:
+            sock.sendall(line if line.startswith((b"GET", b"\r")) else b"GET / HTTP/1.1\r\n" + line)
+            assert received(sock).startswith((b"HTTP/1.1 494 ", b"HTTP/1.1 400 "))
+    assert mock.get("/_mock/health").status_code == 200
+
+
+def test_more_than_1000_header_fields_are_refused_and_the_connection_serves_on(mock: httpx.Client) -> None:
+    for count, status in (990, 404), (1010, 494):
+        assert mock.get("/nope", headers={f"x{number}": "" for number in range(count)}).status_code == status
+
+
+@pytest.mark.parametrize("rest", [b"1;" + b"a" * MIB, b"0\r\nX-Trailer: " + b"a" * MIB], ids=["extension", "trailer"])
+def test_the_framing_of_a_body_is_bounded_as_a_header_is(url: str, rest: bytes) -> None:
+    with connected(url) as sock:
+        send_head(sock, "PUT", ENGINE, "Transfer-Encoding: chunked")
+        sock.sendall(rest)
+        assert received(sock).startswith(b"HTTP/1.1 494 ")
+
+
+def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(url: str, mock: httpx.Client) -> None:
+    with ExitStack() as open_:
+        full = [open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB)) for _ in range(4)]
+        one_more = open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB))
+        answers = []
+        for sock in [*full, one_more]:  # the last to send is refused; which that is, is the system's to say
+            sock.settimeout(0.5)
+            try:
+                answers.append(sock.recv(12))
+            except TimeoutError:
+                answers.append(b"")
+        assert answers.count(b"HTTP/1.1 503") == 1
+        assert answers.count(b"") == 4
+        assert mock.put(ENGINE, json={**RETRY, "a": "a" * 50_000}).status_code == 200
+        outcome = mock.get("/_mock/journal").json()["entries"][0]
+        assert (outcome["status"], outcome["error_code"]) == (503, "MOCK.503")
+    for _ in range(200):  # all are given back, once the mock has noticed
+        if mock.put(ENGINE, headers=JSON, content=json.dumps(RETRY).encode().ljust(12 * MIB)).status_code != 503:
+            break
+    else:
+        pytest.fail("the bodies of connections that are gone still count")
+
+
+@pytest.mark.parametrize("begun", [b"P", b"PUT / HTTP/1.1\r\nHost: localhost\r\nX-A"], ids=["line", "header"])
+def test_a_request_that_does_not_arrive_in_time_is_given_up_with_408(begun: bytes) -> None:
+    with impatient() as url, connected(url) as sock:
+        sock.sendall(begun)
+        head, _, body = received(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"\r\nconnection: close" in head
+    assert json.loads(body)["error_msg"] == "The request has not arrived within 0.2 seconds."
+
+
+def test_a_body_that_drips_is_given_up_with_408_however_steadily_it_comes() -> None:
+    with impatient() as url, begun_body(url, 1000, 0) as sock:
+        sock.settimeout(0.05)
+        answer = b""
+        while not answer:  # well before the thousandth
+            sock.sendall(b" ")
+            try:
+                answer = sock.recv(12)
+            except TimeoutError:
+                continue
+    assert answer == b"HTTP/1.1 408"
+
+
+def test_a_connection_more_than_the_mock_takes_gets_503_and_those_before_are_served() -> None:
+    with running(CONTRACT) as url, ExitStack() as open_:
+        first = open_.enter_context(connected(url))
+        for _ in range(MAX_CONNECTIONS - 1):
+            open_.enter_context(connected(url))
+        with connected(url) as sock:
+            assert received(sock).startswith(b"HTTP/1.1 503 ")
+        send_head(first, "GET", "/_mock/health")
+        assert first.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_state_is_bounded_and_read_aside(url: str, mock: httpx.Client) -> None:
+    state = "projects:\n" + "".join(f"  p{number}: {{}}\n" for number in range(20_000))
+    yaml = {"Content-Type": "application/yaml"}
+    large = mock.put("/_mock/state", content=state + "#" * MIB, headers=yaml)
+    assert error(large)[:2] == (413, "MOCK.413")
+    with connected(url) as sock:  # the mock answers others while it reads this one
+        send_head(sock, "PUT", "/_mock/state", f"Content-Length: {len(state)}", "Content-Type: application/yaml")
+        sock.sendall(state.encode())
+        assert len(mock.get("/_mock/state").json()["projects"]) == 1
+        assert sock.recv(12) == b"HTTP/1.1 204"
+    assert len(mock.get("/_mock/state").json()["projects"]) == 20_000
+
+
+def test_callers_that_reset_their_connections_leave_no_line_in_the_log(
+    mock: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    mock.post("/_mock/faults", json={"delay": 0.01})
+    request = f"PUT {ENGINE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
+    for sent in (b"GET / HTT", request, request * 3, request + b"\x00", b"\x00\r\n\r\n") * 20:
+        with connected(str(mock.base_url)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that close() resets
+            sock.sendall(sent)
+    mock.delete("/_mock/faults")
+    for _ in range(20):
+        mock.get("/_mock/health")
+    assert [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
+# --- The page ---
+
+
+def shown(url: str) -> tuple[str, list[str]]:
+    page = httpx.get(f"{url}/docs", trust_env=False).text
+    (token,) = re.findall('data-token="(.*?)"', page)
+    return token, re.findall("<dd>(.*?)</dd>", page)
+
+
+def test_the_page_shows_the_built_in_credentials(url: str, mock: httpx.Client) -> None:
+    assert shown(url) == ("mock-token", ["mock-token", "mock-ak mock-sk", "mock-user mock-password"])
+
+
+@pytest.mark.parametrize(
+    ("credentials", "expected"),
+    [
+        ("{tokens: {s3cret: {}, s3cret2: {}}, users: {ann: {password: s3cret, domain: d}}}", ["2, in", "none", "ann"]),
+        ("{access_keys: {'<b>': {secret_key: s3cret}}}", ["0, in", "&lt;b&gt;", "none"]),
+    ],
+    ids=["tokens and a user", "a key"],
+)
+def test_the_page_shows_which_credentials_a_state_file_has_and_no_secret(
+    tmp_path: Path, credentials: str, expected: list[str]
+) -> None:
+    file = tmp_path / "state.yaml"
+    file.write_text(f"projects: {{}}\ncredentials: {credentials}", encoding="utf-8")
+    with running(state=file) as url:
+        token, names = shown(url)
+        assert "s3cret" not in httpx.get(f"{url}/docs", trust_env=False).text
+    assert token == ""
+    assert names == [names[0], *expected[1:]]
+    assert names[0].startswith(expected[0])
+
+
+def test_a_state_file_without_credentials_has_the_built_in_ones_on_the_page(tmp_path: Path) -> None:
+    file = tmp_path / "state.yaml"
+    file.write_text("projects: {}", encoding="utf-8")
+    with running(state=file) as url:
+        assert shown(url)[0] == "mock-token"
