@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,27 @@ def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothin
     assert again.counts.accepted + again.counts.unknown == RECORDS
     assert again.counts.unknown >= len(unwritten)
     assert max(Counter(entry["body"]["record_id"] for entry in asked(mock)).values()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"enterprise_project_id": "7"}, {"region": "cn-north-4"}], ids=["enterprise project", "region"]
+)
+def test_the_same_thing_at_the_same_place_is_known_again_however_it_is_given(
+    mock: Mock, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    file = tmp_path / "journal"
+    plain = [Item(operation="RetryEngine", project_id="p", engine_id=f"e{n}") for n in range(3)]
+    given = [replace(item, **changes) for item in plain]
+    if "region" in changes:
+        plain = [replace(item, region="cn-north-1") for item in plain]
+    assert verdicts(done(bulk(mock, plain, journal=file))) == {"refused": 3}
+    again = bulk(mock, given, journal=file)
+    assert done(again) == []
+    assert again.counts == Counts(refused=3)
+    outcomes = done(bulk(mock, given, journal=file, retry_refused=True))
+    assert [outcome.item for outcome in outcomes] == given  # as it is given now
+    assert done(bulk(mock, [*plain, *given], endpoint=mock.url)) != []
+    assert len(asked(mock)) == 9
 
 
 @pytest.mark.parametrize("accessed_by", ["read", "hard link"])

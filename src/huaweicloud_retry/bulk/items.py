@@ -110,6 +110,13 @@ class Item:
         return _ENCODER.encode(self.fields())
 
     @property
+    def target(self) -> str:
+        """The same for the same thing to be retried, whatever headers go with it."""
+        kind = "record" if self.record_id else "task"  # a record is one run of its task
+        id_ = self.engine_id or self.record_id or self.task_id
+        return f"{self.operation}\n{self.project_id}\n{kind}\n{id_}"
+
+    @property
     def service(self) -> Service:
         """`cse` or `workspace`."""
         return SERVICES[self.operation]

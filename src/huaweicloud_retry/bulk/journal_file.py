@@ -54,7 +54,7 @@ TABLES: Final = (
     started_at REAL,                 -- seconds since the epoch
     seconds REAL,                    -- from then to the outcome
     checksum INTEGER,                -- of all above
-    digest BLOB UNIQUE               -- of the fields: by it an item is found
+    digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
 )""",
 )
 
@@ -120,9 +120,9 @@ def checksum(values: tuple[Any, ...]) -> int:
     return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
 
 
-def digest(fields: str) -> bytes:
-    """Return what the fields of an item are known by."""
-    return hashlib.blake2b(fields.encode(), digest_size=16).digest()
+def digest(target: str) -> bytes:
+    """Return what an item is found by."""
+    return hashlib.blake2b(target.encode(), digest_size=16).digest()
 
 
 def connected(database: Path | str, **settings: Any) -> sqlite3.Connection:
