@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -170,6 +171,25 @@ def test_rows_that_are_new_in_the_input_are_added_and_the_order_does_not_matter(
         assert journal.plan(more) == Plan(7, 1, resumed=True, before=before, added=2, accepted_at=known)
         journal.begin(retry_refused=False, resend_unknown=False)
         assert [each.item for each in journal.planned(0)] == [ITEMS[4], engine(9), engine(8)]
+
+
+def test_an_item_is_sent_as_it_is_first_given(file: Path) -> None:
+    def items(number: str) -> list[Item]:
+        given = Item(operation="RetryEngine", project_id="p", engine_id="e", enterprise_project_id=number)
+        return [given, *map(engine, range(1000)), replace(given, enterprise_project_id="again")]
+
+    for number in ("1", "2"):
+        with Journal(file) as journal:
+            assert journal.plan(items(number)).duplicates == 1
+            first = journal.planned(0)[0]
+            assert first.item.enterprise_project_id == number
+    with Journal(file) as journal:
+        journal.plan(items("2"))
+        journal.planned(0)
+        journal.write([1], [(1, outcome(first.item, "accepted"))])
+    with Journal(file) as journal:
+        journal.plan(items("3"))
+    assert items_in(file)[0]["enterprise_project_id"] == "2"  # as it was accepted
 
 
 def test_rows_that_are_gone_from_the_input_are_named_and_left_as_they_are(file: Path) -> None:

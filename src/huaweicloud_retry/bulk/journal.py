@@ -220,18 +220,18 @@ class Journal:
                     new.append((*row[:4], check, id_))
             self._execute_many(_INSERT, new)
             self._about = self._about._replace(rows=self._about.rows + len(new), sum=total)
-            # What is to be sent is sent as it is given now, such as with another enterprise project.
-            self._store(
-                (row, row._replace(fields=chunk[id_])) for id_, row in known.items() if row.fields != chunk[id_]
-            )
-            seen = [row.number for row in known.values()] + [row[0] for row in new]
+            # What is to be sent is sent as it is first given now, such as with another enterprise project.
+            changed = [(row, chunk[id_]) for id_, (row, is_seen) in known.items() if not is_seen]
+            self._store((row, row._replace(fields=key)) for row, key in changed if row.state != "accepted")
+            seen = [row.number for row, _ in known.values()] + [row[0] for row in new]
             self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in seen])
         return given, number - last
 
-    def _known(self, digests: list[bytes]) -> dict[bytes, Row]:
+    def _known(self, digests: list[bytes]) -> dict[bytes, tuple[Row, bool]]:
+        """Return the rows that there are, and whether this input had them before."""
         marks = ",".join("?" * len(digests))
-        query = SELECT.replace(" FROM", ", digest FROM") + f" WHERE digest IN ({marks})"
-        return {id_: Row(*values) for *values, id_ in self._execute(query, *digests)}
+        query = SELECT.replace(" FROM", f", {_OF_INPUT}, digest FROM") + f" WHERE digest IN ({marks})"
+        return {id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in self._execute(query, *digests)}
 
     def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
         known: dict[str, str] = json.loads(self._about.places)
