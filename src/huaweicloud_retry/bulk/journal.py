@@ -222,7 +222,8 @@ class Journal:
             self._about = self._about._replace(rows=self._about.rows + len(new), sum=total)
             # What is to be sent is sent as it is first given now, such as with another enterprise project.
             changed = [(row, chunk[id_]) for id_, (row, is_seen) in known.items() if not is_seen]
-            self._store((row, row._replace(fields=key)) for row, key in changed if row.state != "accepted")
+            changed = [(row, key) for row, key in changed if row.state != "accepted" and row.fields != key]
+            self._store((row, row._replace(fields=key)) for row, key in changed)
             seen = [row.number for row, _ in known.values()] + [row[0] for row in new]
             self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in seen])
         return given, number - last
