@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from huaweicloud_retry import AkSkAuth, ConfigurationError, PasswordAuth, Resend
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Fault, JournalEntry, Mock, mock_server
+from tests.connections import Line, Server
 
 RECORDS = 40
 AT_ONCE = Resend(max_attempts=5, initial_backoff=0)
@@ -361,6 +364,39 @@ def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path
         assert run.halted == f"{type(error).__name__}: {error}; nothing was sent"
         assert run.counts == Counts(planned=3)
     assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 3}
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):  # noqa: N818 - which takes no attribute
+    """Such as an error that another library's dataclass is."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), Frozen()], ids=repr)
+def test_whatever_a_token_function_raises_nothing_is_unknown(mock: Mock, tmp_path: Path, error: BaseException) -> None:
+    def fetch() -> str:
+        raise error
+
+    run = bulk(mock, records(3), journal=tmp_path / "journal", credentials=TokenAuth(fetch))
+    with suppress(type(error)):
+        assert done(run) == []
+    with JournalReader(tmp_path / "journal") as journal:
+        assert {each["verdict"] for each in journal.items()} == {"planned"}
+
+
+def test_a_response_that_cannot_be_kept_does_not_send_the_item_again(tmp_path: Path) -> None:
+    deep = b'{"id": "e", "name": "n", "jobId": 1, "more": %b}' % (b"[" * 600 + b"]" * 600)
+
+    def serve(line: Line) -> None:
+        while line.request() is not None:
+            line.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(deep), deep))
+
+    items = [Item(operation="RetryEngine", project_id="p", engine_id=f"{n}") for n in range(3)]
+    with Server(serve) as server:
+        for _ in range(2):
+            run = Bulk(items, journal=tmp_path / "journal", endpoint=server.url, credentials=TokenAuth("t"))
+            done(run)
+        assert len(server.requests) == len(set(server.requests))
+        assert run.counts.planned == len(items) - len(server.requests)
 
 
 def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Mock, tmp_path: Path) -> None:

@@ -186,21 +186,24 @@ class Workers:
             self.in_flight[number] = time.time()
             came: Response[Any] | APIConnectionError | IAMError
             try:
-                came = await item.send(self._clients[item.service, item.region])
-            except (APIConnectionError, IAMError) as failure:
-                came = failure
+                try:
+                    came = await item.send(self._clients[item.service, item.region])
+                except (APIConnectionError, IAMError) as failure:
+                    came = failure
+                seconds = time.monotonic() - started
+                outcome = Outcome.of(item, came, attempts=attempt, started_at=started_at, seconds=seconds)
             except Exception as failure:  # noqa: BLE001 - such as of a token function; nothing is to be lost
                 del self.in_flight[number]
                 return self._failed(number, item, failure, started_at)
-            del self.in_flight[
-                number
-            ]  # not if it is cancelled: then the request is out, and nobody knows what came of it
+            except BaseException as failure:
+                if not getattr(failure, "outcome_unknown", True):
+                    del self.in_flight[number]  # else the request is out, and nobody knows what came of it
+                raise
+            del self.in_flight[number]
             error = came.error if isinstance(came, Response) else came
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
-                seconds = time.monotonic() - started
-                outcome = Outcome.of(item, came, attempts=attempt, started_at=started_at, seconds=seconds)
                 is_lost = self._breaker.halted is not None and error is not None and _is_of_the_way(error)
                 return Result(number, outcome, is_settled=not is_lost or outcome.verdict != "refused")
             if isinstance(error, RateLimitError):
@@ -221,7 +224,9 @@ class Workers:
 
     def _failed(self, number: int, item: Item, error: Exception, started_at: float) -> Result:
         """End the run with an exception that is no APIError, such as of a token function."""
-        what = one_line(f"{type(error).__name__}: {error}")
+        what = type(error).__name__
+        with suppress(Exception):  # what it says is the caller's code
+            what = one_line(f"{what}: {error}")
         if getattr(error, "outcome_unknown", True):
             what = f"{what}; the request may have been processed"
             seconds = time.time() - started_at

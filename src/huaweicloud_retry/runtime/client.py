@@ -198,7 +198,7 @@ class Client:
             while True:
                 try:
                     came = do(argument)
-                except Exception as error:  # noqa: BLE001 - the exchange knows what to do about it
+                except BaseException as error:  # noqa: BLE001 - the exchange knows what to do about it
                     do, argument = steps.throw(error)
                 else:
                     do, argument = steps.send(came)
@@ -228,7 +228,7 @@ class Client:
             while True:
                 try:
                     came = await do(argument)
-                except Exception as error:  # noqa: BLE001 - see above
+                except BaseException as error:  # noqa: BLE001 - see above
                     do, argument = steps.throw(error)
                 else:
                     do, argument = steps.send(came)
@@ -299,7 +299,7 @@ class Client:
                 if following is None:
                     return kept or received
                 sending = following
-        except Exception as error:
+        except BaseException as error:
             is_own = is_sending and _is_same(sending, own)
             if not (isinstance(error, _FAILURES) or (is_sending and isinstance(error, OSError))):
                 # Of a token function, or of the proxy settings for the host of IAM.
@@ -574,11 +574,12 @@ def _connection_error(
     return made
 
 
-def _mark(error: Exception, *, outcome_unknown: bool) -> None:
+def _mark(error: BaseException, *, outcome_unknown: bool) -> None:
     """Let an exception that is not ours answer the same question as ours: may the request have been processed?"""
     if not isinstance(error, APIError):
         with suppress(AttributeError):  # of a class that takes none
-            error.outcome_unknown = outcome_unknown  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+            # Not by the class, which may be frozen.
+            BaseException.__setattr__(error, "outcome_unknown", outcome_unknown)
 
 
 def _url(base: httpx.URL, path: str) -> httpx.URL:
