@@ -1,5 +1,6 @@
 """The journal of a bulk: what is planned, under way, and what came of it, whatever happens."""
 
+import fcntl
 import json
 import os
 import random
@@ -289,6 +290,45 @@ def test_what_a_killed_run_left_of_its_lock_is_taken_over(file: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
+def test_what_is_no_lock_holds_nobody_up(file: Path) -> None:
+    mixed(file)
+    os.mkfifo(f"{file}.lock")
+    assert len(items_in(file)) == 5
+    assert why_not(file) == ""
+
+
+def test_a_journal_that_another_run_made_in_the_meantime_is_not_removed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        mixed(file)
+        flock(handle, how)
+
+    def items() -> Iterator[Item]:
+        yield ITEMS[0]
+        raise ValueError("line 2 is invalid")
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ValueError, match="line 2 is invalid"):
+        Journal(file).plan(items())
+    assert len(items_in(file)) == 5
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:journal?mode=memory", "file::memory:"])
+def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixed(Path(name))
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", [".", "/dev/null"])
+def test_what_is_no_file_is_refused(name: str) -> None:
+    assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
+
+
 def test_a_second_name_for_a_journal_is_refused(file: Path) -> None:
     begun(file).close()
     other = file.with_name("other")
@@ -403,7 +443,13 @@ def swap_words(content: bytearray, chance: random.Random) -> None:
             content[:] = content.replace(one, other, 1)
 
 
-DAMAGES: list[Damage] = [flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
+def spoil_the_schema(content: bytearray, chance: random.Random) -> None:
+    # SQLite quotes it in its messages.
+    at = content.index(chance.choice((b"about", b"item", b"CREATE", b"INTEGER,  ", b"TEXT,   ")))
+    content[at + chance.randrange(4)] = chance.choice((0xFF, 0x80, ord('"')))
+
+
+DAMAGES: list[Damage] = [spoil_the_schema, flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -425,7 +471,8 @@ def test_a_damaged_journal_is_refused_or_says_the_same(tmp_path: Path, damage: D
             assert items_in(file) == said
         except JournalError:
             refused += 1
-            with pytest.raises(JournalError):
+            assert not Path(f"{file}.lock").exists()
+            with pytest.raises(JournalError, match=r"\A.*\Z"):  # one line
                 JournalReader(file)
     assert refused > 10
 

@@ -118,20 +118,28 @@ class Journal:
     def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
         self._name = file or copy_of
-        self._was_there = file is not None and os.path.exists(file)  # noqa: PTH110 - Path's raises where one may not look
+        self._was_there = True
         self._lock: Lock | None = None
         self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
         with explained(file):
             if file is not None:
-                if self._was_there and file.stat().st_nlink > 1:
-                    raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
+                if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise where one may not look
+                    raise JournalError(f"{file} is no file: name one for the journal")
                 self._lock = Lock(file)
             try:
-                self._db = connected(file or "", check_same_thread=False)
+                if file is not None:
+                    self._look_at(file)
+                # Absolute: of names such as ":memory:" and "file:…" SQLite would make no file.
+                self._db = connected(file.absolute() if file else "", check_same_thread=False)
                 self._open(copy_of)
             except BaseException:
                 self.close()
                 raise
+
+    def _look_at(self, file: Path) -> None:
+        self._was_there = os.path.exists(file)  # noqa: PTH110 - see above; not before it is locked
+        if self._was_there and file.stat().st_nlink > 1:
+            raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
 
     def _open(self, copy_of: Path | None) -> None:
         # Exclusive: a second line of defence, if somebody removes the lock's file.
@@ -331,7 +339,7 @@ class Journal:
         Args:
             remove: The file, too: there is nothing in it.
         """
-        with suppress(sqlite3.Error, AttributeError):  # the latter: it could not be opened
+        with suppress(sqlite3.Error, UnicodeDecodeError, AttributeError):  # the last: it could not be opened
             try:
                 self._db.rollback()
                 self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay next to the file

@@ -176,7 +176,7 @@ class Bulk:
     async def _run(self, outcomes: "_Outcomes") -> None:
         try:
             with ThreadPoolExecutor(1, "huaweicloud-retry-journal") as executor:
-                thread = partial(asyncio.get_running_loop().run_in_executor, executor)
+                thread = partial(self._in_thread, executor)
                 journal = await thread(Journal, self._journal)
                 try:
                     await self._send_all(journal, thread, outcomes)
@@ -184,6 +184,16 @@ class Bulk:
                     await thread(journal.close)
         finally:
             outcomes.end()
+
+    async def _in_thread(self, executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function of the journal to its end. If it is cancelled before, the run ends in order, as by `abort`."""
+        future = asyncio.get_running_loop().run_in_executor(executor, function, *args)
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:  # the thread goes on all the same, and what it wrote has to be known
+                self._stop.set(at_once=True)
+        return future.result()
 
     async def _send_all(self, journal: Journal, thread: _Thread, outcomes: "_Outcomes") -> None:
         items, places = self._places.of(self._items), self._places
