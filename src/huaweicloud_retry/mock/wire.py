@@ -184,7 +184,7 @@ class Parser:
     """Bytes -> requests, with the callbacks of httptools."""
 
     def __init__(self, all_: Connections, address: str) -> None:
-        self._all, self._address = all_, address
+        self._all, self._address = all_, address.removeprefix("::ffff:")
         self._http = httptools.HttpRequestParser(self)
         self._unparsed = 0  # bytes since there was progress
         self._held = 0  # bytes counted among those of all
