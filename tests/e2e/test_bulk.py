@@ -230,7 +230,7 @@ def test_who_stops_listening_leaves_a_true_journal(mock: Mock, tmp_path: Path) -
 
 
 def test_an_event_loop_that_ends_leaves_a_true_journal_that_is_free(mock: Mock, tmp_path: Path) -> None:
-    for turns in range(0, 90, 3):
+    for turns in range(0, 90, 9):
         errors: list[Any] = []
 
         async def main(file: Path, turns: int = turns, errors: list[Any] = errors) -> None:
