@@ -511,6 +511,17 @@ def test_when_nothing_can_be_reached_it_halts(mock: Mock) -> None:
     assert run.counts == Counts(planned=RECORDS)
 
 
+def test_what_cannot_be_reached_and_is_not_tried_again_leaves_all_planned(mock: Mock, tmp_path: Path) -> None:
+    with Server(lambda _: None) as server:
+        nowhere = server.url
+    again = {"journal": tmp_path / "journal", "resend": None}
+    run = bulk(mock, records(3), **again, endpoint=nowhere)
+    assert [outcome.item for outcome in done(run)] == [record("r0")]
+    assert run.halted is not None
+    assert "the service cannot be reached: " in run.halted
+    assert run.counts == Counts(planned=3)
+
+
 def test_when_the_service_is_gone_it_halts_before_all_are_unknown(mock: Mock) -> None:
     faults(mock, {"delay": 0, "times": 10}, {"status": 504})
     run = bulk(mock, records(), concurrency=2)

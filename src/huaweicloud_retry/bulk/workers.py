@@ -204,6 +204,8 @@ class Workers:
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
+                if isinstance(error, APIConnectionError) and not (error.outcome_unknown or self._breaker.is_proven):
+                    self._breaker.halt(f"the service cannot be reached: {error}")  # as with a wrong CA
                 is_lost = self._breaker.halted is not None and error is not None and _is_of_the_way(error)
                 return Result(number, outcome, is_settled=not is_lost or outcome.verdict != "refused")
             if isinstance(error, RateLimitError):
