@@ -152,7 +152,8 @@ def plan_lines(plan: Plan, journal: Path | None) -> list[str]:
         lines.append(f"no longer in the input, and left as they are in the journal: {names}")
     if plan.resumed:
         added = f"; new in the input {plan.added:,}" if plan.added else ""
-        lines.append(f"earlier runs: {counts_in_words(plan.before)}{added}")
+        before = plan.before._replace(planned=plan.before.planned - plan.added)
+        lines.append(f"earlier runs: {counts_in_words(before)}{added}")
         if plan.items and not plan.to_send:
             lines.append(_nothing_to_send(plan, journal))
     return lines
