@@ -103,6 +103,11 @@ class Breaker:
             if self._in_a_row >= (self._most if self.is_proven else _AT_FIRST):
                 self.halt(f"{self._in_a_row} failures in a row; the last: {error}")
 
+    def note_last(self, error: APIError | None) -> None:
+        """Look at what the last attempt of an item came to."""
+        if isinstance(error, APIConnectionError) and not (error.outcome_unknown or self.is_proven):
+            self.halt(f"the service cannot be reached: {error}")  # as with a wrong CA
+
 
 def _is_of_the_way(error: APIError) -> bool:
     """Say whether an error is about credentials, network or rate, and not about the item."""
@@ -204,8 +209,7 @@ class Workers:
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
-                if isinstance(error, APIConnectionError) and not (error.outcome_unknown or self._breaker.is_proven):
-                    self._breaker.halt(f"the service cannot be reached: {error}")  # as with a wrong CA
+                self._breaker.note_last(error)
                 is_lost = self._breaker.halted is not None and error is not None and _is_of_the_way(error)
                 return Result(number, outcome, is_settled=not is_lost or outcome.verdict != "refused")
             if isinstance(error, RateLimitError):
