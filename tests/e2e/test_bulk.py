@@ -237,7 +237,7 @@ def test_an_event_loop_that_ends_leaves_a_true_journal_that_is_free(mock: Mock, 
             asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
             outcomes = aiter(bulk(mock, records(8), journal=file, concurrency=2))
             async with asyncio.TaskGroup() as tasks:
-                task = tasks.create_task(anext(outcomes))  # type: ignore[arg-type]
+                task = tasks.create_task(anext(outcomes))
                 for _ in range(turns):
                     await asyncio.sleep(0.0005)
                 for each in asyncio.all_tasks() - {asyncio.current_task(), task}:

@@ -565,6 +565,19 @@ def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock
         assert "give --region and --endpoint as before, or another --journal\n" in ran.err
 
 
+def test_a_journal_that_is_removed_while_it_is_in_use_is_not_recommended(cli: Cli, mock: Mock) -> None:
+    slowly = ("--rate", "1", "--concurrency", "1")
+    with cli.started("bulk", cli.file(engines("e1", "e2", "e3", "e4")), *cli.sending, *slowly) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (cli.folder / "input.jsonl.journal").unlink()
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode in {1, 3}  # 3 if a request was in flight then
+    assert "put the journal back before the next run, or what was accepted is sent again" in err
+    assert "the same command goes on" not in err
+    assert len(sent(mock)) < 4
+
+
 def test_a_damaged_journal_sends_nothing_and_the_report_names_the_rows(cli: Cli, mock: Mock) -> None:
     file = cli.file(engines("e1", "nowhere"))
     cli("bulk", file, *cli.sending)

@@ -304,7 +304,10 @@ class Journal:
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
         after |= {number: before[number].with_state("planned") for number in unsent}
         if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
-            raise JournalError(f"{self._file}, or its .lock, was removed or replaced while it was in use")
+            raise JournalError(
+                f"{self._file}, or its .lock, was removed or replaced while it was in use: "
+                "put the journal back before the next run, or what was accepted is sent again"
+            )
         with self._transaction():
             self._store((before[number], row) for number, row in after.items())
         before.update(after)
