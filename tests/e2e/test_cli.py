@@ -3,7 +3,10 @@
 What needs no process of its own is `main()` in this one; signals, pipes and terminals are those of a real process.
 """
 
+import asyncio
+import errno
 import fcntl
+import gc
 import json
 import os
 import pty
@@ -27,7 +30,8 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry.cli import main
-from huaweicloud_retry.commands.exits import CommandError
+from huaweicloud_retry.commands.exits import CommandError, OutputError
+from huaweicloud_retry.commands.screen import Screen
 from huaweicloud_retry.testing import Mock, mock_server
 
 COMMAND = [sys.executable, "-m", "huaweicloud_retry"]
@@ -906,6 +910,29 @@ def test_it_ends_too_when_nobody_reads_its_messages_or_its_help(cli: Cli) -> Non
             assert process.wait(LIMIT) == 130
             assert process.stderr
             assert process.stderr.read() == ""
+
+
+def test_of_all_that_cannot_be_printed_the_first_is_reported_alone() -> None:
+    reported: list[object] = []
+    failed: list[bool] = []
+
+    def fail() -> None:
+        failed.append(True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        screen = Screen("hwc-retry")
+        screen.do(fail)
+        screen.do(fail)
+        while len(failed) < 2:  # noqa: ASYNC110 - nobody else tells
+            await asyncio.sleep(0)
+        with pytest.raises(OutputError, match="No space left"):
+            await screen.close()
+
+    asyncio.run(main())
+    gc.collect()
+    assert reported == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")
