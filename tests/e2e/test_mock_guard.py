@@ -151,7 +151,31 @@ def test_the_reason_names_the_option_and_the_option_serves_the_name(mock: httpx.
         assert client.put(ENGINE, json=RETRY, headers={"Host": "Mock.Test:80"}).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["", "a:80", "http://a", "*", "a b", "."])
+def test_what_is_no_host_to_allow(host: str) -> None:
+    ran = subprocess.run([*COMMAND, "--allow-host", host], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert f"argument --allow-host: {host!r} is no host name, such as mock.test" in ran.stderr
+
+
+def test_a_name_may_end_in_a_dot_and_an_address_stand_in_brackets() -> None:
+    with process("--quiet", "--allow-host", "Mock.Test.", "--allow-host", "[2001:db8::1]") as (url, _):
+        assert [status_of(url, f"Host: {host}") for host in ("mock.test", "[2001:db8::1]:80")] == [200, 200]
+
+
+def test_an_empty_name_allows_no_malformed_host() -> None:
+    with running(CONTRACT, allow_hosts=[""]) as url:
+        assert [status_of(url, f"Host: {host}") for host in ("", "a!.evil.test")] == [403, 403]
+
+
 # --- On a network ---
+
+
+@pytest.mark.parametrize("host", ["127.1", "LOCALHOST"])
+def test_loopback_by_any_name_is_not_the_network(host: str) -> None:
+    with process("--quiet", "--host", host) as (url, lines):
+        assert status_of(url, "Host: localhost") == 200
+    assert lines == []
 
 
 def other_address() -> str:
@@ -217,7 +241,10 @@ def test_without_cors_no_page_of_another_origin_may_read_or_send(mock: httpx.Cli
 
 
 def test_with_cors_the_pages_of_one_origin_may() -> None:
-    with process("--quiet", "--cors", PAGE) as (url, _), plain_client(url, {**TOKEN, "Origin": PAGE}) as client:
+    with (
+        process("--quiet", "--cors", PAGE.replace("localhost", "LocalHost")) as (url, _),
+        plain_client(url, {**TOKEN, "Origin": PAGE}) as client,
+    ):
         asked = client.request("OPTIONS", ENGINE, headers=PREFLIGHT)
         assert asked.status_code == 204
         assert cors(asked)["access-control-allow-methods"] == "PUT"
