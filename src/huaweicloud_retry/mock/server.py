@@ -20,7 +20,7 @@ from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .guard import Guard, is_loopback
 from .state import State, read_state
-from .wire import Application, Connections
+from .wire import PIECE, Application, Connections
 
 try:
     import uvloop as loops  # in C, which doubles the requests a second
@@ -165,7 +165,7 @@ class Server:
 
     async def _serve(self) -> None:
         connections = Connections(self._app, self._timeout)
-        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048)
+        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048, limit=2 * PIECE)
         await self._stopping.wait()
         server.close()
         await connections.stop(_GRACE)
