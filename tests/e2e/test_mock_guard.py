@@ -151,7 +151,31 @@ def test_the_reason_names_the_option_and_the_option_serves_the_name(mock: httpx.
         assert client.put(ENGINE, json=RETRY, headers={"Host": "Mock.Test:80"}).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["", "a:80", "http://a", "*", "a b", "."])
+def test_what_is_no_host_to_allow(host: str) -> None:
+    ran = subprocess.run([*COMMAND, "--allow-host", host], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert f"argument --allow-host: {host!r} is no host name, such as mock.test" in ran.stderr
+
+
+def test_a_name_may_end_in_a_dot_and_an_address_stand_in_brackets() -> None:
+    with process("--quiet", "--allow-host", "Mock.Test.", "--allow-host", "[2001:db8::1]") as (url, _):
+        assert [status_of(url, f"Host: {host}") for host in ("mock.test", "[2001:db8::1]:80")] == [200, 200]
+
+
+def test_an_empty_name_allows_no_malformed_host() -> None:
+    with running(CONTRACT, allow_hosts=[""]) as url:
+        assert [status_of(url, f"Host: {host}") for host in ("", "a!.evil.test")] == [403, 403]
+
+
 # --- On a network ---
+
+
+@pytest.mark.parametrize("host", ["127.1", "LOCALHOST"])
+def test_loopback_by_any_name_is_not_the_network(host: str) -> None:
+    with process("--quiet", "--host", host) as (url, lines):
+        assert status_of(url, "Host: localhost") == 200
+    assert lines == []
 
 
 def other_address() -> str:
@@ -217,7 +241,10 @@ def test_without_cors_no_page_of_another_origin_may_read_or_send(mock: httpx.Cli
 
 
 def test_with_cors_the_pages_of_one_origin_may() -> None:
-    with process("--quiet", "--cors", PAGE) as (url, _), plain_client(url, {**TOKEN, "Origin": PAGE}) as client:
+    with (
+        process("--quiet", "--cors", PAGE.replace("localhost", "LocalHost")) as (url, _),
+        plain_client(url, {**TOKEN, "Origin": PAGE}) as client,
+    ):
         asked = client.request("OPTIONS", ENGINE, headers=PREFLIGHT)
         assert asked.status_code == 204
         assert cors(asked)["access-control-allow-methods"] == "PUT"
@@ -353,6 +380,88 @@ def test_callers_that_reset_their_connections_leave_no_line_in_the_log(
     for _ in range(20):
         mock.get("/_mock/health")
     assert [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
+@pytest.mark.parametrize("path", [ENGINE, IAM])
+def test_json_that_would_take_a_gigabyte_of_memory_is_not_read(mock: httpx.Client, path: str) -> None:
+    method, body = "PUT" if path == ENGINE else "POST", b"[" + b"{}," * 700_000 + b"{}]"
+    assert error(mock.request(method, path, content=body, headers=JSON))[:2] == (413, "MOCK.413")
+    assert mock.put(ENGINE, json=RETRY).status_code == 200
+
+
+def test_the_request_log_is_bounded_in_bytes_and_keeps_the_newest(mock: httpx.Client) -> None:
+    for number in range(1400):
+        mock.put("/nope", headers={"a": "a" * 3500}, content=json.dumps([number, "a" * 4000]))
+    log = mock.get("/_mock/journal").json()
+    kept = [entry["body"][0] for entry in log["entries"]]
+    assert 1000 < len(kept) < 1400
+    assert kept == list(range(1400))[-len(kept) :]
+    assert (log["count"], log["dropped"]) == (1400, 1400 - len(kept))
+
+
+def test_requests_that_come_at_once_keep_nobody_waiting(url: str, mock: httpx.Client) -> None:
+    number, request = 1500, b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for _ in range(50):
+        assert mock.post("/_mock/reset").status_code == 204
+        with connected(url) as sock:
+            sock.sendall(request * number)
+            served = mock.get("/_mock/journal").json()["count"]
+        if 0 < served < number:  # between two of them
+            return
+    pytest.fail("all that came at once was served first")
+
+
+# --- HTTP ---
+
+
+def responses(sock: socket.socket, count: int) -> list[int]:
+    """Read so many responses: their status codes."""
+    with sock.makefile("rb") as file:
+        found = []
+        for _ in range(count):
+            found.append(int(file.readline().split(b" ")[1]))
+            length = 0
+            while line := file.readline().strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            file.read(length)
+        return found
+
+
+def test_requests_that_offer_an_upgrade_are_served_without_however_many_come_at_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(url) as sock:
+        sock.sendall(b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 1000)
+        assert responses(sock, 1000) == [200] * 1000
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(
+    "begin", ["1.1\r\nConnection: Upgrade, close", "1.0\r\nConnection: Upgrade"], ids=["close", "HTTP/1.0"]
+)
+def test_an_upgrade_on_offer_keeps_no_connection_open(url: str, begin: str) -> None:
+    with connected(url) as sock:
+        sock.sendall(f"GET /_mock/health HTTP/{begin}\r\nUpgrade: h2c\r\nHost: localhost\r\n\r\n".encode())
+        assert received(sock).startswith(b"HTTP/1.1 200 ")  # and the end
+
+
+@pytest.mark.parametrize(
+    ("version", "rest"),
+    [("1.1", "\r\n"), ("1.1", "Content-Length: 2\r\n\r\n{}"), ("1.0", "Content-Length: 2\r\n\r\n")],
+    ids=["no body", "body at once", "HTTP/1.0"],
+)
+def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest: str) -> None:
+    head = f"POST /nope HTTP/{version}\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    with connected(url) as sock:
+        sock.sendall(f"{head}{rest}".encode())
+        if version == "1.0":
+            sock.sendall(b"{}")
+            assert responses(sock, 1) == [404]
+        else:
+            assert responses(sock, 1) == [404]
+            send_head(sock, "GET", "/_mock/health", "Connection: close")
+            assert responses(sock, 1) == [200]
 
 
 # --- The page ---

@@ -31,7 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each answer (default: %(default)s)")
     admin = "serve /_mock/, or not (default: only if --host is a loopback address)"
     add("--admin", action=argparse.BooleanOptionalAction, help=admin)
-    add("--allow-host", action="append", default=[], metavar="NAME", help="serve requests to this host name, too")
+    allow_host = "serve requests to this host name, too"
+    add("--allow-host", action="append", default=[], type=_host, metavar="NAME", help=allow_host)
     cors = "let pages of this origin use the mock; may be given more than once"
     add("--cors", action="append", default=[], type=_origin, metavar="ORIGIN", help=cors)
     add("--quiet", action="store_true", help="no line for each request on stderr")
@@ -77,10 +78,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _host(text: str) -> str:
+    if not (found := re.fullmatch(r"([\w.-]*\w)\.?|\[?([\da-fA-F]*:[\da-fA-F.]*:[\da-fA-F:.]*)\]?", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host name, such as mock.test")
+    return found[1] or found[2]
+
+
 def _origin(text: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#]+", text):
+    if not re.fullmatch(r"https?://[^/\s?#@]+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as http://localhost:3000")
-    return text
+    return text.lower()  # as browsers send it
 
 
 def _seconds(text: str) -> float:

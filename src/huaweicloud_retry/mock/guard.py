@@ -20,7 +20,7 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._hosts = {"localhost", *(host.lower() for host in hosts)} - {""}
         self._origins = frozenset(origins)
 
     def check_host(self, request: Request) -> None:

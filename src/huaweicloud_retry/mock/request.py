@@ -17,12 +17,13 @@ class Request:
         self.id = f"{_ids.getrandbits(128):032x}"
         self.method = method
         self.path, _, self.query = target.partition("?")
-        self.headers: dict[str, str] = {}  # names in lower case; one sent more than once is joined, as HTTP has it
+        values: dict[str, list[str]] = {}  # of the headers, names in lower case
         self.size = len(target)  # bytes, of what comes before the body
         for name, value in fields:
             self.size += len(name) + len(value)
             key, text = name.decode("ascii").lower(), value.decode("latin-1")
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+            values.setdefault(key, []).append(text)
+        self.headers = {key: ", ".join(texts) for key, texts in values.items()}  # as HTTP has it
         self.body = b""
         self.address = ""  # of this machine, at which it arrived
         self.keep_alive = True  # the connection serves another one after this

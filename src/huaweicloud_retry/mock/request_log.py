@@ -14,6 +14,7 @@ from .request import Request
 
 KEPT = 10_000  # entries; older ones are dropped, so that memory does not grow
 _MAX_KEPT = 4096  # bytes, of a body and of all that stands before it; a larger one is not kept
+_MAX_ALL = 10 * 1024 * 1024  # bytes, of all that is kept, about
 _MAX_HEADERS = 64  # more are not kept: many small ones take far more memory than bytes
 _SECRET = re.compile(
     r"auth|token|secret|passw|pwd|credential|signature|cookie|api[-_]?key|access[-_]?key|\bsk\b", re.IGNORECASE
@@ -68,22 +69,27 @@ class RequestLog:
     """The last requests, the newest at the end."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[Entry] = deque()
+        self._size = 0
         self.count = 0  # requests since the last reset
 
     def reset(self) -> None:
         self._entries.clear()
-        self.count = 0
+        self.count = self._size = 0
 
     def add(self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool) -> Entry:
         """Write down a request that is done with; what is large about it is dropped."""
         if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
-            request.path, request.query, request.headers = shorten(request.path), "", {}
+            request.path, request.query, request.headers, request.size = shorten(request.path), "", {}, 0
         if len(request.body) > _MAX_KEPT:
             request.body = b""
         self.count += 1
         entry = Entry(self.count, time.time(), request, status, error_code, acted, fault)
         self._entries.append(entry)
+        request.size += len(request.body) + 32 * len(request.headers)  # what it takes in memory, about
+        self._size += request.size
+        while len(self._entries) > KEPT or self._size > _MAX_ALL:
+            self._size -= self._entries.popleft().request.size
         return entry
 
     def as_json(self) -> dict[str, Json]:

@@ -20,7 +20,7 @@ from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .guard import Guard, is_loopback
 from .state import State, read_state
-from .wire import Application, Connections
+from .wire import PIECE, Application, Connections
 
 try:
     import uvloop as loops  # in C, which doubles the requests a second
@@ -85,16 +85,16 @@ def serve(options: Namespace) -> None:
             waiting.append(parse_fault(contract, text))
         except UnreadableError as error:
             raise StartError(f"--fault {one_line(text)}: {error}") from error
-    host, port, local = options.host, options.port, is_loopback(options.host)
-    admin = local if options.admin is None else options.admin
-    guard = Guard([host, *options.allow_host], options.cors)
-    app = App(contract, known, Faults(waiting, options.seed), guard, delay=options.delay, admin=admin)
+    guard = Guard([options.host, *options.allow_host], options.cors)
     try:
-        sock = listen(host, port)
+        sock = listen(options.host, options.port)
     except OSError as error:
-        hint = "choose another --port, or 0 for a free one"
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}; {hint}") from error
+        what = f"{options.host} port {options.port}: {error.strerror}"
+        raise StartError(f"cannot listen on {what}; choose another --port, or 0 for a free one") from error
     with sock:
+        local = is_loopback(sock.getsockname()[0])
+        admin = local if options.admin is None else options.admin
+        app = App(contract, known, Faults(waiting, options.seed), guard, delay=options.delay, admin=admin)
         server = Server(app, sock, TIMEOUT)
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda _signal, _frame: server.stop())
@@ -165,7 +165,7 @@ class Server:
 
     async def _serve(self) -> None:
         connections = Connections(self._app, self._timeout)
-        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048)
+        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048, limit=2 * PIECE)
         await self._stopping.wait()
         server.close()
         await connections.stop(_GRACE)

@@ -24,7 +24,8 @@ from .request import Request
 MAX_CONNECTIONS = 512
 MAX_FIELDS = 1000  # of a header: many small ones take far more memory than bytes
 MAX_HELD = 48 * 1024 * 1024  # bytes, of all bodies under way
-_SMALL = 64 * 1024  # bytes of a body that are not counted, so that large ones keep out no small one; and of a read
+_SMALL = 64 * 1024  # bytes of a body that are not counted, so that large ones keep out no small one; and of a write
+PIECE = 4096  # bytes, of a read: requests that come at once take far more memory than bytes
 _MAX_UNPARSED = gateway.MAX_URI + gateway.MAX_HEADERS + 4 * MAX_FIELDS  # bytes, of a head or a body's framing
 _IDLE = 75.0  # seconds; longer than clients keep idle connections, so they never meet a closed one
 _LINGER = 1.0  # seconds to read a response that came before the end of its request
@@ -89,6 +90,8 @@ class Connection:
             del self._all.open[task]
             self._parser.release()
             self._writer.transport.abort()
+            with suppress(OSError, asyncio.CancelledError):
+                await self._writer.wait_closed()  # or asyncio may report that nobody asked how it ended
 
     async def _converse(self) -> None:
         while request := await self._next():
@@ -98,6 +101,8 @@ class Connection:
                 await self._send(request, response)
             self.busy = False
             self._parser.answered()
+            if self._parser.queue:
+                await asyncio.sleep(0)  # the other connections first
             if not request.keep_alive or response.how not in {"whole", "drip"}:
                 return
 
@@ -114,7 +119,7 @@ class Connection:
             data, self._later = self._later, b""
             try:
                 async with asyncio.timeout(end - monotonic()):
-                    data = data or await self._reader.read(_SMALL)
+                    data = data or await self._reader.read(PIECE)
             except TimeoutError:
                 what = f"The request has not arrived within {self._all.timeout:g} seconds."
                 if parser.begun:
@@ -135,14 +140,14 @@ class Connection:
         self._writer.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
-                while await self._reader.read(_SMALL):
+                while await self._reader.read(PIECE):
                     pass
 
     async def _pause(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                while len(self._later) < _SMALL:
-                    if not (data := await self._reader.read(_SMALL)):
+                while len(self._later) < PIECE:
+                    if not (data := await self._reader.read(PIECE)):
                         return True
                     self._later += data
                 await asyncio.sleep(seconds)
@@ -159,8 +164,12 @@ class Connection:
                     raise ConnectionResetError
                 self._write(bytes((byte,)))
         elif response.how != "nothing":
-            half = content[: len(content) // 2]
-            self._write({"truncated": head + half, "bare": content}.get(response.how, head + content))
+            end = len(content) // 2 if response.how == "truncated" else len(content)
+            self._write((b"" if response.how == "bare" else head) + content[: min(end, _SMALL)])
+            for begin in range(_SMALL, end, _SMALL):
+                await self._writer.drain()
+                await asyncio.sleep(0)  # the other connections first
+                self._write(content[begin : min(end, begin + _SMALL)])
         await self._writer.drain()
 
     def _write(self, data: bytes) -> None:
@@ -197,24 +206,27 @@ class Parser:
 
     def feed(self, data: bytes) -> None:
         self._unparsed += len(data)
-        try:
-            self._http.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            if self._http.get_method() == b"CONNECT":
-                self.refusal = Refusal(400, "APIGW.0201", "Bad request: this is no proxy.")
-            else:
-                self._go_on_without_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self.refusal = Refusal(400, "APIGW.0201", "Bad request: Invalid HTTP request received.")
+        while data:
+            try:
+                self._http.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer(data[offer.args[0] :])
+            except httptools.HttpParserError:
+                data, self.refusal = b"", Refusal(400, "APIGW.0201", "Bad request: Invalid HTTP request received.")
         if self._unparsed > _MAX_UNPARSED:
             self.refusal = gateway.too_large_headers()
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Read the request once more, without the offer, which makes httptools stop at the end of the header."""
-        lines = [self._http.get_method() + b" " + self._url + b" HTTP/1.1"]
-        lines += [b": ".join(field) for field in self._fields if field[0].lower() not in {b"upgrade", b"connection"}]
+    def _without_offer(self, rest: bytes) -> bytes:
+        """Return the request without the offer of an upgrade, which makes httptools stop at the end of the header."""
+        method, version = self._http.get_method(), self._http.get_http_version().encode()
+        if method == b"CONNECT":
+            self.refusal = Refusal(400, "APIGW.0201", "Bad request: this is no proxy.")
+            return b""
+        lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
+        lines += [b": ".join(field) for field in self._fields if field[0].lower() != b"upgrade"]
         self._http = httptools.HttpRequestParser(self)
-        self.feed(b"\r\n".join([*lines, b"", rest]))
+        return b"\r\n".join([*lines, b"", rest])
 
     def answered(self) -> None:
         """The next request has its time from now on."""
@@ -250,7 +262,9 @@ class Parser:
         elif int(request.headers.get("content-length", "0")) > gateway.MAX_BODY:
             self._drop(gateway.too_large_body())
         else:
-            self.expects_100 = request.headers.get("expect", "").lower() == "100-continue"
+            expects_100 = request.headers.get("expect", "").lower() == "100-continue"
+            self.expects_100 = expects_100 and self._http.get_http_version() != "1.0"
+        self._fields = []  # in memory only once
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -276,7 +290,7 @@ class Parser:
     def on_message_complete(self) -> None:
         if self._request is None:  # an offer of another protocol
             return
-        self.begun, self._unparsed = 0.0, 0
+        self.begun, self._unparsed, self.expects_100 = 0.0, 0, False
         if not self._request.refusal:
             self._request.body, self._body = bytes(self._body), bytearray()
             self.queue.append(self._request)
