@@ -454,8 +454,15 @@ def test_an_upgrade_on_offer_keeps_no_connection_open(url: str, begin: str) -> N
 def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest: str) -> None:
     request = f"POST /nope HTTP/{version}\r\nHost: localhost\r\nExpect: 100-continue\r\n{rest}\r\n"
     with connected(url) as sock:
-        sock.sendall(f"{request}{'{}' if rest else ''}".encode())
         answer = b""
+        if version == "1.0":  # its body comes late
+            sock.settimeout(0.2)
+            sock.sendall(request.encode())
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+            sock.settimeout(60)
+            request = ""
+        sock.sendall(f"{request}{'{}' if rest else ''}".encode())
         while b"}" not in answer:  # the error's end
             answer += sock.recv(4096)
         if version == "1.1":
