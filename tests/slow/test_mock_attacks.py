@@ -94,30 +94,6 @@ def test_a_hundred_unfinished_bodies() -> None:
         assert peak(pid) < LIMIT
 
 
-SMALL = b"GET / HTTP/1.1\r\n\r\n"
-FIELDS = (b"X: " + b"a" * 120 + b"\r\n") * 990
-AT_ONCE = {
-    "small requests": SMALL * 7200,
-    "small requests behind responses that nobody reads": LARGE * 10 + SMALL * 7200,
-    "headers and small bodies": HEAD + b"Content-Length: 65536\r\n" + FIELDS + b"\r\n" + b"a" * 65_000,
-}
-
-
-@pytest.mark.parametrize("attack", AT_ONCE)
-def test_five_hundred_connections_at_once(attack: str) -> None:
-    with mock() as (url, pid), plain_client(url) as client, ExitStack() as open_:
-        assert client.get("/_mock/health").status_code == 200
-        for _ in range(500):
-            sock = open_.enter_context(connected(url))
-            sock.setblocking(False)
-            sock.send(AT_ONCE[attack])
-        begin = time.monotonic()
-        for _ in range(20):
-            assert client.get("/_mock/health").status_code == 200
-        print(f"{attack}: peak {peak(pid):.0f} MiB, health twenty times in {time.monotonic() - begin:.3f} s")
-        assert peak(pid) < LIMIT
-
-
 def test_a_large_state_does_not_keep_others_waiting() -> None:
     engines = "".join(f"      e{number}: {{name: n, jobs: [{{id: 1, status: Error}}]}}\n" for number in range(8000))
     with mock() as (url, pid), plain_client(url) as client:
