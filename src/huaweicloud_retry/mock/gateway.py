@@ -86,8 +86,8 @@ def _wrong_signature(credentials: Credentials, request: Request) -> str:  # noqa
     names = found["names"].split(";")
     if absent := [name for name in names if name not in headers]:
         return f"signed, but not sent: {', '.join(absent)}"
-    if "x-sdk-date" not in names:
-        return "X-Sdk-Date must be signed"
+    if not {"host", "x-sdk-date"} <= set(names):
+        return "Host and X-Sdk-Date must be signed"
     date, now = headers["x-sdk-date"], datetime.now(UTC)
     try:
         skew = now - datetime.strptime(date, signing.DATE_FORMAT).replace(tzinfo=UTC)
