@@ -81,7 +81,10 @@ def report(folder: Path, outcomes: Iterator[Outcome], planned: int = 0) -> Path:
     with Journal(folder / "items.journal") as journal:
         journal.plan([*(each.item for each in known), *(engine(90_000 + number) for number in range(planned))])
         journal.begin(retry_refused=False, resend_unknown=False)
-        journal.write((), list(enumerate(known, start=1)))
+        last = 0
+        while last < len(known) and (rows := [row for row in journal.planned(last) if row.number <= len(known)]):
+            journal.write((), [(row.number, known[row.number - 1]) for row in rows])
+            last = rows[-1].number
     assert main(["report", str(folder / "items.journal"), "--html", str(folder / "report.html")]) == 0
     return folder / "report.html"
 
