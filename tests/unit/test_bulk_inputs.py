@@ -251,7 +251,7 @@ def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_
 
 
 def test_what_came_of_items_is_an_input_again() -> None:
-    told = {"verdict": "refused", "message": "m", "status": 400, "error_code": None, "answer": None, "attempts": 1}
+    told = {"verdict": "refused", "message": "m", "status": 400, "error_code": None, "response": None, "attempts": 1}
     assert Reading(line(**told)).items == [Item(**ENGINE)]
 
 

@@ -24,7 +24,7 @@ _MOST_REASONS: Final = 20
 _FIELDS: Final = tuple(each.name for each in fields(Item))
 _FIELD_SET: Final = frozenset(_FIELDS)
 # What our own output says beside the fields of the item, so that it can be an input again.
-_OUTCOME: Final = {each.name for each in fields(Outcome)} - {"item"} | {"answer", "response"}
+_OUTCOME: Final = {each.name for each in fields(Outcome)} - {"item"}
 _OPERATIONS: Final = {
     "engine_id": "RetryEngine",
     "record_id": "RetryScriptExecution",

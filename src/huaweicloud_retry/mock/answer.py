@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """An answer other than success: a code of the service, of the gateway (`APIGW.`) or of the mock itself (`MOCK.`).
+    """A response other than success: a code of the service, of the gateway (`APIGW.`) or of the mock itself (`MOCK.`).
 
     The message says what is wrong and what to do; the detail, of CSE alone, where.
     """
