@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from huaweicloud_retry import AkSkAuth, ConfigurationError, PasswordAuth, Resend
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Fault, JournalEntry, Mock, mock_server
+from tests.connections import Line, Server
 
 RECORDS = 40
 AT_ONCE = Resend(max_attempts=5, initial_backoff=0)
@@ -227,6 +229,29 @@ def test_who_stops_listening_leaves_a_true_journal(mock: Mock, tmp_path: Path) -
     assert acted(mock) <= {id_ for id_, state in states.items() if state in {"accepted", "unknown"}}
 
 
+def test_an_event_loop_that_ends_leaves_a_true_journal_that_is_free(mock: Mock, tmp_path: Path) -> None:
+    for turns in range(0, 90, 9):
+        errors: list[Any] = []
+
+        async def main(file: Path, turns: int = turns, errors: list[Any] = errors) -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+            outcomes = aiter(bulk(mock, records(8), journal=file, concurrency=2))
+            async with asyncio.TaskGroup() as tasks:
+                task = tasks.create_task(anext(outcomes))
+                for _ in range(turns):
+                    await asyncio.sleep(0.0005)
+                for each in asyncio.all_tasks() - {asyncio.current_task(), task}:
+                    each.cancel()  # as `asyncio.run` does when it ends
+                task.cancel()
+
+        with suppress(asyncio.CancelledError):
+            asyncio.run(main(tmp_path / f"{turns}"))
+        assert errors == []
+        again = bulk(mock, records(8), journal=tmp_path / f"{turns}")
+        done(again)
+        assert again.counts.accepted + again.counts.unknown == 8
+
+
 def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(mock: Mock, tmp_path: Path) -> None:
     told: list[str] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -250,6 +275,27 @@ def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothin
     assert again.counts.accepted + again.counts.unknown == RECORDS
     assert again.counts.unknown >= len(unwritten)
     assert max(Counter(entry["body"]["record_id"] for entry in asked(mock)).values()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"enterprise_project_id": "7"}, {"region": "cn-north-4"}], ids=["enterprise project", "region"]
+)
+def test_the_same_thing_at_the_same_place_is_known_again_however_it_is_given(
+    mock: Mock, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    file = tmp_path / "journal"
+    plain = [Item(operation="RetryEngine", project_id="p", engine_id=f"e{n}") for n in range(3)]
+    given = [replace(item, **changes) for item in plain]
+    if "region" in changes:
+        plain = [replace(item, region="cn-north-1") for item in plain]
+    assert verdicts(done(bulk(mock, plain, journal=file))) == {"refused": 3}
+    again = bulk(mock, given, journal=file)
+    assert done(again) == []
+    assert again.counts == Counts(refused=3)
+    outcomes = done(bulk(mock, given, journal=file, retry_refused=True))
+    assert [outcome.item for outcome in outcomes] == given  # as it is given now
+    assert done(bulk(mock, [*plain, *given], endpoint=mock.url)) != []
+    assert len(asked(mock)) == 9
 
 
 @pytest.mark.parametrize("accessed_by", ["read", "hard link"])
@@ -415,6 +461,37 @@ def test_what_waits_for_a_token_when_the_time_is_up_was_not_sent(mock: Mock, tmp
 
     assert asyncio.run(main()) == []
     assert run.counts == Counts(planned=2)
+
+
+def test_a_response_that_cannot_be_kept_does_not_send_the_item_again(tmp_path: Path) -> None:
+    deep = b'{"id": "e", "name": "n", "jobId": 1, "more": %b}' % (b"[" * 600 + b"]" * 600)
+
+    def serve(line: Line) -> None:
+        while line.request() is not None:
+            line.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(deep), deep))
+
+    items = [Item(operation="RetryEngine", project_id="p", engine_id=f"{n}") for n in range(3)]
+    with Server(serve) as server:
+        for _ in range(2):
+            run = Bulk(items, journal=tmp_path / "journal", endpoint=server.url, credentials=TokenAuth("t"))
+            done(run)
+        assert len(server.requests) == len(set(server.requests))
+        assert run.counts.planned == len(items) - len(server.requests)
+
+
+def test_text_that_cannot_be_written_is_written_without_it(tmp_path: Path) -> None:
+    body = rb'{"error_code": "\ud800C", "error_msg": "\ud800m", "request_id": "\ud800i"}'
+
+    def serve(line: Line) -> None:
+        while line.request() is not None:
+            line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    items = [Item(operation="RetryEngine", project_id="p", engine_id="1")]
+    with Server(serve) as server:
+        run = Bulk(items, journal=tmp_path / "journal", endpoint=server.url, credentials=TokenAuth("t"))
+        (outcome,) = done(run)
+    assert (outcome.verdict, outcome.error_code, outcome.request_id) == ("refused", "C", "i")
+    assert run.counts == Counts(refused=1)
 
 
 def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Mock, tmp_path: Path) -> None:

@@ -550,7 +550,7 @@ def test_an_input_may_gain_and_lose_rows(cli: Cli, mock: Mock) -> None:
     assert ran.code == 0
     assert ran.err.splitlines()[1:3] == [
         "hwc-retry bulk: no longer in the input, and left as they are in the journal: engine typo (refused)",
-        "hwc-retry bulk: earlier runs: accepted 1, refused 0, unknown 0, not sent 1; new in the input 1",
+        "hwc-retry bulk: earlier runs: accepted 1, refused 0, unknown 0; new in the input 1",
     ]
     assert sent(mock) == ["e1", "typo", "e2"]
 

@@ -474,7 +474,7 @@ def test_a_connection_closed_by_a_fault_serves_no_second_request(mock: Mock, fau
 def test_a_drip_whose_caller_hangs_up_leaves_no_task_behind(mock: Mock) -> None:
     def tasks() -> set[str]:
         found = [thing for thing in gc.get_objects() if isinstance(thing, asyncio.Task) and not thing.done()]
-        return {task.get_name() for task in found if "Connection.serve" in repr(task)}
+        return {task.get_name() for task in found if "Connections.serve" in repr(task)}
 
     others = tasks()
     mock.add({"reply": "drip", "seconds": 12})  # a byte every seventh of a second

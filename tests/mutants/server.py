@@ -17,6 +17,7 @@ from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock.answer import Encoded
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.iam import Locks
 from huaweicloud_retry.mock.request import Request as MockRequest
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
@@ -365,6 +366,7 @@ class Between:
     """An application: the mock, behind a mutant."""
 
     app: App
+    state: State
     mutant: Mutant
     changed: int = 0
     """How many answers were not what the mock would have said."""
@@ -391,6 +393,7 @@ class Between:
         fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in changed.headers.items()]
         sent = MockRequest(changed.method, f"{changed.path}?{request.query}", fields)
         sent.body, sent.address = changed.body, request.address
+        self.state.credentials.locks = Locks(self.state.now)  # being asked twice is not to count as two failures
         response = await self.app(sent, _never_gone)
         return Answer(response.status, {n.lower(): v for n, v in response.headers.items()}, response.content)
 
@@ -410,6 +413,6 @@ def _of_any_request(answer: Answer) -> Answer:
 def broken(what: str) -> Generator[tuple[str, Between], None, None]:
     """Serve a mutant; yields its URL, and itself."""
     state = State(read_state(checks.STATE.read_bytes()))
-    between = Between(App(Contract.load(), state, Faults()), MUTANTS[what])
+    between = Between(App(Contract.load(), state, Faults()), state, MUTANTS[what])
     with serving(between) as url:
         yield url, between

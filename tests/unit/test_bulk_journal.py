@@ -1,5 +1,6 @@
 """The journal of a bulk: what is planned, under way, and what came of it, whatever happens."""
 
+import fcntl
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -165,11 +167,30 @@ def test_rows_that_are_new_in_the_input_are_added_and_the_order_does_not_matter(
     mixed(file)
     more = [engine(9), *reversed(ITEMS), engine(9), engine(8)]
     with Journal(file) as journal:
-        before = Counts(planned=3, accepted=1, refused=1, unknown=2)
+        before = Counts(planned=1, accepted=1, refused=1, unknown=2)
         known = 1_700_000_000.75
         assert journal.plan(more) == Plan(7, 1, resumed=True, before=before, added=2, accepted_at=known)
         journal.begin(retry_refused=False, resend_unknown=False)
         assert [each.item for each in journal.planned(0)] == [ITEMS[4], engine(9), engine(8)]
+
+
+def test_an_item_is_sent_as_it_is_first_given(file: Path) -> None:
+    def items(number: str) -> list[Item]:
+        given = Item(operation="RetryEngine", project_id="p", engine_id="e", enterprise_project_id=number)
+        return [given, *map(engine, range(1000)), replace(given, enterprise_project_id="again")]
+
+    for number in ("1", "2"):
+        with Journal(file) as journal:
+            assert journal.plan(items(number)).duplicates == 1
+            first = journal.planned(0)[0]
+            assert first.item.enterprise_project_id == number
+    with Journal(file) as journal:
+        journal.plan(items("2"))
+        journal.planned(0)
+        journal.write([1], [(1, outcome(first.item, "accepted"))])
+    with Journal(file) as journal:
+        journal.plan(items("3"))
+    assert items_in(file)[0]["enterprise_project_id"] == "2"  # as it was accepted
 
 
 def test_rows_that_are_gone_from_the_input_are_named_and_left_as_they_are(file: Path) -> None:
@@ -185,16 +206,16 @@ def test_rows_that_are_gone_from_the_input_are_named_and_left_as_they_are(file: 
 
 def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) -> None:
     with Journal(file) as journal:
-        journal.plan(ITEMS, lambda: {"cse": "http://a"})
+        journal.plan(ITEMS, places=lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
         with pytest.raises(
             JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="
         ):
-            Journal(file).plan(ITEMS, other.copy)
+            Journal(file).plan(ITEMS, places=other.copy)
     with Journal(file) as journal:
-        assert journal.plan(ITEMS, lambda: {"workspace": "http://b"}).resumed
+        assert journal.plan(ITEMS, places=lambda: {"workspace": "http://b"}).resumed
     with pytest.raises(JournalError, match="workspace"):
-        Journal(file).plan(ITEMS, lambda: {"workspace": "http://c"})
+        Journal(file).plan(ITEMS, places=lambda: {"workspace": "http://c"})
 
 
 def test_a_trial_begins_with_what_a_journal_has_and_does_not_change_it(file: Path) -> None:
@@ -267,6 +288,45 @@ def test_what_a_killed_run_left_of_its_lock_is_taken_over(file: Path) -> None:
     with begun(file):
         assert "is in use" in why_not(file)
     assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+def test_what_is_no_lock_holds_nobody_up(file: Path) -> None:
+    mixed(file)
+    os.mkfifo(f"{file}.lock")
+    assert len(items_in(file)) == 5
+    assert why_not(file) == ""
+
+
+def test_a_journal_that_another_run_made_in_the_meantime_is_not_removed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        mixed(file)
+        flock(handle, how)
+
+    def items() -> Iterator[Item]:
+        yield ITEMS[0]
+        raise ValueError("line 2 is invalid")
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ValueError, match="line 2 is invalid"):
+        Journal(file).plan(items())
+    assert len(items_in(file)) == 5
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:journal?mode=memory", "file::memory:"])
+def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixed(Path(name))
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", [".", "/dev/null"])
+def test_what_is_no_file_is_refused(name: str) -> None:
+    assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
 
 
 def test_a_second_name_for_a_journal_is_refused(file: Path) -> None:
@@ -383,7 +443,13 @@ def swap_words(content: bytearray, chance: random.Random) -> None:
             content[:] = content.replace(one, other, 1)
 
 
-DAMAGES: list[Damage] = [flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
+def spoil_the_schema(content: bytearray, chance: random.Random) -> None:
+    # SQLite quotes it in its messages.
+    at = content.index(chance.choice((b"about", b"item", b"CREATE", b"INTEGER,  ", b"TEXT,   ")))
+    content[at + chance.randrange(4)] = chance.choice((0xFF, 0x80, ord('"')))
+
+
+DAMAGES: list[Damage] = [spoil_the_schema, flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -405,7 +471,8 @@ def test_a_damaged_journal_is_refused_or_says_the_same(tmp_path: Path, damage: D
             assert items_in(file) == said
         except JournalError:
             refused += 1
-            with pytest.raises(JournalError):
+            assert not Path(f"{file}.lock").exists()
+            with pytest.raises(JournalError, match=r"\A.*\Z"):  # one line
                 JournalReader(file)
     assert refused > 10
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
+from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry_client import APIError, APIStatusError, Client, Response
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
@@ -110,6 +111,13 @@ class Item:
         return _ENCODER.encode(self.fields())
 
     @property
+    def target(self) -> str:
+        """The same for the same thing to be retried, whatever headers go with it."""
+        kind = "record" if self.record_id else "task"  # a record is one run of its task
+        id_ = self.engine_id or self.record_id or self.task_id
+        return f"{self.operation}\n{self.project_id}\n{kind}\n{id_}"
+
+    @property
     def service(self) -> Service:
         """`cse` or `workspace`."""
         return SERVICES[self.operation]
@@ -183,13 +191,13 @@ class Outcome:
         if error is None:
             body: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
             what = f"job {body['jobId']}" if item.engine_id is not None else f"task {body['task_id']}"
-            return cls(verdict="accepted", message=what, status=200, response=body, **shared)
+            return cls(verdict="accepted", message=one_line(what), status=200, response=body, **shared)
         return cls(
             verdict="unknown" if error.outcome_unknown else "refused",
             message=str(error),
             status=getattr(error, "status_code", None),
-            error_code=error.error_code if isinstance(error, APIStatusError) else None,
-            request_id=getattr(error, "request_id", None),
+            error_code=_shown(error.error_code) if isinstance(error, APIStatusError) else None,
+            request_id=_shown(getattr(error, "request_id", None)),
             **shared,
         )
 
@@ -197,6 +205,10 @@ class Outcome:
         """Return it as JSON has it: the verdict, the fields of the item, and the rest."""
         rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in {"item", "verdict"}}
         return {"verdict": self.verdict, **self.item.fields(), **rest, "started_at": rfc3339(self.started_at)}
+
+
+def _shown(text: str | None) -> str | None:
+    return text and one_line(text)  # halves of characters, which JSON can have, could not be written to the journal
 
 
 def rfc3339(at: float) -> str:

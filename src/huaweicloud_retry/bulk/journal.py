@@ -48,7 +48,7 @@ _NAMED: Final = 3  # items that a message names
 _SEEN: Final = "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY)"
 _OF_INPUT: Final = "number IN (SELECT number FROM seen)"
 _INSERT: Final = "INSERT INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
-_CHANGED: Final = Row._fields[2:]
+_CHANGED: Final = Row._fields[1:]
 _UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
 _REPORTED_STATE: Final = (
     "CASE WHEN state = 'sending' OR (state = 'planned' AND may_have_run) THEN 'unknown' ELSE state END"
@@ -85,7 +85,7 @@ class Plan(NamedTuple):
         items: Different items of the input.
         duplicates: Rows of the input that repeat one of them; each item is sent once.
         resumed: The journal has items of an earlier run.
-        before: What earlier runs left of the input; what is new in it is planned.
+        before: What earlier runs left of the input, without what is new in it.
         added: Items that are new in the input since the journal was made.
         vanished: Items of the journal that the input does not have any more. They are left as they are.
         vanished_names: The first of them, with their states.
@@ -118,20 +118,28 @@ class Journal:
     def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
         self._name = file or copy_of
-        self._was_there = file is not None and os.path.exists(file)  # noqa: PTH110 - Path's raises where one may not look
+        self._was_there = True
         self._lock: Lock | None = None
         self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
         with explained(file):
             if file is not None:
-                if self._was_there and file.stat().st_nlink > 1:
-                    raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
+                if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise where one may not look
+                    raise JournalError(f"{file} is no file: name one for the journal")
                 self._lock = Lock(file)
             try:
-                self._db = connected(file or "", check_same_thread=False)
+                if file is not None:
+                    self._look_at(file)
+                # Absolute: of names such as ":memory:" and "file:…" SQLite would make no file.
+                self._db = connected(file.absolute() if file else "", check_same_thread=False)
                 self._open(copy_of)
             except BaseException:
                 self.close()
                 raise
+
+    def _look_at(self, file: Path) -> None:
+        self._was_there = os.path.exists(file)  # noqa: PTH110 - see above; not before it is locked
+        if self._was_there and file.stat().st_nlink > 1:
+            raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
 
     def _open(self, copy_of: Path | None) -> None:
         # Exclusive: a second line of defence, if somebody removes the lock's file.
@@ -164,7 +172,8 @@ class Journal:
     def plan(
         self,
         items: Iterable[Item],
-        placed: Callable[[], Mapping[str, str]] = dict,
+        target: Callable[[Item], str] = lambda item: item.target,
+        places: Callable[[], Mapping[str, str]] = dict,
         *,
         input_name: str | None = None,
     ) -> Plan:
@@ -172,7 +181,8 @@ class Journal:
 
         Args:
             items: All of them.
-            placed: Called when they were read; returns what is sent where, which must be as in earlier runs.
+            target: Returns what an item is known by, however else it was given before.
+            places: Called when all were read; returns what is sent where, which must be as in earlier runs.
             input_name: The name of the file that they come from.
 
         Raises:
@@ -186,40 +196,51 @@ class Journal:
                     self._execute(f"PRAGMA application_id = {KIND}")
                     self._execute(f"PRAGMA user_version = {FORMAT}")
                 known = self._about.rows
-                given = self._take(items)
-                places = self._merged(placed())
+                given, added = self._take(items, target)
+                merged = self._merged(places())
                 ((found,),) = self._execute("SELECT count(*) FROM seen")
                 self._about = self._about._replace(
-                    places=json.dumps(places), input=input_name or self._about.input, duplicates=given - found
+                    places=json.dumps(merged), input=input_name or self._about.input, duplicates=given - found
                 )
-                return self._plan(known, given, found)
+                return self._plan(known, added if known else 0, given - found, found)
         except BaseException:
             self.close(remove=not self._was_there)
             raise
 
-    def _take(self, items: Iterable[Item]) -> int:
-        """Add what is new, and note what is seen; returns how many were given."""
+    def _take(self, items: Iterable[Item], target: Callable[[Item], str]) -> tuple[int, int]:
+        """Add what is new, and note what is seen; returns how many were given, and how many are new."""
         ((last,),) = self._execute("SELECT coalesce(max(number), 0) FROM item")
-        keys, given, total = (item.key for item in items), 0, self._about.sum
-        first: int = last
-        number = first
-        while taken := list(islice(keys, _CHUNK)):
+        given, source = 0, iter(items)
+        number: int = last
+        while taken := list(islice(source, _CHUNK)):
             given += len(taken)
-            chunk = {digest(key): key for key in taken}
-            marks = ",".join("?" * len(chunk))
-            known = dict(self._execute(f"SELECT digest, number FROM item WHERE digest IN ({marks})", *chunk))  # noqa: S608 - our own SQL
+            chunk: dict[bytes, str] = {}
+            for item in taken:
+                chunk.setdefault(digest(target(item)), item.key)
+            known = self._known(list(chunk))
             new: list[tuple[Any, ...]] = []
+            total = self._about.sum
             for id_, key in chunk.items():
                 if id_ not in known:
                     number += 1
                     check = checksum(row := Row(number, key, "planned"))
                     total ^= check
-                    known[id_] = number
                     new.append((*row[:4], check, id_))
             self._execute_many(_INSERT, new)
-            self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in known.values()])
-        self._about = self._about._replace(rows=self._about.rows + number - first, sum=total)
-        return given
+            self._about = self._about._replace(rows=self._about.rows + len(new), sum=total)
+            # What is to be sent is sent as it is first given now, such as with another enterprise project.
+            changed = [(row, chunk[id_]) for id_, (row, is_seen) in known.items() if not is_seen]
+            changed = [(row, key) for row, key in changed if row.state != "accepted" and row.fields != key]
+            self._store((row, row._replace(fields=key)) for row, key in changed)
+            seen = [row.number for row, _ in known.values()] + [row[0] for row in new]
+            self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in seen])
+        return given, number - last
+
+    def _known(self, digests: list[bytes]) -> dict[bytes, tuple[Row, bool]]:
+        """Return the rows that there are, and whether this input had them before."""
+        marks = ",".join("?" * len(digests))
+        query = SELECT.replace(" FROM", f", {_OF_INPUT}, digest FROM") + f" WHERE digest IN ({marks})"
+        return {id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in self._execute(query, *digests)}
 
     def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
         known: dict[str, str] = json.loads(self._about.places)
@@ -231,17 +252,18 @@ class Journal:
                 )
         return {**known, **places}
 
-    def _plan(self, known: int, given: int, found: int) -> Plan:
+    def _plan(self, known: int, added: int, duplicates: int, found: int) -> Plan:
         query = f"{SELECT} WHERE NOT {_OF_INPUT} ORDER BY number LIMIT {_NAMED}"
         vanished = [Row(*values).reported() for values in self._execute(query)]
         accepted = f"SELECT max(started_at + seconds) FROM item WHERE state = 'accepted' AND {_OF_INPUT}"  # noqa: S608 - our own SQL
         ((accepted_at,),) = self._execute(accepted)
+        before = self._counts(_REPORTED_STATE)
         return Plan(
             items=found,
-            duplicates=given - found,
+            duplicates=duplicates,
             resumed=known > 0,
-            before=self._counts(_REPORTED_STATE),
-            added=self._about.rows - known if known else 0,
+            before=before._replace(planned=before.planned - added),
+            added=added,
             vanished=self._about.rows - found,
             vanished_names=tuple(f"{row.item().name} ({row.state})" for row in vanished),
             accepted_at=accepted_at,
@@ -317,7 +339,7 @@ class Journal:
         Args:
             remove: The file, too: there is nothing in it.
         """
-        with suppress(sqlite3.Error, AttributeError):  # the latter: it could not be opened
+        with suppress(sqlite3.Error, UnicodeDecodeError, AttributeError):  # the last: it could not be opened
             try:
                 self._db.rollback()
                 self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay next to the file
@@ -350,7 +372,7 @@ class Journal:
         for before, after in changes:
             check = checksum(after)
             total ^= checksum(before) ^ check
-            rows.append((*after[2:], check, after.number))
+            rows.append((*after[1:], check, after.number))
         self._execute_many(_UPDATE, rows)
         self._about = self._about._replace(sum=total)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, Self
 
+from huaweicloud_retry.runtime.redaction import one_line
+
 from .items import Item, Outcome, rfc3339
 from .lock import InUseError, Lock
 
@@ -54,7 +56,7 @@ TABLES: Final = (
     started_at REAL,                 -- seconds since the epoch
     seconds REAL,                    -- from then to the outcome
     checksum INTEGER,                -- of all above
-    digest BLOB UNIQUE               -- of the fields: by it an item is found
+    digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
 )""",
 )
 
@@ -120,9 +122,9 @@ def checksum(values: tuple[Any, ...]) -> int:
     return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
 
 
-def digest(fields: str) -> bytes:
-    """Return what the fields of an item are known by."""
-    return hashlib.blake2b(fields.encode(), digest_size=16).digest()
+def digest(target: str) -> bytes:
+    """Return what an item is found by."""
+    return hashlib.blake2b(target.encode(), digest_size=16).digest()
 
 
 def connected(database: Path | str, **settings: Any) -> sqlite3.Connection:
@@ -160,7 +162,7 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
     """
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()  # the index over the digests, too
     if found != "ok":
-        raise sqlite3.DatabaseError(" ".join(found.split()))
+        raise sqlite3.DatabaseError(found)
     tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")]
     about = db.execute("SELECT * FROM about").fetchall() if tables == list(TABLES) else []
     if len(about) != 1 or checksum(about[0][:-1]) != about[0][-1]:
@@ -199,7 +201,7 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
         yield
     except InUseError as error:
         raise JournalError(f"{name} is in use by another run or report") from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's text, which quotes the file
         code: int | None = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None  # the rest tells details
         if primary == sqlite3.SQLITE_BUSY:
@@ -207,7 +209,7 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
         if primary in _UNWRITABLE and not reading:
             hint = "is there room on the disk, and may this user write to the folder?"
             raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
-        raise JournalError(f"{name} is damaged, or no journal: {error}. {_KEEP}") from error
+        raise JournalError(f"{name} is damaged, or no journal: {one_line(str(error))}. {_KEEP}") from error
     except OSError as error:
         what = "read" if reading else "written"
         raise JournalError(f"{name} cannot be {what}: {error.strerror}; is it on a local disk?") from error

@@ -20,6 +20,7 @@ except ImportError:  # Windows
     import msvcrt
 
 _IN_USE: Final = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)  # if something that is no file is there, such as a pipe
 
 
 class InUseError(OSError):
@@ -42,7 +43,7 @@ class Lock:
         self._path = Path(f"{os.path.realpath(file)}.lock")
         self._shared = shared
         while True:
-            self._handle = os.open(self._path, os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle = os.open(self._path, _NO_WAIT | (os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT), 0o666)
             try:
                 _lock(self._handle, shared=shared)
                 if self.is_held():

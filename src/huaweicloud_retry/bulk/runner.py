@@ -176,7 +176,7 @@ class Bulk:
     async def _run(self, outcomes: "_Outcomes") -> None:
         try:
             with ThreadPoolExecutor(1, "huaweicloud-retry-journal") as executor:
-                thread = partial(asyncio.get_running_loop().run_in_executor, executor)
+                thread = partial(self._in_thread, executor)
                 journal = await thread(Journal, self._journal)
                 try:
                     await self._send_all(journal, thread, outcomes)
@@ -185,10 +185,20 @@ class Bulk:
         finally:
             outcomes.end()
 
+    async def _in_thread(self, executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function of the journal to its end. If it is cancelled before, the run ends in order, as by `abort`."""
+        future = asyncio.get_running_loop().run_in_executor(executor, function, *args)
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:  # the thread goes on all the same, and what it wrote has to be known
+                self._stop.set(at_once=True)
+        return future.result()
+
     async def _send_all(self, journal: Journal, thread: _Thread, outcomes: "_Outcomes") -> None:
-        items, connected = self._places.of(self._items), self._places.connect
+        items, places = self._places.of(self._items), self._places
         async with aclosing(self._places):
-            plan = await thread(partial(journal.plan, items, connected, input_name=self._input_name))
+            plan = await thread(partial(journal.plan, items, places.target, places.urls, input_name=self._input_name))
             workers = Workers(
                 self._places.clients,
                 limiter=self._limiter,
@@ -220,35 +230,42 @@ class Places:
         self._given = region
         self._region = find_region(region, os.environ)
         self._settings = settings
-        self._wanted: dict[Place, Item] = {}  # the first item of each
         self._has_default = False
 
     def of(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items, each in its region, and note which clients they need."""
+        """Yield the items, each in its region, once there is a client for it.
+
+        Raises:
+            ConfigurationError: As of `connect`.
+        """
         for item in items:
             placed = item
             if not item.region:
                 # The region is written to the journal: another one would be another place.
                 placed, self._has_default = item.in_region(self._region) if self._region else item, True
-            self._wanted.setdefault((placed.service, placed.region), item)
+            if (placed.service, placed.region) not in self.clients:
+                self._connect(item, placed.region)
             yield placed
 
-    def connect(self) -> dict[str, str]:
-        """Make the clients; returns where each of them sends to.
+    def _connect(self, first: Item, region: str | None) -> None:
+        given = first.region or self._given  # if neither, connect() finds it, and knows where
+        try:
+            self.clients[first.service, region] = connect(first.service, region=given, resend=None, **self._settings)
+        except ConfigurationError as error:
+            if not first.region:
+                raise
+            raise ConfigurationError(str(error).replace("(region=)", f"(of {first.name})")) from error
 
-        Raises:
-            ConfigurationError: As of `connect`.
-        """
-        for (service, region), first in sorted(self._wanted.items(), key=str):
-            try:
-                given = first.region or self._given  # if neither, connect() finds it, and knows where
-                self.clients[service, region] = connect(service, region=given, resend=None, **self._settings)
-            except ConfigurationError as error:
-                if not first.region:
-                    raise
-                raise ConfigurationError(str(error).replace("(region=)", f"(of {first.name})")) from error
-        places = {" in ".join(filter(None, place)): client.base_url for place, client in self.clients.items()}
-        return places | ({"items without a region": self._region or "no region"} if self._has_default else {})
+    def target(self, item: Item) -> str:
+        """Return what is retried, and where: an item that was given before is known by it."""
+        return f"{self.clients[item.service, item.region].base_url}\n{item.target}"
+
+    def urls(self) -> dict[str, str]:
+        """Return where each client sends to, and what items without a region were given."""
+        urls = {
+            " in ".join(filter(None, place)): client.base_url for place, client in sorted(self.clients.items(), key=str)
+        }
+        return urls | ({"items without a region": self._region or "no region"} if self._has_default else {})
 
     async def aclose(self) -> None:
         """Close the clients."""

@@ -189,10 +189,13 @@ class Workers:
             self.in_flight[number] = time.time(), trace
             came: Response[Any] | APIConnectionError | IAMError
             try:
-                came = await item.send(self._clients[item.service, item.region])
-            except (APIConnectionError, IAMError) as failure:
-                came = failure
-            except Exception as failure:  # noqa: BLE001 - such as of a token function; nothing is to be lost
+                try:
+                    came = await item.send(self._clients[item.service, item.region])
+                except (APIConnectionError, IAMError) as failure:
+                    came = failure
+                seconds = time.monotonic() - started
+                outcome = Outcome.of(item, came, attempts=attempt, started_at=started_at, seconds=seconds)
+            except Exception as failure:  # noqa: BLE001 - of a token function, or of a response that cannot be kept
                 del self.in_flight[number]
                 is_sent = trace.may_be_processed and not isinstance(failure, ConfigurationError)  # of a proxy
                 return self._failed(planned, failure, started_at, is_sent=is_sent)
@@ -201,8 +204,6 @@ class Workers:
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
-                seconds = time.monotonic() - started
-                outcome = Outcome.of(item, came, attempts=attempt, started_at=started_at, seconds=seconds)
                 is_refused = error is None or outcome.verdict != "refused" or not _is_of_the_way(error)
                 return Result(number, outcome, is_settled=is_refused)
             if isinstance(error, RateLimitError):

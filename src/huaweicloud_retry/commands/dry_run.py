@@ -54,7 +54,6 @@ def show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: st
         raise CommandError("a request does not fit into CSV: choose --output json, jsonl or table")
     places = Places(**settings)
     placed = list(places.of(items))
-    places.connect()
     requests = asyncio.run(_requests_of(placed, places, settings))
     if output == "table" or (output is None and sys.stdout.isatty()):
         shown = "\n".join(map(_as_text, requests))
@@ -84,7 +83,7 @@ def show_plan(
             yield item
 
     with Journal(None, copy_of=journal) as trial:
-        plan = trial.plan(noted(), places.connect)
+        plan = trial.plan(noted(), places.target, places.urls)
         counts = trial.begin(retry_refused=options.retry_refused, resend_unknown=options.resend_unknown)
     said = plan_lines(plan._replace(to_send=counts.planned), journal if plan.resumed else None)
     said += [f"{what}: {count:,}" for what, count in sorted(lines.items())]

@@ -20,7 +20,7 @@ from .app import App
 from .faults import Faults, parse_fault, read_faults
 from .guard import Guard, is_loopback
 from .state import State, read_state
-from .wire import Application, Connection, Connections
+from .wire import Application, Connections
 
 try:
     import uvloop as loops  # in C, which doubles the requests a second
@@ -97,7 +97,7 @@ def serve(options: Namespace) -> None:
     with sock:
         server = Server(app, sock, TIMEOUT)
         for signal_ in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_, lambda *_: server.stop())
+            signal.signal(signal_, lambda _signal, _frame: server.stop())
         url = base_url(sock)
         if not local:
             other = (
@@ -165,8 +165,7 @@ class Server:
 
     async def _serve(self) -> None:
         connections = Connections(self._app, self._timeout)
-        serve = lambda *streams: Connection(connections, *streams).serve()  # noqa: E731
-        server = await asyncio.start_server(serve, sock=self._sock, backlog=2048)
+        server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048)
         await self._stopping.wait()
         server.close()
         await connections.stop(_GRACE)

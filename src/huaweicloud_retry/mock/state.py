@@ -178,7 +178,7 @@ class State:
         for id_, task in given.get("script_tasks", {}).items():
             records: dict[str, Any] = task["records"]
             project.tasks[id_] = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
-            project.task_of |= dict.fromkeys(records, id_)
+            project.task_of |= dict.fromkeys(task["records"], id_)
         return project
 
     def project(self, project_id: str) -> Project:

@@ -45,6 +45,10 @@ class Connections:
         self.open: dict[asyncio.Task[None] | None, Connection] = {}
         self.held = 0  # bytes of large bodies under way
 
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection to its end."""
+        await Connection(self, reader, writer).serve()
+
     async def stop(self, grace: float) -> None:
         """Close all; requests under way have the grace to finish."""
         for task, connection in self.open.items():
@@ -67,7 +71,6 @@ class Connection:
         self.busy = False  # a request is under way
 
     async def serve(self) -> None:
-        """Serve it to its end."""
         task = asyncio.current_task()
         self._all.open[task] = self
         try:
@@ -181,7 +184,7 @@ class Parser:
     """Bytes -> requests, with the callbacks of httptools."""
 
     def __init__(self, all_: Connections, address: str) -> None:
-        self._all, self._address = all_, address
+        self._all, self._address = all_, address.removeprefix("::ffff:")
         self._http = httptools.HttpRequestParser(self)
         self._unparsed = 0  # bytes since there was progress
         self._held = 0  # bytes counted among those of all
@@ -193,7 +196,6 @@ class Parser:
         self.expects_100 = False
 
     def feed(self, data: bytes) -> None:
-        """Read on."""
         self._unparsed += len(data)
         try:
             self._http.feed_data(data)
@@ -215,14 +217,13 @@ class Parser:
         self.feed(b"\r\n".join([*lines, b"", rest]))
 
     def answered(self) -> None:
-        """A request was: the next one has its time from now on."""
+        """The next request has its time from now on."""
         if self.begun:
             self.begun = monotonic()
         else:
             self.release()
 
     def release(self) -> None:
-        """Count no body any more."""
         self._all.held -= self._held
         self._held = 0
 
