@@ -437,7 +437,7 @@ def test_a_token_that_cannot_be_fetched_for_want_of_a_connection_leaves_all_plan
         raise httpx.ConnectError("the vault is gone")
 
     run = bulk(mock, records(5), journal=tmp_path / "journal", credentials=TokenAuth(fetch), resend=None)
-    assert verdicts(done(run)) == {"refused": 3}  # of this run
+    assert verdicts(done(run)) == {"refused": 1}  # of this run
     assert run.counts == Counts(planned=5)
     assert verdicts(done(bulk(mock, records(5), journal=tmp_path / "journal"))) == {"accepted": 5}
 
@@ -473,10 +473,11 @@ def test_a_response_that_cannot_be_kept_does_not_send_the_item_again(tmp_path: P
     items = [Item(operation="RetryEngine", project_id="p", engine_id=f"{n}") for n in range(3)]
     with Server(serve) as server:
         for _ in range(2):
-            run = Bulk(items, journal=tmp_path / "journal", endpoint=server.url, credentials=TokenAuth("t"))
-            done(run)
+            done(Bulk(items, journal=tmp_path / "journal", endpoint=server.url, credentials=TokenAuth("t")))
         assert len(server.requests) == len(set(server.requests))
-        assert run.counts.planned == len(items) - len(server.requests)
+    with JournalReader(tmp_path / "journal") as journal:
+        planned = [each for each in journal.items() if each["verdict"] == "planned"]
+    assert len(planned) == len(items) - len(server.requests)
 
 
 def test_text_that_cannot_be_written_is_written_without_it(tmp_path: Path) -> None:
@@ -566,6 +567,17 @@ def test_when_nothing_can_be_reached_it_halts(mock: Mock) -> None:
     assert run.halted is not None
     assert run.halted.startswith("3 failures in a row; the last: POST http://127.0.0.1:9/")
     assert run.counts == Counts(planned=RECORDS)
+
+
+def test_what_cannot_be_reached_and_is_not_tried_again_leaves_all_planned(mock: Mock, tmp_path: Path) -> None:
+    with Server(lambda _: None) as server:
+        nowhere = server.url
+    again = {"journal": tmp_path / "journal", "resend": None}
+    run = bulk(mock, records(3), **again, endpoint=nowhere)
+    assert [outcome.item for outcome in done(run)] == [record("r0")]
+    assert run.halted is not None
+    assert "the service cannot be reached: " in run.halted
+    assert run.counts == Counts(planned=3)
 
 
 def test_when_the_service_is_gone_it_halts_before_all_are_unknown(mock: Mock) -> None:

@@ -3,7 +3,10 @@
 What needs no process of its own is `main()` in this one; signals, pipes and terminals are those of a real process.
 """
 
+import asyncio
+import errno
 import fcntl
+import gc
 import json
 import os
 import pty
@@ -27,7 +30,8 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry.cli import main
-from huaweicloud_retry.commands.exits import CommandError
+from huaweicloud_retry.commands.exits import CommandError, OutputError
+from huaweicloud_retry.commands.screen import Screen
 from huaweicloud_retry.testing import Mock, mock_server
 
 COMMAND = [sys.executable, "-m", "huaweicloud_retry"]
@@ -219,7 +223,7 @@ def test_a_refused_retry_is_exit_code_1_with_what_happened_and_what_to_do_once(c
     ran = cli("engine", "e1", "no1", "no2", *cli.sending)
     assert ran.code == 1
     assert [each["verdict"] for each in json.loads(ran.out)] == ["accepted", "refused", "refused"]
-    assert ran.err.startswith("hwc-retry engine: engine no1: refused, it was not processed: 400 SVCSTG.00501116: ")
+    assert ran.err.startswith("hwc-retry engine: engine no1: not processed: 400 SVCSTG.00501116: ")
     assert "\n  -> There is no such engine there: check the ID, --project-id and --region.\n" in ran.err
     assert ran.err.count("  -> ") == 1
 
@@ -280,7 +284,7 @@ def test_csv_has_a_header_and_a_line_for_each_outcome(cli: Cli) -> None:
 def test_quiet_says_only_what_went_wrong(cli: Cli) -> None:
     assert cli("bulk", cli.file(engines("e1")), *cli.sending, "--quiet").err == ""
     said = cli("bulk", cli.file(engines("e1", "nowhere")), *cli.sending, "--quiet").err
-    assert said.startswith("hwc-retry bulk: engine nowhere: refused, it was not processed: 400 ")
+    assert said.startswith("hwc-retry bulk: engine nowhere: not processed: 400 ")
     assert said.count("hwc-retry bulk: ") == 1
 
 
@@ -486,7 +490,8 @@ def test_a_dry_run_with_a_journal_tells_what_is_left(cli: Cli) -> None:
 
 def test_a_dry_run_leaves_a_journal_without_a_plan_alone(cli: Cli) -> None:
     journal = cli.folder / "j"
-    journal.touch()
+    for name in ("j", "j.lock"):  # as a run leaves them that is killed when it begins
+        (cli.folder / name).touch()
     assert "1 would be sent" in cli("bulk", cli.file(engines("e1")), "--journal", "j", *cli.sending, "--dry-run").err
     assert journal.read_bytes() == b""
     assert cli("bulk", cli.file(engines("e2")), "--journal", "j", *cli.sending).code == 0
@@ -563,6 +568,19 @@ def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock
         assert ran.code == 2
         assert f"input.jsonl.journal was sent to {mock.url} (cse), and this run sends to http://localhost:1" in ran.err
         assert "give --region and --endpoint as before, or another --journal\n" in ran.err
+
+
+def test_a_journal_that_is_removed_while_it_is_in_use_is_not_recommended(cli: Cli, mock: Mock) -> None:
+    slowly = ("--rate", "1", "--concurrency", "1")
+    with cli.started("bulk", cli.file(engines("e1", "e2", "e3", "e4")), *cli.sending, *slowly) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (cli.folder / "input.jsonl.journal").unlink()
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode in {1, 3}  # 3 if a request was in flight then
+    assert "put the journal back before the next run, or what was accepted is sent again" in err
+    assert "the same command goes on" not in err
+    assert len(sent(mock)) < 4
 
 
 def test_a_damaged_journal_sends_nothing_and_the_report_names_the_rows(cli: Cli, mock: Mock) -> None:
@@ -893,6 +911,29 @@ def test_it_ends_too_when_nobody_reads_its_messages_or_its_help(cli: Cli) -> Non
             assert process.wait(LIMIT) == 130
             assert process.stderr
             assert process.stderr.read() == ""
+
+
+def test_of_all_that_cannot_be_printed_the_first_is_reported_alone() -> None:
+    reported: list[object] = []
+    failed: list[bool] = []
+
+    def fail() -> None:
+        failed.append(True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        screen = Screen("hwc-retry")
+        screen.do(fail)
+        screen.do(fail)
+        while len(failed) < 2:  # noqa: ASYNC110 - nobody else tells
+            await asyncio.sleep(0)
+        with pytest.raises(OutputError, match="No space left"):
+            await screen.close()
+
+    asyncio.run(main())
+    gc.collect()
+    assert reported == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")

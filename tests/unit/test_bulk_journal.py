@@ -329,6 +329,16 @@ def test_what_is_no_file_is_refused(name: str) -> None:
     assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
 
 
+def test_a_file_that_is_empty_is_no_journal_unless_a_run_was_killed_when_it_began(file: Path) -> None:
+    mixed(file)
+    os.truncate(file, 0)
+    assert why_not(file) == f"{file} is empty, which no journal is: remove it if nothing was sent with it"
+    Path(f"{file}.lock").touch()
+    assert why_not(file) == ""
+    with begun(file) as journal:  # which is not empty any more
+        assert journal.counts() == Counts(planned=5)
+
+
 def test_a_second_name_for_a_journal_is_refused(file: Path) -> None:
     begun(file).close()
     other = file.with_name("other")
@@ -511,7 +521,7 @@ def test_a_row_that_is_older_than_the_others_is_found(file: Path, tmp_path: Path
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "items.journal"
-    assert why_not(file) == f"{file} cannot be written: No such file or directory; is it on a local disk?"
+    assert why_not(file) == f"{file} cannot be written: No such file or directory: {file}.lock; is it on a local disk?"
 
 
 @pytest.mark.parametrize("there", [True, False])

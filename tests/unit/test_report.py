@@ -227,7 +227,7 @@ def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], objec
         pytest.param(lambda file: None, "is not there", id="missing"),
         pytest.param(Path.mkdir, "is no file", id="folder"),
         pytest.param(lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"),
-        pytest.param(Path.touch, "is empty: the input was not read, and nothing was sent", id="empty"),
+        pytest.param(Path.touch, "is empty, which no journal is: remove it if nothing was sent with it", id="empty"),
         pytest.param(database, "is a database, but no journal", id="database"),
         pytest.param(changed("PRAGMA user_version = 1"), "has format 1 and this version reads 2", id="version"),
         pytest.param(overwritten(lambda page: bytes(len(page))), "is damaged", id="zeros"),

@@ -118,7 +118,7 @@ class Journal:
     def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
         self._name = file or copy_of
-        self._was_there = True
+        self._was_there = False
         self._lock: Lock | None = None
         self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
         with explained(file):
@@ -138,6 +138,8 @@ class Journal:
 
     def _look_at(self, file: Path) -> None:
         self._was_there = os.path.exists(file)  # noqa: PTH110 - see above; not before it is locked
+        if self._was_there and _is_left(file, self._lock is not None and self._lock.was_left):
+            self._was_there = False
         if self._was_there and file.stat().st_nlink > 1:
             raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
 
@@ -149,14 +151,17 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
         self._db.execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves it in the cache of the disk
-        if copy_of is not None and os.path.exists(copy_of):  # noqa: PTH110 - see above
+        if copy_of is not None and os.path.exists(copy_of) and not _is_left(copy_of, Path(f"{copy_of}.lock").exists()):  # noqa: PTH110 - see above
             with JournalReader(copy_of, may_be_empty=True) as original:
                 original.copy_to(self._db)
+            self._was_there = True
         self._db.execute(_SEEN)
         self._db.execute("BEGIN IMMEDIATE")
-        self._is_new = is_empty(self._db, self._file)  # so is one that was killed before it had planned all
+        if not self._was_there:
+            self._db.execute(f"PRAGMA application_id = {KIND}")  # from now on the file is not empty
+        self._is_new = is_empty(self._db, self._file)
         self._about = About() if self._is_new else verified(self._db, self._file)
-        self._db.execute(f"PRAGMA user_version = {0 if self._is_new else FORMAT}")  # fails if it cannot be written
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")  # fails if it cannot be written
         self._db.execute("COMMIT")
         self._identity = self._looked_up()
 
@@ -193,8 +198,6 @@ class Journal:
                 if self._is_new:
                     for statement in (*TABLES, "INSERT INTO about DEFAULT VALUES"):
                         self._execute(statement)
-                    self._execute(f"PRAGMA application_id = {KIND}")
-                    self._execute(f"PRAGMA user_version = {FORMAT}")
                 known = self._about.rows
                 given, added = self._take(items, target)
                 merged = self._merged(places())
@@ -318,7 +321,10 @@ class Journal:
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
         after |= {number: before[number].with_state("planned") for number in unsent}
         if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
-            raise JournalError(f"{self._file}, or its .lock, was removed or replaced while it was in use")
+            raise JournalError(
+                f"{self._file}, or its .lock, was removed or replaced while it was in use: "
+                "put the journal back before the next run, or what was accepted is sent again"
+            )
         with self._transaction():
             self._store((before[number], row) for number, row in after.items())
         before.update(after)
@@ -392,6 +398,11 @@ class Journal:
             with suppress(sqlite3.Error):  # a full disk has ended it already
                 self._db.rollback()
             raise
+
+
+def _is_left(file: Path, has_lock: bool) -> bool:
+    """Say whether a run was killed when it had just made the file."""
+    return has_lock and not file.stat().st_size
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:

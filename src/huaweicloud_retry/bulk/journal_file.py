@@ -118,7 +118,7 @@ SELECT_CHECKED: Final = SELECT.replace(" FROM", ", checksum FROM")
 
 def checksum(values: tuple[Any, ...]) -> int:
     """Return 64 bits that change with any of the values, or with the type of one."""
-    hashed = hashlib.blake2b(repr(tuple(values)).encode(), digest_size=8).digest()
+    hashed = hashlib.blake2b(ascii(tuple(values)).encode(), digest_size=8).digest()
     return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
 
 
@@ -135,15 +135,17 @@ def connected(database: Path | str, **settings: Any) -> sqlite3.Connection:
 
 
 def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
-    """Say whether there is nothing in a database yet.
+    """Say whether the input of a journal was not read yet, as when its run was killed while it read.
 
     Raises:
         JournalError: It is no journal, or one of another version.
     """
     (kind,), (format_,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if kind == 0 and not tables:
+    if kind == KIND and not tables:
         return True
+    if kind == 0 and not tables:
+        raise JournalError(f"{file} is empty, which no journal is: remove it if nothing was sent with it")
     if kind != KIND:
         raise JournalError(f"{file} is a database, but no journal: name another file")
     if format_ != FORMAT:
@@ -211,8 +213,8 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
             raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
         raise JournalError(f"{name} is damaged, or no journal: {one_line(str(error))}. {_KEEP}") from error
     except OSError as error:
-        what = "read" if reading else "written"
-        raise JournalError(f"{name} cannot be {what}: {error.strerror}; is it on a local disk?") from error
+        what, which = "read" if reading else "written", f": {error.filename}" if error.filename else ""
+        raise JournalError(f"{name} cannot be {what}: {error.strerror}{which}; is it on a local disk?") from error
 
 
 class JournalReader:

@@ -34,6 +34,9 @@ class Lock:
         file: The journal's. Symbolic links are followed, so that all names of a journal have one lock.
         shared: For those who only read: any number of them, or one writer. They leave no file.
 
+    Attributes:
+        was_left: A run was killed: its file was there.
+
     Raises:
         InUseError: Another has it.
         OSError: There can be no lock there.
@@ -42,6 +45,7 @@ class Lock:
     def __init__(self, file: Path, *, shared: bool = False) -> None:
         self._path = Path(f"{os.path.realpath(file)}.lock")
         self._shared = shared
+        self.was_left = self._path.exists()
         while True:
             self._handle = os.open(self._path, _NO_WAIT | (os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT), 0o666)
             try:

@@ -104,6 +104,11 @@ class Breaker:
             if self._in_a_row >= (self._most if self.is_proven else _AT_FIRST):
                 self.halt(f"{self._in_a_row} failures in a row; the last: {error}")
 
+    def note_last(self, error: APIError | None) -> None:
+        """Look at what the last attempt of an item came to."""
+        if isinstance(error, APIConnectionError) and not (error.outcome_unknown or self.is_proven):
+            self.halt(f"the service cannot be reached: {error}")  # as with a wrong CA
+
 
 def _is_of_the_way(error: APIError) -> bool:
     """Say whether an error is about credentials, network or rate, and not about the item."""
@@ -204,6 +209,7 @@ class Workers:
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
             if wait is None:
+                self._breaker.note_last(error)
                 is_refused = error is None or outcome.verdict != "refused" or not _is_of_the_way(error)
                 return Result(number, outcome, is_settled=is_refused)
             if isinstance(error, RateLimitError):

@@ -13,7 +13,7 @@ from .progress import Bar, Lines, Progress, Speed
 from .screen import Screen
 from .wording import duration, utc
 
-_WHAT = {"refused": "refused, it was not processed", "unknown": "unknown, it may have been processed"}
+_WHAT = {"refused": "not processed", "unknown": "unknown, it may have been processed"}
 
 
 class Messages:
@@ -48,6 +48,7 @@ class Messages:
         self._advice_given: set[str] = set()
         self._last_reason = ""
         self._is_plan_said = False
+        self._is_journal_lost = False
 
     async def watch(self, bulk: Bulk) -> None:
         """Show how far it is, until it is cancelled."""
@@ -99,6 +100,7 @@ class Messages:
 
     def say_unwritten(self, error: JournalError) -> None:
         """Say what came of items and is in no journal."""
+        self._is_journal_lost = True
         for outcome in error.unwritten:
             self._screen.say(f"not in the journal: {outcome.verdict}: {outcome.item.name}: {outcome.message}")
 
@@ -115,6 +117,8 @@ class Messages:
         if self._is_quiet or not self._is_plan_said:
             return
         self._screen.say(f"{_counted(counts.total, 'retry', 'retries')}: {counts_in_words(counts)}")
+        if self._is_journal_lost:
+            return
         if counts.planned:
             self._screen.say("the same command goes on with those that were not sent")
         if counts.refused or counts.unknown:

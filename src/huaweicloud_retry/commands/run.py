@@ -106,7 +106,9 @@ class Run:
         except JournalError as error:
             self._messages.say_unwritten(error)
             is_unknown = error.unwritten or self._bulk.counts.sending or self._bulk.counts.unknown
-            raise CommandError(in_options(str(error)), Exit.UNKNOWN if is_unknown else Exit.USAGE) from error
+            has_begun = self._bulk.plan is not None  # so the rest was not sent
+            code = Exit.UNKNOWN if is_unknown else Exit.REFUSED if has_begun else Exit.USAGE
+            raise CommandError(in_options(str(error)), code) from error
 
     @contextmanager
     def _minding_output(self) -> Generator[None, None, None]:

@@ -49,7 +49,10 @@ class Screen:
 
     def do(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in that thread, after all before it."""
-        self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, _printed, function, *args))
+        future = asyncio.get_running_loop().run_in_executor(self._thread, _printed, function, *args)
+        # Looked at, or asyncio would report those that fail after the first, with a traceback.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._pending.append(future)
 
     @property
     def is_behind(self) -> bool:
