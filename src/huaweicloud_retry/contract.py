@@ -182,6 +182,21 @@ class Operation:
     _body: _Content | None = field(repr=False)
     _responses: dict[str, _Response] = field(repr=False)
 
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """The documented ones."""
+        return tuple(int(status) for status in self._responses if status.isdigit())
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a request has one."""
+        return self._body is not None
+
+    @property
+    def acts(self) -> bool:
+        """Whether a request changes something; if not, it can be sent any number of times."""
+        return self.method not in {"GET", "HEAD", "OPTIONS"}
+
     def check_request(
         self, path_params: Mapping[str, str], query: str, headers: Mapping[str, str], body: bytes
     ) -> CheckedRequest:

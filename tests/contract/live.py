@@ -4,7 +4,7 @@ environment -> Settings -> plan: all requests, built and judged -> printed -> CO
 
 The requests are few and always the same, not generated: all of them can be shown before any is sent, nothing but the given
 IDs can be in them, and for each it can be argued that no service acts on it (`cannot_act`). Nor do schemathesis' checks
-judge the answers, since some of them send requests of their own.
+judge the answers, since some of them send requests of their own. Operations that only read are left out.
 """
 
 import io
@@ -129,7 +129,7 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
         flags[name] = environ.get(name) == "yes"
         if environ.get(name, "") not in {"", "yes", "no"}:
             raise UsageError(f"{name}: must be yes or no")
-    operations = [operation for operation in contract.operations if tag in operation.tags]
+    operations = _operations(contract, tag)
     ids = {
         name: value
         for operation in operations
@@ -143,6 +143,10 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     if missing := [name.upper() for name in dict.fromkeys(needed) if name not in ids]:
         raise UsageError(f"TAG={tag} needs {' and '.join(missing)}: of your own, since no other is used")
     return Settings(url, tag, ids, flags["CONFIRM"], flags["ALLOW_WRITES"])
+
+
+def _operations(contract: Contract, tag: str) -> list[Operation]:
+    return [operation for operation in contract.operations if tag in operation.tags and operation.acts]
 
 
 def _path_names(operation: Operation) -> list[str]:
@@ -235,10 +239,9 @@ def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> l
     """
     refused: list[Case] = []
     acting: list[Case] = []
-    for operation in contract.operations:
-        if settings.tag in operation.tags:
-            refused += _refused(contract, operation, settings, client)
-            acting += _acting(contract, operation, settings, client) if settings.writes else []
+    for operation in _operations(contract, settings.tag):
+        refused += _refused(contract, operation, settings, client)
+        acting += _acting(contract, operation, settings, client) if settings.writes else []
     if unknown := [case.title for case in refused if not cannot_act(contract, case.request)]:
         raise UsageError(f"with this contract these might act, so nothing is sent: {', '.join(unknown)}")
     # No credentials at all: wrong ones would be counted. A request of its own, since auth flows write into theirs.

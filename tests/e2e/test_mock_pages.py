@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from huaweicloud_retry.contract import Operation
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.request import Request
 from huaweicloud_retry.mock.request_log import KEPT, RequestLog
@@ -19,10 +20,6 @@ from tests.mocks import CONTRACT, ENGINE, IAM, JSON, RETRY, SCRIPT, TASK, client
 from tests.mocks import token_request as asked
 
 BY_TASK = {"task_id": TASK}
-CALLS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "RetryEngine": ("PUT", ENGINE, RETRY),
-    "RetryScriptExecution": ("POST", SCRIPT, BY_TASK),
-}
 PAGES = {
     "health": "GET, HEAD, OPTIONS",
     "state": "GET, HEAD, PUT, OPTIONS",
@@ -249,25 +246,43 @@ def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client
 # --- Prefer -----------------------------------------------------------------------------------------------------------
 
 
+DOCUMENT: Any = CONTRACT.document
+
+
+def follow(node: Any) -> Any:
+    while "$ref" in node:
+        _, *steps = node["$ref"].split("/")
+        node = reduce(getitem, steps, DOCUMENT)
+    return node
+
+
+def described(operation: Operation) -> Any:
+    return DOCUMENT["paths"][operation.path][operation.method.lower()]
+
+
 def documented() -> Iterator[tuple[str, int, str, object]]:
     """The operation, status, name and body of each example in the spec."""
+    for operation in CONTRACT.operations:
+        for status, response in described(operation)["responses"].items():
+            for name, example in follow(response)["content"]["application/json"]["examples"].items():
+                yield operation.id, int(status), name, follow(example)["value"]
 
-    def follow(node: Any) -> Any:
-        while "$ref" in node:
-            _, *steps = node["$ref"].split("/")
-            node = reduce(getitem, steps, document)
-        return node
 
-    document: Any = CONTRACT.document
-    for path in document["paths"].values():
-        for operation in (part for part in path.values() if "operationId" in part):
-            for status, response in operation["responses"].items():
-                for name, example in follow(response)["content"]["application/json"]["examples"].items():
-                    yield operation["operationId"], int(status), name, follow(example)["value"]
+def shown(operation: Operation) -> tuple[str, str, Any]:
+    """The request that the spec shows: method, path and body."""
+    parameters = [follow(each) for each in DOCUMENT["paths"][operation.path]["parameters"]]
+    path = operation.path.format(**{each["name"]: each["example"] for each in parameters})
+    content = described(operation).get("requestBody", {"content": {}})["content"]
+    bodies = [follow(example)["value"] for media in content.values() for example in media["examples"].values()]
+    return operation.method, path, bodies[0] if bodies else None
+
+
+CALLS = {operation.id: shown(operation) for operation in CONTRACT.operations}
 
 
 def prefer(mock: httpx.Client, *wishes: str, operation: str = "RetryEngine", **options: Any) -> httpx.Response:
     method, path, body = CALLS[operation]
+    path = options.pop("path", path)
     headers = [*options.pop("headers", {}).items(), *(("Prefer", wish) for wish in wishes)]
     return mock.request(method, path, **{"json": body, "headers": headers, **options})
 
@@ -282,7 +297,8 @@ def test_each_answer_of_the_spec_can_be_had_and_changes_no_state(
     assert prefer(mock, f"code={status}", operation=operation).status_code == status
     assert mock.get("/_mock/state").json() == before
     entry = entries(mock)[0]
-    assert [entry["outcome"], entry["acted"]] == ["refused" if status >= 400 else "example", False]
+    success = "read" if entry["method"] == "GET" else "example"
+    assert [entry["outcome"], entry["acted"]] == ["refused" if status >= 400 else success, False]
     assert answer.headers.get_list("X-Request-Id") == [entry["request_id"]]
 
 
@@ -324,7 +340,8 @@ def test_what_the_spec_does_not_have_is_refused_with_what_it_has(mock: httpx.Cli
 def test_credentials_and_the_request_are_checked_before(mock: httpx.Client, operation: str) -> None:
     for wish in "code=503", "code=418":
         assert prefer(mock, wish, operation=operation, headers={"X-Auth-Token": "x"}).status_code == 401
-        invalid = prefer(mock, wish, operation=operation, json=[])
+        too_long = CALLS[operation][1].replace("demo-project", "x" * 65)
+        invalid = prefer(mock, wish, operation=operation, path=too_long)
         assert [invalid.status_code, "Prefer" in invalid.text] == [400, False]
 
 

@@ -67,12 +67,14 @@ Mutant: TypeAlias = Callable[[Request], Generator[Request, Answer, Answer]]
 MUTANTS: dict[str, Mutant] = {}
 
 
-def answers(what: str, change: Callable[[Answer], Answer], *, status: int | None = None, path: str = "") -> None:
-    """Add a mutant that changes answers: of one status or all, of one operation or both."""
+def answers(
+    what: str, change: Callable[[Answer], Answer], *, status: int | None = None, path: str = "", method: str = ""
+) -> None:
+    """Add a mutant that changes answers: of one status or all, of one operation, of those of a method, or of all."""
 
     def mutant(request: Request) -> Generator[Request, Answer, Answer]:
         answer = yield request
-        wanted = status in {None, answer.status} and request.path.endswith(path)
+        wanted = status in {None, answer.status} and request.path.endswith(path) and method in {"", request.method}
         return change(answer) if wanted else answer
 
     MUTANTS[what] = mutant
@@ -99,6 +101,11 @@ def fields(change: Callable[[dict[str, Any]], Any]) -> Callable[[Answer], Answer
         return answer.with_json(body)
 
     return changed
+
+
+def _of_another(body: dict[str, Any]) -> None:
+    if "id" in body:
+        body["id"] = body["id"] + 1 if isinstance(body["id"], int) else "another"
 
 
 def renamed(old: str, new: str) -> Callable[[Answer], Answer]:
@@ -158,6 +165,8 @@ answers("200 with jobId spelt job_id", renamed("jobId", "job_id"), status=200, p
 answers("200 with jobId a string", fields(lambda body: body.update(jobId="18638")), status=200, path=ENGINE)
 answers("200 with jobId a fraction", fields(lambda body: body.update(jobId=18638.5)), status=200, path=ENGINE)
 answers("200 with jobId out of int32", fields(lambda body: body.update(jobId=2**31)), status=200, path=ENGINE)
+answers("200 of a read without its first field", fields(lambda b: b.pop(next(iter(b)))), status=200, method="GET")
+answers("200 of a read with the id of another", fields(_of_another), status=200, method="GET")
 answers("200 with a list for a body", lambda answer: answer.with_json([json.loads(answer.body)]), status=200)
 answers("200 with half a body", lambda answer: replace(answer, body=answer.body[:-5]), status=200)
 answers("200 without a body", lambda answer: replace(answer, body=b""), status=200)

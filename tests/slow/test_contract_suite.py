@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from tests.contract import checks, suite
 from tests.contract.test_contract import sent_again
@@ -85,13 +86,14 @@ def test_the_command_counts_the_answers_and_writes_reports_without_secrets() -> 
     # A proxy that is not there: nothing of this leaves the machine.
     run = make_contract(EXAMPLES="10", SEED="random", HTTP_PROXY="http://127.0.0.1:1", http_proxy="http://127.0.0.1:1")
     assert run.returncode == 0, run.stdout
-    header, engine, script = run.stdout.split("Answers by status:\n\n")[1].splitlines()[:3]
+    header, *lines = run.stdout.split("Answers by status:\n\n")[1].partition("\n\n")[0].splitlines()
     statuses = "200 400 401 403 404 405 413 414 429 494 500 502 503 504"
     assert header.split() == statuses.split()
-    for line, operation in ((engine, "RetryEngine"), (script, "RetryScriptExecution")):
-        name, *counts = line.split()
-        assert name == operation
-        assert all(int(count) > 0 for count in counts)
+    by_id = {operation.id: operation for operation in Contract.load().operations}
+    assert [line.split()[0] for line in lines] == sorted(by_id)
+    for name, *counts in map(str.split, lines):
+        seen = {int(status) for status, count in zip(header.split(), counts, strict=True) if count != "-"}
+        assert seen == {*by_id[name].statuses}
     for text in (run.stdout, reports()):
         assert "RetryEngine" in text or "/actions" in text
         assert not secrets_in(text)

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, R
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.mock import running
 from tests.browser import chromium
-from tests.mocks import process
+from tests.mocks import CONTRACT, process
 
 ENGINE_ID = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 
@@ -48,9 +48,9 @@ class Visit:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def open(self, fragment: str = "") -> None:
-        """Go to the page and wait until Swagger UI shows both operations."""
+        """Go to the page and wait until Swagger UI shows every operation."""
         self.page.goto(f"{self.url}/docs{fragment}")
-        expect(self.page.locator(".opblock")).to_have_count(2)
+        expect(self.page.locator(".opblock")).to_have_count(len(CONTRACT.operations))
 
     def operation(self, tag: str, name: str) -> Locator:
         """Unfold an operation."""
@@ -156,7 +156,10 @@ def test_execute_retries_the_script(visit: Visit) -> None:
     assert visit.origins() == {visit.url}
 
 
-@pytest.mark.parametrize(("tag", "name"), [("CSE", "RetryEngine"), ("Workspace", "RetryScriptExecution")])
+each_operation = pytest.mark.parametrize(("tag", "name"), [(each.tags[0], each.id) for each in CONTRACT.operations])
+
+
+@each_operation
 def test_the_curl_line_names_the_mock(visit: Visit, tag: str, name: str) -> None:
     visit.open()
     block = visit.operation(tag, name)
@@ -177,8 +180,8 @@ def test_a_link_straight_to_an_operation_opens_it_ready_to_execute(visit: Visit)
 def test_the_page_fits_a_phone(visit: Visit) -> None:
     visit.page.set_viewport_size({"width": 400, "height": 800})
     visit.open()
-    for tag, name in (("CSE", "RetryEngine"), ("Workspace", "RetryScriptExecution")):
-        block = visit.operation(tag, name)
+    for each in CONTRACT.operations:
+        block = visit.operation(each.tags[0], each.id)
         execute(block)
         expect_answer(block, 200, "0")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 400

@@ -5,11 +5,10 @@ Whatever step refuses raises a Refusal, which becomes the error body of the spec
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from email.utils import formatdate
 
 from huaweicloud_retry.contract import Contract, Match, Operation, Problem, WrongMethod
-from huaweicloud_retry.parsing import Json
 
 from . import gateway, iam
 from .admin import Admin
@@ -18,9 +17,10 @@ from .docs import Docs
 from .examples import preferred, successful
 from .faults import Fault, Faults
 from .guard import Guard
+from .handlers import HANDLERS
 from .request import Request
 from .request_log import RequestLog
-from .state import Project, State
+from .state import State
 from .wire import Pause
 
 logger = logging.getLogger("huaweicloud_retry.mock")
@@ -28,13 +28,6 @@ logger = logging.getLogger("huaweicloud_retry.mock")
 # The codes that a service has of its own; the others leave it to the gateway.
 _INVALID = {"Workspace": ("WKS.00211102", "The parameter is invalid")}
 _WRONG_METHOD = {"Workspace": ("WKS.00000405", "The method specified in the request is not allowed for this resource")}
-
-
-# What an operation does, beyond what the spec says of it; one that is not here is answered from the spec's examples.
-_HANDLERS: dict[str, Callable[[Project, Mapping[str, str], Any], Json]] = {
-    "RetryEngine": lambda project, path, _: project.retry_engine(path["engine_id"]),
-    "RetryScriptExecution": lambda project, _, body: project.retry_script(body.get("record_id"), body.get("task_id")),
-}
 
 
 class App:
@@ -92,7 +85,8 @@ class App:
         return fault.spoil(response, self._faults.chance) if fault else response
 
     def _encoded(self, request: Request, answer: Answer) -> Encoded:
-        return answer.encoded(request.id, self._guard.headers(request))
+        date = formatdate(self._state.now(), usegmt=True)  # of the clock by which jobs begin and end
+        return answer.encoded(request.id, {"date": date, **self._guard.headers(request)})
 
     def _find(self, request: Request) -> Match | None:
         """Return what of the spec is asked for; None if it is IAM's token."""
@@ -131,10 +125,11 @@ class App:
             raise _invalid(operation, checked.problems)
         if "prefer" in headers and (answer := preferred(operation, headers["prefer"])):
             return answer
-        if operation.id not in _HANDLERS:
+        if operation.id not in HANDLERS:
             return successful(operation)
         project = state.project(path_params["project_id"])
-        return Answer(200, _HANDLERS[operation.id](project, path_params, checked.body), acted=True)
+        body = HANDLERS[operation.id](project, path_params, request.query, checked.body)
+        return Answer(200, body, acted=operation.acts)
 
     def _write_down(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
         unsent = answer is None or request.gave_up or (fault and (fault.close or fault.reply == "not-http"))

@@ -42,7 +42,9 @@ class Entry(NamedTuple):
             return "accepted"
         if self.status is None:
             return "unanswered"
-        return "refused" if self.status >= 300 else "example"  # noqa: PLR2004 - where success ends in HTTP
+        if self.status >= 300:  # noqa: PLR2004 - where success ends in HTTP
+            return "refused"
+        return "read" if self.request.method == "GET" else "example"
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/journal shows."""

@@ -34,6 +34,8 @@ class Kind(NamedTuple):
     done: str
 
 
+_ENDED_BEFORE = 3600.0  # seconds: what has ended at the start did so that long before
+
 # The job statuses are those of ShowEngineJob; for records none are documented, and these are the nearest evidence,
 # the filter of ShowDesktopPoolsScriptExecTasks.
 JOB = Kind("job", frozenset({"Error", "Timeout"}), frozenset({"PreInit", "Init", "Executing"}), "Executing", "Finished")
@@ -43,15 +45,25 @@ RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"})
 class Work:
     """A job of an engine, or a record of a script task: something that runs, ends and may be retried."""
 
-    __slots__ = ("_ends_at", "_kind", "_retries_end", "_run_time", "_status", "id", "retries")
+    __slots__ = ("_began_at", "_ends_at", "_kind", "_retries_end", "_run_time", "_status", "given", "id", "retries")
 
     def __init__(self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float) -> None:
-        self.id, self._kind = id_, kind
+        self.id, self._kind, self.given = id_, kind, given
         self.retries = 0  # how often it was retried
         self._status: str = given["status"]
         self._run_time: float = given.get("run_time", run_time)
         self._retries_end: list[str] = given.get("retries_end", [kind.done])
-        self._ends_at = now + self._run_time
+        self._begin(now if self._status in kind.running else now - _ENDED_BEFORE - self._run_time)
+
+    def _begin(self, now: float) -> None:
+        self._began_at, self._ends_at = now, now + self._run_time
+
+    def times(self, now: float) -> tuple[float, float | None]:
+        """Return when it began, and when it ended if it did."""
+        return self._began_at, None if self.runs(now) else self._ends_at
+
+    def runs(self, now: float) -> bool:
+        return self.status(now) in self._kind.running
 
     def status(self, now: float) -> str:
         """Return the status of this moment."""
@@ -65,7 +77,7 @@ class Work:
     def retry(self, now: float) -> None:
         self.retries += 1
         self._status = self._kind.retried
-        self._ends_at = now + self._run_time
+        self._begin(now)
 
     def describe(self, now: float) -> str:
         """Say in a few words what it is and how far."""
@@ -95,10 +107,7 @@ class Project:
 
     def retry_engine(self, engine_id: str) -> Json:
         """Make the failed job of an engine run again. Raises Refusal: no such engine, or nothing to retry."""
-        engine = self.engines.get(engine_id)
-        if engine is None:
-            what = f"Engine instance not found; the mock has {some(self.engines)}."
-            raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
+        engine = self.engine(engine_id)
         now, job = self.now(), engine.jobs[-1]
         if not job.failed(now):
             what = f"The engine has no failed job to retry: {job.describe(now)}."
@@ -124,6 +133,27 @@ class Project:
         for record in failed:
             record.retry(now)
         return {"task_id": task_id}
+
+    def engine(self, engine_id: str) -> Engine:
+        """Return an engine. Raises Refusal: there is none of that ID."""
+        if engine_id not in self.engines:
+            what = f"Engine instance not found; the mock has {some(self.engines)}."
+            raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
+        return self.engines[engine_id]
+
+    def job(self, engine_id: str, job_id: str) -> Work:
+        """Return a job of an engine. Raises Refusal: no such engine or job."""
+        jobs = {str(job.id): job for job in self.engine(engine_id).jobs}
+        if not (job_id.isascii() and job_id.removeprefix("-").isdigit()):
+            raise Refusal(400, "SVCSTG.00501152", "The task ID is invalid: it must be an integer.", detail="job_id")
+        if job_id not in jobs:
+            raise Refusal(400, "SVCSTG.00501153", f"Task not found; the engine has {some(jobs)}.", detail="job_id")
+        return jobs[job_id]
+
+    def record(self, record_id: str) -> tuple[str, Work]:
+        """Return the ID of a record's task, and the record. Raises Refusal: there is none of that ID."""
+        task_id = self._task_of(record_id)
+        return task_id, self.tasks[task_id][record_id]
 
     def _task_of(self, record_id: str | None) -> str:
         if record_id is None:

@@ -180,8 +180,8 @@ class Connection:
 
 def _head(request: Request, response: Encoded) -> bytes:
     status = response.status
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", f"date: {formatdate(usegmt=True)}"]
-    lines += [f"{name.lower()}: {value}" for name, value in response.headers.items()]
+    headers = {"date": formatdate(usegmt=True), **response.headers}
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *(f"{n.lower()}: {v}" for n, v in headers.items())]
     if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         lines.append(f"content-length: {len(response.content)}")
     if not request.keep_alive:

@@ -105,7 +105,7 @@ def sync(
         MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
         InternalServerError: 500. Internal Server Error
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
@@ -188,7 +188,7 @@ async def asyncio(
         MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
         InternalServerError: 500. Internal Server Error
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.

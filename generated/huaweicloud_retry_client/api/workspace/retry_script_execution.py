@@ -87,7 +87,7 @@ def sync(
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
@@ -159,7 +159,7 @@ async def asyncio(
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
         APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
         APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these two operations are documented nowhere.
+        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
         APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
         InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.

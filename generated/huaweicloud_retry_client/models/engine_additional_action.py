@@ -1,0 +1,3 @@
+from typing import Literal
+
+EngineAdditionalAction = Literal["ForceDelete", "Noting", "Retry", "Rollback"]

@@ -1,0 +1,16 @@
+from typing import Literal
+
+EngineStatus = Literal[
+    "Available",
+    "CreateFailed",
+    "Creating",
+    "Deleted",
+    "DeleteFailed",
+    "Deleting",
+    "Freezed",
+    "ModifyFailed",
+    "Modifying",
+    "Unavailable",
+    "UpgradeFailed",
+    "Upgrading",
+]
