@@ -10,7 +10,14 @@ from typing import Final
 
 from huaweicloud_retry.bulk import Outcome
 
-IAM_ACTIONS: Final = {"RetryEngine": "cse:engine:update", "RetryScriptExecution": "workspace:scripts:retry"}
+IAM_ACTIONS: Final = {
+    "RetryEngine": "cse:engine:update",
+    "RetryScriptExecution": "workspace:scripts:retry",
+    "ShowEngine": "cse:engine:get",
+    "ShowEngineJob": "cse:engine:get",
+    "ListScriptRecords": "workspace:scripts:listRecords",
+    "ShowScriptRecordDetail": "workspace:scripts:getRecordDetail",
+}
 """By operation: what an IAM user must be allowed, as the spec's x-iam-action has it."""
 
 _LOCK: Final = "Correct it before you try again: five wrong signatures lock an access key for five minutes."

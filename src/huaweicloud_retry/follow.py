@@ -1,0 +1,488 @@
+"""What became of a retry: wait until the work ends, and settle an outcome that is unknown. Nothing here retries.
+
+    status = wait_for_job(client, project_id, engine_id, job_id, timeout=600)     # status.state, status.reason
+    found = resolve(client, item, sent_at=when_it_was_sent)                       # found.verdict, found.evidence
+
+How `resolve` decides is in `runs`. Each function is called sync, `resolve(…)`, or async, `await resolve.asyncio(…)`; both
+do the same steps, which are written once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import update_wrapper
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from huaweicloud_retry.runs import (
+    MARGIN,
+    Clock,
+    Resolution,
+    Status,
+    all_clocks,
+    judged,
+    of_all,
+    run_of_job,
+    run_of_record,
+)
+from huaweicloud_retry.runtime.errors import APIError, APIStatusError, IAMError, RateLimitError
+from huaweicloud_retry_client.api.cse import show_engine, show_engine_job
+from huaweicloud_retry_client.api.workspace import list_script_records, show_script_record_detail
+from huaweicloud_retry_client.models import ScriptRecord
+from huaweicloud_retry_client.types import UNSET
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from huaweicloud_retry_client import Client, Response
+    from huaweicloud_retry_client.models import Engine, ScriptRecordPage
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SETTLE: Final = 30.0
+"""Seconds after which a request is not under way any more: the gateway gives a service so long to respond."""
+_LONGEST_INTERVAL: Final = 30.0  # seconds
+_GROWTH: Final = 1.5
+_FAILED_READS: Final = 2  # in a row, that are survived
+_PAGE: Final = 100  # records; the most that the service allows
+
+
+class Retried(Protocol):
+    """What was retried; `huaweicloud_retry.bulk.Item` is one."""
+
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def engine_id(self) -> str | None: ...
+    @property
+    def record_id(self) -> str | None: ...
+    @property
+    def task_id(self) -> str | None: ...
+    @property
+    def enterprise_project_id(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a few functions here are about, if no `bulk.Item` is at hand: an engine, or a script's record or task."""
+
+    project_id: str
+    engine_id: str | None = None
+    record_id: str | None = None
+    task_id: str | None = None
+    enterprise_project_id: str | None = None
+
+
+# --- What is read or waited for, one after the other, without I/O ------------------------------------------------------
+
+
+class Read:
+    """A read that is to be done, and when it was."""
+
+    def __init__(self, client: Client, operation: ModuleType, *args: Any, **kwargs: Any) -> None:
+        self._operation, self._args = operation, args
+        self._kwargs = {"client": client.with_resend(None), **kwargs}  # the steps know better when to read again
+        self.asked_at = self.came_at = 0.0
+
+    def sync(self) -> Response[Any]:
+        """Do it."""
+        self.asked_at = time.time()
+        response: Response[Any] = self._operation.sync_detailed(*self._args, **self._kwargs)
+        self.came_at = time.time()
+        return response
+
+    async def asyncio(self) -> Response[Any]:
+        """Do it."""
+        self.asked_at = time.time()
+        response: Response[Any] = await self._operation.asyncio_detailed(*self._args, **self._kwargs)
+        self.came_at = time.time()
+        return response
+
+
+Steps: TypeAlias = Generator[Read | float, Any, T]
+"""A read, or seconds to wait; a read is answered with the response."""
+
+
+class Both(Generic[P, T]):
+    """A function that can be called sync, `function(…)`, and async, `await function.asyncio(…)`."""
+
+    def __init__(self, steps: Callable[P, Steps[T]]) -> None:
+        self.steps = steps
+        update_wrapper(self, steps)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do all steps, blocking the thread."""
+        steps = self.steps(*args, **kwargs)
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Read):
+                    try:
+                        response = step.sync()
+                    except APIError as error:
+                        step = steps.throw(error)
+                    else:
+                        step = steps.send(response)
+                else:
+                    time.sleep(step)
+                    step = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def asyncio(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do all steps in an event loop."""
+        return await drive(self.steps(*args, **kwargs))
+
+
+async def drive(steps: Steps[T], admit: Callable[[], Awaitable[object]] | None = None) -> T:
+    """Do all steps in an event loop.
+
+    Args:
+        steps: What is to be done.
+        admit: Awaited before each read.
+    """
+    import anyio  # noqa: PLC0415 - httpx needs it, too; only now, since it takes a while
+
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Read):
+                if admit is not None:
+                    await admit()
+                try:
+                    response = await step.asyncio()
+                except APIError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(response)
+            else:
+                await anyio.sleep(step)
+                step = next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+# --- Waiting, looking, settling ----------------------------------------------------------------------------------------
+
+
+@Both
+def wait_for_job(  # noqa: PLR0913 - what there is to say
+    client: Client,
+    project_id: str,
+    engine_id: str,
+    job_id: int | str | None,
+    *,
+    timeout: float | None = 3600.0,
+    interval: float = 2.0,
+    sent_at: float | None = None,
+    enterprise_project_id: str | None = None,
+    on_status: Callable[[Status], object] | None = None,
+) -> Steps[Status]:
+    """Wait until a job of an engine has ended.
+
+    A read that fails is repeated, two in a row are survived; a 429 is waited for as Retry-After asks.
+
+    Args:
+        client: For CSE.
+        project_id: Project ID.
+        engine_id: Engine ID.
+        job_id: `jobId` of RetryEngine's response; None: the latest job.
+        timeout: Seconds to wait at most; then the state is still `running`. None: no limit.
+        interval: Seconds between the first two reads; grows by half each time, up to 30.
+        sent_at: When the retry was sent, seconds since the epoch. The failure before it is then not taken for a new one.
+        enterprise_project_id: Sent as X-Enterprise-Project-ID.
+        on_status: Called after each read.
+
+    Raises:
+        APIError: The job cannot be read: credentials, permission, no such job, or three failures in a row.
+        ValueError: timeout or interval is negative.
+    """
+    work = Work(project_id=project_id, engine_id=engine_id, enterprise_project_id=enterprise_project_id)
+    return _wait(client, work, job_id, _Waiting(timeout, interval, sent_at, on_status))
+
+
+@Both
+def wait_for_script(  # noqa: PLR0913 - what there is to say
+    client: Client,
+    project_id: str,
+    *,
+    record_id: str | None = None,
+    task_id: str | None = None,
+    timeout: float | None = 3600.0,
+    interval: float = 2.0,
+    sent_at: float | None = None,
+    on_status: Callable[[Status], object] | None = None,
+) -> Steps[Status]:
+    """Wait until a record, or all records of a task, have ended.
+
+    Args:
+        client: For Workspace.
+        project_id: Project ID.
+        record_id: One run on one desktop.
+        task_id: A task. One of the two is needed; if both are given, the record is what counts.
+        timeout: As of `wait_for_job`, and so are the rest, and what is raised.
+        interval: See there.
+        sent_at: See there.
+        on_status: See there.
+    """
+    work = Work(project_id=project_id, record_id=record_id, task_id=task_id)
+    return _wait(client, work, None, _Waiting(timeout, interval, sent_at, on_status))
+
+
+@Both
+def look(client: Client, work: Retried) -> Steps[Status]:
+    """Return how far work is at this moment; of an engine, its latest job.
+
+    Raises:
+        APIError: As of `wait_for_job`.
+    """
+    return (yield from _looked(client, work))
+
+
+@Both
+def resolve(  # noqa: PLR0913 - what is known
+    client: Client,
+    item: Retried,
+    sent_at: float,
+    *,
+    lost_at: float | None = None,
+    settle: float = SETTLE,
+    clock: Clock | None = None,
+) -> Steps[Resolution]:
+    """Find out what became of a retry whose outcome is unknown. It never guesses; see the head of this module.
+
+    Times are compared by the server's own clock, which the Date header of the read tells. It is assumed that its
+    gateway and its services agree within two seconds. Of two that retry the same work at the same time, it cannot be
+    told whose request it was.
+
+    If the request may be under way still, and nothing has begun, it waits for the rest of `settle` and looks again.
+
+    Args:
+        client: For the item's service.
+        item: What was retried: a `huaweicloud_retry.bulk.Item`, or a `Work`.
+        sent_at: When the request was sent, seconds since the epoch by this machine's clock.
+        lost_at: When it was known that no response would come; sent_at by default.
+        settle: Seconds after lost_at in which the service may still begin.
+        clock: What responses at the time of sending said of the server's clock: of use if this machine's clock was set
+            since, or was another machine's.
+
+    Raises:
+        APIError: The credentials are refused (401, 403), or IAM gives no token. If it cannot be read for another reason,
+            the verdict is `unknown`.
+        ValueError: The item names no engine, record or task.
+    """
+    ready_at = (sent_at if lost_at is None else lost_at) + settle
+    while True:
+        left = ready_at - time.time()
+        try:
+            status = yield from _looked(client, item)
+            found = judged(status, sent_at, clock)
+            if found.verdict == "not run" and left <= 0 and item.engine_id is None:
+                found = yield from _without_another(client, item, sent_at, found)
+        except APIError as error:
+            if isinstance(error, IAMError) or getattr(error, "status_code", None) in {401, 403}:
+                raise
+            return Resolution(verdict="unknown", evidence=f"the state cannot be read: {error}")
+        if found.verdict == "accepted" or left <= 0:
+            return found
+        yield min(left, settle)
+
+
+def iter_script_records(client: Client, project_id: str, **filters: Any) -> Iterator[ScriptRecord]:
+    """Yield all script execution records that match, page after page, each once.
+
+    Args:
+        client: For Workspace.
+        project_id: Project ID.
+        filters: Of ListScriptRecords, such as script_task_id=…, status="FAILED"; limit is the size of a page.
+
+    Raises:
+        APIError: As of ListScriptRecords.
+    """
+    pages = _Pages(client, project_id, filters)
+    while (read := pages.next()) is not None:
+        yield from pages.take(read.sync().result())
+
+
+async def iter_script_records_async(client: Client, project_id: str, **filters: Any) -> AsyncIterator[ScriptRecord]:
+    """As `iter_script_records`."""
+    pages = _Pages(client, project_id, filters)
+    while (read := pages.next()) is not None:
+        for record in pages.take((await read.asyncio()).result()):
+            yield record
+
+
+# --- Their steps -------------------------------------------------------------------------------------------------------
+
+
+class _Waiting(NamedTuple):
+    """How to wait."""
+
+    timeout: float | None
+    interval: float
+    sent_at: float | None
+    on_status: Callable[[Status], object] | None
+
+
+def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting) -> Steps[Status]:
+    if how.interval < 0 or (how.timeout is not None and how.timeout < 0):
+        raise ValueError("timeout and interval must be 0 or more seconds")
+    ends_at = inf if how.timeout is None else time.monotonic() + how.timeout
+    status: Status | None = None
+    interval, failures = how.interval, 0
+    while True:
+        pause = interval
+        try:
+            status = yield from _looked(client, work, job_id, tries=1)
+        except APIError as error:
+            failures += not isinstance(error, RateLimitError)
+            pause = max(interval, getattr(error, "retry_after", None) or 0.0)
+            is_late = status is None and time.monotonic() + pause >= ends_at
+            if is_late or failures > _FAILED_READS or not _passes(error):
+                raise
+        else:
+            failures = 0
+            if _is_as_before(status, how.sent_at):
+                status = Status(state="running", runs=status.runs, clock=status.clock)
+            if how.on_status is not None:
+                how.on_status(status)
+            if status.state in {"succeeded", "failed"}:
+                return status
+        left = ends_at - time.monotonic()
+        if left <= 0 and status is not None:
+            return status
+        yield max(0.0, min(pause, left))
+        interval = max(interval, min(interval * _GROWTH, _LONGEST_INTERVAL))
+
+
+def _is_as_before(status: Status, sent_at: float | None) -> bool:
+    """Say whether a failure is the one that was retried, since the new run does not show yet."""
+    if sent_at is None or status.state != "failed" or time.time() > sent_at + SETTLE:
+        return False
+    return judged(status, sent_at, None).verdict == "not run"
+
+
+def _without_another(client: Client, item: Retried, sent_at: float, found: Resolution) -> Steps[Resolution]:
+    """See whether a retry has made a new record, perhaps of a new task: that is documented nowhere."""
+    status = found.status
+    if status is None or status.clock is None:
+        return found
+    own = {run.name for run in status.runs}
+    places = {run.place for run in status.runs if run.place is not None}
+    if not places:
+        return found
+    since = datetime.fromtimestamp(int(sent_at + status.clock.least - MARGIN), UTC)
+    scripts = sorted({place.script_id for place in places})
+    filters = {"execute_time_start": f"{since:%Y-%m-%dT%H:%M:%SZ}", "script_id": scripts}
+    for record in (yield from _records(client, item.project_id, filters)):
+        run = run_of_record(record)
+        if run.name not in own and run.place in places:
+            evidence = f"{run.name} of the same script and desktop began since: perhaps it is the retry"
+            return Resolution(verdict="unknown", evidence=evidence, status=status)
+    return found
+
+
+def _looked(
+    client: Client, work: Retried, job_id: int | str | None = None, *, tries: int = _FAILED_READS + 1
+) -> Steps[Status]:
+    """Read how far work is."""
+    if work.engine_id is not None:
+        return (yield from _job(client, work, job_id, tries))
+    if work.record_id is not None:
+        read = Read(client, show_script_record_detail, work.project_id, work.record_id)
+        detail = yield from _result(read, tries)
+        run = run_of_record(detail.result())
+        return Status(state=run.state, runs=(run,), clock=Clock.of(detail, read.asked_at, read.came_at))
+    if work.task_id is None:
+        raise ValueError("an engine, a record or a task must be given")
+    clocks: list[Clock | None] = []
+    records = yield from _records(client, work.project_id, {"script_task_id": work.task_id}, tries, clocks)
+    runs = tuple(map(run_of_record, records))
+    return Status(state=of_all(runs), runs=runs, clock=all_clocks(clocks))
+
+
+def _job(client: Client, work: Retried, job_id: int | str | None, tries: int) -> Steps[Status]:
+    where = (work.project_id, work.engine_id)
+    more: dict[str, Any] = {"x_enterprise_project_id": work.enterprise_project_id or UNSET}
+    can_retry = True
+    if job_id is None:
+        engine: Engine = (yield from _result(Read(client, show_engine, *where, **more), tries)).result()
+        actions = engine.engine_additional_actions
+        can_retry = not isinstance(actions, list) or "Retry" in actions
+        if not isinstance(engine.latest_job_id, int):
+            return Status(state="unknown", runs=())
+        job_id = engine.latest_job_id
+    read = Read(client, show_engine_job, *where, str(job_id), **more)
+    response = yield from _result(read, tries)
+    run = run_of_job(response.result(), can_retry=can_retry)
+    return Status(state=run.state, runs=(run,), clock=Clock.of(response, read.asked_at, read.came_at))
+
+
+def _records(
+    client: Client,
+    project_id: str,
+    filters: dict[str, Any],
+    tries: int = _FAILED_READS + 1,
+    clocks: list[Clock | None] | None = None,
+) -> Steps[list[ScriptRecord]]:
+    pages, found = _Pages(client, project_id, filters), list[ScriptRecord]()
+    while (read := pages.next()) is not None:
+        response = yield from _result(read, tries)
+        found += pages.take(response.result())
+        if clocks is not None:
+            clocks.append(Clock.of(response, read.asked_at, read.came_at))
+    return found
+
+
+def _result(read: Read, tries: int) -> Steps[Response[Any]]:
+    """Read, again if that fails and may not the next time; a 429 does not count."""
+    pause, failures = 2.0, 0
+    while True:
+        try:
+            response: Response[Any] = yield read
+            if response.error is None:
+                return response
+            raise response.error
+        except APIError as error:
+            failures += tries == 1 or not isinstance(error, RateLimitError)
+            if failures >= tries or not _passes(error):
+                raise
+            asked: float | None = getattr(error, "retry_after", None)
+        yield max(pause, asked or 0.0)
+        pause = min(pause * 2, _LONGEST_INTERVAL)
+
+
+def _passes(error: APIError) -> bool:
+    """Say whether a read that failed so may succeed a little later."""
+    if isinstance(error, APIStatusError):
+        return error.status_code >= 500 or isinstance(error, RateLimitError)  # noqa: PLR2004 - of HTTP
+    return True
+
+
+class _Pages:
+    """Which page comes next; ends also at a server that does not mind `offset`."""
+
+    def __init__(self, client: Client, project_id: str, filters: dict[str, Any]) -> None:
+        self._client, self._project_id = client, project_id
+        self._filters: dict[str, Any] = {"limit": _PAGE, **filters}
+        self._offset: int = self._filters.pop("offset", 0)
+        self._seen: set[str] = set()
+        self._is_last = False
+
+    def next(self) -> Read | None:
+        if self._is_last:
+            return None
+        return Read(self._client, list_script_records, self._project_id, offset=self._offset, **self._filters)
+
+    def take(self, page: ScriptRecordPage) -> list[ScriptRecord]:
+        """Return what is new on a page."""
+        new = {record.id: record for record in page.script_records if record.id not in self._seen}
+        self._seen |= new.keys()
+        self._offset += len(page.script_records)
+        self._is_last = not new or self._offset >= page.count
+        return list(new.values())
