@@ -10,6 +10,8 @@ from .exits import EXIT_CODES, CommandError
 OUTPUTS: Final = ("json", "jsonl", "csv", "table")
 MOST_CONNECTIONS: Final = 100  # as many as the transport opens
 LONGEST: Final = 3600.0  # seconds
+WAIT_TIMEOUT: Final = 3600.0  # seconds
+_LONGEST_WAIT: Final = 604_800.0  # seconds: a week
 
 
 def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:
@@ -19,6 +21,34 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
         parser: to be given them.
         default_output: what the help says of --output.
     """
+    add_where(parser)
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
+    shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
+    amount = shown.add_mutually_exclusive_group()
+    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
+    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
+    parser.epilog = EXIT_CODES
+
+
+def add_waiting(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of waiting until the work has ended."""
+    waiting = parser.add_argument_group("what becomes of it")
+    waiting.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until what was accepted has ended; look what became of what is unknown",
+    )
+    waiting.add_argument(
+        "--wait-timeout",
+        type=number(0, _LONGEST_WAIT),
+        metavar="SECONDS",
+        help=f"to wait at most (default: {WAIT_TIMEOUT:g})",
+    )
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options that say where requests go, and with which credentials."""
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
@@ -42,13 +72,6 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
         metavar="SECONDS",
         help="for the whole response (default: 60, and 10 to connect)",
     )
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
-    shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
-    amount = shown.add_mutually_exclusive_group()
-    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
-    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
-    parser.epilog = EXIT_CODES
 
 
 def number(least: float, most: float) -> Callable[[str], float]:
