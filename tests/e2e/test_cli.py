@@ -359,7 +359,7 @@ def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_
     assert [each["ended_reason"] for each in json.loads(ran.out)] == [None, "modify: No node.", None]
     assert ran.err.splitlines() == [
         "hwc-retry engine: engine fails: ran and failed again: Error: modify: No node.",
-        "hwc-retry engine: 1 of 3 still run after 0 ms",
+        "hwc-retry engine: 1 of 3 still running: the --wait-timeout of 0 s is over",
         "hwc-retry engine: to look again:",
         f"  hwc-retry status runs {shlex.join(cli.sending)}",
     ]

@@ -25,7 +25,7 @@ from huaweicloud_retry_client import APIError, Client
 
 from . import dry_run, signals
 from .advice import advise_read, in_options
-from .exits import CommandError, Exit, printing
+from .exits import CommandError, Exit, OutputError, printing
 from .input import items_of, opened
 from .messages import Messages
 from .output import EachInTable, EndsInCSV, EndsInTable, JSONArray, JSONLines, ReasonsInTable, Writer, chosen
@@ -123,7 +123,14 @@ async def _send_and_wait(
 ) -> Exit:
     kept = Kept()
     async with reader(settings, items[0].service) as client:
-        code = await _sent(options, items, settings, kept)
+        try:
+            code = await _sent(options, items, settings, kept)
+        except OutputError:
+            with printing():
+                for each in kept.outcomes:
+                    writer.write(each)
+                writer.end()
+            raise
         is_interrupted = code is Exit.INTERRUPTED
         ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
     all_sent = len(kept.outcomes) == len({item.target for item in items})

@@ -283,8 +283,8 @@ class _Waiting:
         if self.is_interrupted:
             self._screen.say("stopped waiting: what was accepted goes on by itself")
         elif running:
-            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still run"
-            self._screen.say(f"{what} after {duration(self._timeout)}")
+            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still running"
+            self._screen.say(f"{what}: the --wait-timeout of {self._timeout:g} s is over")
         command = look_again(self._options, [each.item for each in left])
         self._screen.say(f"to look again:\n  {command}")
 
