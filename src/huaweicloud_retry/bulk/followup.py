@@ -20,7 +20,7 @@ from huaweicloud_retry_client import Client
 
 from .items import Item, Outcome
 from .journal import Counts, Journal, Which
-from .journal_file import Row
+from .journal_file import JournalError, Row
 from .rate_limiter import RateLimiter
 from .runner import Places
 
@@ -43,19 +43,20 @@ class Followup:
         journal: Of a `Bulk`.
         resolve: Settle what is unknown, as `huaweicloud_retry.follow.resolve` does.
         wait: Wait until all that was accepted has ended.
-        timeout: Seconds to wait, for all together.
+        wait_timeout: Seconds to wait, for all together.
         settle: Seconds after a request was lost in which the service may still begin; before, nothing is said to be not run.
         concurrency: Reads at the same time.
         rate: Reads a second; None: no limit.
         region: As of `Bulk`, and so are the rest. They must lead to where the bulk was sent.
         endpoint: See there.
         credentials: See there.
-        request_timeout: Seconds, of each read.
+        timeout: Seconds, of each read.
         allow_http: See there.
 
     Attributes:
         counts: How many items of the journal are in which state.
         found: How many were found `accepted`, `refused` (not run), `unknown`, `succeeded`, `failed` or `running`.
+        ended: At the end, of all that were accepted, how many succeeded, failed or still run.
         left: How many are yet to be looked at.
         halted: Why it ended before all were looked at, in one line; or None.
     """
@@ -66,27 +67,28 @@ class Followup:
         *,
         resolve: bool = False,
         wait: bool = False,
-        timeout: float = 3600.0,
+        wait_timeout: float = 3600.0,
         settle: float = SETTLE,
         concurrency: int = 32,
         rate: float | None = 100.0,
         region: str | None = None,
         endpoint: str | None = None,
         credentials: httpx.Auth | None = None,
-        request_timeout: float | httpx.Timeout | None = None,
+        timeout: float | httpx.Timeout | None = None,
         allow_http: bool = False,
     ) -> None:
         self.counts = Counts()
         self.found: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
         self.left = 0
         self.halted: str | None = None
         self._file = journal
         self._is_resolving, self._is_waiting = resolve, wait
-        self._timeout, self._settle = timeout, settle
+        self._wait_timeout, self._settle = wait_timeout, settle
         self._slots = asyncio.Semaphore(concurrency)
         self._limiter = RateLimiter(rate, time.monotonic())
         self._places = Places(
-            region, endpoint=endpoint, credentials=credentials, timeout=request_timeout, allow_http=allow_http
+            region, endpoint=endpoint, credentials=credentials, timeout=timeout, allow_http=allow_http
         )
 
     async def __aiter__(self) -> AsyncGenerator[Outcome, None]:
@@ -101,15 +103,20 @@ class Followup:
             async def thread(function: Callable[..., Any], *args: Any) -> Any:
                 return await asyncio.get_running_loop().run_in_executor(executor, partial(function, *args))
 
+            if not self._file.is_file():  # or it would be made
+                raise JournalError(
+                    f"{self._file} is {'no file' if self._file.exists() else 'not there'}: name a bulk's journal"
+                )
             journal: Journal = await thread(Journal, self._file)
             try:
                 async with aclosing(self._places):
                     await thread(journal.take_up, self._connected)
+                    self.counts = await thread(journal.counts)
                     for phase in self._phases(journal.clock):
                         async with aclosing(self._all(phase, journal, thread)) as found:
                             async for each in found:
                                 yield each
-                    self.counts = await thread(journal.counts)
+                    self.counts, self.ended = await thread(journal.counts), await thread(journal.ended)
             finally:
                 await thread(journal.close)
 
@@ -117,7 +124,7 @@ class Followup:
         if self._is_resolving:
             yield _Resolving(self._settle, time.time(), clock)
         if self._is_waiting and self.halted is None:
-            yield _Waiting(self._timeout)
+            yield _Waiting(self._wait_timeout)
 
     def _connected(self, items: Iterable[Item]) -> Mapping[str, str]:
         for _ in self._places.of(items):

@@ -16,6 +16,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -394,6 +395,13 @@ class Journal:
         """Return how many there are of a kind."""
         ((count,),) = self._execute(f"SELECT count(*) FROM item WHERE {_WHICH[which]} AND {_OF_INPUT}")  # noqa: S608 - our own SQL
         return int(count)
+
+    def ended(self) -> Counter[str]:
+        """Count the items of the input that were accepted by how they ended; `running` if that is not known."""
+        query = (
+            f"SELECT coalesce(ended, 'running'), count(*) FROM item WHERE state = 'accepted' AND {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
+        )
+        return Counter(dict(self._execute(query)))
 
     def settle(self, changes: Sequence[tuple[Row, Row]]) -> None:
         """Write durably what was found out about items.

@@ -31,13 +31,13 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
     parser.epilog = EXIT_CODES
 
 
-def add_waiting(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of waiting until the work has ended."""
+def add_waiting(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Give a parser the options of waiting until the work has ended; returns their group."""
     waiting = parser.add_argument_group("what becomes of it")
     waiting.add_argument(
         "--wait",
         action="store_true",
-        help="wait until what was accepted has ended; look what became of what is unknown",
+        help="wait until what was accepted has ended",
     )
     waiting.add_argument(
         "--wait-timeout",
@@ -45,14 +45,21 @@ def add_waiting(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"to wait at most (default: {WAIT_TIMEOUT:g})",
     )
+    return waiting
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options that say where requests go, and with which credentials."""
+def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> None:
+    """Give a parser the options that say where requests go, and with which credentials.
+
+    Args:
+        parser: to be given them.
+        has_project: Whether it needs a project.
+    """
     where = parser.add_argument_group("where to")
-    where.add_argument(
-        "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
-    )
+    if has_project:
+        where.add_argument(
+            "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
+        )
     where.add_argument("--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME")
     where.add_argument("--endpoint", metavar="URL", help="the host, in place of the one that the region has")
     credentials = where.add_mutually_exclusive_group()

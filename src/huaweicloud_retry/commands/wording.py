@@ -66,7 +66,9 @@ def steps(summary: Summary) -> Iterator[Step]:
         was = "was" if counts.refused == 1 else "were"
         text = f"{items} {was} not processed. Fix the reason, then resend {them}:"
         yield Step(text, f"{bulk} --retry-refused")
-    if counts.accepted == counts.total:
+    if failed := summary.all_ended["failed"]:
+        yield Step(f"{failed:,} failed again. List them, as an input of another bulk:", list_all(summary, "failed"))
+    elif counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 
 
