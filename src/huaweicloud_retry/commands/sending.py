@@ -26,7 +26,7 @@ from huaweicloud_retry_client import APIError, Client
 from . import dry_run, signals
 from .advice import advise_read, in_options
 from .common import WAIT_TIMEOUT
-from .exits import CommandError, Exit, OutputError, printing
+from .exits import CommandError, Exit, printing
 from .following import Unended, follow
 from .input import items_of, opened
 from .messages import Messages
@@ -137,11 +137,12 @@ async def _send_and_wait(
     async with reader(settings, items[0].service) as client:
         try:
             code = await _sent(options, items, settings, kept)
-        except OutputError:
-            with printing():
-                for each in kept.outcomes:
-                    writer.write(each)
-                writer.end()
+        except Exception:
+            if kept.outcomes:  # what was sent is to be known all the same
+                with printing():
+                    for each in kept.outcomes:
+                        writer.write(each)
+                    writer.end()
             raise
         is_interrupted = code is Exit.INTERRUPTED
         ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
