@@ -135,7 +135,15 @@ async def _send_and_wait(
 ) -> Exit:
     kept = Kept()
     async with reader(settings, items[0].service) as client:
-        code = await _sent(options, items, settings, kept)
+        try:
+            code = await _sent(options, items, settings, kept)
+        except Exception:
+            if kept.outcomes:  # what was sent is to be known all the same
+                with printing():
+                    for each in kept.outcomes:
+                        writer.write(each)
+                    writer.end()
+            raise
         is_interrupted = code is Exit.INTERRUPTED
         ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
     all_sent = len(kept.outcomes) == len({item.target for item in items})
