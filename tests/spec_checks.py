@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from jsonschema_rs import validator_for
+
 Row: TypeAlias = tuple[str, ...]
 
 FACTS = Path(__file__).with_name("spec_facts.md").read_text("utf-8")
@@ -63,7 +65,7 @@ def resolved(spec: Any, node: Any) -> Any:
     while "$ref" in node:
         target = spec
         for part in node["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
+            target = target.get(part, {})
         node = target
     return node
 
@@ -174,13 +176,20 @@ class Tables:
             more.append(f"(by default {json.dumps(value['x-server-default'])})")
         required = "required" if value.get("required") else "optional"
         kind = " ".join([typed(value.get("schema", {})), *more])
-        return value["name"], value["in"], required, kind, value.get("x-source", ""), value.get("description", "")
+        return (
+            value.get("name", ""),
+            value.get("in", ""),
+            required,
+            kind,
+            value.get("x-source", ""),
+            value.get("description", ""),
+        )
 
     def table_responses(self) -> Iterator[Row]:
         return self.of_operations(
             (name, (status, *self.response(resolved(self.spec, each))))
             for name, (_, _, operation) in self.operations.items()
-            for status, each in operation["responses"].items()
+            for status, each in operation.get("responses", {}).items()
         )
 
     def response(self, value: Any) -> Row:
@@ -206,9 +215,9 @@ class Tables:
             yield name, " ".join(others(scheme)), scheme.get("x-source", ""), scheme.get("description", "")
 
     def table_hosts(self) -> Iterator[Row]:
-        yield from (("mock", each["url"], "", "", each.get("description", "")) for each in self.spec["servers"])
+        yield from (("mock", each.get("url", ""), "", "", each.get("description", "")) for each in self.spec["servers"])
         yield from self.of_operations(
-            (name, (each["url"], region.get("default", ""), " ".join(region.get("enum", ())), ""))
+            (name, (each.get("url", ""), region.get("default", ""), " ".join(region.get("enum", ())), ""))
             for name, (path, _, operation) in self.operations.items()
             for each in operation.get("servers") or self.spec["paths"][path].get("servers", ())
             for region in [each.get("variables", {}).get("region", {})]
@@ -218,10 +227,10 @@ class Tables:
         """The error codes of the examples, each with its status."""
         rows: dict[Row, None] = {}
         for _, _, operation in self.operations.values():
-            for status, each in operation["responses"].items():
+            for status, each in operation.get("responses", {}).items():
                 for media in resolved(self.spec, each).get("content", {}).values():
                     for example in media.get("examples", {}).values():
-                        value = resolved(self.spec, example)["value"]
+                        value = resolved(self.spec, example).get("value", {})
                         if "error_code" in value:
                             told = f"{value.get('error_msg')} {value.get('detail', '')}".strip()
                             rows[value["error_code"], status, told] = None
@@ -256,17 +265,36 @@ def differences(title: str, told: list[Row], made: list[Row]) -> Iterator[str]:
 
 
 def examples(spec: Any) -> Iterator[str]:
-    """The examples of the pages."""
+    """The examples of the pages are there, each body has one, and all have documented values only."""
     known = operations(spec)
-    for name, place, value in PAGE_EXAMPLES:
-        operation = known.get(name, ("", "", {}))[2]
-        body = operation.get("requestBody", {}) if place == "request" else operation.get("responses", {}).get(place, {})
-        given = [each for media in body.get("content", {}).values() for each in media.get("examples", {}).values()]
-        if value not in [resolved(spec, each)["value"] for each in given]:
-            yield f"{name}, {place}: the page's example {json.dumps(value)} is missing"
+    components = closed(spec["components"])
+    for name, (_, _, operation) in known.items():
+        bodies = {"request": operation.get("requestBody"), **operation.get("responses", {})}
+        for place, body in bodies.items():
+            content = resolved(spec, body or {}).get("content", {})
+            values = [resolved(spec, e).get("value") for m in content.values() for e in m.get("examples", {}).values()]
+            if content and not values:
+                yield f"{name}, {place}: no example"
+            for value in values:
+                schema = next(iter(content.values())).get("schema", {})
+                for error in validator_for({**closed(schema), "components": components}).iter_errors(value):
+                    yield f"{name}, {place}: an example is not as documented: {flat(error)}"
+            missing = [each for at, of, each in PAGE_EXAMPLES if (at, of) == (name, place) and each not in values]
+            yield from (f"{name}, {place}: the page's example {json.dumps(each)} is missing" for each in missing)
     body = known.get("RetryScriptExecution", ("", "", {}))[2].get("requestBody", {})
     if body.get("x-page-example") != WRONG_EXAMPLE:
         yield f"RetryScriptExecution: x-page-example is not the page's {json.dumps(WRONG_EXAMPLE)}"
+
+
+def closed(node: Any) -> Any:
+    """Schemas, of which enums that are open to other values (`anyOf: [enum, string]`) are not."""
+    if isinstance(node, list):
+        return [*map(closed, node)]
+    if not isinstance(node, dict):
+        return node
+    if "anyOf" in node and "$ref" in node["anyOf"][0]:
+        return {"anyOf": [node["anyOf"][0], {"type": "null"}]}
+    return {key: closed(value) for key, value in node.items()}
 
 
 def sources(spec: Any) -> Iterator[str]:
@@ -289,8 +317,11 @@ def texts(spec: Any) -> Iterator[str]:
         for text in (f"IAM action: {action}", "Official page: https://support.huaweicloud.com/"):
             if text not in operation.get("description", ""):
                 yield f"{name}: the description does not say {text!r}"
+    tags = {each["name"] for each in spec.get("tags", ())}
+    used = {tag for _, _, operation in operations(spec).values() for tag in operation["tags"]}
+    yield from (f"the tag {name} is not both listed and used" for name in tags ^ used)
     for name, parameter in spec["components"]["parameters"].items():
-        if parameter["schema"].get("description") != parameter["description"]:
+        if parameter["schema"].get("description") != parameter.get("description"):
             yield f"parameter {name}: the schema has another description, and that is the one of the client"
     told = flat(" ".join(each for node in walk(spec) for each in node.values() if isinstance(each, str)))
     yield from (f"no description says {each!r}" for each in TOLD if each not in told)
