@@ -207,6 +207,12 @@ def _mark(run: Run, sent_at: float, now: Clock | None, clock: Clock | None) -> s
     return "old" if began is not None else "unclear"
 
 
+def may_have_begun_since(run: Run, sent_at: float, clock: Clock) -> bool:
+    """Say whether a run may have begun after the request was sent: also if its times do not say."""
+    at = run.ended_at if run.began_at is None else run.began_at
+    return at is None or at + run.precision >= sent_at + clock.least - MARGIN
+
+
 def _is_possible(run: Run, now: Clock) -> bool:
     """Say whether no time lies in the future, and none before another that it follows."""
     latest = time.time() + now.most + MARGIN
