@@ -369,7 +369,7 @@ def _may_be_as_before(status: Status, sent_at: float | None) -> bool:
         return False
     failed = [run for run in status.runs if run.state == "failed"]
     return status.clock is None or any(
-        run.began_at is None or not may_have_begun_since(run, sent_at, status.clock) for run in failed
+        run.began_at in {None, inf} or not may_have_begun_since(run, sent_at, status.clock) for run in failed
     )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import reduce
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from huaweicloud_retry.runtime.redaction import one_line
@@ -64,7 +65,7 @@ class Run:
     Attributes:
         name: `job …` or `record …`.
         word: The status in the service's word.
-        began_at: Seconds since the epoch by the server's clock; None: not known.
+        began_at: Seconds since the epoch by the server's clock; None: there is none. Infinite: it cannot be read.
         ended_at: As began_at.
         reason: Why it failed, in one line; or None.
         precision: Seconds by which the times may be too early, as they are cut to whole seconds.
@@ -224,7 +225,7 @@ def _is_possible(run: Run, now: Clock) -> bool:
 def _evidence(run: Run, sent_at: float, clock: Clock | None) -> str:
     text = f"{run.name} is {one_line(run.word)}"
     at, what = (run.ended_at, "ended") if run.state != "running" and run.ended_at else (run.began_at, "began")
-    if at is None:
+    if at is None or at == inf:
         return text
     shown = f"{text}, {what} {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
     if clock is None:
@@ -307,14 +308,17 @@ def _reason_of(job: EngineJob) -> str | None:
 
 
 def _of_ms(at: int | Unset | None) -> float | None:
-    return at / 1000 if isinstance(at, int) and 0 < at < _LAST_TIME * 1000 else None
+    if not isinstance(at, int) or at == 0:
+        return None
+    return at / 1000 if 0 < at < _LAST_TIME * 1000 else inf
 
 
 def _of_text(at: str | Unset | None) -> float | None:
+    if not isinstance(at, str) or not at:
+        return None
     try:
-        found = datetime.fromisoformat(at) if isinstance(at, str) else None
+        found = datetime.fromisoformat(at)
     except ValueError:
-        return None
-    if found is None or found.tzinfo is None:  # of which zone is not said
-        return None
-    return found.timestamp() if 0 < found.timestamp() < _LAST_TIME else None
+        return inf
+    # Without a zone it is not known which time is meant.
+    return found.timestamp() if found.tzinfo is not None and 0 < found.timestamp() < _LAST_TIME else inf

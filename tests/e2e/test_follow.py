@@ -344,15 +344,9 @@ def test_what_has_failed_again_was_accepted(mock: Mock, world: World, kind: str)
 
 
 def test_while_the_request_may_be_under_way_it_looks_again(mock: Mock) -> None:
-    sent_at = lost(mock, WORKS["engine"], delay=1.0)
-    assert mock.state()["projects"][PROJECT]["engines"]["good"]["jobs"][1]["status"] == "Error"
-
-    def until_it_acts(_: float) -> None:
-        while not any(entry["acted"] for entry in mock.journal()):
-            time.sleep(0.01)
-
+    sent_at = lost(mock, WORKS["engine"], close="before")
     steps = resolve.steps(mock.cse, WORKS["engine"], sent_at, lost_at=time.time())
-    found, pauses = by_hand(steps, until_it_acts)
+    found, pauses = by_hand(steps, lambda _: retry(mock.cse, WORKS["engine"]))  # a gateway passes it on late
     assert (found.verdict, len(pauses)) == ("accepted", 1)
     assert 0 < pauses[0] <= SETTLE
 
@@ -388,7 +382,8 @@ def test_a_second_retry_of_what_runs_is_not_called_accepted(mock: Mock, world: W
     mock.advance(20)
     sent_at = lost(mock, WORKS[kind], close="after")  # it was refused, since it runs
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
-    assert (found.verdict, found.evidence[-35:]) == ("unknown", "since, and nothing has failed before")
+    assert found.verdict == "unknown"
+    assert found.evidence.endswith("; nothing began since, and nothing has failed before")
 
 
 @pytest.mark.parametrize(

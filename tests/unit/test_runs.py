@@ -270,6 +270,15 @@ def test_no_time_breaks_it(word: str) -> None:
         )
 
 
+@pytest.mark.parametrize("start", [-1, 10**18, "now", "2026-11-28 12:00:00", "9999-12-31T23:59:59Z"])
+def test_what_runs_since_a_time_that_cannot_be_read_does_not_wait_for_its_turn(start: Any) -> None:
+    job = EngineJob(id=7, status="Executing", start_time=start)
+    record = ScriptRecord(id="r7", status="RUNNING", start_time=start)
+    runs = run_of_job(job) if isinstance(start, int) else run_of_record(record)
+    assert judge(runs)[0] == "unknown"
+    assert judge(runs, now=None)[0] == "unknown"
+
+
 offsets = st.floats(-600, 600)
 seconds = st.floats(0, 300) | st.floats(0, 5)
 
