@@ -208,7 +208,7 @@ def test_two_failed_reads_in_a_row_are_survived_and_a_third_is_raised(
     mock: Mock, world: World, kind: str, fault: dict[str, Any]
 ) -> None:
     retry(mock.cse, WORKS[kind])
-    failing = {**fault, "operation": READS[kind], "times": 2}
+    failing: dict[str, Any] = {**fault, "operation": READS[kind], "times": 2}
     mock.add_fault(**failing)
     faults = deque([failing])
 
@@ -219,7 +219,8 @@ def test_two_failed_reads_in_a_row_are_survived_and_a_third_is_raised(
             mock.advance(30)
 
     assert world.wait(mock.url, WORKS[kind], interval=0.001, on_status=on_status).state == "succeeded"
-    mock.add_fault(**{**failing, "times": 3})
+    failing["times"] = 3
+    mock.add_fault(**failing)
     with pytest.raises(APIError):
         world.wait(mock.url, WORKS[kind], interval=0.001)
     assert mock._ask("GET", "faults").json() == []
@@ -265,9 +266,15 @@ def test_a_wrong_time_is_refused_before_anything_is_sent(mock: Mock, world: Worl
 @pytest.mark.parametrize("kind", WORKS)
 def test_the_failure_that_was_retried_is_not_taken_for_a_new_one(mock: Mock, kind: str) -> None:
     seen: list[Status] = []
-    actions = iter([lambda: retry(mock.cse, WORKS[kind]), lambda: mock.advance(30)])
+
+    def go_on(_: float) -> None:
+        if len(seen) == 1:  # the retry shows only after the first read
+            retry(mock.cse, WORKS[kind])
+        else:
+            mock.advance(30)
+
     steps = waiting(mock, WORKS[kind], sent_at=time.time(), on_status=seen.append)
-    status, _ = by_hand(steps, lambda _: next(actions)())  # the retry shows only after the first read
+    status, _ = by_hand(steps, go_on)
     assert ([each.state for each in seen], status.state) == (["running", "running", "succeeded"], "succeeded")
 
 
@@ -317,7 +324,7 @@ NO_ANSWER: dict[str, tuple[dict[str, Any], bool]] = {
 
 def lost(mock: Mock, work: Work, **fault: Any) -> float:
     """Retry, get no response, and return when it was sent."""
-    mock.add_fault(**{"times": 1, **fault})
+    mock.add_fault(times=1, **fault)
     timeout = httpx.Timeout(60, read=0.5)
     sent_at = time.time()
     with Client(mock.url, auth=TokenAuth("mock-token"), timeout=timeout) as client, pytest.raises(APIError) as caught:
@@ -331,7 +338,7 @@ def lost(mock: Mock, work: Work, **fault: Any) -> float:
 def test_an_unknown_outcome_is_settled(mock: Mock, world: World, kind: str, fault: dict[str, Any], acted: bool) -> None:
     sent_at = lost(mock, WORKS[kind], **fault)
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
-    assert [entry["acted"] for entry in mock.journal() if entry["operation"].startswith("Retry")] == [acted]
+    assert [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")] == [acted]
     assert (found.verdict, found.status is not None) == ("accepted" if acted else "not run", True)
     assert "the request was sent" in found.evidence
 
@@ -354,7 +361,8 @@ def test_while_the_request_may_be_under_way_it_looks_again(mock: Mock) -> None:
 def test_a_request_from_the_future_is_not_waited_for(mock: Mock) -> None:
     steps = resolve.steps(mock.cse, WORKS["engine"], time.time() * 1000, settle=0.01)
     found, pauses = by_hand(steps, time.sleep)
-    assert (found.verdict, pauses) == ("unknown", [pytest.approx(0.01, abs=0.01)])
+    assert found.verdict == "unknown"
+    assert sum(pauses) <= 0.02
 
 
 @pytest.mark.parametrize("seconds", [600, -600])
@@ -605,7 +613,7 @@ MANY = [f"m{number:03}" for number in range(250)]
 
 @pytest.mark.parametrize(("limit", "pages"), [(None, 3), (100, 3), (99, 3), (50, 5), (7, 36), (1, 250)])
 def test_all_pages_are_read(mock: Mock, listing: Listing, limit: int | None, pages: int) -> None:
-    filters = {} if limit is None else {"limit": limit}
+    filters: dict[str, Any] = {} if limit is None else {"limit": limit}
     assert listing(script_task_id="many", **filters) == MANY
     assert reads(mock, "ListScriptRecords") == pages
 
