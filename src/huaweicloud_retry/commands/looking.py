@@ -116,7 +116,7 @@ def _rows(seen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     can_retry = _RETRY[seen["can_retry"]]
     if kind == "engine_id":
-        job = seen["job"] or {}
+        job: dict[str, Any] = seen["job"] or {}
         yield job.get("state", "unknown"), f"{name} ({seen['name']}) is {seen['status']}{can_retry}"
         yield "", f"job {job['id']} is {job['status']}, {_when(job)}" if job else "it has no job"
     elif kind == "record_id":
