@@ -474,7 +474,7 @@ def engine_with_status(word: str) -> Generator[str, None, None]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_: Any, **__: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
