@@ -224,17 +224,15 @@ class Tables:
         )
 
     def table_errors(self) -> Iterator[Row]:
-        """The error codes of the examples, each with its status."""
-        rows: dict[Row, None] = {}
-        for _, _, operation in self.operations.values():
-            for status, each in operation.get("responses", {}).items():
-                for media in resolved(self.spec, each).get("content", {}).values():
-                    for example in media.get("examples", {}).values():
-                        value = resolved(self.spec, example).get("value", {})
-                        if "error_code" in value:
-                            told = f"{value.get('error_msg')} {value.get('detail', '')}".strip()
-                            rows[value["error_code"], status, told] = None
-        yield from rows
+        """The errors that have an example."""
+        return self.of_operations(
+            (name, (value["error_code"], status, f"{value.get('error_msg')} {value.get('detail', '')}"))
+            for name, (_, _, operation) in self.operations.items()
+            for status, each in operation.get("responses", {}).items()
+            for media in resolved(self.spec, each).get("content", {}).values()
+            for example in media.get("examples", {}).values()
+            if "error_code" in (value := resolved(self.spec, example).get("value", {}))
+        )
 
 
 def facts(spec: Any) -> Iterator[str]:
