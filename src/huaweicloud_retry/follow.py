@@ -90,19 +90,20 @@ class Read:
         self._operation, self._args = operation, args
         self._kwargs = {"client": client.with_resend(None), **kwargs}  # the steps know better when to read again
         self.asked_at = self.came_at = 0.0
+        self.error: APIError | None = None  # of the response
 
     def sync(self) -> Response[Any]:
         """Do it."""
         self.asked_at = time.time()
         response: Response[Any] = self._operation.sync_detailed(*self._args, **self._kwargs)
-        self.came_at = time.time()
+        self.came_at, self.error = time.time(), response.error
         return response
 
     async def asyncio(self) -> Response[Any]:
         """Do it."""
         self.asked_at = time.time()
         response: Response[Any] = await self._operation.asyncio_detailed(*self._args, **self._kwargs)
-        self.came_at = time.time()
+        self.came_at, self.error = time.time(), response.error
         return response
 
 
@@ -142,12 +143,12 @@ class Both(Generic[P, T]):
         return await drive(self.steps(*args, **kwargs))
 
 
-async def drive(steps: Steps[T], admitted: Callable[[], AbstractAsyncContextManager[object]] = nullcontext) -> T:
+async def drive(steps: Steps[T], admitted: Callable[[Read], AbstractAsyncContextManager[object]] = nullcontext) -> T:
     """Do all steps in an event loop.
 
     Args:
         steps: What is to be done.
-        admitted: Makes what each read is done in, such as a place among those that read at the same time.
+        admitted: Makes what a read is done in, such as a place among those that read at the same time.
     """
     import anyio  # noqa: PLC0415 - httpx needs it, too; only now, since it takes a while
 
@@ -156,7 +157,7 @@ async def drive(steps: Steps[T], admitted: Callable[[], AbstractAsyncContextMana
         while True:
             if isinstance(step, Read):
                 try:
-                    async with admitted():
+                    async with admitted(step):
                         response = await step.asyncio()
                 except APIError as error:
                     step = steps.throw(error)
@@ -434,6 +435,8 @@ def _looked(
         read = Read(client, show_script_record_detail, work.project_id, work.record_id)
         detail = yield from _result(read, tries)
         record: ScriptRecord = detail.result()
+        if record.id != work.record_id:
+            return Status(state="unknown", runs=())
         if not is_of_task or work.task_id in {None, record.script_task_id or None}:
             run = run_of_record(record)
             return Status(state=run.state, runs=(run,), clock=Clock.of(detail, read.asked_at, read.came_at))
@@ -455,12 +458,14 @@ def _job(client: Client, work: Retried, job_id: int | str | None, tries: int) ->
         engine: Engine = (yield from _result(Read(client, show_engine, *where, **more), tries)).result()
         actions = engine.engine_additional_actions
         can_retry = not isinstance(actions, list) or "Retry" in actions
-        if not isinstance(engine.latest_job_id, int):
+        if engine.id != work.engine_id or not isinstance(engine.latest_job_id, int):
             return Status(state="unknown", runs=())
         job_id = engine.latest_job_id
     read = Read(client, show_engine_job, *where, str(job_id), **more)
     response = yield from _result(read, tries)
     run = run_of_job(response.result(), can_retry=can_retry)
+    if run.name != f"job {job_id}":
+        return Status(state="unknown", runs=())
     return Status(state=run.state, runs=(run,), clock=Clock.of(response, read.asked_at, read.came_at))
 
 

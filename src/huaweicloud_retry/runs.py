@@ -174,7 +174,7 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
         clock: What was known of the server's clock when it was sent.
     """
     if not status.runs:
-        return Resolution(verdict="unknown", evidence="there is no job or record to look at", status=status)
+        return Resolution(verdict="unknown", evidence="the service shows no such job or record", status=status)
     if not status.is_whole:
         evidence = f"{status}, but the list of records changes, or is not whole"
         return Resolution(verdict="unknown", evidence=evidence, status=status)

@@ -38,10 +38,7 @@ class RunClock(NamedTuple):
         """Say whether the clock was set since."""
         return self.boot is not None and abs(now.offset - self.offset) > _STEP
 
-    def by_now(self, at: float) -> tuple[float, Clock | None] | None:
-        """Return a time of the run by the clock of now, and what was known of the server's; None: that cannot be told."""
+    def is_of_now(self) -> bool:
+        """Say whether times of the run can be compared with those of now."""
         now = self.now()
-        if self.boot is None or self.boot != now.boot:
-            return None if self.server is None else (at, self.server)
-        shift = self.offset - now.offset
-        return at - shift, None if self.server is None else Clock(self.server.least + shift, self.server.most + shift)
+        return self.boot is not None and self.boot == now.boot and not self.was_set(now)

@@ -13,9 +13,14 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import httpx
 
-from huaweicloud_retry.follow import SETTLE, Steps, drive, look, resolve, wait_for_job, wait_for_script
-from huaweicloud_retry.runs import Clock
-from huaweicloud_retry.runtime.errors import APIError, AuthenticationError, IAMError, PermissionDeniedError
+from huaweicloud_retry.follow import SETTLE, Read, Steps, drive, look, resolve, wait_for_job, wait_for_script
+from huaweicloud_retry.runtime.errors import (
+    APIError,
+    AuthenticationError,
+    IAMError,
+    PermissionDeniedError,
+    RateLimitError,
+)
 from huaweicloud_retry_client import Client
 
 from .items import Item, Outcome
@@ -24,11 +29,13 @@ from .journal_file import JournalError, Row
 from .rate_limiter import RateLimiter
 from .runner import Places
 
+_BACKOFF: Final = 2.0  # seconds, Huawei Cloud's advice for a 429
+_LONGEST_BACKOFF: Final = 120.0
 _AT_ONCE: Final = 1000  # items that are followed at the same time
 
 _NO_CLOCK: Final = (
-    "by which clock it was sent is not known: no response came in that run, and this machine was started again since, "
-    "or is another"
+    "by which clock it was sent is not known: no response came in that run, and this machine's clock was set since, or it "
+    "was started again, or is another one"
 )
 
 _Thread: TypeAlias = Callable[..., Awaitable[Any]]
@@ -137,11 +144,14 @@ class Followup:
         return self._places.urls()
 
     @asynccontextmanager
-    async def _admitted(self) -> AsyncGenerator[None, None]:
+    async def _admitted(self, read: Read) -> AsyncGenerator[None, None]:
         async with self._slots:
             while not self._limiter.take(1, time.monotonic()):  # noqa: ASYNC110 - only time changes it
                 await asyncio.sleep(self._limiter.wait(time.monotonic()))
             yield
+            error = read.error
+            if isinstance(error, RateLimitError):
+                self._limiter.slow_down(min(error.retry_after or _BACKOFF, _LONGEST_BACKOFF), time.monotonic())
 
     async def _all(self, phase: "_Phase", journal: Journal, thread: _Thread) -> AsyncGenerator[Outcome, None]:
         """Follow all items of a phase, so many at a time, and write what is found."""
@@ -160,8 +170,10 @@ class Followup:
                 found = [(tasks.pop(task), task.result()) for task in done]
                 await thread(journal.settle, found)
                 self.left -= len(found)
-                for _, row in found:
-                    outcome = row.outcome()
+                for before, row in found:
+                    is_not_run = row.state == "planned"
+                    shown = before._replace(state="refused", message=row.seen, seen=row.seen) if is_not_run else row
+                    outcome = shown.outcome()
                     self.found[outcome.ended or outcome.verdict] += 1
                     yield outcome
         except (AuthenticationError, IAMError) as error:
@@ -206,25 +218,21 @@ class _Resolving:
 
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
         """Resolve it."""
-        sent_at, clock = _sent(row, self._journal)
-        if sent_at is None:
+        clock = self._journal.clock_of(row)
+        is_of_now = clock is not None and clock.is_of_now()
+        if row.started_at is None or clock is None or not (is_of_now or clock.server):
             return row._replace(seen=_NO_CLOCK)
-        # When a run that was killed ended is not known.
-        lost_at = self._opened_at if row.seconds is None else sent_at + row.seconds
+        # How long ago a run ended that was killed, or had another clock, is not known.
+        lost_at = row.started_at + row.seconds if is_of_now and row.seconds is not None else self._opened_at
         try:
-            found = yield from resolve.steps(client, item, sent_at, lost_at=lost_at, settle=self._settle, clock=clock)
+            found = yield from resolve.steps(
+                client, item, row.started_at, lost_at=lost_at, settle=self._settle, clock=clock.server
+            )
         except PermissionDeniedError as error:
             return row._replace(seen=f"the state cannot be read: {error}")
         if found.verdict == "accepted":
             return row._replace(state="accepted", may_have_run=0, message=found.evidence, seen=found.evidence)
         return row.planned(found.evidence) if found.verdict == "not run" else row._replace(seen=found.evidence)
-
-
-def _sent(row: Row, journal: Journal) -> tuple[float | None, Clock | None]:
-    """Return when an item was sent, by the clock of now, and what was known of the server's clock then."""
-    run = journal.clock_of(row)
-    known = None if run is None or row.started_at is None else run.by_now(row.started_at)
-    return known or (None, None)
 
 
 class _Waiting:
@@ -239,8 +247,10 @@ class _Waiting:
         """Wait for it."""
         body: dict[str, Any] = json.loads(row.response or "{}")
         left = max(0.0, self._ends_at - time.monotonic())
-        sent_at, clock = _sent(row, self._journal)
-        how: dict[str, Any] = {"timeout": left, "sent_at": sent_at, "clock": clock}
+        clock = self._journal.clock_of(row)
+        how: dict[str, Any] = {"timeout": left}
+        if clock is not None and (clock.is_of_now() or clock.server):
+            how |= {"sent_at": row.started_at, "clock": clock.server}
         try:
             if item.engine_id is not None:
                 how["enterprise_project_id"] = item.enterprise_project_id

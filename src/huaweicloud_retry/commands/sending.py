@@ -216,7 +216,8 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
             run = Run(bulk, screen, messages, writer=own, stop=stop, journal=journal, grace=options.grace)
             try:
                 code = asyncio.run(run.go())
-                is_followed = is_followed and not bulk.halted and code != Exit.INTERRUPTED
+                is_refused = (bulk.halted or "").startswith("authentication failed")
+                is_followed = is_followed and not is_refused and code != Exit.INTERRUPTED
             except BaseException:
                 is_followed = False
                 raise

@@ -28,6 +28,7 @@ from .screen import Screen
 from .wording import duration
 
 _AT_ONCE: Final = 16  # reads
+_TWICE: Final = 0.5  # seconds in which a second Ctrl-C is one that was typed twice
 _LOOK: Final = 0.5  # seconds between two looks at how far it is
 _EVERY: Final = 30.0  # seconds between two lines that say the same, where there is no terminal
 _AS_GIVEN: Final = ("project_id", "region", "endpoint", "token_file", "profile", "enterprise_project_id")
@@ -120,6 +121,7 @@ class _Waiting:
         self._options = options
         self._timeout: float = WAIT_TIMEOUT if options.wait_timeout is None else options.wait_timeout
         self._ends_at = time.monotonic() + self._timeout
+        self._interrupted_at = 0.0
         self._seen: dict[Item, Status] = {}
         self._ended: dict[Item, Followed] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,9 +130,9 @@ class _Waiting:
 
     def interrupt(self) -> None:
         """Stop waiting; the second time, end at once."""
-        if self.is_interrupted:
+        if self.is_interrupted and time.monotonic() > self._interrupted_at + _TWICE:
             os._exit(Exit.INTERRUPTED)
-        self.is_interrupted = True
+        self.is_interrupted, self._interrupted_at = True, time.monotonic()
         self._stop()
 
     def _stop(self) -> None:
@@ -187,7 +189,7 @@ class _Waiting:
             if outcome.verdict == "unknown":
                 self._outcomes[item] = outcome = await self._resolved(outcome)
             if outcome.verdict == "accepted":
-                status = await drive(self._steps(outcome), lambda: self._slots)
+                status = await drive(self._steps(outcome), lambda _: self._slots)
                 self._ended[item] = _followed(outcome, status)
         except APIError as error:
             self._give_up(outcome, error)
@@ -198,7 +200,7 @@ class _Waiting:
         steps = resolve.steps(self._client, outcome.item, outcome.started_at, lost_at=lost_at)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._left()):
-                found = await drive(steps, lambda: self._slots)
+                found = await drive(steps, lambda _: self._slots)
         except TimeoutError:
             self._screen.say(f"{name}: still unknown: it may be under way still, and --wait-timeout is over")
             return outcome

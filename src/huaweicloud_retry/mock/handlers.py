@@ -95,6 +95,9 @@ def _record(record: Work, task_id: str, now: float) -> dict[str, Json]:
     return {
         "id": record.id,
         "script_task_id": task_id,
+        # As documented, each record has them.
+        "script_id": f"script-of-{task_id}",
+        "resource_id": f"desktop-of-{record.id}",
         **{name: given[name] for name in _FROM_STATE if name in given},
         "resource_type": "DESKTOP",
         "start_time": began,

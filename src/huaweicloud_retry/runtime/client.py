@@ -555,6 +555,9 @@ _Steps: TypeAlias = Generator[tuple[Callable[[Any], Any], Any], Any, T]
 
 def _response(received: _Received, own: httpx.Request, parse: Callable[[int, bytes], T]) -> Response[T]:
     status, content, problem, parsed = received.response.status_code, bytes(received.content), received.problem, None
+    only_read = own.method in _ONLY_READ
+    if only_read:  # which may show what somebody has logged, and is in no hurry
+        content = _masked(content, own)
     if is_good := succeeds(status) and problem is None:
         try:
             parsed = parse(status, content)
@@ -564,22 +567,17 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
             problem = str(error)
     headers = received.headers
     if not is_good or problem is not None:
-        secrets = [*header_secrets(own.headers), *own.extensions.get("secrets", ())]
-
-        def masked(text: bytes) -> bytes:
-            return reduce(mask, secrets, text)
-
-        headers = httpx.Headers([(name, masked(value)) for name, value in headers.raw])
-        content = masked(content[:MAX_BODY])
-        problem = None if problem is None else masked(problem.encode(errors="replace")).decode()
+        headers = httpx.Headers([(name, _masked(value, own)) for name, value in headers.raw])
+        content = _masked(content[:MAX_BODY], own)
+        problem = None if problem is None else _masked(problem.encode(errors="replace"), own).decode()
     return Response(
-        status_code=status,
-        headers=headers,
-        content=content,
-        parsed=parsed,
-        problem=problem,
-        only_read=own.method in _ONLY_READ,
+        status_code=status, headers=headers, content=content, parsed=parsed, problem=problem, only_read=only_read
     )
+
+
+def _masked(text: bytes, own: httpx.Request) -> bytes:
+    """Return text without the secrets of a request."""
+    return reduce(mask, [*header_secrets(own.headers), *own.extensions.get("secrets", ())], text)
 
 
 def _connection_error(
