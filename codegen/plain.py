@@ -203,7 +203,7 @@ class Plain:
                 f"no security; name one of {', '.join(schemes)}, or write `security: []` if it needs no credentials"
             )
             self.refuse(place, reason)
-        if {} in (security or ()):
+        if security and any(security) and {} in security:
             reason = "{} makes credentials optional; leave it out, or write `security: []` if none are needed"
             self.refuse(where, reason)
         return security is not None and not any(security)
