@@ -11,7 +11,7 @@ VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test test-slow lint ruff mypy pyright imports check-generated breaking mock contract mutants bench build clean lock
+.PHONY: help client demo test test-slow lint spec ruff mypy pyright imports check-generated breaking mock contract mutants bench build clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,8 +48,11 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## ruff, mypy --strict, pyright (of the tests: in test-slow), and which package may import which
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync ruff imports mypy pyright
+lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), and which package may import which
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync spec ruff imports mypy pyright
+
+spec: $(READY)
+	@$(PY) codegen/generate.py --lint
 
 ruff: $(DEV)
 	@$(PY) -m ruff check --quiet && $(PY) -m ruff format --check --quiet
@@ -67,7 +70,7 @@ contract: $(DEV) ## property-test the contract against the mock (EXAMPLES=300 SE
 	@$(PY) -m tests.contract.$(if $(URL),live,suite)
 
 mutants: $(DEV) ## break server, spec and client on purpose, and see that the contract suite finds it
-	@$(PY) -m tests.mutants.run
+	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
 bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
 	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))

@@ -1,4 +1,4 @@
-"""Makes generated/huaweicloud_retry_client from openapi.yaml: `make`, or `python codegen/generate.py [--check]`.
+"""Makes generated/huaweicloud_retry_client from openapi.yaml: `make`, or `python codegen/generate.py [--check | --lint]`.
 
 Validate the spec, generate aside, check what came out, format it, swap it into place. Whatever goes wrong before the
 swap leaves generated/ byte for byte as it was and, where the spec is at fault, names the line that has to change.
@@ -293,18 +293,26 @@ def blame(spec: Document, operations: list[Operation], file: str, line: int | No
     return spec.at(place, f"{title} makes code that does not work: {file}:{line}: {reason}")
 
 
-def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
-    """All the way from the spec to a checked and formatted package in the scratch folder."""
+def read_spec(name: str = SPEC) -> Plain:
+    """As far as the spec can be judged without the generator."""
     from plain import Plain
     from plain_schemas import circles
+    from spec_values import unused_problems, value_problems
 
-    refuse(tool_problems())
-    spec, settings = Document(SPEC), Document(CONFIG)
+    spec = Document(name)
     refuse(yaml_problems(spec))
     refuse(circles(spec))
     refuse(openapi_problems(spec))
     plain = Plain(spec)
-    refuse(set(plain.schemas.problems))
+    refuse({*plain.schemas.problems, *value_problems(spec), *unused_problems(spec)})
+    return plain
+
+
+def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
+    """All the way from the spec to a checked and formatted package in the scratch folder."""
+    refuse(tool_problems())
+    settings, plain = Document(CONFIG), read_spec()
+    spec = plain.spec
     refuse(reading_problems(spec, plain.root))
     config = read_config(settings)
     name_operations(plain, config)
@@ -450,12 +458,16 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
-    checking = parser.parse_args().check
+    parser.add_argument("--lint", action="store_true", help="make nothing; only look at the spec")
+    options = parser.parse_args()
     gc.disable()  # a document is many small objects that stay; to look through them again and again takes a fifth
     code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
     try:
         with turn():
-            if not checking:
+            if options.lint:
+                read_spec()
+                lines = []
+            elif not options.check:
                 lines = regenerate()
             elif differences := check():
                 code, lines = 1, [*differences, f"{PACKAGE} is not what {SPEC} makes; mend it by: make"]
@@ -474,7 +486,7 @@ def main() -> int:
     except KeyboardInterrupt:
         code, lines = 130, ["interrupted; generated/ is as it was"]
     gc.enable()
-    return show(code, lines)
+    return show(code, lines) if lines else code
 
 
 if __name__ == "__main__":

@@ -192,12 +192,20 @@ class Plain:
         return made
 
     def _is_open(self, value: dict[str, Any], place: Place) -> bool:
-        """Say whether an operation needs no credentials."""
-        security: list[dict[str, Any]] | None = value.get("security", self.spec.root.get("security"))
+        """Say whether an operation needs no credentials. That is never a default: `security: []` says so."""
+        security: list[dict[str, Any]] | None = value.get("security", self.spec.root.get("security") or None)
         schemes = self.spec.root.get("components", {}).get("securitySchemes", {})
+        where = (*place, "security") if "security" in value else ("security",)
         for name in {name for alternative in security or () for name in alternative} - set(schemes):
-            where = (*place, "security") if "security" in value else ("security",)
             self.refuse(where, f"there is no security scheme {name}")
+        if security is None and schemes:
+            reason = (
+                f"no security; name one of {', '.join(schemes)}, or write `security: []` if it needs no credentials"
+            )
+            self.refuse(place, reason)
+        if security and any(security) and {} in security:
+            reason = "{} makes credentials optional; leave it out, or write `security: []` if none are needed"
+            self.refuse(where, reason)
         return security is not None and not any(security)
 
     def _parameters(self, operation: Operation, own: list[Any], common: list[Any]) -> list[dict[str, Any]]:

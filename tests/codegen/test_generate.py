@@ -344,6 +344,20 @@ MISTAKES = {
         (QUERY, QUERY.replace("view", "job_id").replace("query", "path\n          required: true"),
          "parameters:", "Duplicate parameter"),
     ],
+    "values that break their own schema": [
+        ("{ type: number }", "{ type: number, example: soon }", "soon", "example of seconds breaks its schema"),
+        ("{ type: number }", "{ type: number, examples: [1, soon] }", "soon", "'soon' is not of type 'number'"),
+        ("{ type: number }", "{ type: number, format: int32, enum: [2147483648] }", "int32", "is not a 'int32'"),
+        ("{ type: boolean }", "{ enum: ['no', 'yes'], const: 'on' }", "'on'", "const of force breaks its schema"),
+        ("{ type: boolean }", "{ type: array, items: { enum: [a], default: b } }", "b }", "default of items breaks its"),
+        ("{ type: boolean }", "{ additionalProperties: { type: string, default: 1 } }", "1 }", "1 is not of type 'string'"),
+        ("json:\n            ", "json:\n            example: { force: 1 }\n            ", "force: 1", "1 is not of type 'boolean'"),
+        ("integer } }", "integer }, example: seven }", "seven", "example of job_id breaks its schema"),
+        ("default: short", "default: short\n          examples: { one: { value: 1 } }", "one", "1 is not of type 'string'"),
+        ("description: The jöb.", "description: x\n          headers: { X: { schema: { const: a }, example: b } }",
+         "headers", "'a' was expected"),
+        ("default: a, enum: [a, b]", "default: c, enum: [a, b]", "servers", "default of region breaks its schema"),
+    ],
     "how the generator reads OpenAPI": [
         ("{ type: boolean }", "{ type: bolean }", "bolean", "Input should be 'string', 'number'"),
         ("{ type: boolean }", "{ type: bolean }", "bolean", f"(at {POINTER})"),
@@ -380,6 +394,41 @@ def test_refuses_a_spec_and_names_the_line(project: Project, mistakes: Sequence[
         (offset,) = (offset for offset, line in enumerate(text.splitlines()) if marker in line)
         expected.append((project.place(f"/jobs{number}/", below=offset), reason))
     assert_refused(project, *expected)
+
+
+def test_refuses_an_example_that_a_reference_names_and_what_no_reference_does(project: Project) -> None:
+    project.edit(
+        (
+            "json:\n            ",
+            "json:\n            examples: { x: { $ref: '#/components/examples/Far' } }\n            ",
+        ),
+        ("components:\n", "components:\n  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n"),
+    )
+    far = project.place("Far: {"), "1 is not of type 'boolean'"
+    assert_refused(project, far, (project.place("Lost: {"), "nothing uses Lost"))
+
+
+TOKEN = ("components:\n", "components:\n  securitySchemes: { Token: { type: http, scheme: bearer } }\n")
+
+
+def test_refuses_an_operation_that_does_not_say_which_credentials_it_needs(project: Project) -> None:
+    project.edit(
+        TOKEN,
+        ("RunScript", "RunScript\n      security: [{ Token: [] }, {}]"),
+        ("StopJobs", "StopJobs\n      security: []"),  # which says that it needs none
+    )
+    optional = project.place("{ Token: [] }, {}"), "{} makes credentials optional"
+    assert_refused(project, optional, (project.place("PokeJob", below=-1), "no security; name one of Token"))
+    project.edit((", {}]", "]"), ("openapi: 3.1.0", "openapi: 3.1.0\nsecurity: [{ Token: [] }]"))
+    project.make()
+
+
+def test_lint_refuses_what_a_run_does_and_makes_nothing(project: Project) -> None:
+    assert project.run("--lint") == Ran(0, "", "")
+    project.edit(("example: 7", "example: seven"))
+    assert_refused(
+        project, (project.place("seven"), "'seven' is not of type 'integer'"), run=partial(project.run, "--lint")
+    )
 
 
 CIRCLE = ["A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/schemas/A' }"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from tests.contract import suite
+from tests.contract import checks, suite
 from tests.mutants import client, server, spec
 
 SEED = 1
@@ -37,7 +37,7 @@ class Verdict:
 def try_server(what: str) -> Verdict:
     """Run the suite against a mutant of the mock, up to the first finding."""
     (mutant,) = (mutant for mutant in server.mutants() if mutant.what == what)
-    with server.broken(mutant, suite.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
+    with server.broken(mutant, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
         outcome = suite.run(url, seed=SEED, examples=EXAMPLES, options=("--max-failures", "1", "--no-shrink"))
     found_by = outcome.findings[0].check if outcome.findings else ""
     return Verdict(f"server: {mutant.kind}", what, mutant.rule, found_by)

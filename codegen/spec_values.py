@@ -1,0 +1,148 @@
+"""Finds what contradicts itself in the spec: values that break their own schema, and components that nothing uses.
+
+openapi-spec-validator looks at defaults only, and not at all of them; its validators of values are used here.
+"""
+# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay a second for them
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import quote
+
+from plain import is_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from document import Document, Place
+
+Node = dict[str, Any]
+
+# Keys whose value is a mapping of names: what is in it may be called `default` or `example`, too.
+NAMES = {
+    *("properties", "patternProperties", "dependentSchemas", "$defs", "paths", "pathItems", "content", "encoding"),
+    *("schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes", "links", "callbacks"),
+    *("variables", "mapping", "webhooks"),
+}
+LITERAL = {"example", "examples", "default", "enum", "const", "value"}  # holds values, and no part of OpenAPI
+# What is made of nothing but a reference to it. A schema becomes a model, and a credential may be for later.
+REFERRED = "parameters", "headers", "responses", "requestBodies", "examples", "links", "callbacks", "pathItems"
+
+
+OWN = "content", "headers", "parameters"  # what is in these has a `schema`, and is none
+
+
+class Claim(NamedTuple):
+    """A value that has to fit a schema."""
+
+    what: str
+    place: Place
+    value: Any
+    schema: Place
+
+
+def value_problems(spec: Document) -> Iterator[str]:
+    """Where an example, default, enum or const breaks its schema: the line of the value, and of the schema."""
+    root: Node = json.loads(json.dumps(spec.root))  # plain values: those of ruamel carry comments
+    errors_of = _validator(root)
+    for place, part in _parts((), root):
+        for claim in _claims(spec, place, part):
+            for error in errors_of(claim):
+                inner = (*claim.place, *error.absolute_path)
+                line = spec.find(claim.schema)[2]
+                yield spec.at(inner, f"{claim.what} breaks its schema (line {line}): {error.message}")
+
+
+def unused_problems(spec: Document) -> Iterator[str]:
+    """Components that no `$ref` names: a parameter, say, that an operation has lost."""
+    parts: list[Any] = [part for _, part in spec.walk((), spec.root)]
+    named: set[Any] = {part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part}
+    targets = {target[:3] for each in named if (target := spec.target(each))}
+    components: Node = spec.root.get("components", {})
+    for kind in REFERRED:
+        for name in components.get(kind, ()):
+            if ("components", kind, name) not in targets:
+                yield spec.at(("components", kind, name), f"nothing uses {name}; refer to it, or remove it")
+
+
+def _validator(root: Node) -> Callable[[Claim], list[Any]]:
+    """Return what validates a value as OpenAPI has it: its formats, `nullable`, one-way fields that may be missing."""
+    from openapi_schema_validator import OAS30Validator, OAS31Validator
+
+    jsonschema: Any = import_module("jsonschema.validators")  # these two have no types
+    referencing: Any = import_module("referencing.jsonschema")
+    stock: Any = OAS30Validator if root["openapi"].startswith("3.0") else OAS31Validator
+    plain = {key: jsonschema.Draft202012Validator.VALIDATORS[key] for key in ("allOf", "anyOf", "oneOf")}
+    rules = {**plain, "required": OAS30Validator.VALIDATORS["required"]}  # without discriminators, which add nothing
+    kind: Any = jsonschema.extend(stock, rules)
+    registry: Any = referencing.EMPTY_REGISTRY.with_resource("urn:spec", referencing.DRAFT202012.create_resource(root))
+
+    def errors_of(claim: Claim) -> list[Any]:
+        pointer = "".join("/" + quote(str(key).replace("~", "~0").replace("/", "~1")) for key in claim.schema)
+        schema = {"$ref": f"urn:spec#{pointer}"}
+        return list(kind(schema, registry=registry, format_checker=stock.FORMAT_CHECKER).iter_errors(claim.value))
+
+    return errors_of
+
+
+def _parts(place: Place, value: Any, *, is_names: bool = False) -> Iterator[tuple[Place, Node]]:
+    """Every mapping of OpenAPI or JSON Schema in a value; references are not followed, for their targets come by."""
+    if isinstance(value, list):
+        for index, item in enumerate(cast("list[object]", value)):
+            yield from _parts((*place, index), item)
+    if not isinstance(value, dict):
+        return
+    part = cast("Node", value)
+    if not is_names:
+        yield place, part
+    for key, child in part.items():
+        if is_names or not (key in LITERAL or key.startswith("x-")):
+            yield from _parts((*place, key), child, is_names=not is_names and key in NAMES)
+
+
+def _claims(spec: Document, place: Place, part: Node) -> Iterator[Claim]:
+    """What is said of a schema, or in one."""
+    name = _name(place, part)
+    schema = _schema_of(place, part)
+    as_text = place[-2:-1] == ("content",) and not is_json(place[-1])  # an example may be the body as it is sent
+    for at, value in _examples(spec, place, part) if schema else ():
+        if not (as_text and isinstance(value, str)):
+            yield Claim(f"the example of {name}", at, value, schema)
+    for key in ("default", "const"):
+        if key in part:
+            yield Claim(f"the {key} of {name}", (*place, key), part[key], place)
+    for index, value in enumerate(part.get("enum", ()) if "const" not in part else ()):  # which has to be in the enum
+        yield Claim(f"the enum of {name}", (*place, "enum", index), value, place)
+
+
+def _schema_of(place: Place, part: Node) -> Place:
+    """Where the schema of the examples of a part is; the part itself, if that is a schema; or nowhere."""
+    if "schema" in part:
+        return (*place, "schema")
+    if "in" in part and "content" in part:
+        media_type = next(iter(part["content"]))
+        return (*place, "content", media_type, "schema") if "schema" in part["content"][media_type] else ()
+    return () if place == ("components",) or place[-2:-1] in [(key,) for key in OWN] else place
+
+
+def _examples(spec: Document, place: Place, part: Node) -> Iterator[tuple[Place, Any]]:
+    if "example" in part:
+        yield (*place, "example"), part["example"]
+    examples: Any = part.get("examples", ())
+    if isinstance(examples, list):  # those of a schema
+        yield from (((*place, "examples", at), value) for at, value in enumerate(cast("list[object]", examples)))
+        return
+    for name in examples:
+        real, value, _ = spec.find((*place, "examples", name, "value"))  # through a reference
+        if real[-1] == "value":  # or it has an externalValue
+            yield real, value
+
+
+def _name(place: Place, part: Node) -> str:
+    """Name a part as a reader of the spec would."""
+    if "name" in part and "in" in part:
+        return str(part["name"])
+    keys = [str(key) for key in place if isinstance(key, str) and key not in NAMES]
+    return keys[-1] if keys else "it"
