@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -46,7 +46,7 @@ def try_server(what: str) -> Verdict:
 def try_client(what: str) -> Verdict:
     """Run the client's contract test on a mutant of the client, up to the first failure."""
     (mutant,) = (mutant for mutant in client.mutants() if mutant.what == what)
-    return Verdict(f"client: {mutant.kind}", what, mutant.rule, client.first_failure(what, SEED))
+    return Verdict(f"client: {mutant.kind}", what, mutant.rule, client.first_failure(mutant, SEED))
 
 
 def try_spec(what: str) -> Verdict:
@@ -68,6 +68,15 @@ def names(kind: str, every: int = 1) -> list[str]:
     return all_ if every == 1 else sorted(random.Random(SEED).sample(all_, len(all_) // every))  # noqa: S311 - no secret
 
 
+def tried(tries: Sequence[tuple[Callable[[str], Verdict], str]]) -> Iterator[Verdict]:
+    """Try mutants, as many at a time as there are cores, each in a process of its own that has all imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__spec__.name])
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
+        for future in [pool.submit(try_, what) for try_, what in tries]:
+            yield future.result()
+
+
 def summary(verdicts: list[Verdict]) -> str:
     """Say how many of each kind were found, and name the survivors."""
     lines = [f"{'found':>5} {'of':>5}  kind"]
@@ -85,12 +94,11 @@ def main() -> int:
     if unknown := [kind for kind in kinds if kind not in TRIES]:
         print(f"there are mutants of {', '.join(TRIES)}, and not of {', '.join(unknown)}", file=sys.stderr)
         return 2
-    tries = [(TRIES[kind][0], what) for kind in kinds for what in names(kind, every)]
     verdicts: list[Verdict] = []
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in [pool.submit(try_, what) for try_, what in tries]:
-            verdicts.append(future.result())
-            print(f"\r{len(verdicts)} of {len(tries)}", end="", file=sys.stderr, flush=True)
+    tries = [(TRIES[kind][0], what) for kind in kinds for what in names(kind, every)]
+    for verdict in tried(tries):
+        verdicts.append(verdict)
+        print(f"\r{len(verdicts)} of {len(tries)}", end="", file=sys.stderr, flush=True)
     print(f"\n{summary(verdicts)}")
     return 0 if all(verdict.found_by for verdict in verdicts) else 1
 
