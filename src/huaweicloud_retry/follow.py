@@ -10,7 +10,8 @@ do the same steps, which are written once.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import update_wrapper
@@ -138,12 +139,12 @@ class Both(Generic[P, T]):
         return await drive(self.steps(*args, **kwargs))
 
 
-async def drive(steps: Steps[T], admit: Callable[[], Awaitable[object]] | None = None) -> T:
+async def drive(steps: Steps[T], admitted: Callable[[], AbstractAsyncContextManager[object]] = nullcontext) -> T:
     """Do all steps in an event loop.
 
     Args:
         steps: What is to be done.
-        admit: Awaited before each read.
+        admitted: Makes what each read is done in, such as a place among those that read at the same time.
     """
     import anyio  # noqa: PLC0415 - httpx needs it, too; only now, since it takes a while
 
@@ -151,10 +152,9 @@ async def drive(steps: Steps[T], admit: Callable[[], Awaitable[object]] | None =
         step = next(steps)
         while True:
             if isinstance(step, Read):
-                if admit is not None:
-                    await admit()
                 try:
-                    response = await step.asyncio()
+                    async with admitted():
+                        response = await step.asyncio()
                 except APIError as error:
                     step = steps.throw(error)
                 else:

@@ -610,7 +610,8 @@ def test_what_was_refused_and_what_is_unknown_is_sent_again_if_asked(cli: Cli, m
     first = cli("bulk", file, *cli.sending)
     assert first.code == 3
     assert "--retry-refused sends those that were refused again" in first.err
-    assert "--resend-unknown sends those that are unknown again, which may run them twice" in first.err
+    assert f"hwc-retry resolve {file}.journal looks at the service what became of those that are unknown" in first.err
+    assert "--resend-unknown sends them again, which may run them twice" in first.err
     assert cli("bulk", file, *cli.sending, "--retry-refused").code == 3
     assert cli("bulk", file, *cli.sending, "--resend-unknown").code == 0
 
@@ -1029,7 +1030,7 @@ def test_interrupted_while_it_starts_it_says_so_in_one_line(idle: Cli) -> None:
     ("line", "completed"),
     [
         ("hwc-retry en", ["engine"]),
-        ("hwc-retry bulk --re", ["--retry-refused", "--resend-unknown", "--region"]),
+        ("hwc-retry bulk --re", ["--retry-refused", "--resend-unknown", "--resolve", "--region"]),
         ("hwc-retry engine --output js", ["json", "jsonl"]),
         ("hwc-retry engine --output c", ["csv"]),
         ("hwc-retry engine --region eu-west-", ["eu-west-101"]),

@@ -89,4 +89,6 @@ def test_as_json_it_has_the_fields_of_the_item_and_its_own() -> None:
         "attempts": 2,
         "started_at": "1970-01-01T00:00:05.000Z",
         "seconds": 0.5,
+        "seen": None,
+        "ended": None,
     }

@@ -389,7 +389,7 @@ def test_a_journal_of_another_version_is_refused(file: Path) -> None:
     begun(file).close()
     with closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA user_version = 99")
-    assert why_not(file) == f"{file} has format 99 and this version reads 2: use the version that wrote it"
+    assert why_not(file) == f"{file} has format 99 and this version reads 3: use the version that wrote it"
 
 
 def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:

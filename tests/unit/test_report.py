@@ -229,7 +229,7 @@ def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], objec
         pytest.param(lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"),
         pytest.param(Path.touch, "is empty, which no journal is: remove it if nothing was sent with it", id="empty"),
         pytest.param(database, "is a database, but no journal", id="database"),
-        pytest.param(changed("PRAGMA user_version = 1"), "has format 1 and this version reads 2", id="version"),
+        pytest.param(changed("PRAGMA user_version = 1"), "has format 1 and this version reads 3", id="version"),
         pytest.param(overwritten(lambda page: bytes(len(page))), "is damaged", id="zeros"),
         pytest.param(overwritten(bytes), "is damaged", id="the same items twice"),
         pytest.param(changed("UPDATE item SET state = 'lost'"), "is damaged", id="state"),
@@ -447,6 +447,9 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
     assert duration(seconds) == told
 
 
+RESOLVE = "hwc-retry resolve 'my items.journal'"
+
+
 @pytest.mark.parametrize(
     ("counts", "told", "options"),
     [
@@ -455,12 +458,12 @@ def test_durations_are_told_as_a_person_says_them(seconds: float, told: str) -> 
         (
             Counts(accepted=9812, refused=150, unknown=38),
             "9,812 of 10,000 accepted, 150 refused, 38 unknown: check them before you resend them.",
-            ["--resend-unknown", "--retry-refused"],
+            [RESOLVE, "--resend-unknown", "--retry-refused"],
         ),
         (
             Counts(accepted=1, unknown=1),
             "1 of 2 accepted, 1 unknown: check it before you resend it.",
-            ["--resend-unknown"],
+            [RESOLVE, "--resend-unknown"],
         ),
         (Counts(planned=5), "0 of 5 accepted, 5 not sent yet.", [""]),
     ],
@@ -470,13 +473,14 @@ def test_one_sentence_says_what_happened_and_steps_what_to_do_next(
 ) -> None:
     short = of(counts, Path("my items.journal"))
     assert sentence(short) == told
-    commands = [f"hwc-retry bulk INPUT --journal 'my items.journal' {option}".rstrip() for option in options]
+    bulk = "hwc-retry bulk INPUT --journal 'my items.journal'"
+    commands = [each if each == RESOLVE else f"{bulk} {each}".rstrip() for each in options]
     assert [step.command for step in steps(short)] == (commands or [""])
 
 
 def of(counts: Counts, file: Path, input_: str | None = None) -> Summary:
     nothing: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__)
-    return Summary(**{**nothing, "file": file, "input": input_, "operations": {"RetryEngine": counts}})
+    return Summary(**{**nothing, "file": file, "input": input_, "operations": {"RetryEngine": counts}, "ended": {}})
 
 
 @pytest.mark.parametrize(
@@ -556,7 +560,7 @@ def test_only_some_states_are_listed(
     [
         (["--only", "refused"], "--only needs --output csv or --output jsonl"),
         (["--only", "refused", "--output", "json"], "--only needs --output csv or --output jsonl"),
-        (["--only", "failed"], "argument --only: 'failed' is not one of accepted, refused, unknown, planned"),
+        (["--only", "lost"], "argument --only: 'lost' is not one of accepted, refused, unknown, planned"),
         (["--only", ""], "argument --only: '' is not one of accepted, refused, unknown, planned"),
     ],
 )
@@ -669,7 +673,7 @@ def test_no_word_of_a_table_is_broken(file: Path, columns: int, capsys: pytest.C
     for word in (*ids[:10], "RetryScriptExecution", "SpecificationOfTheEngineIsTooSmall", "accepted", "shortest"):
         assert word in words
     assert re.search(r"RetryEngine +1,001 +30 +0 +0", out)
-    assert len(commands) == 3
+    assert len(commands) == 4
 
 
 def test_a_table_shows_a_servers_text_and_obeys_none_of_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -705,11 +709,11 @@ def test_a_row_of_csv_has_an_outcome() -> None:
     assert (CSV_HEADER + csv_row(refused(engine(1), attempts=2).to_dict())).splitlines() == [
         (
             "verdict,operation,project_id,region,engine_id,record_id,task_id,enterprise_project_id,"
-            "message,status,error_code,request_id,attempts,started_at,seconds"
+            "message,status,error_code,request_id,attempts,started_at,seconds,seen,ended"
         ),
         (
             "refused,RetryEngine,p,,engine-1,,,,400 SVC.1: engine engine-1 is busy [request id id],400,SVC.1,id,2,"
-            "2023-11-15T12:00:00.000Z,0.25"
+            "2023-11-15T12:00:00.000Z,0.25,,"
         ),
     ]
 

@@ -6,15 +6,17 @@
 
 Item            one retry to be sent
 Bulk            sends many: so many at a time, so many a second, and nothing twice
+Followup        settles what is unknown afterwards, and waits until what was accepted has ended
 Outcome         what came of one: accepted, refused or unknown
 Counts          how many there are of each
 Plan            what a run is about
 JournalError    the journal cannot be used
 """
 
+from .followup import Followup
 from .items import Item, Outcome, Verdict
 from .journal import Counts, Plan
 from .journal_file import JournalError
 from .runner import Bulk
 
-__all__ = ["Bulk", "Counts", "Item", "JournalError", "Outcome", "Plan", "Verdict"]
+__all__ = ["Bulk", "Counts", "Followup", "Item", "JournalError", "Outcome", "Plan", "Verdict"]

@@ -168,6 +168,9 @@ class Outcome:
         attempts: How often it was sent, or tried to be.
         started_at: Seconds since the epoch, of the first attempt.
         seconds: From then until it was known, backoffs included.
+        seen: What a later look at the service showed, in one line; None: there was none.
+        ended: How the work ended: `succeeded`, or `failed` again; `running`: not yet, when it was looked at last; None: it
+            was not followed.
     """
 
     item: Item
@@ -180,6 +183,8 @@ class Outcome:
     attempts: int = 1
     started_at: float
     seconds: float
+    seen: str | None = None
+    ended: str | None = None
 
     @classmethod
     def of(

@@ -15,11 +15,15 @@ written is refused before anything is sent. Nothing in it is secret: IDs, and wh
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+
+from huaweicloud_retry.runs import Clock
 
 from .items import Item, Outcome
 from .journal_file import (
@@ -50,6 +54,12 @@ _OF_INPUT: Final = "number IN (SELECT number FROM seen)"
 _INSERT: Final = "INSERT INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
 _CHANGED: Final = Row._fields[1:]
 _UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
+Which: TypeAlias = Literal["unknown", "running"]
+"""Items whose outcome is unknown; or that were accepted, and of which it is not known how they ended."""
+_WHICH: Final[dict[Which, str]] = {
+    "unknown": "state = 'unknown'",
+    "running": "state = 'accepted' AND coalesce(ended, 'running') = 'running'",
+}
 _REPORTED_STATE: Final = (
     "CASE WHEN state = 'sending' OR (state = 'planned' AND may_have_run) THEN 'unknown' ELSE state END"
 )
@@ -309,27 +319,102 @@ class Journal:
         return [Planned(row.number, row.item(), bool(row.may_have_run)) for row in rows]
 
     def write(
-        self, sending: Sequence[int], outcomes: Sequence[tuple[int, Outcome]], unsent: Sequence[int] = ()
+        self,
+        sending: Sequence[int],
+        outcomes: Sequence[tuple[int, Outcome]],
+        unsent: Sequence[int] = (),
+        clock: Clock | None = None,
     ) -> None:
         """Write durably what is about to be sent, what came of it, and what was not sent after all.
+
+        Args:
+            sending: The numbers of items.
+            outcomes: By number.
+            unsent: The numbers of items.
+            clock: What responses have said of the servers' clocks.
 
         Raises:
             JournalError: It cannot be written, or is not the file any more that it was.
         """
         before = self._in_flight
-        after = {number: before[number].with_state("sending") for number in sending}
+        now = time.time()
+        after = {number: before[number].sent(now) for number in sending}
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
         after |= {number: before[number].with_state("planned") for number in unsent}
+        self._check_identity()
+        with self._transaction():
+            if clock is not None and (merged := clock.widened(self._about.clock)) != self._about.clock:
+                self._about = self._about._replace(clock_least=merged.least, clock_most=merged.most)
+            self._store((before[number], row) for number, row in after.items())
+        before.update(after)
+        for number in (*unsent, *(number for number, _ in outcomes)):
+            del before[number]
+
+    def _check_identity(self) -> None:
         if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
             raise JournalError(
                 f"{self._file}, or its .lock, was removed or replaced while it was in use: "
                 "put the journal back before the next run, or what was accepted is sent again"
             )
+
+    # --- What became of items that were sent ---
+
+    @property
+    def clock(self) -> Clock | None:
+        """What responses have said of the servers' clocks in all runs."""
+        return self._about.clock
+
+    def take_up(self, places: Callable[[Iterable[Item]], Mapping[str, str]]) -> None:
+        """Be about all items of the journal, instead of an input.
+
+        Args:
+            places: Takes those that may be looked at; returns where they are looked at, which must be as in earlier runs.
+
+        Raises:
+            JournalError: Earlier runs sent to another place; or it cannot be written.
+        """
+        if self._is_new:
+            raise JournalError(f"{self._name} is empty: the input was not read, and nothing was sent")
         with self._transaction():
-            self._store((before[number], row) for number, row in after.items())
-        before.update(after)
-        for number in (*unsent, *(number for number, _ in outcomes)):
-            del before[number]
+            self._execute("INSERT OR IGNORE INTO seen SELECT number FROM item")
+            self._change("state = 'sending' OR (state = 'planned' AND may_have_run)", Row.reported)
+            merged = self._merged(places(row.item() for row in self._all("state IN ('accepted', 'unknown')")))
+            self._about = self._about._replace(places=json.dumps(merged))
+
+    def _all(self, which: str) -> Iterator[Row]:
+        last = 0
+        while rows := self._rows(which, last):
+            yield from rows
+            last = rows[-1].number
+
+    def next(self, which: Which, after: int) -> list[Row]:
+        """Return the next items of a kind."""
+        return self._rows(f"{_WHICH[which]} AND {_OF_INPUT}", after)
+
+    def count(self, which: Which) -> int:
+        """Return how many there are of a kind."""
+        ((count,),) = self._execute(f"SELECT count(*) FROM item WHERE {_WHICH[which]} AND {_OF_INPUT}")  # noqa: S608 - our own SQL
+        return int(count)
+
+    def ended(self) -> Counter[str]:
+        """Count the items of the input that were accepted by how they ended; `running` if that is not known."""
+        query = (
+            f"SELECT coalesce(ended, 'running'), count(*) FROM item WHERE state = 'accepted' AND {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
+        )
+        return Counter(dict(self._execute(query)))
+
+    def settle(self, changes: Sequence[tuple[Row, Row]]) -> None:
+        """Write durably what was found out about items.
+
+        Args:
+            changes: Each row as it was returned, and as it is now.
+
+        Raises:
+            JournalError: As of `write`.
+        """
+        self._check_identity()
+        with self._transaction():
+            self._store(changes)
 
     def counts(self) -> Counts:
         """Count the items of the input by state; what is in flight, or to be sent again as unknown, is unknown."""
@@ -388,10 +473,9 @@ class Journal:
         self._execute("BEGIN IMMEDIATE")
         try:
             yield
-            values = (*self._about, checksum(self._about))
-            self._execute(
-                "UPDATE about SET (places, input, duplicates, rows, sum, checksum) = (?, ?, ?, ?, ?, ?)", *values
-            )
+            names = (*About._fields, "checksum")
+            query = f"UPDATE about SET ({', '.join(names)}) = ({', '.join('?' * len(names))})"  # noqa: S608 - our own SQL
+            self._execute(query, *self._about, checksum(self._about))
             self._execute("COMMIT")
         except BaseException:
             self._about = before
@@ -406,6 +490,10 @@ def _is_left(file: Path, has_lock: bool) -> bool:
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:
+    started_at, seconds = outcome.started_at, outcome.seconds
+    if outcome.verdict == "unknown" and row.may_have_run and row.started_at is not None:
+        # Whoever looks for it later has to look from the first attempt on.
+        started_at, seconds = row.started_at, started_at + seconds - row.started_at
     return Row(
         row.number,
         row.fields,
@@ -417,6 +505,6 @@ def _with_outcome(row: Row, outcome: Outcome) -> Row:
         outcome.request_id,
         None if outcome.response is None else json.dumps(outcome.response),
         outcome.attempts,
-        outcome.started_at,
-        outcome.seconds,
+        started_at,
+        seconds,
     )

@@ -17,14 +17,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, Self
 
+from huaweicloud_retry.runs import Clock
 from huaweicloud_retry.runtime.redaction import one_line
 
-from .items import Item, Outcome, rfc3339
+from .items import Item, Outcome, Verdict, rfc3339
 from .lock import InUseError, Lock
 
 KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, by which a file says what it is
-FORMAT: Final = 2
+FORMAT: Final = 3
 CUT_SHORT: Final = "in flight, or about to be, when an earlier run ended"
+_VERDICTS: Final[dict[str, Verdict]] = {"accepted": "accepted", "refused": "refused", "unknown": "unknown"}
 _NAMED: Final = 10  # damaged rows that a message names
 _KEEP: Final = (
     "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
@@ -38,6 +40,8 @@ TABLES: Final = (
     places TEXT,                     -- JSON: what the items are sent to
     input TEXT,                      -- the name of the file that they came from
     duplicates INTEGER,              -- rows of the input that repeat an item
+    clock_least REAL,                -- seconds that the servers' clocks were ahead of ours, at least
+    clock_most REAL,                 -- and at most
     rows INTEGER,                    -- of `item`
     sum INTEGER,                     -- exclusive or of their checksums
     checksum INTEGER                 -- of all above
@@ -53,8 +57,10 @@ TABLES: Final = (
     request_id TEXT,
     response TEXT,                   -- JSON
     attempts INTEGER,
-    started_at REAL,                 -- seconds since the epoch
+    started_at REAL,                 -- seconds since the epoch; of `sending` when that was written
     seconds REAL,                    -- from then to the outcome
+    seen TEXT,                       -- what a later look at the service showed
+    ended TEXT,                      -- how the work ended: succeeded or failed; running when it was looked at last
     checksum INTEGER,                -- of all above
     digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
 )""",
@@ -74,8 +80,16 @@ class About(NamedTuple):
     places: str = "{}"
     input: str | None = None
     duplicates: int = 0
+    clock_least: float | None = None
+    clock_most: float | None = None
     rows: int = 0
     sum: int = 0
+
+    @property
+    def clock(self) -> Clock | None:
+        """How far the servers' clocks were ahead of this machine's in all runs; None: no response told."""
+        least, most = self.clock_least, self.clock_most
+        return None if least is None or most is None else Clock(least, most)
 
 
 class Row(NamedTuple):
@@ -93,11 +107,30 @@ class Row(NamedTuple):
     attempts: int | None = None
     started_at: float | None = None
     seconds: float | None = None
+    seen: str | None = None
+    ended: str | None = None
 
     def item(self) -> Item:
         """Return the item."""
         given: dict[str, Any] = json.loads(self.fields)
         return Item(**given)
+
+    def outcome(self) -> Outcome:
+        """Return what came of it. One that was found not run is `refused`, and planned."""
+        return Outcome(
+            item=self.item(),
+            verdict=_VERDICTS.get(self.state, "refused"),
+            message=self.message or self.seen or "",
+            status=self.status,
+            error_code=self.error_code,
+            request_id=self.request_id,
+            response=json.loads(self.response) if self.response else None,
+            attempts=self.attempts or 0,
+            started_at=self.started_at or 0.0,
+            seconds=self.seconds or 0.0,
+            seen=self.seen,
+            ended=self.ended,
+        )
 
     def with_state(self, state: str) -> "Row":
         """Return the row in another state."""
@@ -106,10 +139,19 @@ class Row(NamedTuple):
     def reported(self) -> "Row":
         """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
         if self.state == "sending":
-            return Row(self.number, self.fields, "unknown", message=CUT_SHORT)
+            return Row(self.number, self.fields, "unknown", message=CUT_SHORT, started_at=self.started_at)
         if self.state == "planned":  # the rest is of an earlier attempt
-            return self.with_state("unknown") if self.may_have_run else Row(self.number, self.fields, "planned")
+            return self.with_state("unknown") if self.may_have_run else self.planned(self.seen)
         return self
+
+    def planned(self, seen: str | None) -> "Row":
+        """Return the row as one that is yet to be sent, and never was, for all that is known."""
+        return Row(self.number, self.fields, "planned", seen=seen)
+
+    def sent(self, now: float) -> "Row":
+        """Return the row as one that is about to be sent. Of an item that may have run, the first time counts."""
+        is_first = not self.may_have_run or self.started_at is None
+        return self._replace(state="sending", started_at=now if is_first else self.started_at)
 
 
 SELECT: Final = f"SELECT {', '.join(Row._fields)} FROM item"  # noqa: S608 - our own SQL
@@ -279,6 +321,8 @@ class JournalReader:
                 "attempts": row.attempts,
                 "started_at": None if row.started_at is None else rfc3339(row.started_at),
                 "seconds": row.seconds,
+                "seen": row.seen,
+                "ended": row.ended,
             }
 
     def copy_to(self, db: sqlite3.Connection) -> None:

@@ -382,7 +382,7 @@ class _Writer:
         unsent = [result.number for result in results if not (result.outcome and result.is_settled)]
         self._under_way.update((each.number, each.item) for each in admitted)
         try:
-            await self._thread(self._journal.write, numbers, settled, unsent)
+            await self._thread(self._journal.write, numbers, settled, unsent, self._workers.clock)
         except BaseException:
             self._workers.results = [*results, *map(Result, numbers), *self._workers.results]
             raise

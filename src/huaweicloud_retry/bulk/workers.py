@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from huaweicloud_retry.runs import Clock
 from huaweicloud_retry.runtime.client import TRACE, Trace
 from huaweicloud_retry.runtime.errors import ConfigurationError, IAMError
 from huaweicloud_retry.runtime.redaction import one_line
@@ -28,6 +29,7 @@ from .rate_limiter import RateLimiter
 # says 504, going on would leave thousands of items refused or, worse, unknown. Before the first response it takes less.
 _IN_A_ROW: Final = 20
 _AT_FIRST: Final = 3
+_QUICK: Final = 2.0  # seconds; a slower response says little about the server's clock
 
 Place: TypeAlias = tuple[Service, str | None]
 """Service and region."""
@@ -148,6 +150,7 @@ class Workers:
         in_flight: The numbers of items that are being sent: since when, in seconds since the epoch, and how far.
         results: What came of items, until somebody takes it.
         news: Set when there is a result.
+        clock: What responses have said of the servers' clocks; None: nothing.
     """
 
     def __init__(  # noqa: PLR0913 - what they need
@@ -164,6 +167,8 @@ class Workers:
         self.in_flight: dict[int, tuple[float, Trace]] = {}
         self.results: list[Result] = []
         self.news = asyncio.Event()
+        self.clock: Clock | None = None
+        self._last_date = ""
         self._clients = clients
         self._limiter = limiter
         self._resend = resend
@@ -204,7 +209,8 @@ class Workers:
                 del self.in_flight[number]
                 is_sent = trace.may_be_processed and not isinstance(failure, ConfigurationError)  # of a proxy
                 return self._failed(planned, failure, started_at, is_sent=is_sent)
-            del self.in_flight[number]  # not if this is cancelled: `cut_off` looks at it then
+            asked_at, _ = self.in_flight.pop(number)  # not if this is cancelled: `cut_off` looks at it then
+            self._note_clock(came, asked_at)
             error = came.error if isinstance(came, Response) else came
             self._breaker.note(error)
             wait = self._wait_before_next(attempt, came)
@@ -221,6 +227,15 @@ class Workers:
                 await self._stop.wait(self._limiter.wait(time.monotonic()))
             attempt += 1
         return Result(number)
+
+    def _note_clock(self, came: Response[Any] | APIConnectionError | IAMError, asked_at: float) -> None:
+        """Take from a quick response what it says of the server's clock, once for each second of it."""
+        came_at = time.time()
+        if not isinstance(came, Response) or not 0 <= came_at - asked_at < _QUICK:
+            return
+        date = came.headers.get("Date", "")
+        if date != self._last_date and (seen := Clock.of(came, asked_at, came_at)) is not None:
+            self._last_date, self.clock = date, seen.widened(self.clock)
 
     def _wait_before_next(self, attempt: int, came: Response[Any] | APIConnectionError | IAMError) -> float | None:
         """Return how many seconds to wait before the item is sent again; None: that was its last attempt."""

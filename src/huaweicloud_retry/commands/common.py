@@ -3,26 +3,37 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, Protocol
 
 from .exits import EXIT_CODES, CommandError
 
 OUTPUTS: Final = ("json", "jsonl", "csv", "table")
 MOST_CONNECTIONS: Final = 100  # as many as the transport opens
 LONGEST: Final = 3600.0  # seconds
+LONGEST_WAIT: Final = 30 * 86_400.0  # seconds
 
 
-def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:
-    """Give a parser the options of every command that sends.
+class Adding(Protocol):
+    """A parser, or a group of its options."""
+
+    def add_argument(self, *names: str, **settings: Any) -> object:
+        """Add an option."""
+        ...
+
+
+def add_sending(parser: argparse.ArgumentParser, *, default_output: str, sends: bool = True) -> None:
+    """Give a parser the options of every command that sends, or reads from the services.
 
     Args:
         parser: to be given them.
         default_output: what the help says of --output.
+        sends: Whether it retries.
     """
     where = parser.add_argument_group("where to")
-    where.add_argument(
-        "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
-    )
+    if sends:
+        where.add_argument(
+            "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
+        )
     where.add_argument("--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME")
     where.add_argument("--endpoint", metavar="URL", help="the host, in place of the one that the region has")
     credentials = where.add_mutually_exclusive_group()
@@ -44,11 +55,29 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
     )
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
-    shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
     amount = shown.add_mutually_exclusive_group()
-    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
+    if sends:
+        shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
+        amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
     amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
     parser.epilog = EXIT_CODES
+
+
+def add_waiting(group: Adding, what: str) -> None:
+    """Add the options of waiting until work has ended.
+
+    Args:
+        group: Of options.
+        what: What is waited for.
+    """
+    group.add_argument("--wait", action="store_true", help=f"wait until {what} has ended, and say how")
+    group.add_argument(
+        "--wait-timeout",
+        type=number(0, LONGEST_WAIT),
+        default=LONGEST,
+        metavar="SECONDS",
+        help="for --wait (default: %(default)g)",
+    )
 
 
 def number(least: float, most: float) -> Callable[[str], float]:

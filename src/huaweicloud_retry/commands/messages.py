@@ -128,8 +128,8 @@ class Messages:
             self._screen.say("--retry-refused sends those that were refused again")
         if counts.unknown:
             self._screen.say(
-                "--resend-unknown sends those that are unknown again, which may run them twice: "
-                "look at their jobs and tasks first"
+                f"hwc-retry resolve {shlex.quote(str(self._journal))} looks at the service what became of those that are "
+                "unknown; --resend-unknown sends them again, which may run them twice"
             )
 
     def _say_halt(self, bulk: Bulk) -> None:

@@ -11,7 +11,7 @@ from huaweicloud_retry.runtime.redaction import one_line
 
 from .exits import CommandError
 from .output_csv import CSV_HEADER, csv_row
-from .wording import duration
+from .wording import ENDED, duration
 
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
 _NEEDS_RICH: Final = "a table needs rich: pip install 'huaweicloud-retry[cli]', or choose --output jsonl"
@@ -106,6 +106,25 @@ class ReasonsInTable:
         _print_table(("", "items", "the first of them"), rows)
 
 
+class FoundInTable:
+    """A table with a row for each that was settled, and for each that has not succeeded, at the end."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, ...]] = []
+
+    def write(self, outcome: Outcome) -> None:
+        """Keep it, unless it has succeeded."""
+        if outcome.ended is not None and outcome.ended != "succeeded":
+            self._rows.append((ENDED[outcome.ended], f"{outcome.item.name}: {outcome.seen}"))
+        elif outcome.ended is None:
+            label = "not run" if outcome.verdict == "refused" else outcome.verdict
+            self._rows.append((label, f"{outcome.item.name}: {outcome.seen}"))
+
+    def end(self) -> None:
+        """Print them all."""
+        _print_table(("", "what the service showed"), self._rows)
+
+
 def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]) -> Writer:
     """Return the writer that was asked for, or the one that fits where standard output goes.
 
@@ -144,6 +163,6 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
         table.add_column(column, no_wrap=True)
     table.add_column(columns[-1], overflow="fold")  # the one with the room: no ID is broken in it at 80 columns
     for verdict, *cells in rows:
-        table.add_row(Text(verdict, style=_STYLES[verdict]), *(Text(one_line(cell, 1200)) for cell in cells))
+        table.add_row(Text(verdict, style=_STYLES.get(verdict, "red")), *(Text(one_line(cell, 1200)) for cell in cells))
     Console(highlight=False).print(table)
     sys.stdout.flush()

@@ -10,10 +10,10 @@ from huaweicloud_retry.runtime.redaction import one_line
 COLUMNS: Final = (
     *("verdict", "operation", "project_id", "region", "engine_id", "record_id", "task_id"),
     *("enterprise_project_id", "message", "status", "error_code", "request_id"),
-    *("attempts", "started_at", "seconds"),
+    *("attempts", "started_at", "seconds", "seen", "ended"),
 )
 CSV_HEADER: Final = f"{','.join(COLUMNS)}\n"
-_OF_SERVERS: Final = frozenset({"message", "error_code", "request_id"})
+_OF_SERVERS: Final = frozenset({"message", "error_code", "request_id", "seen"})
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # full-width ones, too
 
 

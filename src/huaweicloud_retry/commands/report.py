@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from huaweicloud_retry.bulk.report import Summary
 
 DESCRIPTION: Final = "Report the outcomes of a bulk from its journal: totals, reasons with items, latencies."
-_STATES: Final = ("accepted", "refused", "unknown", "planned")
+_STATES: Final = ("accepted", "refused", "unknown", "planned", "succeeded", "failed", "running")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def _report(journal: "JournalReader", options: argparse.Namespace, output: str |
 
 def items(journal: "JournalReader", only: set[str] | None) -> Iterator[dict[str, Any]]:
     """Yield the items in these states, or all, as `Outcome.to_dict` has them."""
-    return (each for each in journal.items() if only is None or each["verdict"] in only)
+    return (each for each in journal.items() if only is None or only & {each["verdict"], each["ended"]})
 
 
 def _print_items(items: Iterator[dict[str, Any]], *, is_csv: bool) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +12,7 @@ from huaweicloud_retry.bulk.journal_file import JournalError
 from huaweicloud_retry.bulk.report import Latency, Reason, Summary, other_reasons, reason_key
 
 from .advice import advise
-from .wording import PERCENTILES, sentence
+from .wording import ENDED, PERCENTILES, sentence
 
 
 def pieces(summary: Summary, items: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -57,16 +57,24 @@ def _totals(summary: Summary) -> dict[str, Any]:
         "items": summary.counts.total,
         "duplicates": summary.duplicates,
         **_counts(summary.counts),
+        **_ended(summary.all_ended),
         "resent": summary.resent,
         "started_at": None if summary.started_at is None else rfc3339(summary.started_at),
         "ended_at": None if summary.ended_at is None else rfc3339(summary.ended_at),
-        "operations": {name: _counts(counts) for name, counts in summary.operations.items()},
+        "operations": {
+            name: _counts(counts) | _ended(summary.ended.get(name)) for name, counts in summary.operations.items()
+        },
         "seconds": {verdict: _seconds(each) for verdict, each in summary.latency.items()},
     }
 
 
 def _counts(counts: Counts) -> dict[str, int]:
     return {state: getattr(counts, state) for state in ("accepted", "refused", "unknown", "planned")}
+
+
+def _ended(ended: Mapping[str, int] | None) -> dict[str, dict[str, int]]:
+    """Return how the work ended, if it was looked at."""
+    return {"ended": {each: ended.get(each, 0) for each in ENDED}} if ended else {}
 
 
 def _seconds(latency: Latency) -> dict[str, float]:

@@ -18,7 +18,19 @@ from huaweicloud_retry_client import __version__
 
 from .advice import advise
 from .report_charts import bar_name, draw_latency, draw_time, latency_bars, svg
-from .wording import LATENCIES, OPERATIONS, duration, latencies, list_all, operations, sentence, steps, utc
+from .wording import (
+    ENDINGS,
+    LATENCIES,
+    OPERATIONS,
+    duration,
+    endings,
+    latencies,
+    list_all,
+    operations,
+    sentence,
+    steps,
+    utc,
+)
 
 _MEANS: Final = {
     "unknown": "may have been processed",
@@ -71,6 +83,8 @@ def _sections(summary: Summary) -> Iterator[str]:
         yield _reasons(summary)
     if summary.latency:
         yield _latencies(summary)
+    if summary.ended:
+        yield _section("endings", "What became of it", _table(ENDINGS, endings(summary)))
     if len(summary.operations) > 1:
         yield _section("operations", "By operation", _table(OPERATIONS, operations(summary)))
 

@@ -11,7 +11,19 @@ from huaweicloud_retry.bulk.report import Reason, Summary
 from huaweicloud_retry.runtime.redaction import one_line
 
 from .advice import advise
-from .wording import LATENCIES, OPERATIONS, duration, latencies, list_all, operations, sentence, steps, utc
+from .wording import (
+    ENDINGS,
+    LATENCIES,
+    OPERATIONS,
+    duration,
+    endings,
+    latencies,
+    list_all,
+    operations,
+    sentence,
+    steps,
+    utc,
+)
 
 _STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
 _REASONS: Final = 15
@@ -26,6 +38,8 @@ def show(summary: Summary) -> None:
         took = duration(summary.ended_at - summary.started_at)
         console.print(Text(f"{utc(summary.started_at)} to {utc(summary.ended_at)}, {took}", "dim"))
     _print_figures(console, OPERATIONS, operations(summary))
+    if summary.ended:
+        _print_figures(console, ENDINGS, endings(summary))
     for reason in summary.reasons[:_REASONS]:
         _print_reason(console, reason)
     if (more := len(summary.reasons) - _REASONS) > 0:

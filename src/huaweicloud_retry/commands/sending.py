@@ -13,16 +13,17 @@ from typing import Any, Final
 import httpx
 
 from huaweicloud_retry import ConfigurationError, TokenAuth
-from huaweicloud_retry.bulk import Bulk, Item, JournalError
+from huaweicloud_retry.bulk import Bulk, Followup, Item, JournalError
 from huaweicloud_retry.bulk.inputs import InputError
 from huaweicloud_retry.credentials import PROJECT_VARIABLES, find_credentials, find_project_id
 
 from . import dry_run, signals
 from .advice import in_options
 from .exits import CommandError, Exit
+from .following import Unended, follow
 from .input import items_of, opened
 from .messages import Messages
-from .output import EachInTable, JSONArray, JSONLines, ReasonsInTable, chosen
+from .output import EachInTable, FoundInTable, JSONArray, JSONLines, ReasonsInTable, Writer, chosen
 from .progress import bar_fits
 from .run import Run
 from .screen import Screen
@@ -87,8 +88,60 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
             counted = _counted(items, messages)
             bulk = Bulk(counted, journal=journal, input_name=name, rate=rate, **limits, **settings)
             bulk.on_attempt = messages.say_attempt if options.verbose else None
-            run = Run(bulk, screen, messages, writer=writer, stop=stop, journal=journal, grace=options.grace)
-            return asyncio.run(run.go())
+            is_followed = (options.resolve or options.wait) and journal is not None
+            is_table = isinstance(writer, ReasonsInTable)
+            own = Unended(writer) if is_followed and not is_table else writer
+            run = Run(bulk, screen, messages, writer=own, stop=stop, journal=journal, grace=options.grace)
+            try:
+                code = asyncio.run(run.go())
+                is_followed = is_followed and not bulk.halted and code != Exit.INTERRUPTED
+            except BaseException:
+                is_followed = False
+                raise
+            finally:
+                if own is not writer and not is_followed:
+                    writer.end()
+        if journal is None or not is_followed:
+            return code
+        return follow_journal(options, journal, settings, FoundInTable() if is_table else writer, has_bar=has_bar)
+
+
+def resolve_journal(options: argparse.Namespace) -> int:
+    """Settle what is unknown in a journal; returns the exit code.
+
+    Raises:
+        CommandError: Usage or configuration, or a journal that cannot be used.
+    """
+    with _explained():
+        settings = _settings(options)
+        writer = chosen(options.output, on_terminal=FoundInTable, else_=JSONLines)
+        has_bar = not options.quiet and bar_fits(stdout_is_written=not isinstance(writer, FoundInTable))
+        return follow_journal(options, options.journal, settings, writer, has_bar=has_bar)
+
+
+def follow_journal(
+    options: argparse.Namespace, journal: Path, settings: dict[str, Any], writer: Writer, *, has_bar: bool
+) -> int:
+    """Follow the items of a journal, as --resolve and --wait say; returns the exit code.
+
+    Raises:
+        CommandError: The journal cannot be used, or not be written any more.
+    """
+    followup = Followup(
+        journal,
+        resolve=options.resolve,
+        wait=options.wait,
+        wait_timeout=options.wait_timeout,
+        concurrency=options.concurrency,
+        rate=options.rate or None,
+        **settings,
+    )
+    following = follow(followup, writer, options.prog, is_quiet=options.quiet, has_bar=has_bar, is_waiting=options.wait)
+    try:
+        return asyncio.run(following)
+    except JournalError as error:
+        has_begun = followup.counts.total > 0
+        raise CommandError(in_options(str(error)), Exit.UNKNOWN if has_begun else Exit.USAGE) from error
 
 
 def _counted(items: Iterable[Item], messages: Messages) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -10,6 +10,8 @@ from huaweicloud_retry.bulk.items import rfc3339
 from huaweicloud_retry.bulk.report import Summary
 
 OPERATIONS: Final = ("", "accepted", "refused", "unknown", "not sent")
+ENDED: Final = {"succeeded": "succeeded", "failed": "failed again", "running": "still running"}
+ENDINGS: Final = ("Of the accepted ones", *ENDED.values())
 LATENCIES: Final = ("Known after", "shortest", "50 % within", "90 %", "99 %", "longest")
 PERCENTILES: Final = (50, 90, 99)
 _MINUTE: Final = 60
@@ -29,13 +31,20 @@ def sentence(summary: Summary) -> str:
     counts = summary.counts
     if not counts.total:
         return "There was nothing to send."
+    became = ended_in_words(summary.all_ended)
     if counts.accepted == counts.total:
-        return "The only item was accepted." if counts.total == 1 else f"All {counts.total:,} were accepted."
+        which = "The only item was" if counts.total == 1 else f"All {counts.total:,} were"
+        return f"{which} accepted{became and f': {became}'}."
     others = {"refused": counts.refused, "not sent yet": counts.planned, "unknown": counts.unknown}
     listed = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
     them = "it" if counts.unknown == 1 else "them"
     check = f": check {them} before you resend {them}" if counts.unknown else ""
-    return f"{counts.accepted:,} of {counts.total:,} accepted, {listed}{check}."
+    return f"{counts.accepted:,} of {counts.total:,} accepted{became and f' ({became})'}, {listed}{check}."
+
+
+def ended_in_words(ended: Mapping[str, int]) -> str:
+    """Return how what was accepted ended, as far as it was looked at; else nothing."""
+    return ", ".join(f"{ended[name]:,} {what}" for name, what in ENDED.items() if ended.get(name))
 
 
 def steps(summary: Summary) -> Iterator[Step]:
@@ -46,7 +55,9 @@ def steps(summary: Summary) -> Iterator[Step]:
         bulk += f" --journal {shlex.quote(str(summary.file))}"
     if counts.unknown:
         items, them = _items(counts.unknown, "unknown")
-        text = f"{items} may have been processed. If it does no harm to process {them} twice, resend {them}:"
+        text = f"{items} may have been processed. Look at the service what became of {them}:"
+        yield Step(text, f"hwc-retry resolve {shlex.quote(str(summary.file))}")
+        text = f"If that does not settle it, and it does no harm to process {them} twice, resend {them}:"
         yield Step(text, f"{bulk} --resend-unknown")
     if counts.planned:
         yield Step(f"{counts.planned:,} not sent yet. Continue:", bulk)
@@ -55,7 +66,9 @@ def steps(summary: Summary) -> Iterator[Step]:
         was = "was" if counts.refused == 1 else "were"
         text = f"{items} {was} not processed. Fix the reason, then resend {them}:"
         yield Step(text, f"{bulk} --retry-refused")
-    if counts.accepted == counts.total:
+    if failed := summary.all_ended["failed"]:
+        yield Step(f"{failed:,} failed again. List them, as an input of another bulk:", list_all(summary, "failed"))
+    elif counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 
 
@@ -68,6 +81,12 @@ def operations(summary: Summary) -> list[list[str]]:
     rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
     states = ("accepted", "refused", "unknown", "planned")
     return [[name, *(f"{getattr(counts, state):,}" for state in states)] for name, counts in rows.items()]
+
+
+def endings(summary: Summary) -> list[list[str]]:
+    """Return how what was accepted ended, as ENDINGS names it; nothing if it was not looked at."""
+    rows = {**summary.ended, **({"all": summary.all_ended} if len(summary.ended) > 1 else {})}
+    return [[name, *(f"{counts[each]:,}" for each in ENDED)] for name, counts in rows.items()]
 
 
 def latencies(summary: Summary) -> list[list[str]]:

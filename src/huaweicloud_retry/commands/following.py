@@ -1,0 +1,164 @@
+"""What became of the items of a journal: found outcomes to standard output, progress and sums to standard error."""
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import aclosing, suppress
+from typing import Final
+
+from huaweicloud_retry.bulk import Followup
+
+from . import signals
+from .exits import Exit
+from .output import Writer
+from .progress import Bar, Lines, Progress
+from .screen import Screen
+from .wording import ENDED
+
+_FOUND: Final = {"accepted": "accepted", "refused": "not run", "unknown": "still unknown"}
+
+
+class Unended:
+    """A writer that is not at its end when a run is."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.write = writer.write
+
+    def end(self) -> None:
+        """Leave it open."""
+
+
+async def follow(  # noqa: PLR0913 - what it connects
+    followup: Followup, writer: Writer, prog: str, *, is_quiet: bool, has_bar: bool, is_waiting: bool
+) -> Exit:
+    """Follow the items of a journal; returns the exit code.
+
+    Args:
+        followup: What is to be done.
+        writer: Of what is found.
+        prog: The command's name.
+        is_quiet: Say only what went wrong.
+        has_bar: Progress is a bar, else a line every few seconds.
+        is_waiting: Whether the work succeeded counts.
+
+    Raises:
+        JournalError, ConfigurationError: As of `Followup`.
+        OutputError: Nothing can be printed any more.
+    """
+    screen = Screen(prog)
+    progress: Progress = Lines(screen.say_here)
+    if has_bar:
+        progress = bar = Bar()
+        screen.say_line = bar.say_line
+    following = Following(followup, screen, writer, is_quiet=is_quiet, progress=progress)
+    signals.handle(asyncio.get_running_loop(), following.stop)
+    try:
+        await following.go()
+        return following.exit_code(is_waiting=is_waiting)
+    finally:
+        screen.do(writer.end)
+        if not await screen.close():
+            os._exit(Exit.INTERRUPTED)  # the thread that prints would be waited for; the journal is closed already
+
+
+class Following:
+    """Follows the items of a journal.
+
+    Args:
+        followup: What is to be done.
+        screen: Prints.
+        writer: Of what is found.
+        is_quiet: Say only what went wrong.
+        progress: How far it is.
+    """
+
+    def __init__(
+        self, followup: Followup, screen: Screen, writer: Writer, *, is_quiet: bool, progress: Progress
+    ) -> None:
+        self._followup = followup
+        self._screen = screen
+        self._writer = writer
+        self._is_quiet = is_quiet
+        self._progress = progress
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self._said = ""
+
+    async def go(self) -> None:
+        """Follow all, or until `stop`.
+
+        Raises:
+            JournalError, ConfigurationError: As of `Followup`.
+            OutputError: Nothing can be printed any more.
+        """
+        self._task = asyncio.create_task(self._follow())
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if not self._is_stopped:
+                raise
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            self._screen.do(self._progress.end)
+        self._sum_up()
+
+    def stop(self) -> None:
+        """Stop at the next moment; what was found is in the journal. Called again: do not wait for who reads the output."""
+        if self._is_stopped:
+            self._screen.hurry()
+        self._is_stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _follow(self) -> None:
+        async with aclosing(aiter(self._followup)) as found:
+            async for outcome in found:
+                self._screen.do(self._writer.write, outcome)
+                await self._screen.caught_up()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._progress.every)
+            if self._is_quiet or self._screen.is_behind:
+                continue
+            found, left = self._followup.found, self._followup.left
+            done = sum(found.values())
+            text = "; ".join(filter(None, (in_words(found, _FOUND), in_words(found, ENDED), f"{left:,} left")))
+            if text != self._said or isinstance(self._progress, Bar):
+                self._said = text
+                self._screen.do(self._progress.show, text, done, done + left)
+
+    def _sum_up(self) -> None:
+        followup, found = self._followup, self._followup.found
+        if followup.halted:
+            self._screen.say(f"stopped: {followup.halted}")
+        if self._is_stopped:
+            self._screen.say("interrupted: the retries themselves go on; the same command looks again")
+        if self._is_quiet:
+            return
+        resolved, waited = (sum(found[name] for name in names) for names in (_FOUND, ENDED))
+        if resolved:
+            self._screen.say(f"{resolved:,} of unknown outcome: {in_words(found, _FOUND)}")
+        if waited:
+            self._screen.say(f"{waited:,} accepted: {in_words(found, ENDED)}")
+        if found["refused"]:
+            self._screen.say("those that were not run are sent by the same bulk command again")
+
+    def exit_code(self, *, is_waiting: bool) -> Exit:
+        """Return that of the whole journal; whether the work succeeded counts if it was waited for."""
+        counts, ended = self._followup.counts, self._followup.ended if is_waiting else Counter[str]()
+        if self._is_stopped:
+            return Exit.INTERRUPTED
+        if counts.unknown or counts.sending:
+            return Exit.UNKNOWN
+        if counts.refused or counts.planned:
+            return Exit.REFUSED
+        return Exit.FAILED_AGAIN if ended["failed"] else Exit.STILL_RUNNING if ended["running"] else Exit.OK
+
+
+def in_words(found: dict[str, int], names: dict[str, str]) -> str:
+    """Return what was found in a few words."""
+    return ", ".join(f"{found[name]:,} {what}" for name, what in names.items() if found[name])
