@@ -586,9 +586,12 @@ def test_only_what_was_not_processed_is_sent_again_and_after_the_time_that_was_a
     caller: Caller, status: int, requests: int, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    sleep = asyncio.sleep
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
     monkeypatch.setattr("time.sleep", waited.append)
-    monkeypatch.setattr("asyncio.sleep", lambda seconds, *_: (waited.append(seconds), sleep(0))[1])
+    monkeypatch.setattr("asyncio.sleep", wait)
     wire.given = Encoded(status, {"retry-after": "40"}, ACCEPTED)
     wire.exchanges.clear()
     caller.error(ENGINE, Client(wire.url, resend=Resend(max_attempts=3, initial_backoff=0, max_backoff=60)))
@@ -641,7 +644,11 @@ def test_no_response_in_time_leaves_the_outcome_unknown(caller: Caller) -> None:
 def test_what_left_in_part_leaves_the_outcome_unknown(caller: Caller) -> None:
     released = threading.Event()
     body = models.RetryScriptExecutionRequest(record_id="r" * (1 << 24))
-    with Server(lambda _: released.wait(60) and None) as server:
+
+    def serve(_: Line) -> None:
+        released.wait(60)
+
+    with Server(serve) as server:
         client = Client(server.url, timeout=httpx.Timeout(10, write=0.2))
         error = caller.error(OPERATIONS["RetryScriptExecution"], client, body=body)
         released.set()
@@ -665,10 +672,11 @@ def test_a_body_is_read_to_its_limit_only(caller: Caller, status: int, most: int
     assert (len(result.content), result.problem) == (1 << 20, f"its body has more than {most} bytes")
 
 
-def test_an_interim_response_is_passed_over() -> None:
+@both
+def test_an_interim_response_is_passed_over(caller: Caller) -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
     with LoopbackServer(interim + raw_response(200, ACCEPTED)) as server:
-        assert Caller("sync").call(ENGINE, Client(server.url)).job_id == 18638
+        assert caller.call(ENGINE, Client(server.url)).job_id == 18638
 
 
 def spoilt_by(late: bytes) -> Callable[[Line], None]:
@@ -725,10 +733,11 @@ def test_a_connection_is_used_again_unless_the_server_closes_it(caller: Caller, 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_has_connections_of_its_own(world: World) -> None:
-    def check(own: World, first: int) -> None:
-        assert [own.call(client, first + n) for n in range(20)] == [first + n for n in range(20)]
-
     with Server() as server, client_of(world, server.url) as client:
+
+        def check(own: World, first: int) -> None:
+            assert [own.call(client, first + n) for n in range(20)] == [first + n for n in range(20)]
+
         check(world, 1)
         assert outcome(in_child(lambda: check(world.other(), 100))) == 0
         assert server.connections == 2

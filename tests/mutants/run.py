@@ -65,7 +65,7 @@ TRIES: dict[str, tuple[Callable[[str], Verdict], Callable[[], Sequence[Any]]]] =
 def names(kind: str, every: int = 1) -> list[str]:
     """Return the mutants of a kind, or a sample of them, always the same."""
     all_ = [mutant.what for mutant in TRIES[kind][1]()]
-    return all_ if every == 1 else sorted(random.Random(SEED).sample(all_, len(all_) // every))  # noqa: S311 - no secret
+    return all_ if every == 1 else sorted(random.Random(SEED).sample(all_, len(all_) // every))
 
 
 def tried(tries: Sequence[tuple[Callable[[str], Verdict], str]]) -> Iterator[Verdict]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from huaweicloud_retry.contract import Contract
+from huaweicloud_retry.contract import Contract, Match
 from tests.mutants import changed
 
 ALIAS = "huaweicloud_retry_mutant"
@@ -78,7 +78,7 @@ class Broken:
 
     async def _answered(self, request: Any, pause: Any) -> Any:
         found = CONTRACT.match(request.method, request.path)
-        op = found.operation.id if hasattr(found, "operation") else ""
+        op = found.operation.id if isinstance(found, Match) else ""
         names = {"json": json, "re": re, "parse_qsl": parse_qsl, "ERROR": ERROR, "PARAMETERS": PARAMETERS}
         names |= {"r": request, "op": op, "memory": self._memory, "JSON": _json(request.body), "reply": None}
         exec(self._request, names)
