@@ -19,11 +19,16 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
-from tests.contract.tested import RUNNING, NotApplicableError, Tested, Work, rule
+from huaweicloud_retry import signing
+from tests.contract.tested import RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
 from tests.contract.wire import Reply, Request
 
+__all__ = ["RULES"]
+
+_SECOND = 2  # of execute_order: not gray, so not of the first batch
 _MANY = 60  # retries in a row: a server that refuses one in fifty is found
-_PAGE = 100  # records a page has at most
+_PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
+_FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
 
 
 # --- The response is about the request --------------------------------------------------------------------------------
@@ -65,13 +70,33 @@ def a_read_shows_what_was_asked_for(server: Tested) -> None:
             path = {"project_id": engine.project, "engine_id": engine.id, "job_id": each["id"]}
             reply = server.accepted(server.request("ShowEngineJob", **path))
             _has(server, reply, id=each["id"], engineId=engine.id, status=each["status"])
+            _times(server, reply)
+            for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
+                if task.get("jobId") not in {None, each["id"]}:
+                    server.broken(reply, f"a task is of job {task['jobId']}, and not {each['id']}")
         if shown.get("status") == "Modifying" and not runs:
             server.broken(shown, f"the last job is {engine.status}, and the engine is modified")
     for record in server.records():
         reply = server.accepted(server.read(record))
-        fields = {"script_id", "script_name", "resource_id", "resource_name", "execute_order", "result_code", "reason"}
-        given = {name: value for name, value in record.given.items() if name in fields and value}
-        _has(server, reply, id=record.id, script_task_id=record.task, status=record.status, **given)
+        fields = {"script_id", "script_name", "resource_id", "resource_name", "execute_order", "output"}
+        fields |= {"result_code", "reason"} if record.failed else set()
+        _has(server, reply, id=record.id, script_task_id=record.task, status=record.status)
+        if (
+            missing := {name: record.given[name] for name in fields & {*record.given}}.items()
+            - (reply.json or {}).items()
+        ):
+            server.broken(reply, f"the description has {dict(missing)}")
+        query = f"script_task_id={quote(record.task, safe='')}&limit={_PAGE}"
+        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        listed = next((each for each in page.get("script_records") if each["id"] == record.id), {})
+        if differing := listed.items() - reply.json.items():
+            server.broken(reply, f"ListScriptRecords has {dict(differing)}")
+
+
+def _times(server: Tested, reply: Reply) -> None:
+    began, ended = reply.get("startTime"), reply.get("endTime")
+    if any(at is not None and not _FIRST < at < _LAST for at in (began, ended)) or (began and ended and ended < began):
+        server.broken(reply, f"startTime {began} and endTime {ended} are no milliseconds since the epoch, in order")
 
 
 def _has(server: Tested, reply: Reply, **expected: Any) -> None:
@@ -100,6 +125,12 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
             of_task = [w for w in own if w.task == task]
             _listed(server, project, f"script_task_id={task}", of_task)
             _listed(server, project, f"script_task_id={task}&status=FAILED", [w for w in of_task if w.failed])
+        if (shown := len(_page(server, project, "").get("script_records"))) != min(len(own), _BY_DEFAULT):
+            server.broken(_page(server, project, ""), f"without limit, a page of {shown}")
+        _listed(server, project, "is_first_order=true", [w for w in own if w.given.get("execute_order") != _SECOND])
+        _listed(server, project, "execute_time_start=2001-01-01T00:00:00Z", own)
+        _listed(server, project, "execute_time_start=2200-01-01T00:00:00Z", [])
+        _listed(server, project, "execute_time_end=2200-01-01T00:00:00Z", own)
         _listed(server, project, "script_task_id=no-such-task", [])
         _listed(server, project, "execute_time_end=2001-01-01T00:00:00Z", [])
         for size in (1, 2, 3):
@@ -180,7 +211,7 @@ def only_what_failed_is_retried(server: Tested) -> None:
 
 @rule("facts: as above; a retry makes failed work run")
 def a_retry_runs_once_and_ends(server: Tested) -> None:
-    """failed -> retried -> running, refused -> ended: failed again is retried again, succeeded is refused."""
+    """What failed is retried -> runs, is refused -> ended: failed again is retried again, succeeded is refused."""
     tried = 0
     for take in (server.failed_engine, server.failed_record):
         for _ in range(3):
@@ -214,7 +245,9 @@ def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
         shown = server.accepted(server.request("ShowEngine", project_id=work.project, engine_id=work.id))
         actions = shown.get("engineAdditionalActions")
         if actions is not None and ("Retry" in actions) != can_retry:
-            server.broken(shown, f"engineAdditionalActions is {actions}; a retry would be {'accept' if can_retry else 'refus'}ed")
+            server.broken(
+                shown, f"engineAdditionalActions is {actions}; a retry would be {'accept' if can_retry else 'refus'}ed"
+            )
 
 
 @rule("workspace-page: record_id, task_id")
@@ -235,7 +268,9 @@ def a_task_is_retried_with_all_its_failed_records(server: Tested) -> None:
         for work in server.records(task):
             runs = server.status(work) in RUNNING
             if runs != (work.failed or work.status in RUNNING):
-                server.broken(reply, f"{work.id} was {work.status} before its task was retried, and is {server.status(work)}")
+                server.broken(
+                    reply, f"{work.id} was {work.status} before its task was retried, and is {server.status(work)}"
+                )
         server.refused(request, "nothing-to-retry")
 
 
@@ -285,6 +320,10 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
     of_engine = {"project_id": engine.project, "engine_id": engine.id}
     for job in ("1", "-1", "2147483647", "99999999999"):
         server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
+    for other in server.engines():
+        job = other.engine["jobs"][0]["id"]
+        if other.id != engine.id:
+            server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
     for job in ("no-such-job", "1.0", "1e3", "0x1", "1a", "NaN", "\u0661", f"{engine.given['id']}.0"):
         server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "invalid-job-id")
     server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown")
@@ -304,7 +343,9 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
 def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
     """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
-        of_path = [o.method for o in server.contract.operations if o == server.near(request) or _on_path(server, request, o)]
+        of_path = [
+            o.method for o in server.contract.operations if o == server.near(request) or _on_path(server, request, o)
+        ]
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
             if method in of_path:
                 continue
@@ -313,7 +354,9 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
                 reply = server.refused(request.with_headers(headers, method=method), "method")
                 allowed = {name.strip() for name in reply.headers.get("allow", "").split(",")}
                 if not set(of_path) <= allowed or method in allowed:
-                    server.broken(reply, f"Allow is {reply.headers.get('allow')!r}, and the path has {', '.join(of_path)}")
+                    server.broken(
+                        reply, f"Allow is {reply.headers.get('allow')!r}, and the path has {', '.join(of_path)}"
+                    )
 
 
 def _on_path(server: Tested, request: Request, operation: Any) -> bool:
@@ -350,7 +393,7 @@ def a_throttled_request_is_told_when_to_come_back(server: Tested) -> None:
     """A 429 has code 0308 and Retry-After: whole seconds, or a date."""
     for request in _all_operations(server):
         reply = server.send(request.with_headers({"Prefer": "code=429"}))
-        if reply.status != 429:  # noqa: PLR2004
+        if reply.status != 429:
             raise NotApplicableError("no request is throttled here, and `Prefer: code=429` forces none")
         server.refused(request.with_headers({"Prefer": "code=429"}), "throttled")
         value = reply.headers.get("retry-after", "")
@@ -371,7 +414,14 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
     record = next((r for r in server.records() if r.failed and r.id.swapcase() != r.id), None)
     if engine is None or record is None:
         raise NotApplicableError("the state describes no IDs with letters")
-    for change in (str.swapcase, lambda i: f" {i}", lambda i: f"{i} ", lambda i: i[:-1], lambda i: f"{i}\0", lambda i: f"{i}0"):
+    for change in (
+        str.swapcase,
+        lambda i: f" {i}",
+        lambda i: f"{i} ",
+        lambda i: i[:-1],
+        lambda i: f"{i}\0",
+        lambda i: f"{i}0",
+    ):
         path = {"project_id": engine.project, "engine_id": change(engine.id)}
         server.refused(server.request("ShowEngine", **path), "unknown-engine", "invalid")
         server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine", "invalid")
@@ -432,9 +482,19 @@ def what_is_no_json_is_refused(server: Tested) -> None:
         for body in bodies:
             if body not in {b"null ", b'"Retry"', b"[" + good + b"]"} or not work.task:
                 server.refused(request.with_headers(body=body), "malformed", "invalid")
-        for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "application/json; charset=utf-16", "application/json;charset=latin-1", None):
+        for media_type in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "",
+            "application/json; charset=utf-16",
+            "application/json;charset=latin-1",
+            None,
+        ):
             server.refused(request.with_headers({"Content-Type": media_type}), "malformed", "invalid")
-        utf16 = request.with_headers({"Content-Type": "application/json;charset=utf-16"}, body=good.decode().encode("utf-16"))
+        utf16 = request.with_headers(
+            {"Content-Type": "application/json;charset=utf-16"}, body=good.decode().encode("utf-16")
+        )
         server.refused(utf16, "malformed", "invalid")
     _still(server, *works)
 
@@ -444,10 +504,35 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
     """Another action or case, a number, list or null for a text, an ID too long or empty: 400 as invalid, and nothing runs."""
     engine, record = server.failed_engine(), server.failed_record()
     retry = server.retry(engine)
-    actions: list[Any] = ["retry", "RETRY", " Retry", "Retry ", "Retry\0", "", "Stop", 1, 0, True, None, ["Retry"], {"action": "Retry"}]
+    actions: list[Any] = [
+        "retry",
+        "RETRY",
+        " Retry",
+        "Retry ",
+        "Retry\0",
+        "",
+        "Stop",
+        1,
+        0,
+        True,
+        None,
+        ["Retry"],
+        {"action": "Retry"},
+    ]
     for body in ({}, {"Action": "Retry"}, {"actions": "Retry"}, *({"action": action} for action in actions)):
         server.refused(retry.with_headers(body=json.dumps(body).encode()), "invalid")
-    values: list[Any] = [0, 18638, 1.5, True, None, [record.id], [{"record_id": record.id}], {"id": record.id}, "", "a" * 65]
+    values: list[Any] = [
+        0,
+        18638,
+        1.5,
+        True,
+        None,
+        [record.id],
+        [{"record_id": record.id}],
+        {"id": record.id},
+        "",
+        "a" * 65,
+    ]
     for name in ("record_id", "task_id"):
         for value in values:
             body = {"record_id": record.id, "task_id": record.task} | {name: value}
@@ -455,11 +540,15 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
             server.refused(request, "invalid")
     for value in ("", "a" * 65):
         server.refused(retry.with_headers({"X-Enterprise-Project-ID": value}), "invalid")
-    queries = "limit=0 limit=101 limit=-1 limit=1.5 limit= limit=ten limit=1&limit=2 offset=-1 offset=x offset=2147483648 "
+    queries = (
+        "limit=0 limit=101 limit=-1 limit=1.5 limit= limit=ten limit=1&limit=2 offset=-1 offset=x offset=2147483648 "
+    )
     queries += "is_first_order=yes is_first_order=1 is_first_order=True task_type=script task_type= status= "
-    queries += "script_id= script_task_id=a&script_task_id=b execute_time_start=2021-10-01 show_history=true show_history=1"
+    queries += "script_id= script_task_id=a&script_task_id=b execute_time_start=2021-10-01 show_history=true show_history=1 show_history=true&resource_id=a show_history=true&script_id=a"
     for query in queries.split():
-        server.refused(server.request("ListScriptRecords", project_id=record.project, query=query), "invalid", "malformed")
+        server.refused(
+            server.request("ListScriptRecords", project_id=record.project, query=query), "invalid", "malformed"
+        )
     long = "a" * 65
     for request in (
         server.request("ShowEngine", project_id=engine.project, engine_id=long),
@@ -485,7 +574,7 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
             f'{{"{name}": "{escaped}"}}'.encode(),
         ):
             server.accepted(request.with_headers(body=content))
-        for media_type in ("application/json;charset=UTF-8", "application/json; charset=\"utf-8\"", "Application/JSON"):
+        for media_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
             server.accepted(request.with_headers({"Content-Type": media_type}))
         server.accepted(request.with_headers(target=f"{request.target}?unknown=1&unknown=2"))
         for chunks in (1, 7, 1000):
@@ -501,17 +590,33 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
 def a_wrong_token_is_refused(server: Tested) -> None:
     """None, an empty, cut, longer or other token, one in another case or place: 401 for every operation, and nothing runs."""
     token = server.token
-    wrong: list[dict[str, str | None]] = [{"X-Auth-Token": None}, {"X-Auth-Token": None, "Authorization": f"Bearer {token}"}]
+    wrong: list[dict[str, str | None]] = [
+        {"X-Auth-Token": None},
+        {"X-Auth-Token": None, "Authorization": f"Bearer {token}"},
+    ]
     wrong += [{"X-Auth-Token": None, "Authorization": token}, {"X-Auth-Token": None, "Cookie": f"X-Auth-Token={token}"}]
     wrong += [{"X-Auth-Token": None, "X-Subject-Token": token}, {"X-Auth-Token": None, "X-Security-Token": token}]
-    others = ["", token[:-1], token[1:], token[:8], f"{token}x", f"x{token}", token.swapcase(), f"Bearer {token}", f'"{token}"', f"{token},{token}"]
+    others = [
+        "",
+        token[:-1],
+        token[1:],
+        token[:8],
+        f"{token}x",
+        f"x{token}",
+        token.swapcase(),
+        f"Bearer {token}",
+        f'"{token}"',
+        f"{token},{token}",
+    ]
     wrong += [{"X-Auth-Token": other} for other in others]
     works = server.failed_engine(), server.failed_record()
     for request in (*map(server.retry, works), *_all_operations(server)):
         for headers in wrong:
             server.refused(request.with_headers(headers), "credentials")
         query = request.target + ("&" if "?" in request.target else "?")
-        server.refused(request.with_headers({"X-Auth-Token": None}, target=f"{query}X-Auth-Token={token}"), "credentials")
+        server.refused(
+            request.with_headers({"X-Auth-Token": None}, target=f"{query}X-Auth-Token={token}"), "credentials"
+        )
     _still(server, *works)
 
 
@@ -532,7 +637,9 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
         server.accepted(request)
         server.wait(ends - begun + 1)
         server.refused(request, "token-expired")
-        retry = server.request("RetryEngine", project_id=here, engine_id=server.again("engine").id, body={"action": "Retry"}, auth=token)
+        retry = server.request(
+            "RetryEngine", project_id=here, engine_id=server.again("engine").id, body={"action": "Retry"}, auth=token
+        )
         server.refused(retry, "token-expired")
     if not ending:
         raise NotApplicableError("the credentials have no token with expires_in")
@@ -544,14 +651,21 @@ def a_right_signature_is_accepted(server: Tested) -> None:
     for request in _all_operations(server):
         server.accepted(server.signed(request))
         server.accepted(server.signed(request, "Host"))
-        more = request.with_headers({"User-Agent": "a b", "X-Anything": " ü ".strip(), "X-Project-Id": server.again("engine").project})
+        more = request.with_headers(
+            {"User-Agent": "a b", "X-Anything": " ü ".strip(), "X-Project-Id": server.again("engine").project}
+        )
         server.accepted(server.signed(more, "Host", "User-Agent", "X-Anything", "X-Project-Id"))
         if request.body:
             server.accepted(server.signed(request, "Content-Type"))
         for minutes in (10, -10):
             server.accepted(server.signed(request, "Host", age=timedelta(minutes=minutes)))
     project = server.project()
-    for query in ("limit=5&offset=0", "status=FAILED&script_id=b&script_id=a", "script_name=a%20b&unknown=", "unknown=%7E~%2F/"):
+    for query in (
+        "limit=5&offset=0",
+        "status=FAILED&script_id=b&script_id=a",
+        "script_name=a%20b&unknown=",
+        "unknown=%7E~%2F/",
+    ):
         server.accepted(server.signed(server.request("ListScriptRecords", project_id=project, query=query), "Host"))
     unsigned = server.retry(server.again("engine")).with_headers({"X-Sdk-Content-Sha256": "UNSIGNED-PAYLOAD"})
     seen = server.signed(unsigned, "Host", "X-Sdk-Content-Sha256")
@@ -560,14 +674,14 @@ def a_right_signature_is_accepted(server: Tested) -> None:
 
 
 def _unsigned_payload(server: Tested, request: Request) -> Request:
-    from huaweicloud_retry import signing
-
     fields = {name.lower(): value for name, value in request.headers} | {"host": server.url.partition("//")[2]}
     covered = {name: fields[name] for name in ("host", "x-sdk-content-sha256", "x-sdk-date")}
     canonical = signing.canonical_request(request.method, request.target, covered, request.body)
     canonical = canonical.rpartition("\n")[0] + "\nUNSIGNED-PAYLOAD"
     access_key, secret_key, _ = server.key()
-    return request.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, fields["x-sdk-date"])})
+    return request.with_headers(
+        {"Authorization": signing.authorization(access_key, secret_key, canonical, fields["x-sdk-date"])}
+    )
 
 
 @rule("gateway-docs: the signing algorithm; 15 minutes; 0301")
@@ -635,7 +749,9 @@ def the_project_of_the_header_is_that_of_the_path(server: Tested) -> None:
         project = request.target.split("/")[2]
         good = server.signed(request.with_headers({"X-Project-Id": project}), "Host", "X-Project-Id")
         server.accepted(good)
-        server.refused(server.signed(request.with_headers({"X-Project-Id": "another"}), "Host", "X-Project-Id"), "project")
+        server.refused(
+            server.signed(request.with_headers({"X-Project-Id": "another"}), "Host", "X-Project-Id"), "project"
+        )
 
 
 @rule("x-check-order", acts=False)
@@ -652,7 +768,10 @@ def of_several_faults_the_first_in_order_is_reported(server: Tested) -> None:
         "method": lambda r: r.with_headers(method="PATCH"),
         "credentials": lambda r: r.with_headers({"X-Auth-Token": "no-such-token"}),
         "invalid": lambda r: r.with_headers(body=b'{"action": 1, "record_id": 1}'),
-        "unknown": lambda r: r.with_headers(target=r.target.replace(engine.id, "no-such-engine"), body=r.body.replace(record.id.encode(), b"no-such-record")),
+        "unknown": lambda r: r.with_headers(
+            target=r.target.replace(engine.id, "no-such-engine"),
+            body=r.body.replace(record.id.encode(), b"no-such-record"),
+        ),
     }
     known = [cause for cause in order if cause in faults]
     for first, second in [*pairwise(known), *((a, b) for at, a in enumerate(known) for b in known[at + 2 :])]:
@@ -673,7 +792,14 @@ def no_response_repeats_a_secret(server: Tested) -> None:
         signed = server.signed(request, "Host", key=("no-such-key", "no-such-secret", "sent-security-token"))
         secrets = [server.token, "sent-wrong-token", "sent-security-token", dict(signed.headers)["Authorization"][-64:]]
         wrong = request.with_headers({"X-Auth-Token": "sent-wrong-token"})
-        for each in (request, wrong, signed, request.with_headers(method="PATCH"), wrong.with_headers(body=b"{"), request.with_headers(body=b"{")):
+        for each in (
+            request,
+            wrong,
+            signed,
+            request.with_headers(method="PATCH"),
+            wrong.with_headers(body=b"{"),
+            request.with_headers(body=b"{"),
+        ):
             reply = server.send(each)
             said = reply.content.decode(errors="replace") + str(reply.headers)
             if any(secret in said for secret in secrets):
@@ -715,3 +841,20 @@ def a_head_is_read_up_to_the_limits(server: Tested) -> None:
     server.accepted(request.with_headers(room))
     many = {f"X-{number}": "a" * (limits.headers // 5 + 1) for number in range(5)}
     server.refused(request.with_headers(many), "headers")
+
+
+# --- The contract itself ----------------------------------------------------------------------------------------------
+
+
+@rule("design: no `default` response; a token or a signature", acts=False)
+def the_contract_is_definite(server: Tested) -> None:
+    """Each response is documented by its status, not by `default` or `5XX`; each operation needs credentials."""
+    paths: Any = server.contract.document["paths"]
+    for operation in server.contract.operations:
+        responses = paths[operation.path][operation.method.lower()]["responses"]
+        if vague := [
+            str(status) for status in responses if not (str(status).isdigit() or str(status).startswith("x-"))
+        ]:
+            raise BrokenError(f"{operation.id} documents {', '.join(vague)}: any response keeps such a contract")
+        if not operation.security or frozenset() in operation.security:
+            raise BrokenError(f"{operation.id} needs no credentials")

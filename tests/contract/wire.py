@@ -3,8 +3,10 @@
 import http.client
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -86,7 +88,7 @@ def send(url: str, request: Request) -> Reply:
         NoAnswerError: there was no HTTP response.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 80
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     named = {name.lower() for name, _ in request.headers}
     lines = [f"{request.method} {request.target} HTTP/1.1"]
     lines += [] if "host" in named else [f"Host: {parts.netloc}"]
@@ -97,7 +99,7 @@ def send(url: str, request: Request) -> Reply:
         lines.append(f"Content-Length: {len(request.body)}")
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape")
     try:
-        with socket.create_connection((host, port), timeout=TIMEOUT) as sock:
+        with _connected(host, port, parts.scheme) as sock:
             # A server may refuse before it has read all, so it is read while it is written to.
             writing = threading.Thread(target=_write, args=(sock, head + _framed(request)), daemon=True)
             writing.start()
@@ -109,11 +111,14 @@ def send(url: str, request: Request) -> Reply:
         raise NoAnswerError(f"{type(error).__name__}: {error}") from error
 
 
+def _connected(host: str, port: int, scheme: str) -> socket.socket:
+    sock = socket.create_connection((host, port), timeout=TIMEOUT)
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=host) if scheme == "https" else sock
+
+
 def _write(sock: socket.socket, data: bytes) -> None:
-    try:
+    with suppress(OSError):  # refused before it was read; the response says why
         sock.sendall(data)
-    except OSError:
-        pass  # refused before it was read; the response says why
 
 
 def _framed(request: Request) -> bytes:
