@@ -151,7 +151,7 @@ def _described(file: Path, credentials: Path | None) -> dict[str, Any]:
 def _is_mock(url: str) -> bool:
     """Say whether the server is this project's mock, with a clock and a reset."""
     try:
-        return wire.send(url, wire.Request("GET", "/_mock/health")).get("name") == "huaweicloud-retry-mock"
+        return bool(wire.send(url, wire.Request("GET", "/_mock/health")).get("name") == "huaweicloud-retry-mock")
     except wire.NoAnswerError as error:
         raise NotRunError(f"{url} does not answer: {error}") from error
 

@@ -5,6 +5,7 @@ Tested         sends requests, expects responses, waits
 held_to        runs the rules -> list[Verdict]
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class Tested:
     @property
     def token(self) -> str:
         """The first one of the description; rules about one project or an expiry name theirs."""
-        tokens = self.state["credentials"].get("tokens", {})
+        tokens: dict[str, Any] = self.state["credentials"].get("tokens", {})
         plain = [token for token, about in tokens.items() if not about]
         if not plain:
             raise NotApplicableError("the credentials have no token that is valid everywhere and for good")
@@ -99,7 +100,7 @@ class Tested:
 
     def project(self, *, other: bool = False) -> str:
         """Return the first project of the description, or another one."""
-        names = [*self.state["projects"]][: 2 if other else 1]
+        names: list[str] = [*self.state["projects"]][: 2 if other else 1]
         if other and len(names) < 2:
             raise NotApplicableError("the state describes one project only")
         return names[-1]
@@ -178,7 +179,7 @@ class Tested:
         given = {} if auth is None else {"X-Auth-Token": auth or self.token}
         if body is not None:
             given["Content-Type"] = "application/json"
-        content = body if isinstance(body, bytes) else b"" if body is None else wire.json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         fields = tuple((given | dict(headers)).items())
         return Request(operation.method, f"{target}?{query}" if query else target, fields, content)
 
@@ -288,7 +289,7 @@ class Tested:
 
     def _admin(self, page: str, body: Any) -> None:
         headers = (("Content-Type", "application/json"),)
-        request = Request("POST", f"/_mock/{page}", headers, wire.json.dumps(body).encode())
+        request = Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
         if (reply := wire.send(self.url, request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 

@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +38,7 @@ class Request:
         lower = {name.lower() for name in headers}
         kept = [(name, value) for name, value in self.headers if name.lower() not in lower]
         given = [(name, value) for name, value in headers.items() if value is not None]
-        fields = {"method": self.method, "target": self.target, "body": self.body, "chunks": self.chunks} | more
-        return Request(headers=(*kept, *given), **fields)
+        return replace(self, headers=(*kept, *given), **more)
 
     def curl(self, token: str) -> str:
         """Return the line that sends it again."""
