@@ -66,8 +66,8 @@ pyright: $(DEV)
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
-contract: $(DEV) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
-	@$(PY) -m tests.contract.$(if $(URL),live,suite)
+contract: $(DEV) ## hold the mock to the contract (EXAMPLES=300 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
+	@$(PY) -m tests.contract.$(if $(URL),$(if $(STATE),suite,live),suite)
 
 mutants: $(DEV) ## break server, spec and client on purpose, and see that the contract suite finds it
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Never
 
 from huaweicloud_retry import verify
-from huaweicloud_retry.commands import bulk, completion, engine, report, resolve, script
+from huaweicloud_retry.commands import bulk, completion, engine, report, resolve, script, status
 from huaweicloud_retry.commands.exits import CommandError, Exit, OutputError, printing
 from huaweicloud_retry.mock import __main__ as mock
 
@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "engine": engine,
     "script": script,
     "bulk": bulk,
+    "status": status,
     "resolve": resolve,
     "report": report,
     "mock": mock,

@@ -182,6 +182,7 @@ def wait_for_job(  # noqa: PLR0913 - what there is to say
     sent_at: float | None = None,
     enterprise_project_id: str | None = None,
     on_status: Callable[[Status], object] | None = None,
+    clock: Clock | None = None,
 ) -> Steps[Status]:
     """Wait until a job of an engine has ended.
 
@@ -197,13 +198,14 @@ def wait_for_job(  # noqa: PLR0913 - what there is to say
         sent_at: When the retry was sent, seconds since the epoch. The failure before it is then not taken for a new one.
         enterprise_project_id: Sent as X-Enterprise-Project-ID.
         on_status: Called after each read.
+        clock: As of `resolve`.
 
     Raises:
         APIError: The job cannot be read: credentials, permission, no such job, or three failures in a row.
         ValueError: timeout or interval is negative.
     """
     work = Work(project_id=project_id, engine_id=engine_id, enterprise_project_id=enterprise_project_id)
-    return _wait(client, work, job_id, _Waiting(timeout, interval, sent_at, on_status))
+    return _wait(client, work, job_id, _Waiting(timeout, interval, sent_at, on_status, clock))
 
 
 @Both
@@ -217,6 +219,7 @@ def wait_for_script(  # noqa: PLR0913 - what there is to say
     interval: float = 2.0,
     sent_at: float | None = None,
     on_status: Callable[[Status], object] | None = None,
+    clock: Clock | None = None,
 ) -> Steps[Status]:
     """Wait until a record, or all records of a task, have ended.
 
@@ -229,9 +232,10 @@ def wait_for_script(  # noqa: PLR0913 - what there is to say
         interval: See there.
         sent_at: See there.
         on_status: See there.
+        clock: See there.
     """
     work = Work(project_id=project_id, record_id=record_id, task_id=task_id)
-    return _wait(client, work, None, _Waiting(timeout, interval, sent_at, on_status))
+    return _wait(client, work, None, _Waiting(timeout, interval, sent_at, on_status, clock))
 
 
 @Both
@@ -327,6 +331,7 @@ class _Waiting(NamedTuple):
     interval: float
     sent_at: float | None
     on_status: Callable[[Status], object] | None
+    clock: Clock | None
 
 
 def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting) -> Steps[Status]:
@@ -347,7 +352,7 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
                 raise
         else:
             failures = 0
-            if _is_as_before(status, how.sent_at):
+            if _is_as_before(status, how):
                 status = Status(state="running", runs=status.runs, clock=status.clock)
             if how.on_status is not None:
                 how.on_status(status)
@@ -360,11 +365,11 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
         interval = max(interval, min(interval * _GROWTH, _LONGEST_INTERVAL))
 
 
-def _is_as_before(status: Status, sent_at: float | None) -> bool:
+def _is_as_before(status: Status, how: _Waiting) -> bool:
     """Say whether a failure is the one that was retried, since the new run does not show yet."""
-    if sent_at is None or status.state != "failed" or time.time() > sent_at + SETTLE:
+    if how.sent_at is None or status.state != "failed" or time.time() > how.sent_at + SETTLE:
         return False
-    return judged(status, sent_at, None).verdict == "not run"
+    return judged(status, how.sent_at, how.clock).verdict == "not run"
 
 
 def _without_another(client: Client, item: Retried, sent_at: float, found: Resolution) -> Steps[Resolution]:

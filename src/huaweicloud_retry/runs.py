@@ -46,6 +46,7 @@ STATES: Final[dict[str, State]] = {
 _ORDER: Final[tuple[State, ...]] = ("running", "unknown", "failed", "succeeded")  # of several, the first counts
 MARGIN: Final = 2.0
 """Seconds that the clocks of gateway and service may differ."""
+_WIDEST: Final = 60.0  # seconds: of a longer uncertainty, a run may well have begun before the request
 _LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
 
 
@@ -167,6 +168,9 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
     """
     if not status.runs:
         return Resolution(verdict="unknown", evidence="there is no job or record to look at", status=status)
+    if clock is None and not sent_at <= time.time():
+        why = "the request was sent at a time that is still to come: this machine's clock was set back"
+        return Resolution(verdict="unknown", evidence=f"{status}; {why}", status=status)
     known = None if status.clock is None else status.clock.widened(clock)
     marked = [(_mark(run, sent_at, status.clock, known), run) for run in status.runs]
     marks = {mark for mark, _ in marked}
@@ -194,8 +198,9 @@ def _mark(run: Run, sent_at: float, now: Clock | None, clock: Clock | None) -> s
     earliest, latest = sent_at + clock.least - MARGIN, sent_at + clock.most + MARGIN
     ended, began = run.ended_at, run.began_at
     if began is not None and began + run.precision >= earliest:
+        is_near = began > latest or latest - earliest <= _WIDEST
         is_later = run.state != "failed" or (ended is not None and ended > latest)
-        return "fresh" if is_later else "unclear"
+        return "fresh" if is_near and is_later else "unclear"
     if run.state == "failed":
         is_earlier = ended is not None and ended + run.precision < earliest
         return "stale" if is_earlier and run.can_retry else "unclear"
@@ -274,7 +279,7 @@ def run_of_record(record: ScriptRecord) -> Run:
     reason = ": ".join(one_line(part) for part in (record.result_code, record.reason) if part)
     script, resource = record.script_id, record.resource_id
     return Run(
-        name=f"record {record.id}",
+        name=f"record {one_line(record.id)}",
         word=record.status,
         began_at=_of_text(record.start_time),
         ended_at=_of_text(record.end_time),
@@ -304,4 +309,6 @@ def _of_text(at: str | Unset | None) -> float | None:
         found = datetime.fromisoformat(at) if isinstance(at, str) else None
     except ValueError:
         return None
-    return found.timestamp() if found is not None and found.tzinfo is not None else None  # of which zone is not said
+    if found is None or found.tzinfo is None:  # of which zone is not said
+        return None
+    return found.timestamp() if 0 < found.timestamp() < _LAST_TIME else None

@@ -288,6 +288,307 @@ def test_quiet_says_only_what_went_wrong(cli: Cli) -> None:
     assert said.count("hwc-retry bulk: ") == 1
 
 
+# --- What became of it ------------------------------------------------------------------------------------------------
+
+FATES: dict[str, dict[str, Any]] = {  # what the job of each engine comes to once it is retried
+    "ends": {"run_time": 0, "retries_end": ["Finished"]},
+    "fails": {"run_time": 0, "retries_end": ["Error"], "reason": "No node."},
+    "runs": {"run_time": 1000},
+    "blinks": {"run_time": 1},
+}
+RECORDS: dict[str, dict[str, Any]] = {
+    "r1": {"status": "FAILED", "run_time": 0, "retries_end": ["SUCCESS"], "reason": "No disk."},
+    "r2": {"status": "FAILED", "run_time": 0, "retries_end": ["FAILED"], "reason": "No net."},
+    "r3": {"status": "SUCCESS"},
+    "r4": {"status": "RUNNING", "run_time": 1000},
+}
+
+
+@pytest.fixture
+def fates(mock: Mock) -> Mock:
+    jobs = {id_: [{"id": n, "status": "Error", **fate}] for n, (id_, fate) in enumerate(FATES.items())}
+    project = {
+        **STATE["projects"]["demo-project"],
+        "engines": {id_: {"name": f"the {id_}", "jobs": each} for id_, each in jobs.items()},
+        "script_tasks": {
+            "t1": {"records": RECORDS},
+            "t2": {"records": {"done": {"status": "SUCCESS"}}},
+            "t3": {"records": {"r9": {**RECORDS["r1"]}}},
+        },
+    }
+    mock.set_state(json.dumps({**STATE, "projects": {"demo-project": project}}))
+    return mock
+
+
+def ends(out: str) -> list[tuple[str, str | None, str | None]]:
+    return [(each["verdict"], each["ended"], each["ended_status"]) for each in json.loads(out)]
+
+
+@pytest.mark.usefixtures("fates")
+@pytest.mark.parametrize(
+    ("command", "code", "end"),
+    [
+        ("engine ends", 0, ("accepted", "succeeded", "Finished")),
+        ("engine fails", 4, ("accepted", "failed", "Error")),
+        ("engine runs --wait-timeout 0", 5, ("accepted", "running", "Executing")),
+        ("engine nowhere", 1, ("refused", None, None)),
+        ("script --record-id r1", 0, ("accepted", "succeeded", "SUCCESS")),
+        ("script --record-id r2", 4, ("accepted", "failed", "FAILED")),
+        ("script --task-id t3", 0, ("accepted", "succeeded", "SUCCESS")),
+        ("script --task-id t1 --wait-timeout 0", 5, ("accepted", "running", "2 SUCCESS, 1 FAILED, 1 RUNNING")),
+    ],
+)
+def test_waited_for_the_exit_code_says_whether_it_succeeded(
+    cli: Cli, command: str, code: int, end: tuple[str, str, str]
+) -> None:
+    ran = cli(*command.split(), "--wait", *cli.sending)
+    assert (ran.code, ends(ran.out)) == (code, [end])
+
+
+@pytest.mark.usefixtures("fates")
+@pytest.mark.parametrize(
+    ("ids", "code"), [("ends", 0), ("ends runs", 5), ("ends runs fails", 4), ("ends runs fails nowhere", 1)]
+)
+def test_of_several_the_worst_is_the_exit_code(cli: Cli, ids: str, code: int) -> None:
+    assert cli("engine", *ids.split(), "--wait", "--wait-timeout", "0", *cli.sending).code == code
+
+
+@pytest.mark.usefixtures("fates")
+def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_to_look_again(cli: Cli) -> None:
+    ran = cli("engine", "ends", "fails", "runs", "--wait", "--wait-timeout", "0", "--quiet", *cli.sending)
+    assert [each["ended_reason"] for each in json.loads(ran.out)] == [None, "modify: No node.", None]
+    assert ran.err.splitlines() == [
+        "hwc-retry engine: engine fails: ran and failed again: Error: modify: No node.",
+        "hwc-retry engine: 1 of 3 still run after 0 ms",
+        "hwc-retry engine: to look again:",
+        f"  hwc-retry status runs {shlex.join(cli.sending)}",
+    ]
+
+
+@pytest.mark.usefixtures("fates")
+def test_the_command_to_look_again_has_the_options_that_were_given_and_works(cli: Cli) -> None:
+    given = ("--project-id", "demo-project", "--region", "cn-north-4", *cli.sending)
+    ran = cli("engine", "runs", "--wait", "--wait-timeout", "0", "--enterprise-project-id", "0 ;x", *given)
+    command = ran.err.splitlines()[-1]
+    assert command == f"  hwc-retry status runs {shlex.join(given)} --enterprise-project-id '0 ;x'"
+    looked = cli(*shlex.split(command)[1:])
+    assert (looked.code, json.loads(looked.out)[0]["job"]["state"]) == (0, "running")
+
+
+@pytest.mark.usefixtures("fates")
+@pytest.mark.parametrize(
+    ("output", "shows"),
+    [
+        ("jsonl", r'"ended": "failed", "ended_status": "Error", "ended_reason": "modify: No node."}\n'),
+        ("csv", r",seen,ended,ended_status,ended_reason\nac.*,failed,Error,modify: No node\.\n"),
+        ("table", r"(?m)^ failed +engine fails: job 1 is Error: modify: No node\. *$"),
+    ],
+)
+def test_each_output_has_what_became_of_it(cli: Cli, output: str, shows: str) -> None:
+    ran = cli("engine", "fails", "--wait", "--output", output, *cli.sending)
+    assert re.search(shows, ran.out), ran.out
+
+
+@pytest.mark.usefixtures("fates")
+def test_on_a_terminal_one_line_changes_and_then_a_table_says_succeeded(cli: Cli) -> None:
+    code, seen = on_terminal(cli, "engine", "blinks", "--wait", *cli.sending)
+    assert code == 0
+    lines = seen.splitlines()  # at \r, too
+    assert any(re.fullmatch(r"engine blinks: Executing, \d s", line) for line in lines)
+    assert lines[-2].strip().split(maxsplit=1) == ["succeeded", "engine blinks: job 3 is Finished"]
+
+
+@pytest.mark.usefixtures("fates")
+def test_without_a_terminal_a_line_says_each_change_and_quiet_none(cli: Cli) -> None:
+    said = cli("engine", "blinks", "--wait", *cli.sending).err
+    assert re.search(r"^hwc-retry engine: engine blinks: Executing, \d s$", said, re.MULTILINE)
+    assert cli("engine", "ends", "--wait", "--quiet", *cli.sending).err == ""
+
+
+@pytest.mark.usefixtures("fates")
+def test_interrupted_it_says_that_the_retry_goes_on_and_how_to_look_again(cli: Cli) -> None:
+    with cli.started("engine", "runs", "ends", "--wait", *cli.sending) as process:
+        read_until(process.stderr, "1 Executing")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert [end for _, end, _ in ends(out)] == ["running", "succeeded"]
+    assert "hwc-retry engine: stopped waiting: what was accepted goes on by itself\n" in err
+    assert err.endswith(f"hwc-retry engine: to look again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n")
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "five wrong signatures lock"), (403, "the action cse:engine:get")])
+def test_a_read_that_is_refused_is_exit_code_5_and_does_not_hide_that_the_retry_was_accepted(
+    cli: Cli, fates: Mock, status: int, says: str
+) -> None:
+    fates.add_fault(operation="ShowEngineJob", status=status)
+    ran = cli("engine", "ends", "--wait", *cli.sending)
+    assert (ran.code, ends(ran.out)) == (5, [("accepted", "unknown", None)])
+    assert f"engine ends: accepted, but it cannot be followed: {status} " in ran.err
+    assert re.search(f"\n  -> .*{says}", ran.err), ran.err
+
+
+def test_after_a_read_with_401_no_other_is_tried(cli: Cli, fates: Mock) -> None:
+    fates.add_fault(operation="ShowEngineJob", status=401)
+    ran = cli("engine", "ends", "runs", "fails", "--wait", "--wait-timeout", "50", *cli.sending)
+    assert ran.code == 5
+    assert sum(entry["operation"] == "ShowEngineJob" for entry in fates.journal()) <= 3
+
+
+def test_what_is_unknown_is_looked_at_and_what_turns_out_accepted_is_waited_for(cli: Cli, fates: Mock) -> None:
+    fates.add_fault(operation="RetryEngine", close="after", times=1)
+    ran = cli("engine", "ends", "--wait", *cli.sending)
+    assert (ran.code, ends(ran.out)) == (0, [("accepted", "succeeded", "Finished")])
+    assert re.search(r"engine ends: accepted: job 0 is Finished, ended 20.* the request was sent", ran.err), ran.err
+
+
+def test_what_stays_unknown_is_exit_code_3_with_how_to_look_again(cli: Cli, fates: Mock) -> None:
+    fates.add_fault(operation="RetryEngine", close="before", times=1)
+    ran = cli("engine", "ends", "--wait", "--wait-timeout", "0.5", *cli.sending)
+    assert (ran.code, ends(ran.out)) == (3, [("unknown", None, None)])
+    assert "engine ends: still unknown: it may be under way still, and --wait-timeout is over\n" in ran.err
+    assert ran.err.endswith(f"  hwc-retry status ends {shlex.join(cli.sending)}\n")
+
+
+@contextmanager
+def engine_with_status(word: str) -> Generator[str, None, None]:
+    """A service whose job has this status; yields its URL."""
+    engine = {"id": "e", "name": "e", "status": "Available", "latestJobId": 7, "jobId": 7}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            body = json.dumps({"id": 7, "engineId": "e", "status": word} if "/jobs/" in self.path else engine).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        thread = threading.Thread(target=service.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{service.server_port}"
+        finally:
+            service.shutdown()
+            thread.join()
+
+
+def test_a_status_that_nobody_knows_is_said_so_and_is_exit_code_5_at_the_timeout(idle: Cli) -> None:
+    with engine_with_status("Pausing") as url:
+        ran = idle("engine", "e", "--wait", "--wait-timeout", "0", "--endpoint", url)
+        looked = idle("status", "e", "--endpoint", url)
+    assert (ran.code, ends(ran.out)) == (5, [("accepted", "unknown", "Pausing")])
+    assert "engine e: its status Pausing is documented nowhere: whether it has ended is not known\n" in ran.err
+    assert (looked.code, json.loads(looked.out)[0]["job"]["state"]) == (0, "unknown")
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_engines_and_retries_none(cli: Cli, fates: Mock) -> None:
+    cli("engine", "runs", *cli.sending)
+    ran = cli("status", "runs", "fails", *cli.sending)
+    runs, fails = json.loads(ran.out)
+    assert (ran.code, ran.err) == (0, "")
+    assert [runs["name"], runs["status"], runs["can_retry"]] == ["the runs", "Modifying", False]
+    assert [runs["job"][name] for name in ("id", "status", "state", "ended_at")] == [2, "Executing", "running", None]
+    assert (fails["can_retry"], fails["job"]["reason"]) == (True, "modify: No node.")
+    assert sent(fates) == ["runs"]
+
+
+@pytest.mark.usefixtures("fates")
+def test_status_shows_records_and_tasks(cli: Cli) -> None:
+    ran = cli("status", "--record-id", "r1", "r3", *cli.sending)
+    assert [(each["state"], each["can_retry"]) for each in json.loads(ran.out)] == [
+        ("failed", True),
+        ("succeeded", False),
+    ]
+    (task,) = json.loads(cli("status", "--task-id", "t1", *cli.sending).out)
+    assert (task["state"], task["records"]) == ("running", {"FAILED": 2, "SUCCESS": 1, "RUNNING": 1})
+    failed = [(each["record_id"], each["reason"]) for each in task["failed"]]
+    assert failed == [("r1", "1: No disk."), ("r2", "1: No net.")]
+
+
+@pytest.mark.usefixtures("fates")
+@pytest.mark.parametrize(
+    ("what", "shows"),
+    [
+        ("fails", r"^ failed +engine fails \(the fails\) is ModifyFailed; a retry would be accepted *$"),
+        ("fails", r"^ +job 1 is Error, ended 20[\d-]+ [\d:]+Z: modify: No node\. *$"),
+        ("--record-id r4", r"^ running +record r4 is RUNNING; a retry would be refused *$"),
+        ("--task-id t1", r"^ +record r2 is FAILED, ended 20[\d-]+ [\d:]+Z: 1: No net\. *$"),
+        ("--task-id none", r"^ unknown +task none: it has no records: check the ID *$"),
+    ],
+)
+def test_status_as_a_table(cli: Cli, what: str, shows: str) -> None:
+    ran = cli("status", *what.split(), "--output", "table", *cli.sending)
+    assert (ran.code, ran.err) == (0, "")
+    assert re.search(shows, ran.out, re.MULTILINE), ran.out
+
+
+def test_status_is_exit_code_1_if_one_cannot_be_read(cli: Cli) -> None:
+    ran = cli("status", "e1", "nowhere", *cli.sending)
+    assert (ran.code, ["error" in each for each in json.loads(ran.out)]) == (1, [False, True])
+    assert "hwc-retry status: engine nowhere cannot be read: 400 SVCSTG.00501116: " in ran.err
+    assert "\n  -> There is no such engine there" in ran.err
+
+
+def test_status_reads_nothing_more_after_a_401(cli: Cli, mock: Mock) -> None:
+    cli.set(HW_AUTH_TOKEN="wrong")
+    ran = cli("status", "e1", "e2", "e3", *cli.sending)
+    assert (ran.code, len(mock.journal())) == (1, 1)
+    assert json.loads(ran.out)[2] == {"engine_id": "e3", "error": "not read: authentication failed before"}
+
+
+# --- The failed records of a task -------------------------------------------------------------------------------------
+
+
+def test_the_failed_records_of_a_task_are_retried_each_by_itself(cli: Cli, fates: Mock) -> None:
+    ran = cli("script", "--failed-of", "t1", "--wait", *cli.sending)
+    assert (ran.code, [end for _, end, _ in ends(ran.out)]) == (4, ["succeeded", "failed"])
+    retries = [entry["body"] for entry in fates.journal() if entry["operation"] == "RetryScriptExecution"]
+    assert retries == [{"record_id": "r1"}, {"record_id": "r2"}]
+    assert ran.err.splitlines()[:3] == [
+        "hwc-retry script: task t1: 2 FAILED, 1 SUCCESS, 1 RUNNING",
+        "hwc-retry script: record r1 is FAILED: 1: No disk.",
+        "hwc-retry script: record r2 is FAILED: 1: No net.",
+    ]
+
+
+def test_a_dry_run_shows_the_failed_records_and_only_reads(cli: Cli, fates: Mock) -> None:
+    ran = cli("script", "--failed-of", "t1", "--dry-run", *cli.sending)
+    assert (ran.code, [each["body"] for each in json.loads(ran.out)]) == (
+        0,
+        ['{"record_id":"r1"}', '{"record_id":"r2"}'],
+    )
+    assert {entry["operation"] for entry in fates.journal()} == {"ListScriptRecords"}
+
+
+@pytest.mark.usefixtures("fates")
+@pytest.mark.parametrize("also", [[], ["--wait"], ["--dry-run"]])
+def test_a_task_with_no_failed_record_has_nothing_to_retry(cli: Cli, also: list[str]) -> None:
+    ran = cli("script", "--failed-of", "t2", *also, *cli.sending)
+    said = "hwc-retry script: task t2: 1 SUCCESS; none has failed: nothing to retry\n"
+    assert (ran.code, ran.out, ran.err) == (0, "[]\n", said)
+
+
+def test_a_task_that_cannot_be_read_or_has_no_records_is_exit_code_1(cli: Cli, fates: Mock) -> None:
+    ran = cli("script", "--failed-of", "nowhere", *cli.sending)
+    assert (ran.code, ran.out) == (1, "")
+    assert "task nowhere has no records: check the ID, --project-id and --region\n" in ran.err
+    fates.add_fault(operation="ListScriptRecords", status=403)
+    ran = cli("script", "--failed-of", "t1", *cli.sending)
+    assert ran.code == 1
+    assert "task t1 cannot be read: 403 " in ran.err
+
+
 # --- Usage and configuration ------------------------------------------------------------------------------------------
 
 PLACED = "engine e1 --region cn-north-4"
@@ -298,7 +599,13 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
     ("command", "changes", "says"),
     [
         ("engine", {}, "the following arguments are required: ENGINE_ID"),
-        ("script", {}, "one of the arguments --record-id --task-id is required"),
+        ("script", {}, "one of the arguments --record-id --task-id --failed-of is required"),
+        ("script --record-id r --failed-of t", {}, "argument --failed-of: not allowed with argument --record-id"),
+        ("engine e1 --region cn-north-4 --wait-timeout 5", {}, "--wait-timeout needs --wait"),
+        ("status", {}, "give IDs of one kind: ENGINE_ID, --record-id or --task-id"),
+        ("status e1 --task-id t1", {}, "give IDs of one kind: ENGINE_ID, --record-id or --task-id"),
+        ("status --record-id .. --region cn-north-4", {}, "record_id is '..', which cannot be a segment of the path"),
+        ("status e1", {}, "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"),
         ("engine e1 --timeout 0", {}, "'0' is no number from 0.001 to 3600"),
         ("engine e1", {"HW_PROJECT_ID": ""}, "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or"),
         ("engine e1", {}, "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"),
@@ -1033,6 +1340,10 @@ def test_interrupted_while_it_starts_it_says_so_in_one_line(idle: Cli) -> None:
         ("hwc-retry bulk --re", ["--retry-refused", "--resend-unknown", "--resolve", "--region"]),
         ("hwc-retry engine --output js", ["json", "jsonl"]),
         ("hwc-retry engine --output c", ["csv"]),
+        ("hwc-retry sta", ["status"]),
+        ("hwc-retry status --t", ["--task-id", "--token-file", "--timeout"]),
+        ("hwc-retry script --fa", ["--failed-of"]),
+        ("hwc-retry engine --wa", ["--wait", "--wait-timeout"]),
         ("hwc-retry engine --region eu-west-", ["eu-west-101"]),
         ("hwc-retry bulk --journal inp", ["input.jsonl"]),
     ],

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry import Resend, TokenAuth, mock
-from huaweicloud_retry.bulk import Bulk, Item
+from huaweicloud_retry.bulk import Bulk, Followup, Item
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Fault, JournalEntry, Mock
 
@@ -41,17 +41,29 @@ FAULTS: list[Fault] = [
 ]
 
 
-def items() -> Iterator[Item]:
-    # The last hundred are no records of the mock, and are given twice.
-    for n in (*range(ITEMS + 100), *range(ITEMS, ITEMS + 100)):
+# Of these it is seen later whether they ran.
+LASTING = {f"r{n}": {"status": "FAILED"} for n in range(ITEMS)}
+TO_RESOLVE = {"run_time": 1, "projects": {"p": {"script_tasks": {"t": {"records": LASTING}}}}}
+LOSSES: list[Fault] = [
+    {"close": "before", "share": 0.05},
+    {"close": "after", "share": 0.05},
+    {"status": 502, "acted": True, "share": 0.03},
+    {"status": 504, "share": 0.03},
+    {"delay": 0.02, "share": 0.3},
+]
+
+
+def items(count: int) -> Iterator[Item]:
+    # Beyond the first thousand they are no records of the mock, and are given twice.
+    for n in (*range(count), *range(ITEMS, count)):
         yield Item(operation="RetryScriptExecution", project_id="p", record_id=f"r{n}")
 
 
-def work(url: str, journal: Path, reported: Path) -> None:
+def work(url: str, journal: Path, reported: Path, count: int) -> None:
     """Be one run, which may be killed; adds what it was told to a file."""
     resend = Resend(max_attempts=5, initial_backoff=0.01)  # a 429 holds up all others for that long
     where: dict[str, Any] = {"endpoint": url, "credentials": TokenAuth("mock-token")}
-    run = Bulk(items(), journal=journal, rate=None, concurrency=8, resend=resend, **where)
+    run = Bulk(items(count), journal=journal, rate=None, concurrency=8, resend=resend, **where)
 
     async def main() -> None:
         with reported.open("a", encoding="utf-8") as file:
@@ -62,13 +74,13 @@ def work(url: str, journal: Path, reported: Path) -> None:
     asyncio.run(main())
 
 
-def kill_and_resume(url: str, folder: Path, chance: random.Random, kills: int) -> int:
+def kill_and_resume(url: str, folder: Path, chance: random.Random, kills: int, count: int = ITEMS + 100) -> int:
     """Kill runs until there were enough, or one came to its end before; returns how many were killed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["huaweicloud_retry.bulk", "huaweicloud_retry.auth", __name__])
     killed = 0
     while True:
-        process = context.Process(target=work, args=(url, folder / "journal", folder / "reported"))
+        process = context.Process(target=work, args=(url, folder / "journal", folder / "reported", count))
         process.start()
         process.join(None if killed == kills else chance.uniform(0.0, 0.3))
         if process.exitcode is None:
@@ -117,3 +129,28 @@ def hold_against_the_mock(folder: Path, entries: list[JournalEntry]) -> None:
     whole = [line for line in reported if len(line) == 2 and line[1] in by_verdict]
     assert all(known[id_] == verdict for id_, verdict in whole)
     assert len(whole) == len({id_ for id_, _ in whole})
+
+
+@pytest.mark.parametrize("job", range(JOBS))
+def test_what_was_lost_is_resolved_and_the_rest_sent_once(job: int, tmp_path: Path) -> None:
+    chance = random.Random(job)
+    with mock.running(seed=chance.randrange(2**32)) as url, Mock(url) as seen:
+        seen.set_state(json.dumps(TO_RESOLVE))
+        for fault in LOSSES:
+            seen.add_fault(**fault)
+        assert kill_and_resume(url, tmp_path, chance, KILLS // (4 * JOBS), ITEMS)
+        assert "unknown" in verdicts(tmp_path / "journal").values()
+        seen.clear_faults()
+        for _ in range(2):  # what was not run is sent, and nothing is lost any more
+            asyncio.run(resolved(url, tmp_path / "journal"))
+            work(url, tmp_path / "journal", tmp_path / "reported", ITEMS)
+        acted = Counter(entry["body"]["record_id"] for entry in seen.journal() if entry["acted"])
+    assert Counter(verdicts(tmp_path / "journal").values()) == {"accepted": ITEMS}
+    assert acted == dict.fromkeys(LASTING, 1)
+
+
+async def resolved(url: str, journal: Path) -> None:
+    """Settle what is unknown. Nothing is under way any more: the mock acts at once, or not at all."""
+    where: dict[str, Any] = {"endpoint": url, "credentials": TokenAuth("mock-token"), "rate": None}
+    async for _ in Followup(journal, resolve=True, settle=0, **where):
+        pass

@@ -34,8 +34,9 @@ from huaweicloud_retry_client import (
     Client,
     InternalServerError,
 )
+from huaweicloud_retry_client.api.cse import show_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
-from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
+from huaweicloud_retry_client.models import Engine, EngineActionRequest, RetryScriptExecutionRequest
 from tests.callers import (
     ACCEPTED,
     ENGINE,
@@ -617,6 +618,34 @@ def test_the_head_is_missing_or_cut_or_no_http(caller: Caller, head: bytes, *, r
     with LoopbackServer(head, reset=reset) as server:
         error = caller.error(ENGINE, Client(server.url))
     assert (type(error), error.outcome_unknown) == (APIConnectionError, True)
+
+
+READ = Operation(
+    name="ShowEngine",
+    module=show_engine,
+    arguments={"project_id": "p1", "engine_id": "e1"},
+    method="GET",
+    path="/v2/p1/enginemgr/engines/e1",
+    model=Engine,
+    result={"id": "e1", "name": "engine one", "status": "Available"},
+)
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ({"failure": httpx.ReadTimeout("")}, "ReadTimeout; no response"),
+        ({"failure": httpx.ConnectError("")}, "ConnectError; nothing was sent"),
+        ({"status": 504}, "504: no message"),
+        ({"content": b"{}"}, "200, but not what the contract promises: 'id' is missing"),
+    ],
+    ids=["lost", "not sent", "504", "no engine"],
+)
+def test_the_outcome_of_a_read_is_never_unknown_since_it_acts_on_nothing(
+    caller: Caller, fails: dict[str, Any], says: str
+) -> None:
+    error = caller.error(READ, Client(LOCAL, transport=FixedResponse(**fails)))
+    assert (error.outcome_unknown, str(error).endswith(says)) == (False, True), str(error)
 
 
 CUT = b"Status\r\nContent-Length: 1000\r\n\r\n" + b'{"error_code":'

@@ -124,7 +124,7 @@ class Followup:
         if self._is_resolving:
             yield _Resolving(self._settle, time.time(), clock)
         if self._is_waiting and self.halted is None:
-            yield _Waiting(self._wait_timeout)
+            yield _Waiting(self._wait_timeout, clock)
 
     def _connected(self, items: Iterable[Item]) -> Mapping[str, str]:
         for _ in self._places.of(items):
@@ -221,13 +221,14 @@ class _Waiting:
 
     which: Which = "running"
 
-    def __init__(self, timeout: float) -> None:
-        self._ends_at = time.monotonic() + timeout
+    def __init__(self, timeout: float, clock: Clock | None) -> None:
+        self._ends_at, self._clock = time.monotonic() + timeout, clock
 
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
         """Wait for it."""
         body: dict[str, Any] = json.loads(row.response or "{}")
-        how: dict[str, Any] = {"timeout": max(0.0, self._ends_at - time.monotonic()), "sent_at": row.started_at}
+        left = max(0.0, self._ends_at - time.monotonic())
+        how: dict[str, Any] = {"timeout": left, "sent_at": row.started_at, "clock": self._clock}
         try:
             if item.engine_id is not None:
                 how["enterprise_project_id"] = item.enterprise_project_id

@@ -8,7 +8,8 @@ import re
 from http import HTTPStatus
 from typing import Final
 
-from huaweicloud_retry.bulk import Outcome
+from huaweicloud_retry.bulk import Item, Outcome
+from huaweicloud_retry_client import APIError, APIStatusError, PermissionDeniedError
 
 IAM_ACTIONS: Final = {
     "RetryEngine": "cse:engine:update",
@@ -52,30 +53,52 @@ _BY_STATUS: Final = {
 }
 _SERVICE: Final = {
     "SVCSTG.00501116": "There is no such engine there: check the ID, --project-id and --region.",
-    "SVCSTG.00501149": "The engine has nothing to retry, or not now: look at its jobs, and try again later if one has failed.",
+    "SVCSTG.00501149": "The engine has nothing to retry, or not now: look with hwc-retry status ENGINE_ID, and try again "
+    "later if its job has failed.",
 }
+_OF_BULK: Final = "(of a bulk: hwc-retry resolve JOURNAL)"
 _UNKNOWN: Final = {
-    "RetryEngine": "Look at the engine's last job before you send this again: if it runs or has finished, this went through. "
-    "Only one with status Error or Timeout can be retried.",
-    "RetryScriptExecution": "Look at the script's execution records before you send this again: if one runs or has begun "
-    "since, this went through, and sent again the script runs twice.",
+    "RetryEngine": "Look at the engine's last job before you send this again, with hwc-retry status ENGINE_ID "
+    f"{_OF_BULK}: if it runs or has finished, this went through. Only one with status Error or Timeout can be retried.",
+    "RetryScriptExecution": "Look at the script's execution records before you send this again, with hwc-retry status "
+    f"--record-id ID or --task-id ID {_OF_BULK}: if one runs or has begun since, this went through, and sent again the "
+    "script runs twice.",
 }
+_OF_READS: Final = {_BY_STATUS[400]: _BY_STATUS[404], _LATER: "Try again in a few minutes."}
 # The gateway's texts beside 0301: https://support.huaweicloud.com/ocr_faq/ocr_01_0063.html
 _LOCKED: Final = re.compile(r"reach(ed)? the limit|limit (is |was )?reached|\block(ed)?\b", re.IGNORECASE)
 
 
 def advise(outcome: Outcome) -> str:
     """Return what to do next about an outcome that is not `accepted`, in one line; the same for the same reason."""
-    operation, status = outcome.item.operation, outcome.status
     if outcome.verdict == "unknown":
-        return _UNKNOWN[operation]
+        return _UNKNOWN[outcome.item.operation]
+    return _advice(outcome.item.operation, outcome.status, outcome.error_code or "", outcome.message)
+
+
+def advise_read(operation: str, error: APIError) -> str:
+    """Return what to do next about a read that failed, in one line."""
+    code = error.error_code if isinstance(error, APIStatusError) else None
+    advice = _advice(operation, getattr(error, "status_code", None), code or "", str(error))
+    advice, action = _OF_READS.get(advice, advice), IAM_ACTIONS[operation]
+    is_missing = isinstance(error, PermissionDeniedError) and action not in advice
+    return f"{advice} To read needs the action {action}." if is_missing else advice
+
+
+def operation_that_reads(item: Item) -> str:
+    """Return the operation by which an item is looked at."""
+    if item.engine_id is not None:
+        return "ShowEngineJob"
+    return "ListScriptRecords" if item.record_id is None else "ShowScriptRecordDetail"
+
+
+def _advice(operation: str, status: int | None, code: str, message: str) -> str:
     if status is None:
-        return _unreached(outcome.message)
-    if outcome.message.startswith("IAM "):
+        return _unreached(message)
+    if message.startswith("IAM "):
         return "No token, so nothing was sent: see what IAM says."
-    if status == HTTPStatus.UNAUTHORIZED and _LOCKED.search(outcome.message):
+    if status == HTTPStatus.UNAUTHORIZED and _LOCKED.search(message):
         return "The access key is locked: leave it alone for five minutes, correct secret key or clock, and try once."
-    code = outcome.error_code or ""
     gateway = re.fullmatch(r"(?:API\w*\.)?(\d{4})", code)
     missing = f"The IAM user needs the action {IAM_ACTIONS[operation]} in this project: ask the administrator, or check --project-id."
     by_status = {**_BY_STATUS, HTTPStatus.FORBIDDEN: missing}.get(status, _LATER)

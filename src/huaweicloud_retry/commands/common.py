@@ -3,34 +3,60 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from .exits import EXIT_CODES, CommandError
 
 OUTPUTS: Final = ("json", "jsonl", "csv", "table")
 MOST_CONNECTIONS: Final = 100  # as many as the transport opens
 LONGEST: Final = 3600.0  # seconds
-LONGEST_WAIT: Final = 30 * 86_400.0  # seconds
+WAIT_TIMEOUT: Final = 3600.0  # seconds
+_LONGEST_WAIT: Final = 604_800.0  # seconds: a week
 
 
-class Adding(Protocol):
-    """A parser, or a group of its options."""
-
-    def add_argument(self, *names: str, **settings: Any) -> object:
-        """Add an option."""
-        ...
-
-
-def add_sending(parser: argparse.ArgumentParser, *, default_output: str, sends: bool = True) -> None:
-    """Give a parser the options of every command that sends, or reads from the services.
+def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:
+    """Give a parser the options of every command that sends.
 
     Args:
         parser: to be given them.
         default_output: what the help says of --output.
-        sends: Whether it retries.
+    """
+    add_where(parser)
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
+    shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
+    amount = shown.add_mutually_exclusive_group()
+    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
+    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
+    parser.epilog = EXIT_CODES
+
+
+def add_waiting(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Give a parser the options of waiting until the work has ended; returns their group."""
+    waiting = parser.add_argument_group("what becomes of it")
+    waiting.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until what was accepted has ended",
+    )
+    waiting.add_argument(
+        "--wait-timeout",
+        type=number(0, _LONGEST_WAIT),
+        metavar="SECONDS",
+        help=f"to wait at most (default: {WAIT_TIMEOUT:g})",
+    )
+    return waiting
+
+
+def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> None:
+    """Give a parser the options that say where requests go, and with which credentials.
+
+    Args:
+        parser: to be given them.
+        has_project: Whether it needs a project.
     """
     where = parser.add_argument_group("where to")
-    if sends:
+    if has_project:
         where.add_argument(
             "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
         )
@@ -52,31 +78,6 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str, sends: 
         type=number(0.001, LONGEST),
         metavar="SECONDS",
         help="for the whole response (default: 60, and 10 to connect)",
-    )
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
-    amount = shown.add_mutually_exclusive_group()
-    if sends:
-        shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
-        amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
-    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
-    parser.epilog = EXIT_CODES
-
-
-def add_waiting(group: Adding, what: str) -> None:
-    """Add the options of waiting until work has ended.
-
-    Args:
-        group: Of options.
-        what: What is waited for.
-    """
-    group.add_argument("--wait", action="store_true", help=f"wait until {what} has ended, and say how")
-    group.add_argument(
-        "--wait-timeout",
-        type=number(0, LONGEST_WAIT),
-        default=LONGEST,
-        metavar="SECONDS",
-        help="for --wait (default: %(default)g)",
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .common import add_sending, ids_of
+from .common import add_sending, add_waiting, ids_of
 
 DESCRIPTION = "Retry the failed job of each engine (RetryEngine of CSE)."
 
@@ -13,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
     )
     add_sending(parser, default_output="table on a terminal, else json")
+    add_waiting(parser)
     parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
     parser.set_defaults(run=run, prog=parser.prog)
 

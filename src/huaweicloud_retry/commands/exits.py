@@ -7,9 +7,10 @@ from enum import IntEnum
 from typing import Final
 
 EXIT_CODES: Final = (
-    "Exit code: 0 all accepted, with --wait all succeeded; 1 at least one refused or not sent; 2 usage or configuration; "
-    "3 at least one outcome unknown; 4 with --wait: at least one failed again; 5 with --wait: at least one still runs, or "
-    "cannot be looked at; 130 interrupted, or stdout was closed."
+    "Exit code: 0 all accepted, and with --wait succeeded; 1 at least one refused or not sent; "
+    "2 usage or configuration; 3 at least one outcome unknown; 4 with --wait: at least one ran and failed again; "
+    "5 with --wait: at least one still runs, or cannot be followed; 130 interrupted, or stdout was closed. "
+    "Of several the first counts: 130, 3, 1, 4, 5."
 )
 
 
@@ -20,8 +21,8 @@ class Exit(IntEnum):
     REFUSED = 1
     USAGE = 2
     UNKNOWN = 3
-    FAILED_AGAIN = 4
-    STILL_RUNNING = 5
+    FAILED = 4
+    RUNNING = 5
     INTERRUPTED = 130  # by the shells' convention: 128 and the number of SIGINT
 
 

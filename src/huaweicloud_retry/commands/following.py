@@ -156,7 +156,7 @@ class Following:
             return Exit.UNKNOWN
         if counts.refused or counts.planned:
             return Exit.REFUSED
-        return Exit.FAILED_AGAIN if ended["failed"] else Exit.STILL_RUNNING if ended["running"] else Exit.OK
+        return Exit.FAILED if ended["failed"] else Exit.RUNNING if ended["running"] else Exit.OK
 
 
 def in_words(found: dict[str, int], names: dict[str, str]) -> str:

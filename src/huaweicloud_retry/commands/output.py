@@ -10,10 +10,18 @@ from huaweicloud_retry.bulk import Outcome
 from huaweicloud_retry.runtime.redaction import one_line
 
 from .exits import CommandError
-from .output_csv import CSV_HEADER, csv_row
+from .output_csv import COLUMNS, OF_ENDS, csv_row
 from .wording import ENDED, duration
 
-_STYLES: Final = {"accepted": "green", "refused": "red", "unknown": "yellow"}
+_STYLES: Final = {
+    "accepted": "green",
+    "refused": "red",
+    "unknown": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "running": "yellow",
+    "": "",
+}
 _NEEDS_RICH: Final = "a table needs rich: pip install 'huaweicloud-retry[cli]', or choose --output jsonl"
 
 
@@ -57,17 +65,25 @@ class JSONArray:
 class CSV:
     """A header, then a line for each, as they come; an input of `bulk` again."""
 
+    columns: tuple[str, ...] = COLUMNS
+
     def __init__(self) -> None:
-        self._before = CSV_HEADER
+        self._before = f"{','.join(self.columns)}\n"
 
     def write(self, outcome: Outcome) -> None:
         """Write one, at once."""
-        _print(self._before + csv_row(outcome.to_dict()))
+        _print(self._before + csv_row(outcome.to_dict(), self.columns))
         self._before = ""
 
     def end(self) -> None:
         """Write the header, if there was no line."""
         _print(self._before)
+
+
+class EndsInCSV(CSV):
+    """The same for outcomes that were followed."""
+
+    columns = (*COLUMNS, *OF_ENDS)
 
 
 class EachInTable:
@@ -83,7 +99,19 @@ class EachInTable:
     def end(self) -> None:
         """Print them all."""
         rows = [(o.verdict, duration(o.seconds), f"{o.item.name}: {o.message}") for o in self._outcomes]
-        _print_table(("", "took", "result"), rows)
+        print_table(("", "took", "result"), rows)
+
+
+class EndsInTable(EachInTable):
+    """The same for outcomes that were followed: what became of each."""
+
+    def end(self) -> None:
+        """Print them all."""
+        rows: list[tuple[str, ...]] = []
+        for each in self._outcomes:
+            name, text = each.item.name, each.seen or each.message
+            rows.append((each.ended or each.verdict, text if text.startswith(name) else f"{name}: {text}"))
+        print_table(("", "result"), rows)
 
 
 class ReasonsInTable:
@@ -103,7 +131,7 @@ class ReasonsInTable:
         """Print the reasons, the most frequent first."""
         by_count = sorted(self._reasons.values(), key=lambda each: -each[0])
         rows = [(first.verdict, f"{count:,}", f"{first.item.name}: {first.message}") for count, first in by_count]
-        _print_table(("", "items", "the first of them"), rows)
+        print_table(("", "items", "the first of them"), rows)
 
 
 class FoundInTable:
@@ -122,27 +150,37 @@ class FoundInTable:
 
     def end(self) -> None:
         """Print them all."""
-        _print_table(("", "what the service showed"), self._rows)
+        print_table(("", "what the service showed"), self._rows)
 
 
-def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]) -> Writer:
+def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer], csv: type[Writer] = CSV) -> Writer:
     """Return the writer that was asked for, or the one that fits where standard output goes.
 
     Args:
         output: Of --output.
         on_terminal: What `table` is.
         else_: What it is by default if standard output is no terminal, or there is no rich.
+        csv: What `csv` is.
+
+    Raises:
+        CommandError: a table was asked for, and there is no rich.
+    """
+    if is_table(output):
+        return on_terminal()
+    by_name: dict[str | None, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "csv": csv, None: else_}
+    return by_name[output]()
+
+
+def is_table(output: str | None) -> bool:
+    """Say whether --output asks for a table, or there is one by default: on a terminal, with rich.
 
     Raises:
         CommandError: a table was asked for, and there is no rich.
     """
     has_rich = find_spec("rich") is not None
-    if output is None:
-        return on_terminal() if sys.stdout.isatty() and has_rich else else_()
     if output == "table" and not has_rich:
         raise CommandError(_NEEDS_RICH)
-    by_name: dict[str, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "csv": CSV, "table": on_terminal}
-    return by_name[output]()
+    return output == "table" or (output is None and has_rich and sys.stdout.isatty())
 
 
 def _print(text: str) -> None:
@@ -150,7 +188,8 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; the first cell of a row is its verdict or state."""
     from rich import box  # noqa: PLC0415 - is no part of the base install
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415

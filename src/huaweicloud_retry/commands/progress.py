@@ -4,6 +4,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Final, Protocol
 
@@ -79,10 +80,49 @@ class Bar:
         self._progress.stop()
 
 
+class Line:
+    """A line at the bottom of the terminal; needs no rich."""
+
+    every = 0.5
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def say_line(self, text: str) -> None:
+        """Print a line above it."""
+        _to_stderr(f"{self._cleared()}{text}\n")
+
+    def show(self, text: str, done: int, total: int | None) -> None:  # noqa: ARG002 - the text has them
+        """Change it. What does not fit is cut in the middle: the end says how far it is."""
+        with suppress(OSError):
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            if width > 0 and len(text) > width:
+                text = f"{text[: width // 2]}…{text[len(text) - (width - width // 2 - 1) :]}"
+        _to_stderr(f"{self._cleared()}{text}")
+        self._shown = text
+
+    def end(self) -> None:
+        """Take it away."""
+        _to_stderr(self._cleared())
+
+    def _cleared(self) -> str:
+        shown, self._shown = self._shown, ""
+        return f"\r{' ' * len(shown)}\r" if shown else ""
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def line_fits() -> bool:
+    """Say whether there is a terminal for a line that changes."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown", None}
+
+
 def bar_fits(*, stdout_is_written: bool) -> bool:
     """Say whether there is a terminal for a bar, and nothing else that is written there meanwhile."""
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown", None}
-    return terminal and find_spec("rich") is not None and not (stdout_is_written and sys.stdout.isatty())
+    return line_fits() and find_spec("rich") is not None and not (stdout_is_written and sys.stdout.isatty())
 
 
 class Speed:

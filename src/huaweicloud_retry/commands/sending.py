@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -12,21 +13,38 @@ from typing import Any, Final
 
 import httpx
 
-from huaweicloud_retry import ConfigurationError, TokenAuth
+from huaweicloud_retry import ConfigurationError, TokenAuth, connect
 from huaweicloud_retry.bulk import Bulk, Followup, Item, JournalError
 from huaweicloud_retry.bulk.inputs import InputError
+from huaweicloud_retry.bulk.items import Service
 from huaweicloud_retry.credentials import PROJECT_VARIABLES, find_credentials, find_project_id
+from huaweicloud_retry.follow import look
+from huaweicloud_retry.runs import Run as ScriptRun
+from huaweicloud_retry.runtime.redaction import one_line
+from huaweicloud_retry_client import APIError, Client
 
 from . import dry_run, signals
-from .advice import in_options
-from .exits import CommandError, Exit
+from .advice import advise_read, in_options
+from .common import WAIT_TIMEOUT
+from .exits import CommandError, Exit, printing
 from .following import Unended, follow
 from .input import items_of, opened
 from .messages import Messages
-from .output import EachInTable, FoundInTable, JSONArray, JSONLines, ReasonsInTable, Writer, chosen
+from .output import (
+    EachInTable,
+    EndsInCSV,
+    EndsInTable,
+    FoundInTable,
+    JSONArray,
+    JSONLines,
+    ReasonsInTable,
+    Writer,
+    chosen,
+)
 from .progress import bar_fits
 from .run import Run
 from .screen import Screen
+from .waiting import Kept, see_through
 
 _CONNECT_TIMEOUT: Final = 10.0  # seconds, at most; the client's own
 _LIMITS: Final = ("concurrency", "grace", "retry_refused", "resend_unknown")
@@ -38,24 +56,118 @@ def send_few(options: argparse.Namespace, fields: list[dict[str, str | None]]) -
     Raises:
         CommandError: Usage or configuration; nothing was sent.
     """
-    with _explained():
-        settings = _settings(options)
-        project_id = options.project_id or find_project_id(os.environ, profile=options.profile)
-        if project_id is None:
-            raise CommandError(f"no project: give --project-id, or set {' or '.join(PROJECT_VARIABLES)}")
-        try:
-            items = [Item.of({"project_id": project_id, **each}) for each in fields]
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-        if options.dry_run:
-            dry_run.show_requests(items, settings, options.output)
-            return Exit.OK
+    with explained():
+        settings = settings_of(options)
+        return _send_items(options, items_for(options, fields), settings)
+
+
+def send_failed_of(options: argparse.Namespace) -> int:
+    """Send a retry for each failed record of a task; returns the exit code.
+
+    Raises:
+        CommandError: As of `send_few`; or the records cannot be read.
+    """
+    with explained():
+        settings = settings_of(options)
+        (task,) = items_for(options, [{"operation": "RetryScriptExecution", "task_id": options.failed_of}])
+        with reader(settings, "workspace") as client:
+            try:
+                runs = look(client, task).runs
+            except APIError as error:
+                text = f"task {one_line(options.failed_of)} cannot be read: {error}"
+                advice = advise_read("ListScriptRecords", error)
+                raise CommandError(f"{text}\n  -> {advice}", Exit.REFUSED) from error
+        if not runs:
+            raise CommandError(
+                f"task {one_line(options.failed_of)} has no records: check the ID, --project-id and --region",
+                Exit.REFUSED,
+            )
+        _say_records(options, runs)
+        ids = [run.name.removeprefix("record ") for run in runs if run.state == "failed"]
+        items = items_for(options, [{"operation": "RetryScriptExecution", "record_id": id_} for id_ in ids])
+        return _send_items(options, items, settings)
+
+
+def _say_records(options: argparse.Namespace, runs: Sequence[ScriptRun]) -> None:
+    counts = Counter(run.word for run in runs)
+    failed = [run for run in runs if run.state == "failed"]
+    listed = ", ".join(f"{count:,} {one_line(word)}" for word, count in counts.items())
+    lines = [f"task {one_line(options.failed_of)}: {listed}{'' if failed else '; none has failed: nothing to retry'}"]
+    lines += [f"{run.name} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}" for run in failed]
+    lines += [
+        f"{run.name} is {one_line(run.word)}, and what this means is documented nowhere: left alone"
+        for run in runs
+        if run.state == "unknown"
+    ]
+    if not options.quiet:
+        with printing():
+            sys.stderr.writelines(f"{options.prog}: {line}\n" for line in lines)
+
+
+def _send_items(options: argparse.Namespace, items: list[Item], settings: dict[str, Any]) -> int:
+    if options.wait_timeout is not None and not options.wait:
+        raise CommandError("--wait-timeout needs --wait")
+    if options.dry_run and items:
+        dry_run.show_requests(items, settings, options.output)
+        return Exit.OK
+    if options.wait:
+        writer = chosen(options.output, on_terminal=EndsInTable, else_=JSONArray, csv=EndsInCSV)
+    else:
         writer = chosen(options.output, on_terminal=EachInTable, else_=JSONArray)
-        bulk, screen = Bulk(items, **settings), Screen(options.prog)
-        messages = Messages(screen, is_quiet=options.quiet)
-        bulk.on_attempt = messages.say_attempt if options.verbose else None
-        run = Run(bulk, screen, messages, writer=writer, stop=Event())
-        return asyncio.run(run.go(items))
+    if not items:
+        with printing():
+            writer.end()
+        return Exit.OK
+    if options.wait:
+        return asyncio.run(_send_and_wait(options, items, settings, writer))
+    return asyncio.run(_sent(options, items, settings, writer))
+
+
+async def _sent(options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer) -> Exit:
+    bulk, screen = Bulk(items, **settings), Screen(options.prog)
+    messages = Messages(screen, is_quiet=options.quiet)
+    bulk.on_attempt = messages.say_attempt if options.verbose else None
+    return await Run(bulk, screen, messages, writer=writer, stop=Event()).go(items)
+
+
+async def _send_and_wait(
+    options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer
+) -> Exit:
+    kept = Kept()
+    async with reader(settings, items[0].service) as client:
+        code = await _sent(options, items, settings, kept)
+        is_interrupted = code is Exit.INTERRUPTED
+        ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
+    all_sent = len(kept.outcomes) == len({item.target for item in items})
+    return ended if all_sent or ended in {Exit.INTERRUPTED, Exit.UNKNOWN} else Exit.REFUSED
+
+
+def items_for(options: argparse.Namespace, fields: list[dict[str, str | None]]) -> list[Item]:
+    """Return items of the project.
+
+    Raises:
+        CommandError: There is no project, or a field cannot be sent.
+    """
+    project_id: str | None = options.project_id or find_project_id(os.environ, profile=options.profile)
+    if project_id is None:
+        raise CommandError(f"no project: give --project-id, or set {' or '.join(PROJECT_VARIABLES)}")
+    try:
+        return [Item.of({"project_id": project_id, **each}) for each in fields]
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def reader(settings: dict[str, Any], service: Service) -> Client:
+    """Return a client that reads, and keep its credentials for all that follows: so a token is fetched once.
+
+    Raises:
+        ConfigurationError: As of `connect`.
+    """
+    client = connect(service, **settings)
+    if settings["credentials"] is None:
+        settings["credentials"] = find_credentials(settings["region"], os.environ)
+        client = connect(service, **settings)
+    return client
 
 
 def send_many(options: argparse.Namespace, journal: Path | None) -> int:
@@ -65,8 +177,8 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
         CommandError: Usage or configuration, an input or a journal that cannot be used; or the journal could not be
             written any more, and the exit code is that of what came before.
     """
-    with _explained():
-        settings = _settings(options)
+    with explained():
+        settings = settings_of(options)
         defaults = {
             "project_id": options.project_id or find_project_id(os.environ, profile=options.profile),
             "enterprise_project_id": options.enterprise_project_id,
@@ -112,8 +224,8 @@ def resolve_journal(options: argparse.Namespace) -> int:
     Raises:
         CommandError: Usage or configuration, or a journal that cannot be used.
     """
-    with _explained():
-        settings = _settings(options)
+    with explained():
+        settings = settings_of(options)
         writer = chosen(options.output, on_terminal=FoundInTable, else_=JSONLines)
         has_bar = not options.quiet and bar_fits(stdout_is_written=not isinstance(writer, FoundInTable))
         return follow_journal(options, options.journal, settings, writer, has_bar=has_bar)
@@ -131,7 +243,7 @@ def follow_journal(
         journal,
         resolve=options.resolve,
         wait=options.wait,
-        wait_timeout=options.wait_timeout,
+        wait_timeout=WAIT_TIMEOUT if options.wait_timeout is None else options.wait_timeout,
         concurrency=options.concurrency,
         rate=options.rate or None,
         **settings,
@@ -150,7 +262,12 @@ def _counted(items: Iterable[Item], messages: Messages) -> Iterator[Item]:
         yield item
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `connect` is to be given.
+
+    Raises:
+        CommandError, ConfigurationError: They cannot be used.
+    """
     timeout = options.timeout
     credentials: httpx.Auth | None = None
     if options.token_file is not None:
@@ -183,7 +300,7 @@ def _token(file: str) -> TokenAuth:
 
 
 @contextmanager
-def _explained() -> Generator[None, None, None]:
+def explained() -> Generator[None, None, None]:
     """Say of the library's errors what they mean on a command line."""
     try:
         yield

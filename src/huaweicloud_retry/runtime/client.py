@@ -44,6 +44,7 @@ _NOT_SENT: Final = (
 )  # fmt: skip
 # httpx's asynchronous transport lets an ssl.SSLError through that comes after the handshake.
 _FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
+_ONLY_READ: Final = ("GET", "HEAD")  # RFC 9110, section 9.2.1: they act on nothing
 _SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
 _TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # as httpx does
 _QUOTED_PATH: Final = re.compile(r"(/([\w~!$&'()*+,;=:@-]|%[\dA-F]{2}|\.(?![./]|$))+)+", re.ASCII)
@@ -321,7 +322,9 @@ class Client:
                 raise  # of a token function
             failed = sending if is_sending else getattr(error, "_request", None) or sending
             is_own = is_sending and _is_same(sending, own)
-            failure = _connection_error(failed, error, is_own=is_own, may_be_processed=may_be_processed)
+            failure = _connection_error(
+                failed, error, is_own=is_own, may_be_processed=may_be_processed, only_read=own.method in _ONLY_READ
+            )
             if is_sending:
                 yield io.fail, error  # for those who wait for the same token
         raise failure  # here, or the error would be its context, and may hold a token
@@ -569,16 +572,25 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
         headers = httpx.Headers([(name, masked(value)) for name, value in headers.raw])
         content = masked(content[:MAX_BODY])
         problem = None if problem is None else masked(problem.encode(errors="replace")).decode()
-    return Response(status_code=status, headers=headers, content=content, parsed=parsed, problem=problem)
+    return Response(
+        status_code=status,
+        headers=headers,
+        content=content,
+        parsed=parsed,
+        problem=problem,
+        only_read=own.method in _ONLY_READ,
+    )
 
 
 def _connection_error(
-    failed: httpx.Request, error: Exception, *, is_own: bool, may_be_processed: bool
+    failed: httpx.Request, error: Exception, *, is_own: bool, may_be_processed: bool, only_read: bool
 ) -> APIConnectionError:
     outcome_unknown = may_be_processed or (is_own and not isinstance(error, _NOT_SENT))
     what = "the request may have been processed" if outcome_unknown else "nothing was sent"
     if not (outcome_unknown or is_own):  # the auth's own request, such as for a token: before ours, or after its 401
         what = "the request was not processed"
+    if outcome_unknown and only_read:
+        outcome_unknown, what = False, "no response"
     error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
     # h11 quotes a header that cannot be sent, and it may be the token.
     is_safe = not isinstance(error, httpx.LocalProtocolError) or "nothing was sent" in str(error)

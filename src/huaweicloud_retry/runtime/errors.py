@@ -46,7 +46,8 @@ class APIError(Exception):
 
     Attributes:
         outcome_unknown: True if the request may have been processed although no response says so. Then look
-            at the task or job before you send it again. False: it was not processed.
+            at the task or job before you send it again. False: it was not processed, or it only reads (GET or
+            HEAD) and can be sent again at any time.
         attempts: How often the request was sent, or tried to be; above 1 only if it was resent.
     """
 
@@ -112,7 +113,7 @@ class APIStatusError(APIError):
         self.error_msg: str = one_line(_text(response)) if message is None else message
         self.detail = _pick(body, "detail")
         self.request_id: str | None = _pick(body, "request_id") or response.headers.get("X-Request-Id")
-        self.outcome_unknown = not refuses(self.status_code)
+        self.outcome_unknown = not (response.only_read or refuses(self.status_code))
 
     @staticmethod
     def of(response: Response[Any]) -> APIStatusError:
@@ -213,7 +214,7 @@ class APIResponseValidationError(APIError):
     """The server responded with 2xx, but not with what the contract promises.
 
     Most likely the retry went through; a proxy's or portal's page with status 200 looks the same, so
-    outcome_unknown.
+    outcome_unknown, unless the operation only reads.
 
     Attributes:
         status_code: HTTP status.
@@ -227,6 +228,7 @@ class APIResponseValidationError(APIError):
         self.response = response
         self.attempts = response.attempts
         self.status_code: int = response.status_code
+        self.outcome_unknown = not response.only_read
         self.problem = str(response.problem)
         self.request_id: str | None = response.headers.get("X-Request-Id")
 

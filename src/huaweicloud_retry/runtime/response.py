@@ -26,6 +26,7 @@ class Response(Generic[T]):
         problem: What of the response the contract does not allow, or why its body could not be read; else
             None. Only a 2xx is looked at, unless the client checks the contract.
         attempts: How often the request was sent to get it; above 1 only if it was resent.
+        only_read: The request was a GET or HEAD: it acts on nothing, whatever the response is.
     """
 
     status_code: int
@@ -34,6 +35,7 @@ class Response(Generic[T]):
     parsed: T | None = attrs.field(default=None, repr=bounded)
     problem: str | None = attrs.field(default=None, repr=bounded)
     attempts: int = 1
+    only_read: bool = attrs.field(default=False, repr=False)
 
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:

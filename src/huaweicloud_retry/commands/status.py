@@ -1,0 +1,39 @@
+"""`hwc-retry status`: what is going on, without retrying anything."""
+
+import argparse
+
+from .common import add_where, ids_of
+from .exits import CommandError
+
+DESCRIPTION = "Show how far engines, script records or tasks are, and whether a retry would be accepted; only reads."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the command's options."""
+    parser.add_argument(
+        "engine_ids", nargs="*", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
+    )
+    parser.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop; - for stdin")
+    parser.add_argument("--task-id", nargs="+", metavar="ID", help="a task, with all its records; - for stdin")
+    add_where(parser)
+    parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
+    shown = "on stdout; default: table on a terminal, else json"
+    parser.add_argument("--output", choices=("json", "table"), help=shown)
+    parser.epilog = (
+        "Exit code: 0 all could be read, whatever they say; 1 at least one could not; 2 usage or configuration."
+    )
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it; returns the exit code."""
+    given = {"engine_id": options.engine_ids, "record_id": options.record_id, "task_id": options.task_id}
+    kinds = [kind for kind, ids in given.items() if ids]
+    if len(kinds) != 1:
+        raise CommandError("give IDs of one kind: ENGINE_ID, --record-id or --task-id")
+    from .looking import show  # noqa: PLC0415 - see the package
+
+    shared = {"operation": "RetryScriptExecution"}
+    if kinds == ["engine_id"]:
+        shared = {"operation": "RetryEngine", "enterprise_project_id": options.enterprise_project_id}
+    return show(options, [{**shared, kinds[0]: each} for each in ids_of(given[kinds[0]], options)])

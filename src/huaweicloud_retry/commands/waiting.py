@@ -1,0 +1,318 @@
+"""`--wait`: follow a few retries until their work has ended."""
+
+import argparse
+import asyncio
+import os
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Final
+
+from huaweicloud_retry.bulk import Item, Outcome
+from huaweicloud_retry.follow import Steps, drive, resolve, wait_for_job, wait_for_script
+from huaweicloud_retry.runs import Status
+from huaweicloud_retry.runtime.errors import APIError, AuthenticationError, IAMError
+from huaweicloud_retry.runtime.redaction import one_line
+from huaweicloud_retry_client import Client
+
+from . import signals
+from .advice import advise_read, operation_that_reads
+from .common import WAIT_TIMEOUT
+from .exits import Exit, OutputError
+from .output import Writer
+from .progress import Line, Lines, Progress, line_fits
+from .screen import Screen
+from .wording import duration
+
+_AT_ONCE: Final = 16  # reads
+_LOOK: Final = 0.5  # seconds between two looks at how far it is
+_EVERY: Final = 30.0  # seconds between two lines that say the same, where there is no terminal
+_AS_GIVEN: Final = ("project_id", "region", "endpoint", "token_file", "profile", "enterprise_project_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed(Outcome):
+    """An outcome, and what became of the work.
+
+    Attributes:
+        ended: As of Outcome; also `unknown`: it cannot be followed, or nobody knows what its status means.
+        ended_status: In the service's word; of a task how often each.
+        ended_reason: Why it failed.
+    """
+
+    ended_status: str | None = None
+    ended_reason: str | None = None
+
+
+class Kept:
+    """In place of a writer: keeps the outcomes until it is known what became of them."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def write(self, outcome: Outcome) -> None:
+        """Keep it."""
+        self.outcomes.append(outcome)
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+async def see_through(
+    outcomes: list[Outcome], client: Client, options: argparse.Namespace, writer: Writer, *, is_interrupted: bool
+) -> Exit:
+    """Wait, and print what became of each; returns the exit code, as if all had been sent.
+
+    Args:
+        outcomes: Of what was sent, each of another item.
+        client: Reads.
+        options: Of the command.
+        writer: Of what became of them.
+        is_interrupted: Do not wait.
+
+    Raises:
+        OutputError: Nothing can be printed any more.
+    """
+    screen = Screen(options.prog)
+    waiting = _Waiting(outcomes, client, screen, options)
+    signals.handle(asyncio.get_running_loop(), waiting.interrupt)
+    if is_interrupted:
+        waiting.interrupt()
+    failure: OutputError | None = None
+    try:
+        followed = await waiting.go()
+    except OutputError as error:
+        failure, followed = error, waiting.followed()
+    for each in followed:
+        screen.do(writer.write, each)
+    if followed:
+        screen.do(writer.end)
+    waiting.say_what_is_left(followed)
+    await screen.close()
+    if failure is not None:
+        raise failure
+    return Exit.INTERRUPTED if waiting.is_interrupted else _exit_code(followed)
+
+
+def _exit_code(followed: list[Followed]) -> Exit:
+    verdicts, ends = {each.verdict for each in followed}, {each.ended for each in followed} - {None}
+    if "unknown" in verdicts:
+        return Exit.UNKNOWN
+    if "refused" in verdicts:
+        return Exit.REFUSED
+    if "failed" in ends:
+        return Exit.FAILED
+    return Exit.RUNNING if ends - {"succeeded"} else Exit.OK
+
+
+class _Waiting:
+    """Follows all at the same time, says how far they are, and what went wrong."""
+
+    def __init__(self, outcomes: list[Outcome], client: Client, screen: Screen, options: argparse.Namespace) -> None:
+        self.is_interrupted = False
+        self._outcomes = {each.item: each for each in outcomes}
+        self._client = client
+        self._screen = screen
+        self._options = options
+        self._timeout: float = WAIT_TIMEOUT if options.wait_timeout is None else options.wait_timeout
+        self._ends_at = time.monotonic() + self._timeout
+        self._seen: dict[Item, Status] = {}
+        self._ended: dict[Item, Followed] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._advice_given: set[str] = set()
+
+    def interrupt(self) -> None:
+        """Stop waiting; the second time, end at once."""
+        if self.is_interrupted:
+            os._exit(Exit.INTERRUPTED)
+        self.is_interrupted = True
+        self._stop()
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def go(self) -> list[Followed]:
+        """Wait until all have ended, the time is over, or `interrupt`.
+
+        Raises:
+            OutputError: It cannot be said any more how far they are.
+        """
+        if not self.is_interrupted:
+            followed = [each for each in self._outcomes.values() if each.verdict != "refused"]
+            self._tasks = [asyncio.create_task(self._follow(each)) for each in followed]
+        progress = self._progress()
+        said, said_at = "", 0.0
+        try:
+            while not all(task.done() for task in self._tasks):
+                text, now = self._text(), time.monotonic()
+                is_due = isinstance(progress, Line) or text != said or now >= said_at + _EVERY
+                if progress is not None and is_due and not self._screen.is_behind:
+                    said, said_at = text, now
+                    self._screen.do(progress.show, f"{text}, {self._since()}", 0, None)
+                await asyncio.wait(self._tasks, timeout=_LOOK, return_when=asyncio.ALL_COMPLETED)
+                await self._screen.caught_up()
+        finally:
+            self._stop()
+            results = await asyncio.gather(*self._tasks, return_exceptions=True)
+            if progress is not None:
+                self._screen.do(progress.end)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return self.followed()
+
+    def _progress(self) -> Progress | None:
+        if self._options.quiet:
+            return None
+        if not line_fits():
+            return Lines(self._screen.say_here)
+        line = Line()
+        self._screen.say_line = line.say_line
+        return line
+
+    def followed(self) -> list[Followed]:
+        """Return what became of all, as far as it is known."""
+        return [self._ended.get(item) or self._unfinished(outcome) for item, outcome in self._outcomes.items()]
+
+    # --- One of them ---
+
+    async def _follow(self, outcome: Outcome) -> None:
+        item = outcome.item
+        try:
+            if outcome.verdict == "unknown":
+                self._outcomes[item] = outcome = await self._resolved(outcome)
+            if outcome.verdict == "accepted":
+                status = await drive(self._steps(outcome), lambda: self._slots)
+                self._ended[item] = _followed(outcome, status)
+        except APIError as error:
+            self._give_up(outcome, error)
+
+    async def _resolved(self, outcome: Outcome) -> Outcome:
+        """Find out whether the request was processed."""
+        name, lost_at = one_line(outcome.item.name), outcome.started_at + outcome.seconds
+        steps = resolve.steps(self._client, outcome.item, outcome.started_at, lost_at=lost_at)
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._left()):
+                found = await drive(steps, lambda: self._slots)
+        except TimeoutError:
+            self._screen.say(f"{name}: still unknown: it may be under way still, and --wait-timeout is over")
+            return outcome
+        what = "still unknown" if found.verdict == "unknown" else found.verdict
+        self._screen.say(f"{name}: {what}: {found.evidence}")
+        if found.verdict == "accepted":
+            return replace(outcome, verdict="accepted", message=found.evidence, seen=found.evidence)
+        if found.verdict == "not run":
+            return replace(outcome, verdict="refused", message=f"not run: {found.evidence}", seen=found.evidence)
+        return replace(outcome, seen=found.evidence)
+
+    def _steps(self, outcome: Outcome) -> Steps[Status]:
+        item, body = outcome.item, outcome.response or {}
+        how: dict[str, Any] = {
+            "timeout": self._left(),
+            "sent_at": outcome.started_at,
+            "on_status": partial(self._seen.__setitem__, item),
+        }
+        if item.engine_id is not None:
+            how["enterprise_project_id"] = item.enterprise_project_id
+            return wait_for_job.steps(self._client, item.project_id, item.engine_id, body.get("jobId"), **how)
+        task_id = body.get("task_id") or item.task_id
+        return wait_for_script.steps(self._client, item.project_id, record_id=item.record_id, task_id=task_id, **how)
+
+    def _left(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def _give_up(self, outcome: Outcome, error: APIError) -> None:
+        """Say why it cannot be followed; of all if the credentials are refused, since five times lock a key."""
+        item = outcome.item
+        advice = advise_read(operation_that_reads(item), error)
+        text = f"{one_line(item.name)}: {outcome.verdict}, but it cannot be followed: {error}"
+        self._screen.say(text if advice in self._advice_given else f"{text}\n  -> {advice}")
+        self._advice_given.add(advice)
+        seen = f"the state cannot be read: {error}"
+        ended = "unknown" if outcome.verdict == "accepted" else None
+        self._ended[item] = _followed(replace(outcome, seen=seen), ended=ended)
+        if isinstance(error, AuthenticationError | IAMError):
+            self._stop()
+
+    def _unfinished(self, outcome: Outcome) -> Followed:
+        """Return what is known of one that was not followed to its end."""
+        if outcome.verdict != "accepted":
+            return _followed(outcome)
+        status = self._seen.get(outcome.item)
+        return _followed(outcome, ended="unknown") if status is None else _followed(outcome, status)
+
+    # --- What is said ---
+
+    def _text(self) -> str:
+        """Return what is waited for, and its status."""
+        words = [self._word(each) for each in self._outcomes.values()]
+        if len(words) == 1:
+            return f"{one_line(next(iter(self._outcomes)).name)}: {words[0]}"
+        return ", ".join(f"{count:,} {word}" for word, count in Counter(words).items())
+
+    def _word(self, outcome: Outcome) -> str:
+        status = self._seen.get(outcome.item)
+        if status is not None:
+            return _words(status)
+        return "looking what became of it" if outcome.verdict == "unknown" else outcome.verdict
+
+    def _since(self) -> str:
+        began = min(outcome.started_at for outcome in self._outcomes.values())
+        return duration(max(1, round(time.time() - began)))
+
+    def say_what_is_left(self, followed: list[Followed]) -> None:
+        """Say what failed again, and how to look again at what has not ended."""
+        for each in followed:
+            if each.ended == "failed":
+                why = f": {each.ended_reason}" if each.ended_reason else ""
+                self._screen.say(f"{one_line(each.item.name)}: ran and failed again: {each.ended_status}{why}")
+            elif each.ended == "unknown" and each.ended_status is not None:
+                self._screen.say(
+                    f"{one_line(each.item.name)}: its status {each.ended_status} is documented nowhere: "
+                    "whether it has ended is not known"
+                )
+        left = [each for each in followed if each.ended in {"running", "unknown"} or each.verdict == "unknown"]
+        if not left:
+            return
+        running = sum(each.ended == "running" for each in left)
+        if self.is_interrupted:
+            self._screen.say("stopped waiting: what was accepted goes on by itself")
+        elif running:
+            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still run"
+            self._screen.say(f"{what} after {duration(self._timeout)}")
+        command = look_again(self._options, [each.item for each in left])
+        self._screen.say(f"to look again:\n  {command}")
+
+
+def look_again(options: argparse.Namespace, items: Iterable[Item]) -> str:
+    """Return the command that shows what becomes of items of one kind."""
+    words = ["hwc-retry", "status"]
+    for option, name in (("--record-id", "record_id"), ("--task-id", "task_id"), ("", "engine_id")):
+        ids = [id_ for item in items if (id_ := getattr(item, name)) is not None]
+        words += [option, *ids] if ids and option else ids
+    for name in _AS_GIVEN:
+        value = getattr(options, name, None)
+        words += [] if value is None else [f"--{name.replace('_', '-')}", value]
+    return shlex.join(words)
+
+
+def _followed(outcome: Outcome, status: Status | None = None, **changes: Any) -> Followed:
+    known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    if status is not None:
+        text = f"{status}: {status.reason}" if status.reason else str(status)
+        known |= {"seen": text, "ended": status.state}
+        known |= {"ended_status": _words(status), "ended_reason": status.reason}
+    return Followed(**known | changes)
+
+
+def _words(status: Status) -> str:
+    """Return the service's word for the status; of several runs how often each."""
+    if len(status.runs) == 1:
+        return one_line(status.runs[0].word)
+    counts = Counter(run.word for run in status.runs)
+    return ", ".join(f"{count:,} {one_line(word)}" for word, count in counts.items())
