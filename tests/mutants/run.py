@@ -38,7 +38,8 @@ def try_server(what: str) -> Verdict:
     """Run the suite against a mutant of the mock, up to the first finding."""
     (mutant,) = (mutant for mutant in server.mutants() if mutant.what == what)
     with server.broken(mutant, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
-        outcome = suite.run(url, seed=SEED, examples=EXAMPLES, options=("--max-failures", "1", "--no-shrink"))
+        options = "--max-failures", "1", "--no-shrink"
+        outcome = suite.run(url, seed=SEED, examples=EXAMPLES, options=options, first=True)
     found_by = outcome.findings[0].check if outcome.findings else ""
     return Verdict(f"server: {mutant.kind}", what, mutant.rule, found_by)
 
