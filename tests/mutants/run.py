@@ -72,7 +72,7 @@ def names(kind: str, every: int = 1) -> list[str]:
 def tried(tries: Sequence[tuple[Callable[[str], Verdict], str]]) -> Iterator[Verdict]:
     """Try mutants, as many at a time as there are cores, each in a process of its own that has all imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__spec__.name])
+    context.set_forkserver_preload([module.__name__ for module in (suite, client, server, spec)])
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
         for future in [pool.submit(try_, what) for try_, what in tries]:
             yield future.result()
