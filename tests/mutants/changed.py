@@ -3,6 +3,7 @@
 A mutant's change: FILE: [old, new, old, new, …], the file below src/huaweicloud_retry or generated/huaweicloud_retry_client.
 """
 
+import re
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ class Finder(MetaPathFinder):
         if first != self._alias and file not in self._texts:
             return None
         text = self._texts.get(file) or file.read_text("utf-8")
-        text = text.replace("huaweicloud_retry.", f"{self._alias}.") if self._alias else text
+        if self._alias:
+            text = re.sub(r"(?m)^(\s*(?:from|import) )huaweicloud_retry\b", rf"\1{self._alias}", text)
         package = [str(file.parent)] if file.name == "__init__.py" else None
         loader = _Loader(fullname, file, text)
         return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=package)
