@@ -25,6 +25,7 @@ from tests.contract.wire import Reply, Request
 __all__ = ["RULES"]
 
 _SECOND = 2  # of execute_order: not gray, so not of the first batch
+_LOCKING = 5  # failures
 _MANY = 60  # retries in a row: a server that refuses one in fifty is found
 _PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
 _FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
@@ -55,9 +56,9 @@ def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
             server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
 
 
-@rule("cse-docs, workspace-docs: the schemas of the reads")
-def a_read_shows_what_was_asked_for(server: Tested) -> None:
-    """Reads return the engine, job or record named, with the fields that it has."""
+@rule("cse-docs: the schemas of the reads")
+def an_engine_is_shown_with_its_jobs(server: Tested) -> None:
+    """ShowEngine and ShowEngineJob return the engine or job named, in the status that it has."""
     for engine in server.engines():
         shown = server.accepted(server.request("ShowEngine", project_id=engine.project, engine_id=engine.id))
         job, runs = engine.given["id"], engine.status in RUNNING
@@ -65,16 +66,16 @@ def a_read_shows_what_was_asked_for(server: Tested) -> None:
         actions = shown.get("engineAdditionalActions")
         if actions is not None and ("Retry" in actions) != engine.failed:
             server.broken(shown, f"the last job is {engine.status}, and the engine's actions are {actions}")
-        for each in engine.engine["jobs"]:
-            path: Any = {"project_id": engine.project, "engine_id": engine.id, "job_id": each["id"]}
-            reply = server.accepted(server.request("ShowEngineJob", **path))
-            _has(server, reply, id=each["id"], engineId=engine.id, status=each["status"])
-            _times(server, reply)
-            for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
-                if task.get("jobId") not in {None, each["id"]}:
-                    server.broken(reply, f"a task is of job {task['jobId']}, and not {each['id']}")
+        if shown.get("status") == "Available" and (runs or engine.failed):
+            server.broken(shown, f"the last job is {engine.status}, and the engine is Available")
         if shown.get("status") == "Modifying" and not runs:
             server.broken(shown, f"the last job is {engine.status}, and the engine is modified")
+        _jobs(server, engine)
+
+
+@rule("workspace-docs: the schemas of the reads")
+def a_record_is_shown_as_it_is_listed(server: Tested) -> None:
+    """ShowScriptRecordDetail returns the record named, with all that ListScriptRecords has of it and what the state describes."""
     for record in server.records():
         reply = server.accepted(server.read(record))
         fields = {"script_id", "script_name", "resource_id", "resource_name", "execute_order", "output"}
@@ -90,6 +91,19 @@ def a_read_shows_what_was_asked_for(server: Tested) -> None:
         listed: Any = next((each for each in page.get("script_records") if each["id"] == record.id), {})
         if differing := listed.items() - reply.json.items():
             server.broken(reply, f"ListScriptRecords has {dict(differing)}")
+
+
+def _jobs(server: Tested, engine: Work) -> None:
+    for each in engine.engine["jobs"]:
+        path: Any = {"project_id": engine.project, "engine_id": engine.id, "job_id": each["id"]}
+        reply = server.accepted(server.request("ShowEngineJob", **path))
+        _has(server, reply, id=each["id"], engineId=engine.id, status=each["status"])
+        _times(server, reply)
+        if reply.get("scheduling") not in {None, int(each["status"] == "Executing")}:
+            server.broken(reply, f"scheduling is {reply.get('scheduling')}, and the job {each['status']}")
+        for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
+            if task.get("jobId") not in {None, each["id"]}:
+                server.broken(reply, f"a task is of job {task['jobId']}, and not {each['id']}")
 
 
 def _times(server: Tested, reply: Reply) -> None:
@@ -325,6 +339,8 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         job = other.engine["jobs"][0]["id"]
         if other.id != engine.id:
             server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
+    for job in (f"0{engine.given['id']}", f"+{engine.given['id']}", f" {engine.given['id']}"):
+        server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job", "invalid-job-id")
     for job in ("no-such-job", "1.0", "1e3", "0x1", "1a", "NaN", "\u0661", f"{engine.given['id']}.0"):
         server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "invalid-job-id")
     server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown")
@@ -535,6 +551,13 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
             body = {"record_id": record.id, "task_id": record.task} | {name: value}
             request = server.request("RetryScriptExecution", project_id=record.project, body=body)
             server.refused(request, "invalid")
+    server.refused(
+        server.request("ShowEngine", project_id=engine.project, engine_id="%").with_headers(
+            target=f"/v2/{engine.project}/enginemgr/engines/%ff"
+        ),
+        "malformed",
+        "invalid",
+    )
     for value in ("", "a" * 65):
         server.refused(retry.with_headers({"X-Enterprise-Project-ID": value}), "invalid")
     queries = (
@@ -574,6 +597,8 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
         for media_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
             server.accepted(request.with_headers({"Content-Type": media_type}))
         server.accepted(request.with_headers(target=f"{request.target}?unknown=1&unknown=2"))
+        for id_ in ("1", "5e0d2a3c-0b1f-4a3e-9c2d-1f0e9d8c7b6a", "a" * 64):
+            server.accepted(request.with_headers({"X-Enterprise-Project-ID": id_}))
         for chunks in (1, 7, 1000):
             server.accepted(request.with_headers(chunks=chunks))
         lower = {name.lower(): value for name, value in request.headers}
@@ -710,6 +735,8 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
             server.signed(named, "X-Enterprise-Project-ID", seen=named.with_headers({"X-Enterprise-Project-ID": "1"})),
             server.signed(other, "Host", seen=other.with_headers(target=other.target.replace("limit=1", "limit=2"))),
             server.signed(other, "Host", seen=other.with_headers(target=other.target.partition("?")[0])),
+            right.with_headers(body=request.body + b" "),
+            right.with_headers(body=b" " + request.body),
             right.with_headers({"X-Sdk-Date": "20200608T023900Z"}),
             right.with_headers({"X-Sdk-Date": None}),
             right.with_headers({"Authorization": signature[:-1] + ("0" if signature[-1] != "0" else "1")}),
@@ -723,6 +750,26 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
             server.refused(each, "credentials")
             server.accepted(good)  # or five in a row would lock the key
     _still(server, *works)
+
+
+@rule("facts 3: five failures in a row lock an access key for five minutes")
+def five_wrong_signatures_lock_a_key(server: Tested) -> None:
+    """After five wrong signatures in a row the right one is refused, for five minutes; after four it is accepted."""
+    if not server.resets:
+        raise NotApplicableError("it would lock the access key, and the server has no clock to put forward")
+    access_key, secret_key, _ = server.key()
+    request = server.request("ListScriptRecords", project_id=server.project())
+    right, wrong = server.signed(request), server.signed(request, key=(access_key, f"{secret_key}x", ""))
+    for failures in (4, 5):
+        for _ in range(failures):
+            server.refused(wrong, "credentials")
+        if failures < _LOCKING:
+            server.accepted(right)
+    server.refused(right, "credentials")
+    server.wait(240)
+    server.refused(right, "credentials")
+    server.wait(61)
+    server.accepted(right)
 
 
 @rule("iam-docs: temporary access keys; X-Security-Token")

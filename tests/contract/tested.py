@@ -73,6 +73,8 @@ class Work:
 class Tested:
     """A server under test. `state` is what a state file says; `resets` that it is a mock with admin endpoints."""
 
+    __test__ = False  # for pytest, to which the name says otherwise
+
     url: str
     contract: Contract
     state: Mapping[str, Any]

@@ -91,7 +91,7 @@ def about_any_response(operation: Operation, status: int, headers: Mapping[str, 
         body = None
     code, id_ = (body.get(name) if isinstance(body, dict) else None for name in ("error_code", "request_id"))
     problems: list[str] = []
-    statuses = {error.status for error in operation.error_codes if error.code == code and not error.assumed}
+    statuses = {error.status for error in operation.error_codes if error.code == code}
     if statuses and status not in statuses:
         problems.append(f"error_code {code} comes with status {' or '.join(map(str, sorted(statuses)))}")
     if id_ is not None and id_ != lower.get("x-request-id", id_):
