@@ -416,12 +416,12 @@ class Contract:
         Raises:
             LookupError: the spec has none.
         """
-        tags = set(operation.tags) if operation else set[str]()
-        service = [other for other in self.operations if tags & set(other.tags)]
-        for codes in [each.error_codes for each in ([operation] if operation else []) + service] + [self.error_codes]:
-            for error in codes:
-                if error.cause == cause and (error not in self.error_codes or codes is self.error_codes):
-                    return error
+        near = [operation] if operation else []
+        near += [other for other in self.operations if operation and set(operation.tags) & set(other.tags)]
+        own = [error for each in near for error in each.error_codes if error not in self.error_codes]
+        for error in (*own, *self.error_codes):
+            if error.cause == cause:
+                return error
         raise LookupError(f"x-error-codes has no cause {cause!r}")
 
     def match(self, method: str, raw_path: str) -> Match | WrongMethod | None:

@@ -73,6 +73,8 @@ class Work:
 class Tested:
     """A server under test. `state` is what a state file says; `resets` that it is a mock with admin endpoints."""
 
+    __test__ = False  # for pytest, to which the name says otherwise
+
     url: str
     contract: Contract
     state: Mapping[str, Any]
@@ -124,12 +126,18 @@ class Tested:
         ]
 
     def fresh(self, works: Iterable[Work], what: str) -> Work:
-        """Return the first that no rule has touched since the last reset, and take it for this rule."""
+        """Return the first that is as described: not used since the last reset or, without a reset, by what reads say."""
         for work in works:
-            if (work.project, work.id) not in self._used:
-                self._used.add((work.project, work.id))
+            key = work.project, work.id
+            if key not in self._used or (not self.resets and self.status(work) == work.status):
+                self._used.add(key)
                 return work
-        raise NotApplicableError(f"the state describes no {what}, or other rules have used it")
+        raise NotApplicableError(f"the state describes no {what}, or it is used up and the server has no reset")
+
+    def all_failed(self, works: list[Work]) -> list[Work]:
+        """Return all that failed; two where there is no reset, so that other rules have some."""
+        failed = [work for work in works if work.failed]
+        return failed if self.resets else failed[:2]
 
     def failed_engine(self, **wanted: Any) -> Work:
         """Take an engine whose last job failed; `wanted`: fields of the job."""
@@ -210,7 +218,10 @@ class Tested:
             self.answers[key] = self.answers.get(key, 0) + 1
             content = b"{}" if request.method == "HEAD" else reply.content
             if request.method == operation.method and (
-                problems := operation.check_response(reply.status, reply.headers, content)
+                problems := [
+                    *operation.check_response(reply.status, reply.headers, content),
+                    *wire.about_any_response(operation, reply.status, reply.headers, content),
+                ]
             ):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
@@ -337,8 +348,8 @@ class Rule(NamedTuple):
     sentence: str
     source: str
     check: Check
-    acts: bool
-    """Its requests may run something."""
+    spends: bool
+    """It uses up failed work, which is there no more for rules behind it if the server has no reset."""
 
 
 class Verdict(NamedTuple):
@@ -353,20 +364,20 @@ class Verdict(NamedTuple):
 RULES: list[Rule] = []
 
 
-def rule(source: str, *, acts: bool = True) -> Callable[[Check], Check]:
+def rule(source: str, *, spends: bool = False) -> Callable[[Check], Check]:
     """Make a rule of a function. `source` names a page as x-source does, or facts that follow from it."""
 
     def add(check: Check) -> Check:
         sentence = " ".join((check.__doc__ or "").split())
-        RULES.append(Rule(check.__name__, sentence, source, check, acts))
+        RULES.append(Rule(check.__name__, sentence, source, check, spends))
         return check
 
     return add
 
 
 def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
-    """Put rules to the test, one after the other; `first`: up to the first that is broken."""
-    for each in rules:
+    """Put rules to the test, those that spend work last; `first`: up to the first that is broken."""
+    for each in sorted(rules, key=lambda rule: rule.spends):
         verdict = partial(Verdict, each)
         try:
             tested.reset()

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from huaweicloud_retry.contract import Operation
 from tests.contract.curl import curl
 
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
@@ -78,6 +80,28 @@ class Reply:
         """Return a field of the body; None if there is none."""
         value = self.json
         return value.get(name) if isinstance(value, dict) else None
+
+
+def about_any_response(operation: Operation, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
+    """Say what is wrong with a response, whatever was asked: the rules that need no request of their own."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    try:
+        body: Any = json.loads(content)
+    except ValueError:
+        body = None
+    code, id_ = (body.get(name) if isinstance(body, dict) else None for name in ("error_code", "request_id"))
+    problems: list[str] = []
+    statuses = {error.status for error in operation.error_codes if error.code == code}
+    if statuses and status not in statuses:
+        problems.append(f"error_code {code} comes with status {' or '.join(map(str, sorted(statuses)))}")
+    if id_ is not None and id_ != lower.get("x-request-id", id_):
+        problems.append(f"request_id {id_!r} is not X-Request-Id, {lower['x-request-id']!r}")
+    if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):
+        try:
+            parsedate_to_datetime(lower["retry-after"])
+        except ValueError:
+            problems.append(f"Retry-After is {lower['retry-after']!r}: whole seconds or a date are needed")
+    return problems
 
 
 def send(url: str, request: Request) -> Reply:
