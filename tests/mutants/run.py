@@ -1,6 +1,6 @@
 """How much the contract suite finds of what was broken on purpose. `make mutants` prints the score and the survivors.
 
-`python -m tests.mutants.run server spec` tries these kinds only; EVERY=10 tries each tenth mutant of them.
+`python -m tests.mutants.run server spec` tries these kinds only; EVERY=10 tries a tenth of them, always the same.
 """
 
 import contextlib
