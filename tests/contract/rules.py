@@ -848,6 +848,12 @@ def no_response_repeats_a_secret(server: Tested) -> None:
             said = reply.content.decode(errors="replace") + str(reply.headers)
             if any(secret in said for secret in secrets):
                 server.broken(reply, "the response repeats a secret of the request")
+        right = server.signed(request, "Host")
+        value = dict(right.headers)["Authorization"]
+        reply = server.send(right.with_headers({"Authorization": value[:-64] + "0" * 64}))
+        if value[-64:] in reply.content.decode(errors="replace"):
+            server.broken(reply, "the response to a wrong signature has the right one")
+        server.accepted(right)  # or five in a row would lock the key
 
 
 # --- Limits -----------------------------------------------------------------------------------------------------------
