@@ -1,8 +1,8 @@
-"""Finds what contradicts itself in the spec: values that break their own schema, and components that nothing uses.
+"""Finds what contradicts itself in the spec: values that break their own schema, components without use.
 
 openapi-spec-validator looks at defaults only, and not at all of them; its validators of values are used here.
 """
-# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay a second for them
+# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay for them
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Node = dict[str, Any]
 
 # Keys whose value is a mapping of names: what is in it may be called `default` or `example`, too.
 NAMES = {
-    *("properties", "patternProperties", "dependentSchemas", "$defs", "paths", "pathItems", "content", "encoding"),
-    *("schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes", "links", "callbacks"),
-    *("variables", "mapping", "webhooks"),
+    *("properties", "patternProperties", "dependentSchemas", "$defs", "mapping", "paths", "pathItems", "webhooks"),
+    *("schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes", "links"),
+    *("callbacks", "content", "encoding", "variables"),
 }
 LITERAL = {"example", "examples", "default", "enum", "const", "value"}  # holds values, and no part of OpenAPI
 # What is made of nothing but a reference to it. A schema becomes a model, and a credential may be for later.
-REFERRED = "parameters", "headers", "responses", "requestBodies", "examples", "links", "callbacks", "pathItems"
+REFERRED = {"parameters", "headers", "responses", "requestBodies", "examples", "links", "callbacks", "pathItems"}
 
 
 OWN = "content", "headers", "parameters"  # what is in these has a `schema`, and is none
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
 
 
 def value_problems(spec: Document) -> Iterator[str]:
-    """Where an example, default, enum or const breaks its schema: the line of the value, and of the schema."""
+    """Where an example, default, enum or const breaks its schema, by the line of the value."""
     root: Node = json.loads(json.dumps(spec.root))  # plain values: those of ruamel carry comments
     errors_of = _validator(root)
     for place, part in _parts((), root):
@@ -61,34 +61,36 @@ def unused_problems(spec: Document) -> Iterator[str]:
     named: set[Any] = {part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part}
     targets = {target[:3] for each in named if (target := spec.target(each))}
     components: Node = spec.root.get("components", {})
-    for kind in REFERRED:
-        for name in components.get(kind, ()):
+    for kind in REFERRED & components.keys():
+        for name in components[kind]:
             if ("components", kind, name) not in targets:
                 yield spec.at(("components", kind, name), f"nothing uses {name}; refer to it, or remove it")
 
 
 def _validator(root: Node) -> Callable[[Claim], list[Any]]:
-    """Return what validates a value as OpenAPI has it: its formats, `nullable`, one-way fields that may be missing."""
+    """Return what validates a value as OpenAPI has it: formats, `nullable`, one-way fields left out."""
     from openapi_schema_validator import OAS30Validator, OAS31Validator
 
     jsonschema: Any = import_module("jsonschema.validators")  # these two have no types
     referencing: Any = import_module("referencing.jsonschema")
     stock: Any = OAS30Validator if root["openapi"].startswith("3.0") else OAS31Validator
+    # Not those that follow a discriminator: it may name a schema in more ways than they know.
     plain = {key: jsonschema.Draft202012Validator.VALIDATORS[key] for key in ("allOf", "anyOf", "oneOf")}
-    rules = {**plain, "required": OAS30Validator.VALIDATORS["required"]}  # without discriminators, which add nothing
-    kind: Any = jsonschema.extend(stock, rules)
-    registry: Any = referencing.EMPTY_REGISTRY.with_resource("urn:spec", referencing.DRAFT202012.create_resource(root))
+    kind: Any = jsonschema.extend(stock, {**plain, "required": OAS30Validator.VALIDATORS["required"]})
+    document = referencing.DRAFT202012.create_resource(root)
+    registry: Any = referencing.EMPTY_REGISTRY.with_resource("urn:spec", document)
 
     def errors_of(claim: Claim) -> list[Any]:
         pointer = "".join("/" + quote(str(key).replace("~", "~0").replace("/", "~1")) for key in claim.schema)
         schema = {"$ref": f"urn:spec#{pointer}"}
-        return list(kind(schema, registry=registry, format_checker=stock.FORMAT_CHECKER).iter_errors(claim.value))
+        validator = kind(schema, registry=registry, format_checker=stock.FORMAT_CHECKER)
+        return list(validator.iter_errors(claim.value))
 
     return errors_of
 
 
 def _parts(place: Place, value: Any, *, is_names: bool = False) -> Iterator[tuple[Place, Node]]:
-    """Every mapping of OpenAPI or JSON Schema in a value; references are not followed, for their targets come by."""
+    """Every mapping of OpenAPI or JSON Schema in a value. References are not followed: their targets come by."""
     if isinstance(value, list):
         for index, item in enumerate(cast("list[object]", value)):
             yield from _parts((*place, index), item)
@@ -106,14 +108,16 @@ def _claims(spec: Document, place: Place, part: Node) -> Iterator[Claim]:
     """What is said of a schema, or in one."""
     name = _name(place, part)
     schema = _schema_of(place, part)
-    as_text = place[-2:-1] == ("content",) and not is_json(place[-1])  # an example may be the body as it is sent
+    # An example of XML, say, may be the body as it is sent.
+    as_text = place[-2:-1] == ("content",) and not is_json(place[-1])
     for at, value in _examples(spec, place, part) if schema else ():
         if not (as_text and isinstance(value, str)):
             yield Claim(f"the example of {name}", at, value, schema)
     for key in ("default", "const"):
         if key in part:
             yield Claim(f"the {key} of {name}", (*place, key), part[key], place)
-    for index, value in enumerate(part.get("enum", ()) if "const" not in part else ()):  # which has to be in the enum
+    values: list[Any] = part.get("enum", []) if "const" not in part else []  # the const has to be one of them
+    for index, value in enumerate(values):
         yield Claim(f"the enum of {name}", (*place, "enum", index), value, place)
 
 
@@ -132,7 +136,8 @@ def _examples(spec: Document, place: Place, part: Node) -> Iterator[tuple[Place,
         yield (*place, "example"), part["example"]
     examples: Any = part.get("examples", ())
     if isinstance(examples, list):  # those of a schema
-        yield from (((*place, "examples", at), value) for at, value in enumerate(cast("list[object]", examples)))
+        for index, each in enumerate(cast("list[object]", examples)):
+            yield (*place, "examples", index), each
         return
     for name in examples:
         real, value, _ = spec.find((*place, "examples", name, "value"))  # through a reference

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from jsonschema_rs import validator_for
+
 Row: TypeAlias = tuple[str, ...]
 
 FACTS = Path(__file__).with_name("spec_facts.md").read_text("utf-8")
-TOLD = [
+PHRASES = [
     # what a status says of the retry
     "4xx: refused; nothing was run.",
     "503: refused before anything was run.",
@@ -51,9 +53,9 @@ FIELDS = {"properties", "required"}
 def operations(spec: Any) -> dict[str, tuple[str, str, Any]]:
     """Path, method and operation, by operation ID."""
     return {
-        operation.get("operationId", f"{method} {path}"): (path, method, {"parameters": [], "tags": [], **operation})
+        each.get("operationId", f"{method} {path}"): (path, method, {"parameters": [], "tags": [], **each})
         for path, item in spec["paths"].items()
-        for method, operation in item.items()
+        for method, each in item.items()
         if method in METHODS
     }
 
@@ -63,7 +65,7 @@ def resolved(spec: Any, node: Any) -> Any:
     while "$ref" in node:
         target = spec
         for part in node["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
+            target = target.get(part, {})
         node = target
     return node
 
@@ -105,7 +107,8 @@ def typed(schema: Any) -> str:
 
 def others(value: Any, *known: str) -> list[str]:
     """Keys that are neither known nor texts nor extensions, with their values."""
-    return [f"{key}={each}" for key, each in value.items() if key not in TEXTS | {*known} and not key.startswith("x-")]
+    unknown = [key for key in value if key not in TEXTS | {*known} and not key.startswith("x-")]
+    return [f"{key}={value[key]}" for key in unknown]
 
 
 def without_fields(schema: Any) -> Any:
@@ -125,7 +128,7 @@ def fields(schema: Any) -> Iterator[tuple[str, Any, bool]]:
 
 
 class Tables:
-    """What a spec says, in the rows of spec_facts.md. The last cell of a row is the text that goes with it."""
+    """What a spec says, in the rows of spec_facts.md. The last cell of each has the descriptions."""
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
@@ -147,19 +150,22 @@ class Tables:
         for name, row in rows:
             owners.setdefault(row, []).append(name)
         for row, names in owners.items():
-            yield next((tag for tag, all_of in self.tags.items() if all_of == {*names}), " ".join(sorted(names))), *row
+            tag = next((tag for tag, all_of in self.tags.items() if all_of == {*names}), "")
+            yield tag or " ".join(sorted(names)), *row
 
     def table_operations(self) -> Iterator[Row]:
         for name, (path, method, operation) in self.operations.items():
-            body = resolved(self.spec, operation.get("requestBody", {}))
-            sent = f"{'required' if body.get('required') else 'optional'} {self.content(body)}" if body else ""
-            security = " or ".join(" and ".join(each) or "nothing" for each in operation.get("security", ()))
-            action = operation.get("x-iam-action", {})
-            iam = flat(f"{action.get('action')} {action.get('access-level', '')} {action.get('resource-type', '')}")
             known = "operationId", "parameters", "requestBody", "responses", "security", "servers", "tags"
             request = " ".join([method.upper(), path, *others(operation, *known)])
-            text = f"{operation.get('summary')} {operation.get('description')}"
-            yield name, " ".join(operation["tags"]), request, sent, security, iam, operation.get("x-source", ""), text
+            body = resolved(self.spec, operation.get("requestBody", {}))
+            required = "required " if body.get("required") else "optional " if body else ""
+            security = " or ".join(" and ".join(each) or "nothing" for each in operation.get("security", ()))
+            action = operation.get("x-iam-action", {})
+            iam = " ".join(action.get(key, "") for key in ("action", "access-level", "resource-type"))
+            yield (
+                *(name, " ".join(operation["tags"]), request, required + self.content(body), security, iam),
+                *(operation.get("x-source", ""), f"{operation.get('summary')} {operation.get('description')}"),
+            )
 
     def table_parameters(self) -> Iterator[Row]:
         return self.of_operations(
@@ -174,13 +180,20 @@ class Tables:
             more.append(f"(by default {json.dumps(value['x-server-default'])})")
         required = "required" if value.get("required") else "optional"
         kind = " ".join([typed(value.get("schema", {})), *more])
-        return value["name"], value["in"], required, kind, value.get("x-source", ""), value.get("description", "")
+        return (
+            value.get("name", ""),
+            value.get("in", ""),
+            required,
+            kind,
+            value.get("x-source", ""),
+            value.get("description", ""),
+        )
 
     def table_responses(self) -> Iterator[Row]:
         return self.of_operations(
             (name, (status, *self.response(resolved(self.spec, each))))
             for name, (_, _, operation) in self.operations.items()
-            for status, each in operation["responses"].items()
+            for status, each in operation.get("responses", {}).items()
         )
 
     def response(self, value: Any) -> Row:
@@ -193,7 +206,8 @@ class Tables:
 
     def table_schemas(self) -> Iterator[Row]:
         for name, schema in self.spec["components"]["schemas"].items():
-            yield name, typed(without_fields(schema)), schema.get("x-source", ""), schema.get("description", "")
+            text = schema.get("description", "")
+            yield name, typed(without_fields(schema)), schema.get("x-source", ""), text
 
     def table_fields(self) -> Iterator[Row]:
         for name, schema in self.spec["components"]["schemas"].items():
@@ -206,67 +220,91 @@ class Tables:
             yield name, " ".join(others(scheme)), scheme.get("x-source", ""), scheme.get("description", "")
 
     def table_hosts(self) -> Iterator[Row]:
-        yield from (("mock", each["url"], "", "", each.get("description", "")) for each in self.spec["servers"])
+        for each in self.spec["servers"]:
+            yield "mock", each.get("url", ""), "", "", each.get("description", "")
         yield from self.of_operations(
-            (name, (each["url"], region.get("default", ""), " ".join(region.get("enum", ())), ""))
+            (name, (each.get("url", ""), region.get("default", ""), " ".join(region.get("enum", ())), ""))
             for name, (path, _, operation) in self.operations.items()
             for each in operation.get("servers") or self.spec["paths"][path].get("servers", ())
             for region in [each.get("variables", {}).get("region", {})]
         )
 
     def table_errors(self) -> Iterator[Row]:
-        """The error codes of the examples, each with its status."""
-        rows: dict[Row, None] = {}
-        for _, _, operation in self.operations.values():
-            for status, each in operation["responses"].items():
-                for media in resolved(self.spec, each).get("content", {}).values():
-                    for example in media.get("examples", {}).values():
-                        value = resolved(self.spec, example)["value"]
-                        if "error_code" in value:
-                            told = f"{value.get('error_msg')} {value.get('detail', '')}".strip()
-                            rows[value["error_code"], status, told] = None
-        yield from rows
+        """The errors that have an example."""
+        return self.of_operations(
+            (name, (value["error_code"], status, f"{value.get('error_msg')} {value.get('detail', '')}"))
+            for name, (_, _, operation) in self.operations.items()
+            for status, each in operation.get("responses", {}).items()
+            for media in resolved(self.spec, each).get("content", {}).values()
+            for example in media.get("examples", {}).values()
+            if "error_code" in (value := resolved(self.spec, example).get("value", {}))
+        )
 
 
 def facts(spec: Any) -> Iterator[str]:
-    """The facts: the spec has each, and no others."""
+    """The spec has each row of the tables, and no others."""
     tables = Tables(spec)
     for title, body in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", FACTS, re.MULTILINE | re.DOTALL):
-        told = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in body.splitlines() if line[:2] == "| "]
+        lines = [line for line in body.splitlines() if line.startswith("| ")][1:]
+        pages = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in lines]
         made = [tuple(map(flat, row)) for row in getattr(tables, f"table_{title.lower()}")()]
-        yield from differences(title, told[1:], made)
+        yield from differences(title, pages, made)
 
 
-def differences(title: str, told: list[Row], made: list[Row]) -> Iterator[str]:
-    """Where two tables differ. What the last cell of a row tells has to be in that of the same row of the other."""
+def differences(title: str, pages: list[Row], made: list[Row]) -> Iterator[str]:
+    """Where a spec differs from the pages. The descriptions only have to contain the text of the pages."""
     texts = {row[:-1]: row[-1] for row in made}
-    unlisted = [row for row in texts if row not in {each[:-1] for each in told}]
-    for *cells, text in told:
+    unlisted = [row for row in texts if row not in {each[:-1] for each in pages}]
+    for *cells, text in pages:
         row = tuple(cells)
         if row not in texts:
             near = next((each for each in unlisted if each[:2] == row[:2]), None)
-            yield f"{title}: by the facts {' | '.join(row)}; by the spec {' | '.join(near) if near else 'there is none'}"
+            yield f"{title}: the pages say: {shown(row)}. The spec says: {shown(near) if near else 'nothing'}"
             if near:
                 unlisted.remove(near)
         for part in text.split(" … ") if row in texts else ():
             if part not in texts[row]:
                 yield f"{title}: the description of {' '.join(row[:2])} does not say {part!r}: {texts[row]}"
-    for row in unlisted:
-        yield f"{title}: the facts have no {' | '.join(row)}"
+    yield from (f"{title}: the pages say nothing of: {shown(row)}" for row in unlisted)
+
+
+def shown(row: Row) -> str:
+    return ", ".join(filter(None, row))
 
 
 def examples(spec: Any) -> Iterator[str]:
-    """The examples of the pages."""
+    """The examples of the pages are there, each body has one, and all have documented values only."""
     known = operations(spec)
-    for name, place, value in PAGE_EXAMPLES:
-        operation = known.get(name, ("", "", {}))[2]
-        body = operation.get("requestBody", {}) if place == "request" else operation.get("responses", {}).get(place, {})
-        given = [each for media in body.get("content", {}).values() for each in media.get("examples", {}).values()]
-        if value not in [resolved(spec, each)["value"] for each in given]:
-            yield f"{name}, {place}: the page's example {json.dumps(value)} is missing"
+    components = closed(spec["components"])
+    for name, (_, _, operation) in known.items():
+        bodies = {"request": operation.get("requestBody"), **operation.get("responses", {})}
+        for place, body in bodies.items():
+            content = resolved(spec, body or {}).get("content", {})
+            given = [each for media in content.values() for each in media.get("examples", {}).values()]
+            values = [resolved(spec, each).get("value") for each in given]
+            if content and not values:
+                yield f"{name}, {place}: no example"
+            for value in values:
+                schema = next(iter(content.values())).get("schema", {})
+                for error in validator_for({**closed(schema), "components": components}).iter_errors(value):
+                    yield f"{name}, {place}: an example is not as documented: {flat(error)}"
+            for at, of, value in PAGE_EXAMPLES:
+                if (at, of) == (name, place) and value not in values:
+                    yield f"{name}, {place}: the page's example {json.dumps(value)} is missing"
     body = known.get("RetryScriptExecution", ("", "", {}))[2].get("requestBody", {})
     if body.get("x-page-example") != WRONG_EXAMPLE:
         yield f"RetryScriptExecution: x-page-example is not the page's {json.dumps(WRONG_EXAMPLE)}"
+
+
+def closed(node: Any) -> Any:
+    """Schemas, of which enums that are open to other values (`anyOf: [enum, string]`) are not."""
+    if isinstance(node, list):
+        return [*map(closed, node)]
+    if not isinstance(node, dict):
+        return node
+    if "anyOf" in node and "$ref" in node["anyOf"][0]:
+        return {"anyOf": [node["anyOf"][0], {"type": "null"}]}
+    return {key: closed(value) for key, value in node.items()}
 
 
 def sources(spec: Any) -> Iterator[str]:
@@ -278,22 +316,27 @@ def sources(spec: Any) -> Iterator[str]:
 
 
 def texts(spec: Any) -> Iterator[str]:
-    """What is told in words: of each operation, of each parameter, and what has no place in a table."""
+    """Descriptions: of each operation, of each parameter, and phrases that belong to no table."""
     acting, *reading = re.split(r"\w+ only reads?,", spec["info"]["description"])
     for name, (path, method, operation) in operations(spec).items():
         tag = " ".join(operation["tags"])
         line = rf"\| `{name}` \| {tag}( \(.*\))? \| `{method.upper()} {re.escape(path)}` \|"
         if not re.search(line, " ".join(reading) if method == "get" else acting):
-            yield f"{name}: info.description does not say that it {'only reads' if method == 'get' else 'acts'}"
+            effect = "only reads" if method == "get" else "acts"
+            yield f"{name}: info.description does not say that it {effect}"
         action = operation.get("x-iam-action", {}).get("action")
         for text in (f"IAM action: {action}", "Official page: https://support.huaweicloud.com/"):
             if text not in operation.get("description", ""):
                 yield f"{name}: the description does not say {text!r}"
+    tags = {each["name"] for each in spec.get("tags", ())}
+    used = {tag for _, _, operation in operations(spec).values() for tag in operation["tags"]}
+    yield from (f"the tag {name} is not both listed and used" for name in tags ^ used)
     for name, parameter in spec["components"]["parameters"].items():
-        if parameter["schema"].get("description") != parameter["description"]:
+        if parameter["schema"].get("description") != parameter.get("description"):
             yield f"parameter {name}: the schema has another description, and that is the one of the client"
-    told = flat(" ".join(each for node in walk(spec) for each in node.values() if isinstance(each, str)))
-    yield from (f"no description says {each!r}" for each in TOLD if each not in told)
+    strings = [each for node in walk(spec) for each in node.values() if isinstance(each, str)]
+    everything = flat(" ".join(strings))
+    yield from (f"no description says {each!r}" for each in PHRASES if each not in everything)
 
 
 CHECKS: list[Callable[[Any], Iterator[str]]] = [facts, examples, sources, texts]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import update_wrapper
 from math import inf
@@ -25,6 +25,7 @@ from huaweicloud_retry.runs import (
     Status,
     all_clocks,
     judged,
+    may_have_begun_since,
     of_all,
     run_of_job,
     run_of_record,
@@ -32,14 +33,14 @@ from huaweicloud_retry.runs import (
 from huaweicloud_retry.runtime.errors import APIError, APIStatusError, IAMError, RateLimitError
 from huaweicloud_retry_client.api.cse import show_engine, show_engine_job
 from huaweicloud_retry_client.api.workspace import list_script_records, show_script_record_detail
-from huaweicloud_retry_client.models import ScriptRecord
 from huaweicloud_retry_client.types import UNSET
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from huaweicloud_retry.runs import Run, State
     from huaweicloud_retry_client import Client, Response
-    from huaweicloud_retry_client.models import Engine, ScriptRecordPage
+    from huaweicloud_retry_client.models import Engine, ScriptRecord, ScriptRecordPage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +49,9 @@ SETTLE: Final = 30.0
 _LONGEST_INTERVAL: Final = 30.0  # seconds
 _GROWTH: Final = 1.5
 _FAILED_READS: Final = 2  # in a row, that are survived
+_PATIENCE: Final = 300.0  # seconds to wait for a read that is refused with 429
 _PAGE: Final = 100  # records; the most that the service allows
+_MOST: Final = 100_000  # records of a list
 
 
 class Retried(Protocol):
@@ -280,21 +283,22 @@ def resolve(  # noqa: PLR0913 - what is known
             the verdict is `unknown`.
         ValueError: The item names no engine, record or task.
     """
-    ready_at = (sent_at if lost_at is None else lost_at) + settle
+    # That it was lost in the future is said by a clock that was set since; in truth it was lost before now.
+    ready_at = time.monotonic() + min(settle, (sent_at if lost_at is None else lost_at) + settle - time.time())
     while True:
-        left = ready_at - time.time()
+        left = ready_at - time.monotonic()
         try:
             status = yield from _looked(client, item)
             found = judged(status, sent_at, clock)
             if found.verdict == "not run" and left <= 0 and item.engine_id is None:
-                found = yield from _without_another(client, item, sent_at, found)
+                found = yield from _without_another(client, item, sent_at, found, clock)
         except APIError as error:
             if isinstance(error, IAMError) or getattr(error, "status_code", None) in {401, 403}:
                 raise
             return Resolution(verdict="unknown", evidence=f"the state cannot be read: {error}")
         if found.verdict == "accepted" or left <= 0:
             return found
-        yield min(left, settle)
+        yield left
 
 
 def iter_script_records(client: Client, project_id: str, **filters: Any) -> Iterator[ScriptRecord]:
@@ -335,7 +339,7 @@ class _Waiting(NamedTuple):
 
 
 def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting) -> Steps[Status]:
-    if how.interval < 0 or (how.timeout is not None and how.timeout < 0):
+    if not (how.interval >= 0 and (how.timeout is None or how.timeout >= 0)):
         raise ValueError("timeout and interval must be 0 or more seconds")
     ends_at = inf if how.timeout is None else time.monotonic() + how.timeout
     status: Status | None = None
@@ -343,7 +347,7 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
     while True:
         pause = interval
         try:
-            status = yield from _looked(client, work, job_id, tries=1)
+            status = yield from _looked(client, work, job_id, tries=1, is_of_task=True)
         except APIError as error:
             failures += not isinstance(error, RateLimitError)
             pause = max(interval, getattr(error, "retry_after", None) or 0.0)
@@ -352,11 +356,10 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
                 raise
         else:
             failures = 0
-            if _is_as_before(status, how):
-                status = Status(state="running", runs=status.runs, clock=status.clock)
+            status = _of_new_run(status, how)
             if how.on_status is not None:
                 how.on_status(status)
-            if status.state in {"succeeded", "failed"}:
+            if status.state in {"succeeded", "failed"} or not (status.is_new or status.state == "running"):
                 return status
         left = ends_at - time.monotonic()
         if left <= 0 and status is not None:
@@ -365,50 +368,83 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
         interval = max(interval, min(interval * _GROWTH, _LONGEST_INTERVAL))
 
 
-def _is_as_before(status: Status, how: _Waiting) -> bool:
-    """Say whether a failure is the one that was retried, since the new run does not show yet."""
-    if how.sent_at is None or status.state != "failed" or time.time() > how.sent_at + SETTLE:
-        return False
-    return judged(status, how.sent_at, how.clock).verdict == "not run"
+def _of_new_run(status: Status, how: _Waiting) -> Status:
+    """Return the status as one of the run that was retried: a failure may be that of before."""
+    if how.sent_at is None or status.state != "failed":
+        return status
+    clock = None if status.clock is None else status.clock.widened(how.clock)
+    new = [run for run in status.runs if clock is not None and _is_new(run, how.sent_at, clock)]
+    if all(run in new for run in status.runs if run.state == "failed"):
+        return status
+    # Other runs may wait for those that ended last, such as the second batch of a task.
+    ends = [run.ended_at - clock.least for run in new if run.ended_at is not None and clock is not None]
+    is_early = time.time() < max([how.sent_at, *ends]) + SETTLE
+    state: State = "running" if is_early else "failed" if any(run.state == "failed" for run in new) else "unknown"
+    return replace(status, state=state, is_new=bool(new))
 
 
-def _without_another(client: Client, item: Retried, sent_at: float, found: Resolution) -> Steps[Resolution]:
+def _is_new(run: Run, sent_at: float, clock: Clock) -> bool:
+    return run.began_at not in {None, inf} and may_have_begun_since(run, sent_at, clock)
+
+
+def _without_another(
+    client: Client, item: Retried, sent_at: float, found: Resolution, clock: Clock | None
+) -> Steps[Resolution]:
     """See whether a retry has made a new record, perhaps of a new task: that is documented nowhere."""
     status = found.status
     if status is None or status.clock is None:
         return found
+    clock = status.clock.widened(clock)
     own = {run.name for run in status.runs}
-    places = {run.place for run in status.runs if run.place is not None}
-    if not places:
-        return found
-    since = datetime.fromtimestamp(int(sent_at + status.clock.least - MARGIN), UTC)
-    scripts = sorted({place.script_id for place in places})
-    filters = {"execute_time_start": f"{since:%Y-%m-%dT%H:%M:%SZ}", "script_id": scripts}
-    for record in (yield from _records(client, item.project_id, filters)):
+    places = [run.place for run in status.runs if run.place is not None]
+    has_all = len(places) == len(status.runs)
+    if has_all:  # and not by time: nothing says whether that finds what has not begun
+        filters: dict[str, Any] = {"script_id": sorted({place.script_id for place in places})}
+        resources = sorted({place.resource_id for place in places})
+        filters |= {"resource_id": resources} if len(resources) <= _PAGE else {}
+    else:
+        since = datetime.fromtimestamp(int(sent_at + clock.least - MARGIN), UTC)
+        filters = {"execute_time_start": f"{since:%Y-%m-%dT%H:%M:%SZ}"}
+    pages = _Pages(client, item.project_id, filters)
+    records = yield from _records(pages)
+    if not pages.is_whole:
+        evidence = f"{found.evidence}; but the list of records changes, or is not whole"
+        return Resolution(verdict="unknown", evidence=evidence, status=status)
+    for record in records:
         run = run_of_record(record)
-        if run.name not in own and run.place in places:
-            evidence = f"{run.name} of the same script and desktop began since: perhaps it is the retry"
+        is_of_same = not has_all or run.place is None or run.place in places
+        if run.name not in own and is_of_same and may_have_begun_since(run, sent_at, clock):
+            evidence = f"{run.name} of the same script and desktop may have begun since: perhaps it is the retry"
             return Resolution(verdict="unknown", evidence=evidence, status=status)
     return found
 
 
 def _looked(
-    client: Client, work: Retried, job_id: int | str | None = None, *, tries: int = _FAILED_READS + 1
+    client: Client,
+    work: Retried,
+    job_id: int | str | None = None,
+    *,
+    tries: int = _FAILED_READS + 1,
+    is_of_task: bool = False,
 ) -> Steps[Status]:
-    """Read how far work is."""
+    """Read how far work is. `is_of_task`: if the task is not that of the record, look at the task."""
     if work.engine_id is not None:
         return (yield from _job(client, work, job_id, tries))
     if work.record_id is not None:
         read = Read(client, show_script_record_detail, work.project_id, work.record_id)
         detail = yield from _result(read, tries)
-        run = run_of_record(detail.result())
-        return Status(state=run.state, runs=(run,), clock=Clock.of(detail, read.asked_at, read.came_at))
+        record: ScriptRecord = detail.result()
+        if not is_of_task or work.task_id in {None, record.script_task_id or None}:
+            run = run_of_record(record)
+            return Status(state=run.state, runs=(run,), clock=Clock.of(detail, read.asked_at, read.came_at))
     if work.task_id is None:
         raise ValueError("an engine, a record or a task must be given")
     clocks: list[Clock | None] = []
-    records = yield from _records(client, work.project_id, {"script_task_id": work.task_id}, tries, clocks)
+    pages = _Pages(client, work.project_id, {"script_task_id": work.task_id})
+    records = yield from _records(pages, tries, clocks)
     runs = tuple(map(run_of_record, records))
-    return Status(state=of_all(runs), runs=runs, clock=all_clocks(clocks))
+    state = of_all(runs) if pages.is_whole else "unknown"
+    return Status(state=state, runs=runs, clock=all_clocks(clocks), is_whole=pages.is_whole)
 
 
 def _job(client: Client, work: Retried, job_id: int | str | None, tries: int) -> Steps[Status]:
@@ -429,13 +465,9 @@ def _job(client: Client, work: Retried, job_id: int | str | None, tries: int) ->
 
 
 def _records(
-    client: Client,
-    project_id: str,
-    filters: dict[str, Any],
-    tries: int = _FAILED_READS + 1,
-    clocks: list[Clock | None] | None = None,
+    pages: _Pages, tries: int = _FAILED_READS + 1, clocks: list[Clock | None] | None = None
 ) -> Steps[list[ScriptRecord]]:
-    pages, found = _Pages(client, project_id, filters), list[ScriptRecord]()
+    found: list[ScriptRecord] = []
     while (read := pages.next()) is not None:
         response = yield from _result(read, tries)
         found += pages.take(response.result())
@@ -445,8 +477,8 @@ def _records(
 
 
 def _result(read: Read, tries: int) -> Steps[Response[Any]]:
-    """Read, again if that fails and may not the next time; a 429 does not count."""
-    pause, failures = 2.0, 0
+    """Read, again if that fails and may not the next time; a 429 does not count, but is not waited for without end."""
+    backoff, waited, failures = 2.0, 0.0, 0
     while True:
         try:
             response: Response[Any] = yield read
@@ -455,11 +487,12 @@ def _result(read: Read, tries: int) -> Steps[Response[Any]]:
             raise response.error
         except APIError as error:
             failures += tries == 1 or not isinstance(error, RateLimitError)
-            if failures >= tries or not _passes(error):
+            pause = max(backoff, getattr(error, "retry_after", None) or 0.0)
+            waited += pause
+            if failures >= tries or waited > _PATIENCE or not _passes(error):
                 raise
-            asked: float | None = getattr(error, "retry_after", None)
-        yield max(pause, asked or 0.0)
-        pause = min(pause * 2, _LONGEST_INTERVAL)
+        yield pause
+        backoff = min(backoff * 2, _LONGEST_INTERVAL)
 
 
 def _passes(error: APIError) -> bool:
@@ -470,14 +503,25 @@ def _passes(error: APIError) -> bool:
 
 
 class _Pages:
-    """Which page comes next; ends also at a server that does not mind `offset`."""
+    """Which page comes next. If the list changes meanwhile, it is read again, until nothing is new.
+
+    Ends also at a server that does not mind `offset`.
+    """
 
     def __init__(self, client: Client, project_id: str, filters: dict[str, Any]) -> None:
         self._client, self._project_id = client, project_id
         self._filters: dict[str, Any] = {"limit": _PAGE, **filters}
-        self._offset: int = self._filters.pop("offset", 0)
+        self._start: int = self._filters.pop("offset", 0)
         self._seen: set[str] = set()
         self._is_last = False
+        self.is_whole = False  # all that there are were seen
+        self._begin()
+
+    def _begin(self) -> None:
+        self._offset = self._start
+        self._listed: set[str] = set()  # since the start
+        self._counts: set[int] = set()
+        self._has_new = False
 
     def next(self) -> Read | None:
         if self._is_last:
@@ -486,8 +530,17 @@ class _Pages:
 
     def take(self, page: ScriptRecordPage) -> list[ScriptRecord]:
         """Return what is new on a page."""
-        new = {record.id: record for record in page.script_records if record.id not in self._seen}
-        self._seen |= new.keys()
+        records = {record.id: record for record in page.script_records}
+        new = [record for id_, record in records.items() if id_ not in self._seen]
+        self._has_new = self._has_new or bool(new)
+        self._seen |= records.keys()
+        self._counts.add(page.count)
         self._offset += len(page.script_records)
-        self._is_last = not new or self._offset >= page.count
-        return list(new.values())
+        if self._offset >= page.count or records.keys() <= self._listed:
+            is_whole = len(self._counts) == 1 and self._start + len(self._seen) >= page.count
+            self._is_last = is_whole or not self._has_new or len(self._seen) > _MOST
+            self.is_whole = is_whole
+            self._begin()
+        else:
+            self._listed |= records.keys()
+        return new

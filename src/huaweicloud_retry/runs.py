@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import reduce
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from huaweicloud_retry.runtime.redaction import one_line
@@ -46,7 +47,8 @@ STATES: Final[dict[str, State]] = {
 _ORDER: Final[tuple[State, ...]] = ("running", "unknown", "failed", "succeeded")  # of several, the first counts
 MARGIN: Final = 2.0
 """Seconds that the clocks of gateway and service may differ."""
-_WIDEST: Final = 60.0  # seconds: of a longer uncertainty, a run may well have begun before the request
+_DAY: Final = 86_400.0  # seconds
+_WIDEST: Final = 10.0  # seconds: of a longer uncertainty, a run may well have begun before the request
 _LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
 
 
@@ -64,7 +66,7 @@ class Run:
     Attributes:
         name: `job …` or `record …`.
         word: The status in the service's word.
-        began_at: Seconds since the epoch by the server's clock; None: not known.
+        began_at: Seconds since the epoch by the server's clock; None: there is none. Infinite: it cannot be read.
         ended_at: As began_at.
         reason: Why it failed, in one line; or None.
         precision: Seconds by which the times may be too early, as they are cut to whole seconds.
@@ -95,12 +97,16 @@ class Status:
         state: `running`, `succeeded`, `failed`, or `unknown` if the service's word is not known. Of a task: `running`
             as long as a record runs, then `failed` if one has failed.
         runs: One job or record; of a task all of its records.
-        clock: How far the server's clock is ahead of this machine's; None: its responses have no Date.
+        clock: How far the server's clock is ahead of this machine's; None: its responses do not tell.
+        is_whole: False: the list of records changed while it was read, or is not whole; the state is `unknown`.
+        is_new: False: it is that of before the retry, and a new run does not show.
     """
 
     state: State
     runs: tuple[Run, ...]
     clock: Clock | None = field(default=None, repr=False)
+    is_whole: bool = True
+    is_new: bool = True
 
     @property
     def reason(self) -> str | None:
@@ -149,7 +155,8 @@ class Clock(NamedTuple):
             date = parsedate_to_datetime(response.headers.get("Date", ""))
         except (ValueError, TypeError, OverflowError):  # the latter two: of some versions of Python
             return None
-        if date.tzinfo is None:
+        # One that a cache has kept says nothing of now, and by one that is a day off nothing can be told.
+        if date.tzinfo is None or response.headers.get("Age", "0") != "0" or abs(date.timestamp() - came_at) > _DAY:
             return None
         return cls(date.timestamp() - came_at, date.timestamp() + 1 - asked_at)  # it has whole seconds
 
@@ -168,6 +175,9 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
     """
     if not status.runs:
         return Resolution(verdict="unknown", evidence="there is no job or record to look at", status=status)
+    if not status.is_whole:
+        evidence = f"{status}, but the list of records changes, or is not whole"
+        return Resolution(verdict="unknown", evidence=evidence, status=status)
     if clock is None and not sent_at <= time.time():
         why = "the request was sent at a time that is still to come: this machine's clock was set back"
         return Resolution(verdict="unknown", evidence=f"{status}; {why}", status=status)
@@ -207,6 +217,12 @@ def _mark(run: Run, sent_at: float, now: Clock | None, clock: Clock | None) -> s
     return "old" if began is not None else "unclear"
 
 
+def may_have_begun_since(run: Run, sent_at: float, clock: Clock) -> bool:
+    """Say whether a run may have begun after the request was sent: also if its times do not say."""
+    at = run.ended_at if run.began_at is None else run.began_at
+    return at is None or at + run.precision >= sent_at + clock.least - MARGIN
+
+
 def _is_possible(run: Run, now: Clock) -> bool:
     """Say whether no time lies in the future, and none before another that it follows."""
     latest = time.time() + now.most + MARGIN
@@ -218,7 +234,7 @@ def _is_possible(run: Run, now: Clock) -> bool:
 def _evidence(run: Run, sent_at: float, clock: Clock | None) -> str:
     text = f"{run.name} is {one_line(run.word)}"
     at, what = (run.ended_at, "ended") if run.state != "running" and run.ended_at else (run.began_at, "began")
-    if at is None:
+    if at is None or at == inf:
         return text
     shown = f"{text}, {what} {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
     if clock is None:
@@ -301,14 +317,17 @@ def _reason_of(job: EngineJob) -> str | None:
 
 
 def _of_ms(at: int | Unset | None) -> float | None:
-    return at / 1000 if isinstance(at, int) and 0 < at < _LAST_TIME * 1000 else None
+    if not isinstance(at, int) or at == 0:
+        return None
+    return at / 1000 if 0 < at < _LAST_TIME * 1000 else inf
 
 
 def _of_text(at: str | Unset | None) -> float | None:
+    if not isinstance(at, str) or not at:
+        return None
     try:
-        found = datetime.fromisoformat(at) if isinstance(at, str) else None
+        found = datetime.fromisoformat(at)
     except ValueError:
-        return None
-    if found is None or found.tzinfo is None:  # of which zone is not said
-        return None
-    return found.timestamp() if 0 < found.timestamp() < _LAST_TIME else None
+        return inf
+    # Without a zone it is not known which time is meant.
+    return found.timestamp() if found.tzinfo is not None and 0 < found.timestamp() < _LAST_TIME else inf

@@ -359,7 +359,7 @@ def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_
     assert [each["ended_reason"] for each in json.loads(ran.out)] == [None, "modify: No node.", None]
     assert ran.err.splitlines() == [
         "hwc-retry engine: engine fails: ran and failed again: Error: modify: No node.",
-        "hwc-retry engine: 1 of 3 still run after 0 ms",
+        "hwc-retry engine: 1 of 3 still running: the --wait-timeout of 0 s is over",
         "hwc-retry engine: to look again:",
         f"  hwc-retry status runs {shlex.join(cli.sending)}",
     ]
@@ -452,7 +452,7 @@ def test_what_stays_unknown_is_exit_code_3_with_how_to_look_again(cli: Cli, fate
 
 @contextmanager
 def engine_with_status(word: str) -> Generator[str, None, None]:
-    """A service whose job has this status; yields its URL."""
+    """A service whose job has this status, since long ago; yields its URL."""
     engine = {"id": "e", "name": "e", "status": "Available", "latestJobId": 7, "jobId": 7}
 
     class Handler(BaseHTTPRequestHandler):
@@ -461,13 +461,20 @@ def engine_with_status(word: str) -> Generator[str, None, None]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            body = json.dumps({"id": 7, "engineId": "e", "status": word} if "/jobs/" in self.path else engine).encode()
+            job = {
+                "id": 7,
+                "engineId": "e",
+                "status": word,
+                "startTime": 1_600_000_000_000,
+                "endTime": 1_600_000_001_000,
+            }
+            body = json.dumps(job if "/jobs/" in self.path else engine).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_: Any, **__: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
@@ -487,6 +494,13 @@ def test_a_status_that_nobody_knows_is_said_so_and_is_exit_code_5_at_the_timeout
     assert (ran.code, ends(ran.out)) == (5, [("accepted", "unknown", "Pausing")])
     assert "engine e: its status Pausing is documented nowhere: whether it has ended is not known\n" in ran.err
     assert (looked.code, json.loads(looked.out)[0]["job"]["state"]) == (0, "unknown")
+
+
+def test_the_failure_before_is_not_taken_for_a_new_one_while_the_new_run_does_not_show(idle: Cli) -> None:
+    with engine_with_status("Error") as url:
+        ran = idle("engine", "e", "--wait", "--wait-timeout", "0", "--endpoint", url)
+    assert (ran.code, ends(ran.out)) == (5, [("accepted", "running", "not begun yet")])
+    assert json.loads(ran.out)[0]["seen"] == "job 7 is Error, as before"
 
 
 # --- status -----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry import TokenAuth
-from huaweicloud_retry.bulk import Bulk, Counts, Followup, Item, JournalError, Outcome
+from huaweicloud_retry.bulk import Bulk, Counts, Followup, Item, JournalError, Outcome, clocks
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.testing import Mock, mock_server
@@ -96,7 +97,7 @@ def rows(journal: Path) -> list[dict[str, Any]]:
 
 def test_what_acted_is_accepted_and_what_did_not_is_sent_by_the_next_run(mock: Mock, journal: Path) -> None:
     for close in ("after", "before"):
-        mock.add_fault(close=close, times=1)  # type: ignore[arg-type]
+        mock.add_fault(close=close, times=1)
     assert sent(mock, journal, E1, E2, R1) == {"engine e1": "unknown", "engine e2": "unknown", "record r1": "accepted"}
 
     found = {outcome.item: outcome for outcome in followed(mock, journal, resolve=True)}
@@ -142,6 +143,55 @@ def test_a_clock_that_is_set_between_sending_and_looking_misleads_nobody(mock: M
     mock.advance(3600)  # in which the job has run and failed again: by the new clock, before the request was sent
     (outcome,) = followed(mock, journal, resolve=True)
     assert outcome.verdict == "unknown"
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set this machine's clock so many seconds ahead; at the end it is right again."""
+    now, by = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: now() + by[0])
+    return lambda seconds: by.__setitem__(0, seconds)
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the system says since when it runs."""
+    file = tmp_path / "boot_id"
+    file.write_text("first", "ascii")
+    monkeypatch.setattr(clocks, "_BOOT", file)
+    return file
+
+
+SHORT = {"projects": {"p": {"engines": {"e1": job(1, "Error", run_time=3.0), "e2": job(2, "Finished")}}}}
+
+
+@pytest.mark.parametrize("seconds", [600, -600])
+def test_a_clock_that_was_wrong_at_the_sending_misleads_nobody(
+    mock: Mock, journal: Path, ahead: Callable[[float], None], seconds: float
+) -> None:
+    ahead(seconds)
+    for close in ("after", "before"):
+        mock.add_fault(close=close, times=1)
+    sent(mock, journal, E1, E2)  # no response: nothing is known of the server's clock
+    ahead(0)
+    verdicts = {outcome.item.name: outcome.verdict for outcome in followed(mock, journal, resolve=True)}
+    assert verdicts == {"engine e1": "accepted", "engine e2": "refused"}
+
+
+@pytest.mark.parametrize("has_response", [False, True])
+def test_on_another_machine_only_responses_tell_the_clock(
+    mock: Mock, journal: Path, boot: Path, ahead: Callable[[float], None], has_response: bool
+) -> None:
+    mock.set_state(json.dumps(SHORT))
+    ahead(600)
+    mock.add_fault(close="after", times=1)
+    sent(mock, journal, E1, *([E2] if has_response else []))
+    ahead(0)
+    boot.write_text("another", "ascii")
+    mock.advance(10)  # the job has failed again, which by the clock of now was long before the request
+    (outcome,) = followed(mock, journal, resolve=True)
+    assert outcome.verdict == "unknown"
+    assert ("by which clock it was sent is not known" in str(outcome.seen)) is not has_response
 
 
 def test_of_an_item_that_was_sent_twice_the_first_time_counts(mock: Mock, journal: Path) -> None:

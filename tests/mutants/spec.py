@@ -1,4 +1,4 @@
-"""Specs that say something else than openapi.yaml: spec.yaml, which says how. The checks of the spec find them."""
+"""Specs that say something else than openapi.yaml: spec.yaml, which says how. spec_checks.py finds them."""
 
 import json
 import tempfile

@@ -1,10 +1,12 @@
 """What `hwc-retry` tells a person to do about a retry that was refused or of which nobody knows."""
 
+import json
+
 import httpx
 import pytest
 
 from huaweicloud_retry.bulk import Item, Outcome
-from huaweicloud_retry.commands.advice import IAM_ACTIONS, advise, in_options
+from huaweicloud_retry.commands.advice import IAM_ACTIONS, advise, advise_read, in_options
 from huaweicloud_retry_client import APIConnectionError, Response
 from huaweicloud_retry_client.errors import APIStatusError
 from tests.callers import SPEC
@@ -72,6 +74,31 @@ def test_of_an_unknown_outcome_the_thing_is_to_be_looked_at_first(status: int) -
     assert about(status, "APIGW.0301").startswith("Look at the engine's last job before you send this again")
     assert about(status, item=SCRIPT).startswith("Look at the script's execution records before you send this again")
     assert unanswered("ReadTimeout", unknown=True) == about(status)
+    for item, command in (
+        (ENGINE, "hwc-retry status ENGINE_ID"),
+        (SCRIPT, "hwc-retry status --record-id ID or --task-id ID"),
+    ):
+        assert f", with {command} (of a bulk: hwc-retry resolve JOURNAL): " in about(status, item=item)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (400, "WKS.00211102", "There is no such thing there: check the ID"),
+        (403, "WKS.00081102", "The IAM user needs the action workspace:scripts:listRecords in this project"),
+        (
+            403,
+            "APIGW.0302",
+            "A list of the gateway keeps this IAM user out: ask the administrator of the account. To read needs",
+        ),
+        (404, "APIGW.0101", "The gateway has no such API there"),
+        (502, "", "Try again in a few minutes."),
+    ],
+)
+def test_what_to_do_about_a_failed_read_says_nothing_of_what_was_run(status: int, code: str, says: str) -> None:
+    content = json.dumps({"error_code": code, "error_msg": "no"}).encode()
+    error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=content))
+    assert advise_read("ListScriptRecords", error).startswith(says)
 
 
 def test_what_never_arrived_is_a_matter_of_the_way() -> None:

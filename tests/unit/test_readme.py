@@ -23,12 +23,14 @@ from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.bulk import SAMPLE
 from huaweicloud_retry.commands.exits import EXIT_CODES
 from huaweicloud_retry.mock import running
+from huaweicloud_retry.testing import mock_server
 from huaweicloud_retry_client import APIStatusError, Client, Response
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
+FAILED = {"name": "n", "jobs": [{"id": 1, "status": "Error"}]}
 RECORD = "0000000059071dbc01591661d3990020"
 
 
@@ -88,8 +90,20 @@ def test_the_block_on_errors() -> None:
         assert explain(client, "demo-project", ENGINE).startswith("not sent: ")
 
 
+def test_the_block_on_what_became_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HW_AUTH_TOKEN", "mock-token")
+    with mock_server() as mock:
+        monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_CSE_CN_NORTH_4", mock.url)
+        retry_and_wait = run(5)[0]["retry_and_wait"]
+        mock.set_state(json.dumps({"run_time": 0, "projects": {"p": {"engines": {"e": FAILED}}}}))
+        assert retry_and_wait("p", "e") == "succeeded: job 1 is Finished"
+        mock.set_state(json.dumps({"projects": {"p": {"engines": {"e": FAILED}}}}))
+        mock.add_fault(operation="RetryEngine", close="after", times=1)
+        assert retry_and_wait("p", "e").startswith("accepted: job 1 is Executing, began ")
+
+
 def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
-    (tmp_path / "test_example.py").write_text(BLOCKS[5], encoding="utf-8")
+    (tmp_path / "test_example.py").write_text(BLOCKS[6], encoding="utf-8")
     # In a checkout nothing is installed, so pytest does not find the plugin by itself; tests/e2e/test_wheel.py shows that.
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "huaweicloud_retry.testing", str(tmp_path)]
     ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
@@ -97,7 +111,7 @@ def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 def shell(start: str, replacements: dict[str, str]) -> str:

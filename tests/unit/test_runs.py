@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.runs import (
@@ -270,24 +270,34 @@ def test_no_time_breaks_it(word: str) -> None:
         )
 
 
+@pytest.mark.parametrize("start", [-1, 10**18, "now", "2026-11-28 12:00:00", "9999-12-31T23:59:59Z"])
+def test_what_runs_since_a_time_that_cannot_be_read_does_not_wait_for_its_turn(start: Any) -> None:
+    job = EngineJob(id=7, status="Executing", start_time=start)
+    record = ScriptRecord(id="r7", status="RUNNING", start_time=start)
+    runs = run_of_job(job) if isinstance(start, int) else run_of_record(record)
+    assert judge(runs)[0] == "unknown"
+    assert judge(runs, now=None)[0] == "unknown"
+
+
 offsets = st.floats(-600, 600)
-seconds = st.floats(0, 300) | st.floats(0, 5)
+seconds = st.sampled_from([0.0, 0.1, 1.0, 3.0]) | st.floats(0, 300)
 
 
+@settings(max_examples=300, deadline=None)  # no example is slow, but the machine may be
 @given(
     kind=st.sampled_from(KINDS),
     server=offsets,
-    skew=st.floats(-2, 2),
+    skew=st.sampled_from([-2.0, 2.0]) | st.floats(-2, 2),
     ran_before=seconds,
     failed_before=seconds,
-    acted_after=st.none() | st.floats(0, 30),
+    acted_after=st.none() | st.sampled_from([0.0, 0.1]) | st.floats(0, 30),
     runs_for=seconds,
     ends=st.sampled_from(["done", "failed"]),
     read_after=seconds,
     took=st.floats(0, 5),
     responded=st.floats(0, 1),
-    local_step=st.just(0.0) | offsets,
-    server_step=st.just(0.0) | offsets,
+    step=st.just(0.0) | offsets,
+    is_local=st.booleans(),
 )
 def test_a_verdict_is_never_wrong_and_there_is_one_where_the_events_are_far_enough_apart(
     kind: Kind,
@@ -301,10 +311,11 @@ def test_a_verdict_is_never_wrong_and_there_is_one_where_the_events_are_far_enou
     read_after: float,
     took: float,
     responded: float,
-    local_step: float,
-    server_step: float,
+    step: float,
+    is_local: bool,
 ) -> None:
-    """The server's clock is `server` ahead, its service's `skew` more; either clock may be set after sending."""
+    """The server's clock is `server` ahead, its service's `skew` more; one of the clocks may be set after sending."""
+    local_step, server_step = (step, 0.0) if is_local else (0.0, step)
     now = time.time()  # by this machine's clock, when the read's response has come
     came = now - local_step  # what it had said without the step; all true times are in terms of it
     asked = came - took

@@ -1,4 +1,4 @@
-"""openapi.yaml says what the documented pages say, contradicts itself nowhere, and reads the same to everybody."""
+"""openapi.yaml says what the documented pages say, contradicts itself nowhere, and is read one way only."""
 
 import tomllib
 from collections.abc import Callable, Iterator

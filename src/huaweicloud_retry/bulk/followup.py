@@ -26,6 +26,11 @@ from .runner import Places
 
 _AT_ONCE: Final = 1000  # items that are followed at the same time
 
+_NO_CLOCK: Final = (
+    "by which clock it was sent is not known: no response came in that run, and this machine was started again since, "
+    "or is another"
+)
+
 _Thread: TypeAlias = Callable[..., Awaitable[Any]]
 """Runs a function in the one thread that may use the journal."""
 
@@ -112,7 +117,7 @@ class Followup:
                 async with aclosing(self._places):
                     await thread(journal.take_up, self._connected)
                     self.counts = await thread(journal.counts)
-                    for phase in self._phases(journal.clock):
+                    for phase in self._phases(journal):
                         async with aclosing(self._all(phase, journal, thread)) as found:
                             async for each in found:
                                 yield each
@@ -120,11 +125,11 @@ class Followup:
             finally:
                 await thread(journal.close)
 
-    def _phases(self, clock: Clock | None) -> Iterator["_Phase"]:
+    def _phases(self, journal: Journal) -> Iterator["_Phase"]:
         if self._is_resolving:
-            yield _Resolving(self._settle, time.time(), clock)
+            yield _Resolving(self._settle, time.time(), journal)
         if self._is_waiting and self.halted is None:
-            yield _Waiting(self._wait_timeout, clock)
+            yield _Waiting(self._wait_timeout, journal)
 
     def _connected(self, items: Iterable[Item]) -> Mapping[str, str]:
         for _ in self._places.of(items):
@@ -196,19 +201,18 @@ class _Resolving:
 
     which: Which = "unknown"
 
-    def __init__(self, settle: float, opened_at: float, clock: Clock | None) -> None:
-        self._settle, self._opened_at, self._clock = settle, opened_at, clock
+    def __init__(self, settle: float, opened_at: float, journal: Journal) -> None:
+        self._settle, self._opened_at, self._journal = settle, opened_at, journal
 
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
         """Resolve it."""
-        if row.started_at is None:
-            return row._replace(seen="the journal does not have when it was sent")
+        sent_at, clock = _sent(row, self._journal)
+        if sent_at is None:
+            return row._replace(seen=_NO_CLOCK)
         # When a run that was killed ended is not known.
-        lost_at = self._opened_at if row.seconds is None else row.started_at + row.seconds
+        lost_at = self._opened_at if row.seconds is None else sent_at + row.seconds
         try:
-            found = yield from resolve.steps(
-                client, item, row.started_at, lost_at=lost_at, settle=self._settle, clock=self._clock
-            )
+            found = yield from resolve.steps(client, item, sent_at, lost_at=lost_at, settle=self._settle, clock=clock)
         except PermissionDeniedError as error:
             return row._replace(seen=f"the state cannot be read: {error}")
         if found.verdict == "accepted":
@@ -216,19 +220,27 @@ class _Resolving:
         return row.planned(found.evidence) if found.verdict == "not run" else row._replace(seen=found.evidence)
 
 
+def _sent(row: Row, journal: Journal) -> tuple[float | None, Clock | None]:
+    """Return when an item was sent, by the clock of now, and what was known of the server's clock then."""
+    run = journal.clock_of(row)
+    known = None if run is None or row.started_at is None else run.by_now(row.started_at)
+    return known or (None, None)
+
+
 class _Waiting:
     """Waits until what was accepted has ended."""
 
     which: Which = "running"
 
-    def __init__(self, timeout: float, clock: Clock | None) -> None:
-        self._ends_at, self._clock = time.monotonic() + timeout, clock
+    def __init__(self, timeout: float, journal: Journal) -> None:
+        self._ends_at, self._journal = time.monotonic() + timeout, journal
 
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
         """Wait for it."""
         body: dict[str, Any] = json.loads(row.response or "{}")
         left = max(0.0, self._ends_at - time.monotonic())
-        how: dict[str, Any] = {"timeout": left, "sent_at": row.started_at, "clock": self._clock}
+        sent_at, clock = _sent(row, self._journal)
+        how: dict[str, Any] = {"timeout": left, "sent_at": sent_at, "clock": clock}
         try:
             if item.engine_id is not None:
                 how["enterprise_project_id"] = item.enterprise_project_id
@@ -245,4 +257,6 @@ class _Waiting:
         except APIError as error:
             return row._replace(seen=f"the state cannot be read: {error}", ended="running")
         seen = f"{status}: {status.reason}" if status.reason else str(status)
+        if not status.is_new:
+            seen = f"{status} as before the retry: a new run does not show"
         return row._replace(seen=seen, ended="running" if status.state == "unknown" else status.state)

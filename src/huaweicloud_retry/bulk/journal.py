@@ -25,6 +25,7 @@ from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from huaweicloud_retry.runs import Clock
 
+from .clocks import RunClock
 from .items import Item, Outcome
 from .journal_file import (
     FORMAT,
@@ -174,6 +175,8 @@ class Journal:
         self._db.execute(f"PRAGMA user_version = {FORMAT}")  # fails if it cannot be written
         self._db.execute("COMMIT")
         self._identity = self._looked_up()
+        self._clocks = self._about.clocks()
+        self._run = 0  # none yet
 
     def _looked_up(self) -> tuple[int, int] | None:
         if self._file is None:
@@ -291,6 +294,7 @@ class Journal:
         with self._transaction():
             self._change("state = 'sending'", Row.reported)
             self._change("state = 'planned' AND may_have_run", Row.reported)
+            self._forget_clocks()
             if retry_refused:
                 self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row.with_state("planned"))
             if resend_unknown:
@@ -298,6 +302,12 @@ class Journal:
                     f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1)
                 )
             return self._counts("state")
+
+    def _forget_clocks(self) -> None:
+        """Keep the clocks of runs of which something is not known yet."""
+        query = f"SELECT DISTINCT run FROM item WHERE {' OR '.join(_WHICH.values())}"  # noqa: S608 - our own SQL
+        kept = {run for (run,) in self._execute(query)}
+        self._clocks = {run: clock for run, clock in self._clocks.items() if run in kept}
 
     def _change(self, which: str, change: Callable[[Row], Row]) -> None:
         last = 0
@@ -338,17 +348,25 @@ class Journal:
         """
         before = self._in_flight
         now = time.time()
-        after = {number: before[number].sent(now) for number in sending}
+        self._note_clock(clock)
+        after = {number: before[number].sent(now, self._run) for number in sending}
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
         after |= {number: before[number].with_state("planned") for number in unsent}
         self._check_identity()
         with self._transaction():
-            if clock is not None and (merged := clock.widened(self._about.clock)) != self._about.clock:
-                self._about = self._about._replace(clock_least=merged.least, clock_most=merged.most)
+            self._about = self._about._replace(runs=json.dumps(self._clocks))
             self._store((before[number], row) for number, row in after.items())
         before.update(after)
         for number in (*unsent, *(number for number, _ in outcomes)):
             del before[number]
+
+    def _note_clock(self, server: Clock | None) -> None:
+        """Note what is known of the clocks of this run; after the clock was set, it counts as another run."""
+        now = RunClock.now()
+        if self._run not in self._clocks or self._clocks[self._run].was_set(now):
+            self._run = 1 + max(self._clocks, default=0)
+            self._clocks[self._run] = now
+        self._clocks[self._run] = self._clocks[self._run]._replace(server=server)
 
     def _check_identity(self) -> None:
         if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
@@ -359,10 +377,9 @@ class Journal:
 
     # --- What became of items that were sent ---
 
-    @property
-    def clock(self) -> Clock | None:
-        """What responses have said of the servers' clocks in all runs."""
-        return self._about.clock
+    def clock_of(self, row: Row) -> RunClock | None:
+        """Return the clock of the run that sent an item."""
+        return None if row.run is None else self._clocks.get(row.run)
 
     def take_up(self, places: Callable[[Iterable[Item]], Mapping[str, str]]) -> None:
         """Be about all items of the journal, instead of an input.
@@ -490,10 +507,11 @@ def _is_left(file: Path, has_lock: bool) -> bool:
 
 
 def _with_outcome(row: Row, outcome: Outcome) -> Row:
-    started_at, seconds = outcome.started_at, outcome.seconds
+    started_at: float = outcome.started_at
+    seconds: float | None = outcome.seconds
     if outcome.verdict == "unknown" and row.may_have_run and row.started_at is not None:
         # Whoever looks for it later has to look from the first attempt on.
-        started_at, seconds = row.started_at, started_at + seconds - row.started_at
+        started_at, seconds = row.started_at, None
     return Row(
         row.number,
         row.fields,
@@ -507,4 +525,5 @@ def _with_outcome(row: Row, outcome: Outcome) -> Row:
         outcome.attempts,
         started_at,
         seconds,
+        run=row.run,
     )

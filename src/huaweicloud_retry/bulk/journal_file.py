@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Self
 from huaweicloud_retry.runs import Clock
 from huaweicloud_retry.runtime.redaction import one_line
 
+from .clocks import RunClock
 from .items import Item, Outcome, Verdict, rfc3339
 from .lock import InUseError, Lock
 
@@ -40,8 +41,7 @@ TABLES: Final = (
     places TEXT,                     -- JSON: what the items are sent to
     input TEXT,                      -- the name of the file that they came from
     duplicates INTEGER,              -- rows of the input that repeat an item
-    clock_least REAL,                -- seconds that the servers' clocks were ahead of ours, at least
-    clock_most REAL,                 -- and at most
+    runs TEXT,                       -- JSON: by number, the clock of each run of which something is not known yet
     rows INTEGER,                    -- of `item`
     sum INTEGER,                     -- exclusive or of their checksums
     checksum INTEGER                 -- of all above
@@ -60,6 +60,7 @@ TABLES: Final = (
     started_at REAL,                 -- seconds since the epoch; of `sending` when that was written
     seconds REAL,                    -- from then to the outcome
     seen TEXT,                       -- what a later look at the service showed
+    run INTEGER,                     -- by whose clock started_at is
     ended TEXT,                      -- how the work ended: succeeded or failed; running when it was looked at last
     checksum INTEGER,                -- of all above
     digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
@@ -80,16 +81,17 @@ class About(NamedTuple):
     places: str = "{}"
     input: str | None = None
     duplicates: int = 0
-    clock_least: float | None = None
-    clock_most: float | None = None
+    runs: str = "{}"
     rows: int = 0
     sum: int = 0
 
-    @property
-    def clock(self) -> Clock | None:
-        """How far the servers' clocks were ahead of this machine's in all runs; None: no response told."""
-        least, most = self.clock_least, self.clock_most
-        return None if least is None or most is None else Clock(least, most)
+    def clocks(self) -> dict[int, RunClock]:
+        """Return the clocks of runs by their number."""
+        given: dict[str, tuple[str | None, float, tuple[float, float] | None]] = json.loads(self.runs)
+        return {
+            int(number): RunClock(boot, offset, None if server is None else Clock(*server))
+            for number, (boot, offset, server) in given.items()
+        }
 
 
 class Row(NamedTuple):
@@ -108,6 +110,7 @@ class Row(NamedTuple):
     started_at: float | None = None
     seconds: float | None = None
     seen: str | None = None
+    run: int | None = None
     ended: str | None = None
 
     def item(self) -> Item:
@@ -139,7 +142,7 @@ class Row(NamedTuple):
     def reported(self) -> "Row":
         """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
         if self.state == "sending":
-            return Row(self.number, self.fields, "unknown", message=CUT_SHORT, started_at=self.started_at)
+            return Row(self.number, self.fields, "unknown", message=CUT_SHORT, started_at=self.started_at, run=self.run)
         if self.state == "planned":  # the rest is of an earlier attempt
             return self.with_state("unknown") if self.may_have_run else self.planned(self.seen)
         return self
@@ -148,10 +151,11 @@ class Row(NamedTuple):
         """Return the row as one that is yet to be sent, and never was, for all that is known."""
         return Row(self.number, self.fields, "planned", seen=seen)
 
-    def sent(self, now: float) -> "Row":
+    def sent(self, now: float, run: int) -> "Row":
         """Return the row as one that is about to be sent. Of an item that may have run, the first time counts."""
-        is_first = not self.may_have_run or self.started_at is None
-        return self._replace(state="sending", started_at=now if is_first else self.started_at)
+        if self.may_have_run and self.started_at is not None:
+            return self.with_state("sending")
+        return self._replace(state="sending", started_at=now, run=run)
 
 
 SELECT: Final = f"SELECT {', '.join(Row._fields)} FROM item"  # noqa: S608 - our own SQL

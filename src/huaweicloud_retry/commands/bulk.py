@@ -41,11 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="send again what is unknown, which may run it twice: look at those jobs and tasks first",
     )
-    add_waiting(parser).add_argument(
+    again.add_argument(
         "--resolve",
         action="store_true",
         help="at the end, look at the service for what is unknown, as hwc-retry resolve",
     )
+    add_waiting(parser)
     pace = parser.add_argument_group("how fast")
     pace.add_argument(
         "--concurrency",

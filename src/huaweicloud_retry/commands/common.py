@@ -31,8 +31,8 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
     parser.epilog = EXIT_CODES
 
 
-def add_waiting(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Give a parser the options of waiting until the work has ended; returns their group."""
+def add_waiting(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of waiting until the work has ended."""
     waiting = parser.add_argument_group("what becomes of it")
     waiting.add_argument(
         "--wait",
@@ -45,7 +45,6 @@ def add_waiting(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="SECONDS",
         help=f"to wait at most (default: {WAIT_TIMEOUT:g})",
     )
-    return waiting
 
 
 def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> None:

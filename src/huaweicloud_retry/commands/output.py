@@ -109,7 +109,7 @@ class EndsInTable(EachInTable):
         """Print them all."""
         rows: list[tuple[str, ...]] = []
         for each in self._outcomes:
-            name, text = each.item.name, each.seen or each.message
+            name, text = each.item.name, (each.ended and each.seen) or each.message
             rows.append((each.ended or each.verdict, text if text.startswith(name) else f"{name}: {text}"))
         print_table(("", "result"), rows)
 

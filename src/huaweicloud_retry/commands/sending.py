@@ -93,9 +93,11 @@ def _say_records(options: argparse.Namespace, runs: Sequence[ScriptRun]) -> None
     failed = [run for run in runs if run.state == "failed"]
     listed = ", ".join(f"{count:,} {one_line(word)}" for word, count in counts.items())
     lines = [f"task {one_line(options.failed_of)}: {listed}{'' if failed else '; none has failed: nothing to retry'}"]
-    lines += [f"{run.name} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}" for run in failed]
     lines += [
-        f"{run.name} is {one_line(run.word)}, and what this means is documented nowhere: left alone"
+        f"{one_line(run.name)} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}" for run in failed
+    ]
+    lines += [
+        f"{one_line(run.name)} is {one_line(run.word)}, and what this means is documented nowhere: left alone"
         for run in runs
         if run.state == "unknown"
     ]
@@ -135,7 +137,15 @@ async def _send_and_wait(
 ) -> Exit:
     kept = Kept()
     async with reader(settings, items[0].service) as client:
-        code = await _sent(options, items, settings, kept)
+        try:
+            code = await _sent(options, items, settings, kept)
+        except Exception:
+            if kept.outcomes:  # what was sent is to be known all the same
+                with printing():
+                    for each in kept.outcomes:
+                        writer.write(each)
+                    writer.end()
+            raise
         is_interrupted = code is Exit.INTERRUPTED
         ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
     all_sent = len(kept.outcomes) == len({item.target for item in items})

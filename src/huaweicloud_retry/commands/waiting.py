@@ -21,7 +21,7 @@ from huaweicloud_retry_client import Client
 from . import signals
 from .advice import advise_read, operation_that_reads
 from .common import WAIT_TIMEOUT
-from .exits import Exit, OutputError
+from .exits import Exit
 from .output import Writer
 from .progress import Line, Lines, Progress, line_fits
 from .screen import Screen
@@ -81,11 +81,12 @@ async def see_through(
     signals.handle(asyncio.get_running_loop(), waiting.interrupt)
     if is_interrupted:
         waiting.interrupt()
-    failure: OutputError | None = None
+    failure: Exception | None = None
     try:
-        followed = await waiting.go()
-    except OutputError as error:
-        failure, followed = error, waiting.followed()
+        await waiting.go()
+    except Exception as error:  # noqa: BLE001 - raised again, once it is printed what was sent
+        failure = error
+    followed = waiting.followed()
     for each in followed:
         screen.do(writer.write, each)
     if followed:
@@ -136,7 +137,7 @@ class _Waiting:
         for task in self._tasks:
             task.cancel()
 
-    async def go(self) -> list[Followed]:
+    async def go(self) -> None:
         """Wait until all have ended, the time is over, or `interrupt`.
 
         Raises:
@@ -164,7 +165,6 @@ class _Waiting:
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        return self.followed()
 
     def _progress(self) -> Progress | None:
         if self._options.quiet:
@@ -283,8 +283,8 @@ class _Waiting:
         if self.is_interrupted:
             self._screen.say("stopped waiting: what was accepted goes on by itself")
         elif running:
-            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still run"
-            self._screen.say(f"{what} after {duration(self._timeout)}")
+            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still running"
+            self._screen.say(f"{what}: the --wait-timeout of {self._timeout:g} s is over")
         command = look_again(self._options, [each.item for each in left])
         self._screen.say(f"to look again:\n  {command}")
 
@@ -304,14 +304,21 @@ def look_again(options: argparse.Namespace, items: Iterable[Item]) -> str:
 def _followed(outcome: Outcome, status: Status | None = None, **changes: Any) -> Followed:
     known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
     if status is not None:
-        text = f"{status}: {status.reason}" if status.reason else str(status)
-        known |= {"seen": text, "ended": status.state}
+        more = ", as before" if _is_before(status) else f": {status.reason}" if status.reason else ""
+        known |= {"seen": f"{status}{more}", "ended": status.state}
         known |= {"ended_status": _words(status), "ended_reason": status.reason}
     return Followed(**known | changes)
 
 
+def _is_before(status: Status) -> bool:
+    """Say whether what is seen is the failure that was retried: the new run does not show yet."""
+    return status.state == "running" and not any(run.state == "running" for run in status.runs)
+
+
 def _words(status: Status) -> str:
     """Return the service's word for the status; of several runs how often each."""
+    if _is_before(status):
+        return "not begun yet"
     if len(status.runs) == 1:
         return one_line(status.runs[0].word)
     counts = Counter(run.word for run in status.runs)

@@ -193,6 +193,7 @@ class State:
 
     def become(self, description: Description) -> None:
         """Forget everything, and be as described, until the next reset."""
+        self.ahead = description.get("seconds_ahead", self.ahead)
         run_time: float = {**_builtin(), **description}["run_time"]
         now = self.now()
         projects = {id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()}
