@@ -16,11 +16,11 @@ SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the op
 def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
     sample = [
         (run.TRIES[kind][0], what)
-        for kind, every in (("server", 15), ("client", 12))
+        for kind, every in (("server", 25), ("client", 14))
         for what in run.names(kind, every)
     ]
     verdicts = list(run.tried(sample))
-    assert len(verdicts) > 20
+    assert len(verdicts) == 18
     assert all(verdict.found_by for verdict in verdicts), run.summary(verdicts)
 
 
@@ -63,7 +63,7 @@ def test_a_mutant_that_fails_by_itself_is_an_error() -> None:
 def test_a_server_without_a_change_is_found_to_be_right() -> None:
     mock = changed.Mutant("", "", "the mock", {})
     with server.broken(mock, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
-        assert suite.run(url, seed=run.SEED, examples=run.EXAMPLES).findings == []
+        assert suite.run(url, seed=run.SEED, examples=1).findings == []
 
 
 def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
