@@ -646,7 +646,7 @@ def a_wrong_token_is_refused(server: Tested) -> None:
 def every_operation_needs_credentials(server: Tested) -> None:
     """Each operation of the contract, one that no other rule knows too, is refused with no or a wrong token."""
     for operation in server.contract.operations:
-        path: Any = {name: "any" for name in re.findall(r"\{(\w+)\}", operation.path)}
+        path: Any = dict.fromkeys(re.findall(r"\{(\w+)\}", operation.path), "any")
         for token in (None, "no-such-token"):
             request = server.request(operation.id, **path, auth=token, body={} if operation.takes_body else None)
             server.refused(request, "credentials", operation=operation.id)
