@@ -642,6 +642,16 @@ def a_wrong_token_is_refused(server: Tested) -> None:
     _still(server, *works)
 
 
+@rule("x-check-order; gateway-docs: 0301")
+def every_operation_needs_credentials(server: Tested) -> None:
+    """Each operation of the contract, one that no other rule knows too, is refused with no or a wrong token."""
+    for operation in server.contract.operations:
+        path: Any = dict.fromkeys(re.findall(r"\{(\w+)\}", operation.path), "any")
+        for token in (None, "no-such-token"):
+            request = server.request(operation.id, **path, auth=token, body={} if operation.takes_body else None)
+            server.refused(request, "credentials", operation=operation.id)
+
+
 @rule("iam-docs: expires_at; gateway-docs: 0307")
 def a_token_ends_and_is_of_one_project(server: Tested) -> None:
     """A token is accepted until it expires, then refused as 0307, and so is one of another project."""
