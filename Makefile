@@ -66,10 +66,10 @@ pyright: $(DEV)
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
-contract: $(DEV) ## property-test the contract against the mock (EXAMPLES=300 SEED=1, or SEED=random); with URL= and TAG=, hold a live endpoint to it
-	@$(PY) -m tests.contract.$(if $(URL),live,suite)
+contract: $(DEV) ## hold the mock to the contract (EXAMPLES=300 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
+	@$(PY) -m tests.contract.$(if $(URL),$(if $(STATE),suite,live),suite)
 
-mutants: $(DEV) ## break server, spec and client on purpose, and see that the contract suite finds it
+mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
 bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README

@@ -5,6 +5,8 @@ Contract.load()                      finds, reads and compiles the spec, once; S
     └── Operation
         ├── check_request(…)         -> CheckedRequest(problems, body)
         ├── check_response(…)        -> list[Problem]
+        ├── check_repeats(…)         -> list[Problem]: is the response about the request?
+        ├── error(cause)             -> ErrorCode: status and code, from x-error-codes
         └── example(status, name)    -> Example(status, headers, body): the spec's own answer
 
 A Problem is data, not an exception: whoever checks wants all of them, and decides what they mean.
@@ -13,6 +15,7 @@ A Problem is data, not an exception: whoever checks wants all of them, and decid
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -66,6 +69,26 @@ class CheckedRequest(NamedTuple):
     problems: list[Problem]
     body: Json
     """The parsed body; None if there is none, or none that could be read."""
+
+
+class ErrorCode(NamedTuple):
+    """One of x-error-codes."""
+
+    status: int
+    code: str
+    cause: str
+    assumed: bool = False
+    """Its code is documented nowhere."""
+    detail: str = ""
+
+
+class Limits(NamedTuple):
+    """The x-limits, in bytes."""
+
+    body: int = sys.maxsize
+    uri: int = sys.maxsize
+    header: int = sys.maxsize
+    headers: int = sys.maxsize
 
 
 # --- The checks, compiled ---------------------------------------------------------------------------------------------
@@ -178,6 +201,9 @@ class Operation:
     tags: tuple[str, ...]
     security: tuple[frozenset[str], ...]
     """The names of the security schemes: any one of these sets will do. Empty: open to all."""
+    error_codes: tuple[ErrorCode, ...] = field(repr=False)
+    """Those of its responses, then the gateway's."""
+    _repeats: Mapping[str, str] = field(repr=False)
     _parameters: tuple[_Parameter, ...] = field(repr=False)
     _body: _Content | None = field(repr=False)
     _responses: dict[str, _Response] = field(repr=False)
@@ -238,6 +264,24 @@ class Operation:
         elif body:
             problems.append(Problem("body", f"there must be none with status {status}"))
         return problems
+
+    def check_repeats(self, path_params: Mapping[str, str], query: str, body: Json) -> list[Problem]:
+        """Check that the body of a 200 repeats the request's values where x-repeats says so."""
+        given = {f"path {name}": [value] for name, value in path_params.items()}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            given.setdefault(f"query {name}", []).append(value)
+        return [
+            Problem(f"body {place}", f"is not the {source} of the request")
+            for place, source in self._repeats.items()
+            if source in given and any(str(value) not in given[source] for value in _values(body, place.split("/")[1:]))
+        ]
+
+    def error(self, cause: str) -> ErrorCode:
+        """Return the status and code of a cause. Raises LookupError: x-error-codes has none."""
+        for error in self.error_codes:
+            if error.cause == cause:
+                return error
+        raise LookupError(f"{self.id} has no x-error-codes with the cause {cause!r}")
 
     def example(self, status: int | None = None, name: str | None = None) -> Example:
         """Return the answer that the spec shows for a status, by default the first under 300.
@@ -315,6 +359,11 @@ class Contract:
     sha256: str
     """Of the spec's bytes, hexadecimal."""
     operations: tuple[Operation, ...]
+    error_codes: tuple[ErrorCode, ...] = field(repr=False)
+    """The gateway's."""
+    limits: Limits
+    check_order: tuple[str, ...]
+    """Causes: of several, a request is refused for the first."""
     _routes: tuple[_Route, ...] = field(repr=False)
 
     @classmethod
@@ -335,7 +384,9 @@ class Contract:
             if not isinstance(document, dict):
                 raise SpecError("not a mapping, so no OpenAPI document")  # noqa: TRY301 - one way out for all reasons
             root: dict[str, Any] = document
-            operations = _Compiler(root, hide_values=hide_values).operations()
+            compiler = _Compiler(root, hide_values=hide_values)
+            operations = compiler.operations()
+            limits: dict[str, Any] = root.get("x-limits", {})
             return cls(
                 source=str(file),
                 raw=raw,
@@ -344,6 +395,9 @@ class Contract:
                 version=root["info"]["version"],
                 sha256=hashlib.sha256(raw).hexdigest(),
                 operations=operations,
+                error_codes=compiler.gateway_codes,
+                limits=Limits(**{name: limits[name] for name in Limits._fields if name in limits}),
+                check_order=tuple(root.get("x-check-order", ())),
                 _routes=_routes(operations),
             )
         except OSError as error:
@@ -355,6 +409,20 @@ class Contract:
             raise SpecError(
                 f"{file}: not a valid OpenAPI document ({shorten(repr(error))}); `make` says where it is wrong"
             ) from error
+
+    def error(self, cause: str, operation: Operation | None = None) -> ErrorCode:
+        """Return the status and code of a cause: the operation's, its service's or the gateway's.
+
+        Raises:
+            LookupError: the spec has none.
+        """
+        near = [operation] if operation else []
+        near += [other for other in self.operations if operation and set(operation.tags) & set(other.tags)]
+        own = [error for each in near for error in each.error_codes if error not in self.error_codes]
+        for error in (*own, *self.error_codes):
+            if error.cause == cause:
+                return error
+        raise LookupError(f"x-error-codes has no cause {cause!r}")
 
     def match(self, method: str, raw_path: str) -> Match | WrongMethod | None:
         """Find the operation for a request.
@@ -387,6 +455,7 @@ class _Compiler:
         # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
         self._shared: dict[str, Json] = {"components": {"schemas": root.get("components", {}).get("schemas", {})}}
         self._compiled: dict[str, jsonschema_rs.Draft202012Validator] = {}
+        self.gateway_codes = _error_codes(root.get("x-error-codes", {}))
 
     def operations(self) -> tuple[Operation, ...]:
         return tuple(
@@ -412,6 +481,9 @@ class _Compiler:
             path=path,
             tags=tuple(operation.get("tags", ())),
             security=tuple(frozenset(alternative) for alternative in security),
+            error_codes=_error_codes({s: r.get("x-error-codes", ()) for s, r in responses.items()})
+            + self.gateway_codes,
+            _repeats=responses.get("200", {}).get("x-repeats", {}),
             _parameters=tuple(self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()),
             _body=self._content(f"{where}, request body", body, "readOnly") if body else None,
             _responses={status: self._response(f"{where}, response {status}", r) for status, r in responses.items()},
@@ -513,6 +585,25 @@ class _Compiler:
         return node
 
 
+def _error_codes(by_status: Mapping[str, Any]) -> tuple[ErrorCode, ...]:
+    return tuple(
+        ErrorCode(
+            int(status), each["code"], each["cause"], each.get("x-source") == "assumption", each.get("detail", "")
+        )
+        for status, codes in by_status.items()
+        for each in codes
+    )
+
+
+def _values(value: Json, steps: Sequence[str]) -> list[Json]:
+    """Return what is at a JSON pointer (`*`: in each item), as far as there is anything."""
+    if not steps:
+        return [] if value is None else [value]
+    if isinstance(value, list) and steps[0] == "*":
+        return [found for item in value for found in _values(item, steps[1:])]
+    return _values(value[steps[0]], steps[1:]) if isinstance(value, dict) and steps[0] in value else []
+
+
 def _names(path: str) -> list[str]:
     return re.findall(r"\{([^{}]*)\}", path)
 
@@ -579,6 +670,8 @@ def _typed(text: str, types: frozenset[str]) -> Json:
     """Turn the text of a parameter into what its schema speaks of; text that is not that stays text."""
     if not types or "string" in types:
         return text
+    if text != text.strip() or ("integer" in types and not re.fullmatch("-?[0-9]+|null|true|false", text)):
+        return text  # to JSON blanks are none, and to JSON Schema 1.0 is an integer
     try:
         value: Json = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):

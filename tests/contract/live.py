@@ -31,6 +31,7 @@ from huaweicloud_retry.endpoints import iam_url, url_problem
 from huaweicloud_retry.parsing import UnreadableError, read_json
 from huaweicloud_retry.runtime.redaction import Secret, mask, one_line
 from huaweicloud_retry_client import Response
+from tests.contract.wire import about_any_response
 
 GAP: Final = 0.2
 """Seconds from one request to the next, at least: five a second."""
@@ -438,6 +439,7 @@ def _judged(case: Case, answer: httpx.Response) -> Result:
     possible = {*case.expected, _UNAUTHORIZED, _THROTTLED}
     problems = [] if status in possible else [f"status: {status}, and not {_or(case.expected)}"]
     problems += [one_line(str(problem)) for problem in case.operation.check_response(status, headers, content)]
+    problems += about_any_response(case.operation, status, headers, content)
     problem = problems[0] if problems and _is_success(status) else None
     response = Response[None](status_code=status, headers=headers, content=content, problem=problem)
     said = str(response.error or one_line(f"{status} {content[:200].decode(errors='replace')}"))

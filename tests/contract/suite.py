@@ -1,21 +1,23 @@
-"""The contract suite: schemathesis against a server, by openapi.yaml.
+"""The contract suite: rules.py, then schemathesis, against a server, by openapi.yaml.
 
-`make contract` runs it against the mock and writes reports, test_contract.py for pytest, tests/mutants against what is
-broken on purpose. All of them call `run`, which is `st run` within this process.
+`make contract` runs it against the mock, or with URL= and STATE= against any server where writes are allowed, and writes
+reports; test_contract.py runs it for pytest, tests/mutants against what is broken on purpose. All of them call `run`.
 """
 
 import gc
+import json
 import os
 import secrets
 import sys
 import warnings
 from collections import Counter
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
+from xml.etree import ElementTree as ET
 
 import click
 from schemathesis import cli
@@ -24,9 +26,13 @@ from schemathesis.engine import Status, events
 from schemathesis.engine.recorder import Request
 
 from huaweicloud_retry.contract import Contract
+from huaweicloud_retry.endpoints import url_problem
 from huaweicloud_retry.mock import running
-from tests.contract import checks
+from huaweicloud_retry.mock.state import read_state
+from huaweicloud_retry.parsing import UnreadableError, read_yaml
+from tests.contract import checks, rules, wire
 from tests.contract.curl import curl
+from tests.contract.tested import Tested, Verdict, held_to
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "openapi.yaml"
@@ -41,7 +47,7 @@ and URL=http://127.0.0.1:8000 TOKEN=…, the one in that file."""
 
 
 def mock() -> AbstractContextManager[str]:
-    """Run a mock whose engine and script can be retried any number of times; yields its URL."""
+    """Run a mock with the suite's state; yields its URL."""
     return running(state=checks.STATE)
 
 
@@ -74,27 +80,83 @@ class Outcome:
     """What a check finds wrong with an operation is here once, with the first case that showed it."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By operation ID and status."""
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    """Of the rules. What is broken is among the findings, too."""
 
 
-def run(url: str, *, seed: int, examples: int, spec: Path = SPEC, options: tuple[str, ...] = ()) -> Outcome:
-    """Run the suite; st's own report of it goes to standard output.
+def run(
+    url: str,
+    *,
+    seed: int,
+    examples: int,
+    spec: Path = SPEC,
+    options: tuple[str, ...] = (),
+    first: bool = False,
+    state: Path = checks.STATE,
+    credentials: Path | None = None,
+) -> Outcome:
+    """Run the suite: the rules, then st, whose own report goes to standard output.
 
     Args:
-        url: of the server, on this machine.
+        url: of the server.
         seed: the same one makes the same cases.
         examples: of each operation in the fuzzing phase.
         spec: what the server is held to.
         options: more of those of `st run`.
+        first: stop at the first rule that is broken.
+        state: the file that describes what the server has.
+        credentials: the file with those to use; by default they are in the state file.
 
     Raises:
         NotRunError: there is nothing to tell of the server.
         KeyboardInterrupt: it was interrupted, which st takes for an end.
     """
     outcome = _Recorder.outcome = Outcome()
+    contract = checks.contract = Contract.load(spec)
+    tested = Tested(url, contract, _described(state, credentials))
+    _Recorder.token = token = next(iter(tested.state["credentials"]["tokens"]))
+    tested.resets = _is_mock(url)
+    for verdict in held_to(tested, rules.RULES, first=first):
+        outcome.verdicts.append(verdict)
+        if verdict.verdict == "broken":
+            line = verdict.request.curl(token) if verdict.request else ""
+            outcome.findings.append(Finding("", "rules", verdict.rule.name, len(outcome.verdicts), verdict.why, line))
+    if first and outcome.findings:
+        return outcome
+    tested.reset()
+    checks.engines = {(engine.project, engine.id) for engine in tested.engines()}
     checks.answers.clear()
-    checks.contract = Contract.load(spec)
-    given = ["--url", url, "--seed", str(seed), "--max-examples", str(examples), *options]
-    arguments = ["--config-file", str(CONFIG), "run", str(spec), *given]
+    checks.answers.update(tested.answers)
+    given = ["--url", url, "--header", f"X-Auth-Token: {token}", "--seed", str(seed), "--max-examples", str(examples)]
+    _schemathesis(["--config-file", str(CONFIG), "run", str(spec), *given, *options], outcome)
+    outcome.answers = +checks.answers
+    return outcome
+
+
+def _described(file: Path, credentials: Path | None) -> dict[str, Any]:
+    state, at = {}, file
+    try:
+        state = read_state(file.read_bytes())
+        if credentials:
+            at = credentials
+            given = cast("dict[str, Any]", read_yaml(at.read_bytes()))
+            state = read_state(json.dumps({**state, "credentials": given.get("credentials", given)}).encode())
+    except (OSError, AttributeError, UnreadableError) as error:
+        raise NotRunError(f"{at}: {getattr(error, 'strerror', None) or error}") from error
+    if not state.get("credentials", {}).get("tokens"):
+        raise NotRunError(f"{at}: credentials need a token; the suite sends it with most requests")
+    return state
+
+
+def _is_mock(url: str) -> bool:
+    """Say whether the server is this project's mock, with a clock and a reset."""
+    try:
+        return bool(wire.send(url, wire.Request("GET", "/_mock/health")).get("name") == "huaweicloud-retry-mock")
+    except wire.NoAnswerError as error:
+        raise NotRunError(f"{url} does not answer: {error}") from error
+
+
+def _schemathesis(arguments: list[str], outcome: Outcome) -> None:
     try:
         # Whatever proxies the environment has, none leads to this machine.
         with patch.dict(os.environ, {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}):
@@ -112,14 +174,13 @@ def run(url: str, *, seed: int, examples: int, spec: Path = SPEC, options: tuple
         raise KeyboardInterrupt
     if not outcome.findings and (code or not outcome.cases):
         raise NotRunError(f"st ended with code {code} after {outcome.cases} cases, and has found nothing")
-    outcome.answers = +checks.answers
-    return outcome
 
 
 class _Recorder(cli.EventHandler[BaseExecutionContext]):
     """Takes down what comes of the run under way."""
 
     outcome = Outcome()
+    token = ""
 
     def __init__(self, *_args: Any, **_params: Any) -> None:
         """Take what st gives to each handler."""
@@ -160,7 +221,7 @@ cli.handler()(_Recorder)  # as a decorator it would leave None in the class's pl
 def _curl(sent: Request) -> str:
     target = "/" + sent.uri.split("/", 3)[3]
     headers = {name: ", ".join(values) for name, values in sent.headers.items()}
-    return curl(sent.method, target, headers, sent.body or b"", token=checks.TOKEN)
+    return curl(sent.method, target, headers, sent.body or b"", token=_Recorder.token)
 
 
 def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
@@ -213,19 +274,65 @@ def _main() -> int:
     examples = whole_number("EXAMPLES", 300)
     seed = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
     if of_live := [name for name in ("TAG", "CONFIRM", "ALLOW_WRITES") if os.environ.get(name)]:
-        raise ValueError(f"{' and '.join(of_live)}: only for a live endpoint, so give its URL= as well")
+        with_url = "leave STATE= out" if os.environ.get("STATE") else "give its URL= as well"
+        raise ValueError(f"{' and '.join(of_live)}: only for a live endpoint, so {with_url}")
+    url, state, credentials = (os.environ.get(name, "") for name in ("URL", "STATE", "CREDENTIALS"))
+    if not url and (state or credentials):
+        raise ValueError("STATE and CREDENTIALS describe the server at URL=; without it, the mock has its own")
+    if url and (problem := url_problem(url, allow_http=True)):
+        raise ValueError(f"URL: {problem}")
     REPORTS.mkdir(exist_ok=True)
-    html, junit = REPORTS / "contract", REPORTS / "contract.xml"
+    html, junit, rules_junit = REPORTS / "contract", REPORTS / "contract.xml", REPORTS / "rules.xml"
     reports = ("--report", "html,junit", "--report-html-path", str(html), "--report-junit-path", str(junit))
-    with mock() as url:
-        outcome = run(url, seed=seed, examples=examples, options=reports)
-    for title, text in by_case(outcome.findings):
+    with nullcontext(url.rstrip("/")) if url else mock() as tested:
+        outcome = run(
+            tested,
+            seed=seed,
+            examples=examples,
+            options=reports,
+            state=Path(state) if state else checks.STATE,
+            credentials=Path(credentials) if credentials else None,
+        )
+    _write_rules(rules_junit, outcome.verdicts)
+    for title, text in by_case([finding for finding in outcome.findings if finding.phase != "rules"]):
         print(f"\n{title}\n{text}")
-    print(f"\n{REPEATING}\n" if outcome.findings else "")
-    print("Answers by status:\n")
+    print("\nResponses to schemathesis by status:\n")
     print(table(outcome.answers))
-    print(f"\nreports: {html.relative_to(ROOT)}/index.html, {junit.relative_to(ROOT)}")
+    print(f"\nRules:\n\n{by_rule(outcome)}")
+    if outcome.findings and not url:
+        print(f"\n{REPEATING}")
+    print(
+        f"\nreports: {html.relative_to(ROOT)}/index.html, {junit.relative_to(ROOT)}; rules: {rules_junit.relative_to(ROOT)}"
+    )
     return 1 if outcome.findings else 0
+
+
+def by_rule(outcome: Outcome) -> str:
+    """Say of each rule whether it is held, or else why not, with a curl line."""
+    lines: list[str] = []
+    for rule, verdict, why, request in outcome.verdicts:
+        lines.append(f"{verdict:15} {rule.name}")
+        if verdict != "held":
+            lines += [f"{'':16}{line}" for line in (*why.splitlines(), f"{rule.sentence} ({rule.source})")]
+        if request:
+            lines.append(f"{'':16}{request.curl(_Recorder.token)}")
+    count = Counter(verdict.verdict for verdict in outcome.verdicts)
+    return "\n".join([*lines, "", ", ".join(f"{count[name]} {name}" for name in ("held", "broken", "not applicable"))])
+
+
+def _write_rules(file: Path, verdicts: list[Verdict]) -> None:
+    """Write a JUnit report of the rules, a test case each. st writes its own when the process ends, so this is another."""
+    count = Counter(verdict.verdict for verdict in verdicts)
+    figures = {"tests": len(verdicts), "failures": count["broken"], "skipped": count["not applicable"], "errors": 0}
+    suite = ET.Element("testsuite", {"name": "rules", **{name: str(value) for name, value in figures.items()}})
+    for rule, verdict, why, request in verdicts:
+        case = ET.SubElement(suite, "testcase", {"name": rule.name, "classname": "rules"})
+        if verdict == "broken":
+            line = f"\n{request.curl(_Recorder.token)}" if request else ""
+            ET.SubElement(case, "failure", {"message": why.splitlines()[0]}).text = f"{rule.sentence}\n{why}{line}"
+        elif verdict == "not applicable":
+            ET.SubElement(case, "skipped", {"message": why})
+    ET.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,34 @@
-"""The generated client in the loop: what schemathesis makes of openapi.yaml goes out through it, to the mock, and back.
+"""The client's side of the contract: what it sends, and what it makes of each response, seen from outside.
 
-What is on the wire, either way, is held to the contract. `EXAMPLES=1000 pytest tests/contract/test_client.py` makes more of
-it, with SEED=2 another; a failing example is printed as the Python call that repeats it.
+A server on a real socket keeps each request, and responds as the mock does, or with whatever else a server may send.
+schemathesis makes the calls and responses; what no schema says stands in tables. `EXAMPLES=1000 pytest
+tests/contract/test_client.py` makes more of them, with SEED=2 others; a failing example is printed as the Python call
+that repeats it.
 """
 
 import asyncio
 import copy
+import hashlib
+import hmac
 import importlib
 import inspect
 import json
 import keyword
+import os
 import pickle
 import pkgutil
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import attrs
 import httpx
@@ -31,12 +39,21 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 
-from huaweicloud_retry import TokenAuth
+from huaweicloud_retry import AkSkAuth, Resend, TokenAuth
 from huaweicloud_retry.contract import Contract, Match, Problem
 from huaweicloud_retry.contract import Operation as ContractOperation
-from huaweicloud_retry.mock import running
+from huaweicloud_retry.mock.answer import Encoded
+from huaweicloud_retry.mock.app import App
+from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.request import Request
+from huaweicloud_retry.mock.server import serving
+from huaweicloud_retry.mock.state import State, read_state
+from huaweicloud_retry.mock.wire import Pause
 from huaweicloud_retry_client import (
+    APIConnectionError,
+    APIResponseValidationError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     Client,
@@ -49,8 +66,9 @@ from huaweicloud_retry_client import (
     api,
     models,
 )
+from tests.callers import ACCEPTED, ENGINE, OPERATIONS, Caller, FixedResponse, LoopbackServer, raw_response
+from tests.connections import Line, Server, World, client_of, in_child, outcome, response
 from tests.contract.suite import whole_number
-from tests.mocks import NO_TLS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES, SEED = whole_number("EXAMPLES", 10), whole_number("SEED", 1)
@@ -58,6 +76,7 @@ CONTRACT = Contract.load(ROOT / "openapi.yaml")
 DOCUMENT: Any = CONTRACT.document
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 SCHEMA = schemathesis.openapi.from_path(ROOT / "openapi.yaml", config=SchemathesisConfig())
+TOKEN = "canary-t0ken"
 CREDENTIALS = {scheme["name"] for scheme in DOCUMENT["components"]["securitySchemes"].values()}
 
 CLASSES: dict[int, type[APIStatusError]] = {
@@ -69,13 +88,16 @@ CLASSES: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 
+both = pytest.mark.parametrize("caller", [Caller("sync"), Caller("asyncio")], ids=lambda caller: caller.name)
+
 # Whatever is retried fails again at once, or only the first retry of each thing would be accepted.
-STATE = """
+STATE = b"""
 run_time: 0
+credentials: {tokens: {canary-t0ken: {}}}
 projects:
   demo-project:
     engines:
-      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: 引擎 "ü", jobs: [{id: 18638, status: Finished}, {id: -2147483648, status: Error, retries_end: [Error]}]}
+      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: "it's \\"one\\"", jobs: [{id: 18638, status: Finished}, {id: -2147483648, status: Error, retries_end: [Error]}]}
     script_tasks:
       '0000000059071dbc01591661d3990019':
         records: {'0000000059071dbc01591661d3990020': {status: FAILED, retries_end: [FAILED]}}
@@ -197,8 +219,8 @@ class Call:
         ]
 
 
-OPERATIONS = [Operation(operation) for operation in CONTRACT.operations]
-each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.contract.id)
+ALL = [Operation(operation) for operation in CONTRACT.operations]
+each_operation = pytest.mark.parametrize("operation", ALL, ids=lambda operation: operation.contract.id)
 
 
 # ---- the wire
@@ -206,109 +228,86 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda ope
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and its answer, as they went over the wire."""
+    """A request as it arrived, and the response to it."""
 
-    request: httpx.Request
-    answer: httpx.Response
+    request: Request
+    response: Encoded
 
 
-class Wire(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Passes on, in both worlds, and keeps what it passed."""
+class Wire:
+    """An application that keeps what passes: the mock, or whatever responds in its place."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.exchanges: list[Exchange] = []
-        self._sync, self._async = httpx.HTTPTransport(verify=NO_TLS), httpx.AsyncHTTPTransport(verify=NO_TLS)
+        self.statuses: set[int] = set()
+        self.given: Encoded | None = None
+        self._mock = App(CONTRACT, State(read_state(STATE)), Faults())
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._sync.handle_request(request)
-        answer.read()
-        return self._kept(request, answer)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._async.handle_async_request(request)
-        await answer.aread()
-        return self._kept(request, answer)
-
-    def _kept(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
-        self.exchanges.append(Exchange(request, answer))
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content))
-
-    def close(self) -> None:
-        self._sync.close()
-
-    async def aclose(self) -> None:
-        await self._async.aclose()
+    async def __call__(self, request: Request, pause: Pause) -> Encoded:
+        responded = self.given or await self._mock(request, pause)
+        self.exchanges.append(Exchange(request, responded))
+        self.statuses.add(responded.status)
+        return responded
 
 
 @dataclass(frozen=True)
-class Worlds:
-    """The client in both worlds, before one mock."""
+class Callers:
+    """A client, called sync and async."""
 
-    url: str
     wire: Wire
     loop: asyncio.Runner
 
     def functions(self, operation: Operation) -> list[Callable[..., Response[Any]]]:
         async def run(**arguments: Any) -> Response[Any]:
-            answer: Response[Any] = await operation.module.asyncio_detailed(**arguments)
-            return answer
+            response: Response[Any] = await operation.module.asyncio_detailed(**arguments)
+            return response
 
         return [operation.module.sync_detailed, lambda **arguments: self.loop.run(run(**arguments))]
 
     def play(self, client: Client, call: Call) -> list[Problem]:
-        """Call in both worlds, hold what passed over the wire to the contract, and return what that has against the data."""
+        """Call both ways, hold what passed to the contract, and return what the contract has against the data."""
         rules = "|".join(refusals(call))
         problems: list[Problem] = []
         for function in self.functions(call.operation):
             arguments = call.arguments()
-            before = len(self.wire.exchanges)
+            self.wire.exchanges.clear()
             if rules:
                 with pytest.raises(ValueError, match=rules):
                     function(**arguments, client=client)
-                assert self.wire.exchanges[before:] == []
+                assert self.wire.exchanges == []
             else:
                 result = function(**arguments, client=client)
-                (exchange,) = self.wire.exchanges[before:]
+                (exchange,) = self.wire.exchanges
                 problems += check_exchange(call, exchange, result)
         return problems
 
-    def check_journal(self) -> None:
-        """Hold what the mock wrote down, as the other witness, to what passed over the wire."""
-        entries = httpx.get(f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"]
-        seen = [
-            (
-                sent.method,
-                sent.url.raw_path.decode().partition("?")[0][:100],
-                came.status_code,
-                came.headers["X-Request-Id"],
-            )
-            for sent, came in ((exchange.request, exchange.answer) for exchange in self.wire.exchanges)
-        ]
-        noted = [(entry["method"], entry["path"][:100], entry["status"], entry["request_id"]) for entry in entries]
-        assert noted == seen[len(seen) - len(noted) :]  # it keeps the last ones only
-
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("mock") / "state.yaml"
-    state.write_text(STATE, encoding="utf-8")
-    with running(state=state) as url:
-        yield url
+def server() -> Iterator[Wire]:
+    wire = Wire()
+    with serving(wire) as wire.url:
+        yield wire
 
 
 @pytest.fixture
-def worlds(url: str) -> Iterator[Worlds]:
-    httpx.post(f"{url}/_mock/reset", verify=NO_TLS, trust_env=False).raise_for_status()
+def wire(server: Wire) -> Wire:
+    server.given = None
+    server.statuses.clear()
+    return server
+
+
+@pytest.fixture
+def callers(wire: Wire) -> Iterator[Callers]:
     with asyncio.Runner() as loop:
-        wire = Wire()
-        yield Worlds(url, wire, loop)
-        wire.close()
-        loop.run(wire.aclose())
+        yield Callers(wire, loop)
 
 
 @pytest.fixture
-def client(worlds: Worlds) -> Client:
-    return Client(worlds.url, auth=TokenAuth("mock-token"), transport=worlds.wire)
+def client(callers: Callers) -> Iterator[Client]:
+    client = Client(callers.wire.url, auth=TokenAuth(TOKEN))
+    yield client
+    callers.loop.run(client.aclose())
 
 
 # ---- what has to hold
@@ -350,35 +349,36 @@ def decodings(text: str) -> Iterator[str]:
 
 def check_exchange(call: Call, exchange: Exchange, result: Response[Any]) -> list[Problem]:
     """Hold a request to the data that it was made of, and all to the contract; return what that has against the data."""
-    sent, came = exchange.request, exchange.answer
-    path, _, query = sent.url.raw_path.decode("ascii").partition("?")
-    match = CONTRACT.match(sent.method, path)
+    sent, came = exchange.request, exchange.response
+    match = CONTRACT.match(sent.method, sent.path)
     assert isinstance(match, Match)
     assert match.operation is call.operation.contract
     assert match.path_params == call.path
-    assert sorted(parse_qsl(query, keep_blank_values=True)) == sorted(call.pairs())
-    for name in call.operation.headers:
-        assert sent.headers.get(name) == call.headers.get(name)
-    assert sent.headers.get("Content-Type") == call.media_type
-    assert sent.headers["Accept"] == came.headers["Content-Type"]
-    assert sent.content == b"" if call.body is None else exactly(json.loads(sent.content)) == exactly(call.body)
-    problems = match.operation.check_request(match.path_params, query, sent.headers, sent.content).problems
+    assert sorted(parse_qsl(sent.query, keep_blank_values=True)) == sorted(call.pairs())
+    headers = {name.lower(): value for name, value in call.headers.items()}
+    if call.media_type:
+        headers |= {"content-type": call.media_type, "content-length": str(len(sent.body))}
+    headers |= {"accept": "application/json", "x-auth-token": TOKEN}
+    assert {n: sent.headers[n] for n in sent.headers.keys() - {"host", "user-agent", "accept-encoding"}} == headers
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", sent.headers["host"])
+    assert sent.body == b"" if call.body is None else exactly(json.loads(sent.body)) == exactly(call.body)
+    problems = match.operation.check_request(match.path_params, sent.query, sent.headers, sent.body).problems
     check_answer(call.operation, came, result)
     if problems:
         assert type(result.error) is BadRequestError
     return problems
 
 
-def check_answer(operation: Operation, came: httpx.Response, result: Response[Any]) -> None:
-    """Hold an answer to the contract, and what the client made of it to the answer."""
-    assert operation.contract.check_response(came.status_code, came.headers, came.content) == []
-    assert (result.status_code, result.content) == (came.status_code, came.content)
-    if came.is_success:
+def check_answer(operation: Operation, came: Encoded, result: Response[Any]) -> None:
+    """Hold a response to the contract, and what the client made of it to the response."""
+    assert operation.contract.check_response(came.status, came.headers, came.content) == []
+    assert (result.status_code, result.content) == (came.status, came.content)
+    if came.status == 200:  # the only success that is documented
         assert result.error is None
-        assert exactly(result.result().to_dict()) == exactly(came.json())
+        assert exactly(result.result().to_dict()) == exactly(json.loads(came.content))
     else:
-        by_status = InternalServerError if came.is_server_error else APIStatusError
-        assert type(result.error) is CLASSES.get(came.status_code, by_status)
+        by_status = InternalServerError if came.status >= 500 else APIStatusError
+        assert type(result.error) is CLASSES.get(came.status, by_status)
         assert result.parsed is None
 
 
@@ -412,50 +412,375 @@ def calls_of_the_spec(operation: Operation) -> list[Call]:
 
 
 @each_operation
-def test_each_request_that_the_spec_shows_is_accepted(operation: Operation, client: Client, worlds: Worlds) -> None:
+def test_each_request_that_the_spec_shows_is_accepted(operation: Operation, client: Client, callers: Callers) -> None:
     for call in calls_of_the_spec(operation):
-        assert worlds.play(client, call) == []
-    assert {exchange.answer.status_code for exchange in worlds.wire.exchanges} == {200}
+        assert callers.play(client, call) == []
+    assert callers.wire.statuses == {200}
+
+
+ODD = ["..", ".", "", "%2e%2E", "%252e.", "a/b", "a%2Fb", "a?b#c", "a;b", "a b", "a+b", "é脚", "\ud800", "..."]
+
+
+@pytest.mark.parametrize("id_", ODD, ids=ascii)
+def test_an_odd_id_arrives_as_it_is_or_is_refused(id_: str, client: Client, callers: Callers) -> None:
+    for operation in ALL:
+        for name in (call := calls_of_the_spec(operation)[0]).path:
+            callers.play(client, replace(call, path={**call.path, name: id_}))
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"x": 1}, {"task_id": "t"}, {"record_id": "脚", "x": {"y": [None, 1.5, True]}}], ids=str
+)
+def test_a_script_is_named_and_all_else_arrives(body: dict[str, Any], client: Client, callers: Callers) -> None:
+    (operation,) = (each for each in ALL if each.contract.id == "RetryScriptExecution")
+    callers.play(client, replace(calls_of_the_spec(operation)[0], body=body))
+
+
+def test_each_parameter_of_a_list_arrives(client: Client, callers: Callers) -> None:
+    (operation,) = (each for each in ALL if each.contract.id == "ListScriptRecords")
+    query = {"offset": 0, "limit": 7, "script_id": ["a&b", "c=d"], "resource_id": ["é", ","], "show_history": True}
+    callers.play(client, replace(calls_of_the_spec(operation)[0], query=query))
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\n", " a", "é", "\0"], ids=ascii)
+def test_a_header_that_cannot_be_sent_is_refused(value: str, client: Client, callers: Callers) -> None:
+    (operation,) = (each for each in ALL if each.contract.id == "RetryEngine")
+    callers.play(client, replace(calls_of_the_spec(operation)[0], headers={"X-Enterprise-Project-ID": value}))
+
+
+@pytest.mark.parametrize(
+    "body", [None, {"record_id": "r"}, models.EngineActionRequest()], ids=["None", "dict", "other"]
+)
+@both
+def test_a_body_of_another_type_is_refused(body: Any, caller: Caller, wire: Wire) -> None:
+    error = caller.error(OPERATIONS["RetryScriptExecution"], Client(wire.url), body=body)
+    assert (type(error), wire.statuses) == (TypeError, set())
+
+
+@each_operation
+@both
+def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
+    caller: Caller, operation: Operation, wire: Wire
+) -> None:
+    call = calls_of_the_spec(operation)[0]
+    call = replace(call, path={name: f"{value} a/" for name, value in call.path.items()})
+    if operation.contract.id == "ListScriptRecords":
+        call = replace(call, query={"script_id": ["b c", "a"], "limit": 5})
+    wire.given, auth = Encoded(404, {}, b""), AkSkAuth("ak", "canary-sk", security_token="canary-st")
+    caller.detailed(replace(ENGINE, module=operation.module, arguments=call.arguments()), Client(wire.url, auth=auth))
+    sent = wire.exchanges[-1].request
+    _, access, names, signature = re.split(r" Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"])
+    assert (access, sent.headers["x-security-token"]) == ("ak", "canary-st")
+    assert unquote(sent.path.split("/")[2]) == sent.headers["x-project-id"] == call.path["project_id"]
+    age = datetime.now(UTC) - datetime.strptime(sent.headers["x-sdk-date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    assert abs(age.total_seconds()) < 15 * 60
+    assert {"x-sdk-date", "host", "x-project-id", "x-security-token"} <= set(names.split(";"))
+    assert signature == signed(sent, names.split(";"))
+
+
+def signed(sent: Request, names: list[str]) -> str:
+    """Sign as the page has it: https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm-002.html."""
+    path = "/".join(quote(unquote(segment), safe="~") for segment in sent.path.split("/")) + "/"
+    headers = [f"{name}:{sent.headers[name]}" for name in names]
+    body = hashlib.sha256(sent.body).hexdigest()
+    lines = [sent.method, path, "&".join(sorted(sent.query.split("&"))), *headers, "", ";".join(names), body]
+    canonical = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    to_sign = f"SDK-HMAC-SHA256\n{sent.headers['x-sdk-date']}\n{canonical}"
+    return hmac.digest(b"canary-sk", to_sign.encode(), "sha256").hex()
+
+
+@both
+def test_an_operation_of_another_service_is_not_sent(caller: Caller, wire: Wire) -> None:
+    error = caller.error(OPERATIONS["RetryScriptExecution"], Client(wire.url, service="cse"))
+    assert (type(error), wire.statuses) == (ValueError, set())
+
+
+# ---- responses
+
+
+def documented() -> list[Any]:
+    return [
+        pytest.param(operation, status, name, id=f"{operation.contract.id}-{status}-{name}")
+        for operation in ALL
+        for status, answer in operation.answers
+        for name in answer["examples"]
+    ]
+
+
+@pytest.mark.parametrize(("operation", "status", "name"), documented())
+def test_each_response_that_the_spec_shows_is_understood(
+    operation: Operation, status: int, name: str, client: Client, callers: Callers
+) -> None:
+    shown = operation.contract.example(status, name)
+    content = json.dumps(shown.body).encode()
+    callers.wire.given = Encoded(status, {**shown.headers, "content-type": "application/json"}, content)
+    callers.play(client, calls_of_the_spec(operation)[0])
+
+
+BROKEN: dict[str, Any] = {
+    "no jobId": {"id": "e", "name": "n"},
+    "job_id": {"id": "e", "name": "n", "job_id": 1},
+    "jobId is text": {"id": "e", "name": "n", "jobId": "1"},
+    "jobId is true": {"id": "e", "name": "n", "jobId": True},
+    "id is null": {"id": None, "name": "n", "jobId": 1},
+    "a list": [{"id": "e", "name": "n", "jobId": 1}],
+    "no object": None,
+}
+
+
+@pytest.mark.parametrize(
+    "content", [*(json.dumps(each).encode() for each in BROKEN.values()), b"<html>", b""], ids=ascii
+)
+@both
+def test_a_success_that_breaks_the_contract_is_an_error_of_unknown_outcome(
+    caller: Caller, content: bytes, wire: Wire
+) -> None:
+    wire.given = Encoded(200, {"content-type": "application/json"}, content)
+    error = caller.error(ENGINE, Client(wire.url))
+    assert (type(error), error.outcome_unknown) == (APIResponseValidationError, True)
+
+
+# Statuses, and what they say of the request: openapi.yaml, "Did it go through?".
+KNOWN = {
+    **dict.fromkeys((400, 401, 403, 404, 405, 409, 413, 414, 429, 494, 503), False),
+    **dict.fromkeys((201, 204, 302, 499, 500, 502, 504), True),
+}
+
+
+@pytest.mark.parametrize(("status", "outcome_unknown"), KNOWN.items())
+@both
+def test_a_status_is_raised_as_its_class_and_says_whether_the_request_may_have_been_processed(
+    caller: Caller, status: int, wire: Wire, *, outcome_unknown: bool
+) -> None:
+    wire.given = Encoded(status, {"location": "/"}, b"" if status == 204 else ACCEPTED)
+    wire.exchanges.clear()
+    error = caller.error(ENGINE, Client(wire.url))
+    by_status = (
+        InternalServerError if status >= 500 else APIStatusError if status >= 300 else APIResponseValidationError
+    )
+    assert (type(error), error.outcome_unknown) == (CLASSES.get(status, by_status), outcome_unknown)
+    assert len(wire.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [({"retry-after": "2"}, 2), ({"retry-after": "Thu, 01 Oct 2026 12:00:09 GMT"}, 9), ({"retry-after": "x"}, None), ({}, None)],
+    ids=str,
+)  # fmt: skip
+@both
+def test_an_error_says_what_the_server_said(
+    caller: Caller, after: dict[str, str], seconds: float | None, wire: Wire
+) -> None:
+    date, body = "Thu, 01 Oct 2026 12:00:00 GMT", {"error_code": "APIGW.0308", "error_msg": "Too much.", "detail": "d"}
+    wire.given = Encoded(429, {"x-request-id": "r-1", "date": date, **after}, json.dumps(body).encode())
+    error = caller.error(ENGINE, Client(wire.url))
+    assert (error.error_code, error.error_msg, error.detail) == tuple(body.values())
+    assert (error.request_id, error.retry_after) == ("r-1", seconds)
+
+
+@pytest.mark.parametrize(
+    ("status", "requests"), [(429, 3), *((status, 1) for status in (400, 401, 500, 502, 503, 504))]
+)
+@both
+def test_only_what_was_not_processed_is_sent_again_and_after_the_time_that_was_asked_for(
+    caller: Caller, status: int, requests: int, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("asyncio.sleep", wait)
+    wire.given = Encoded(status, {"retry-after": "40"}, ACCEPTED)
+    wire.exchanges.clear()
+    caller.error(ENGINE, Client(wire.url, resend=Resend(max_attempts=3, initial_backoff=0, max_backoff=60)))
+    assert len(wire.exchanges) == requests
+    assert [40 <= seconds <= 50 for seconds in waited if seconds] == [True] * (requests - 1)
+
+
+# ---- connections
+
+
+@both
+def test_of_a_connection_that_was_refused_nothing_was_sent(caller: Caller) -> None:
+    with socket.socket() as held:  # an address that nobody listens at
+        held.bind(("127.0.0.1", 0))
+        error = caller.error(ENGINE, Client(f"http://127.0.0.1:{held.getsockname()[1]}"))
+    assert (type(error), error.outcome_unknown) == (APIConnectionError, False)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"), [(b"", None), (b"HTTP/1.1 200", None), (b"SSH-2.0\r\n", None), (HEAD + ACCEPTED, 200)], ids=ascii
+)
+@both
+def test_a_response_that_breaks_off_leaves_the_outcome_unknown_and_nothing_is_sent_again(
+    caller: Caller, raw: bytes, status: int | None
+) -> None:
+    with LoopbackServer(raw) as server:
+        error = caller.error(ENGINE, Client(server.url, resend=Resend(initial_backoff=0)))
+    assert (getattr(error, "status_code", None), error.outcome_unknown) == (status, True)
+    assert len(server.requests) == 1
+
+
+@both
+def test_a_response_has_its_time_as_a_whole(caller: Caller) -> None:
+    with LoopbackServer(HEAD, drip=ACCEPTED.ljust(1000)) as server:  # 10 s, each read of it 10 ms
+        error = caller.error(ENGINE, Client(server.url, timeout=httpx.Timeout(10, read=0.3)))
+    assert (type(error), error.problem[-20:]) == (APIResponseValidationError, "not complete in time")
+
+
+@both
+def test_no_response_in_time_leaves_the_outcome_unknown(caller: Caller) -> None:
+    with LoopbackServer(None) as server:
+        error = caller.error(ENGINE, Client(server.url, timeout=httpx.Timeout(10, read=0.05)))
+    assert (type(error), error.outcome_unknown, len(server.requests)) == (APITimeoutError, True, 1)
+
+
+@both
+def test_what_left_in_part_leaves_the_outcome_unknown(caller: Caller) -> None:
+    released = threading.Event()
+    body = models.RetryScriptExecutionRequest(record_id="r" * (1 << 24))
+
+    def serve(_: Line) -> None:
+        released.wait(60)
+
+    with Server(serve) as server:
+        client = Client(server.url, timeout=httpx.Timeout(10, write=0.2))
+        error = caller.error(OPERATIONS["RetryScriptExecution"], client, body=body)
+        released.set()
+    assert (type(error), error.outcome_unknown) == (APITimeoutError, True)
+
+
+@both
+def test_a_timeout_is_that_of_the_call_or_client_or_a_minute(caller: Caller) -> None:
+    transport = FixedResponse(content=ACCEPTED)
+    for client in (Client("http://h", transport=transport), Client("http://h", transport=transport, timeout=7)):
+        caller.calls(ENGINE, client, {}, {"timeout": 2.5})
+    reads = [request.extensions["timeout"]["read"] for request in transport.requests]
+    assert reads == [60, 2.5, 7, 2.5]
+
+
+@pytest.mark.parametrize(("status", "most"), [(200, 16 << 20), (404, 1 << 20)])
+@both
+def test_a_body_is_read_to_its_limit_only(caller: Caller, status: int, most: int) -> None:
+    with LoopbackServer(raw_response(status, ACCEPTED + b" " * most)) as server:
+        result = caller.detailed(ENGINE, Client(server.url))
+    assert (len(result.content), result.problem) == (1 << 20, f"its body has more than {most} bytes")
+
+
+@both
+def test_an_interim_response_is_passed_over(caller: Caller) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
+    with LoopbackServer(interim + raw_response(200, ACCEPTED)) as server:
+        assert caller.call(ENGINE, Client(server.url)).job_id == 18638
+
+
+def spoilt_by(late: bytes) -> Callable[[Line], None]:
+    """Send a response, and something behind it when the next call is about to begin."""
+
+    def serve(line: Line) -> None:
+        if engine := line.request():
+            line.socket.sendall(response(engine))
+            SPOIL.acquire()
+            line.socket.sendall(late)
+            SPOILT.release()
+            line.request()
+
+    return serve
+
+
+SPOIL, SPOILT = threading.Semaphore(0), threading.Semaphore(0)
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    world = World(request.param)
+    with world.runner:
+        yield world
+
+
+@pytest.mark.parametrize("behind", [b"x", b"\r\n", response(666)], ids=ascii)
+def test_what_comes_behind_a_response_is_never_the_next_one(world: World, behind: bytes) -> None:
+    def serve(line: Line) -> None:
+        while engine := line.request():
+            line.socket.sendall(response(engine) + behind)
+
+    with Server(serve) as server, client_of(world, server.url) as client:
+        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+        assert (server.connections, server.requests) == (3, [1, 2, 3])
+
+
+def test_what_comes_while_a_connection_is_idle_is_never_the_next_response(world: World) -> None:
+    with Server(spoilt_by(response(666))) as server, client_of(world, server.url) as client:
+        for engine in (1, 2):
+            assert world.call(client, engine) == engine
+            SPOIL.release()
+            assert SPOILT.acquire(timeout=60)
+        assert (server.connections, server.requests) == (2, [1, 2])
+
+
+@pytest.mark.parametrize(("header", "connections"), [("Connection: keep-alive", 1), ("Connection: Close", 3)])
+@both
+def test_a_connection_is_used_again_unless_the_server_closes_it(caller: Caller, header: str, connections: int) -> None:
+    with LoopbackServer(raw_response(200, ACCEPTED, header), keep_open=True) as server:
+        assert len(caller.calls(ENGINE, Client(server.url), {}, {}, {})) == 3
+        assert server.connections == connections
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_connections_of_its_own(world: World) -> None:
+    with Server() as server, client_of(world, server.url) as client:
+
+        def check(own: World, first: int) -> None:
+            assert [own.call(client, first + n) for n in range(20)] == [first + n for n in range(20)]
+
+        check(world, 1)
+        assert outcome(in_child(lambda: check(world.other(), 100))) == 0
+        assert server.connections == 2
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 401, 500])
+@both
+def test_no_repr_or_error_shows_the_token(caller: Caller, status: int, wire: Wire) -> None:
+    echo = json.dumps({"error_code": TOKEN, "error_msg": f"No {TOKEN} here", "id": TOKEN}).encode()
+    headers = {"x-echo": TOKEN, "x-request-id": TOKEN}
+    wire.given = Encoded(status, headers, ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo)
+    client = Client(wire.url, auth=TokenAuth(TOKEN))
+    result = caller.detailed(ENGINE, client)
+    shown = [repr(client), repr(attrs.evolve(result, parsed=None))]
+    if error := result.error:
+        shown += [repr(error), str(error), str(vars(error))]
+    assert not [text for text in shown if "canary" in text]
+
+
+# ---- what schemathesis makes of the spec
 
 
 @each_operation
 def test_what_keeps_the_contract_goes_out_as_it_is_and_the_answer_comes_back_as_it_is(
-    operation: Operation, client: Client, worlds: Worlds
+    operation: Operation, client: Client, callers: Callers
 ) -> None:
     def check(call: Call) -> None:
-        assert worlds.play(client, call) == []
+        assert callers.play(client, call) == []
 
     def known(call: Call, shown: Call) -> Call:
         return replace(call, path=shown.path, body=shown.body and call.body | shown.body)
 
     to_what_the_mock_knows = st.builds(known, operation.calls(), st.sampled_from(calls_of_the_spec(operation)))
     property_test(check, call=to_what_the_mock_knows | operation.calls())
-    worlds.check_journal()
-    assert 200 in {exchange.answer.status_code for exchange in worlds.wire.exchanges}
+    assert 200 in callers.wire.statuses
 
 
-pieces = [".", "%2e", "%252E", "%2", "%", "/", ";", "?", "#", "\r\n", " ", "é", "脚", "\ud800", "a"]
-ids = st.lists(st.sampled_from(pieces), max_size=3).map("".join) | st.text(max_size=64)
-values = st.text("xy~ \t\r\n\0é", max_size=3) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
-
-
-@each_operation
-def test_any_text_for_an_id_or_header_arrives_or_is_refused_by_the_documented_rule(
-    operation: Operation, client: Client, worlds: Worlds
-) -> None:
-    calls = st.builds(
-        replace,
-        st.sampled_from(calls_of_the_spec(operation)),
-        path=st.fixed_dictionaries({parameter.name: ids for parameter in operation.generator.path_parameters}),
-        headers=st.fixed_dictionaries({}, optional=dict.fromkeys(operation.headers, values)),
-    )
-    property_test(lambda call: worlds.play(client, call), call=calls)
-    worlds.check_journal()
-
-
-@each_operation
+@pytest.mark.parametrize("operation", [each for each in ALL if each.model], ids=lambda each: each.contract.id)
 def test_what_breaks_the_contract_goes_out_as_it_is_and_comes_back_as_a_bad_request(
-    operation: Operation, client: Client, worlds: Worlds
+    operation: Operation, client: Client, callers: Callers
 ) -> None:
     def check(call: Call) -> None:
         try:
@@ -466,13 +791,9 @@ def test_what_breaks_the_contract_goes_out_as_it_is_and_comes_back_as_a_bad_requ
             assert [problem for problem in checked.problems if problem.where.startswith("body")]
         else:
             assert not has_no_model(operation.schema, call.body)
-            worlds.play(client, call)
+            callers.play(client, call)
 
     property_test(check, call=operation.calls(GenerationMode.NEGATIVE))
-    worlds.check_journal()
-
-
-# ---- answers
 
 
 def documents(schema: object) -> st.SearchStrategy[Any]:
@@ -498,41 +819,16 @@ def with_whole_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def documented() -> list[Any]:
-    return [
-        pytest.param(operation, status, name, id=f"{operation.contract.id}-{status}-{name}")
-        for operation in OPERATIONS
-        for status, answer in operation.answers
-        for name in answer["examples"]
-    ]
-
-
-@pytest.mark.parametrize(("operation", "status", "name"), documented())
-def test_each_answer_that_the_spec_shows_is_understood(
-    operation: Operation, status: int, name: str, worlds: Worlds
-) -> None:
-    prefer = {"Prefer": f"code={status}, example={name}"}
-    client = Client(worlds.url, auth=TokenAuth("mock-token"), transport=worlds.wire, headers=prefer)
-    worlds.play(client, calls_of_the_spec(operation)[0])
-    shown = operation.contract.example(status, name).body
-    assert [(e.answer.status_code, e.answer.json()) for e in worlds.wire.exchanges] == [(status, shown)] * 2
-
-
 @each_operation
-def test_any_answer_that_keeps_the_contract_is_read_whole(operation: Operation, worlds: Worlds) -> None:
+def test_any_response_that_keeps_the_contract_is_read_whole(
+    operation: Operation, client: Client, callers: Callers
+) -> None:
     def check(status: int, document: Any) -> None:
-        def answer(_: object) -> httpx.Response:
-            content = httpx.ByteStream(json.dumps(document).encode())
-            return httpx.Response(status, headers={"Content-Type": "application/json"}, stream=content)
+        callers.wire.given = Encoded(status, {"content-type": "application/json"}, json.dumps(document).encode())
+        callers.play(client, calls_of_the_spec(operation)[0])
 
-        client = Client("http://127.0.0.1", transport=httpx.MockTransport(answer))
-        came = answer(None)
-        came.read()
-        for function in worlds.functions(operation):
-            check_answer(operation, came, function(client=client, **calls_of_the_spec(operation)[0].arguments()))
-
-    answers = [st.tuples(st.just(status), documents(answer["schema"])) for status, answer in operation.answers]
-    property_test(lambda answer: check(*answer), answer=st.one_of(answers))
+    responses = [st.tuples(st.just(status), documents(media["schema"])) for status, media in operation.answers]
+    property_test(lambda response: check(*response), response=st.one_of(responses))
 
 
 # ---- models

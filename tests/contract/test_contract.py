@@ -3,20 +3,30 @@
 Here with one seed; tests/slow/test_contract_seeds.py has three, with more cases.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
-from tests.contract import checks, suite
+from huaweicloud_retry.mock.answer import Encoded
+from huaweicloud_retry.mock.app import App
+from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.server import serving
+from huaweicloud_retry.mock.state import State, read_state
+from tests.contract import checks, rules, suite
 from tests.contract.curl import curl
+from tests.contract.tested import Tested, held_to
 from tests.mocks import NO_TLS
 
 
@@ -37,17 +47,82 @@ def run(*options: str) -> suite.Outcome:
 # --- What is found ----------------------------------------------------------------------------------------------------
 
 
-def test_an_operation_that_is_not_tested_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    (finding,) = run("--exclude-operation-id", "RetryEngine").findings
-    assert finding.check == "EveryStatusIsReached"
-    assert "RetryEngine never answered 200; RetryEngine never answered 400" in finding.text
-    assert "RetryScriptExecution" not in finding.text
-    assert finding.text in capsys.readouterr().out
+def test_an_operation_that_is_not_tested_is_reached_by_the_rules() -> None:
+    outcome = run("--exclude-operation-id", "RetryEngine")
+    text = "".join(finding.text for finding in outcome.findings)
+    assert "RetryEngine never answered 502" in text  # which no rule asks for
+    assert "RetryEngine never answered 200" not in text
+    assert "RetryScriptExecution" not in text
 
 
-@pytest.mark.parametrize("options", [("--exclude-path-regex", "/v2"), ("--phases", "stateful")], ids=" ".join)
-def test_a_run_in_which_nothing_is_tested_does_not_pass(options: tuple[str, ...]) -> None:
-    assert [finding.check for finding in run(*options).findings] == ["EveryStatusIsReached"]
+# What a server does wrong, and the rule that has to find it. tests/mutants has many more.
+WRONG: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "the engine's ID as its name": (
+        "an_engine_retry_names_the_engine_and_its_job",
+        lambda body: body.update(name=body["id"]),
+    ),
+    "a job too high": (
+        "an_engine_retry_names_the_engine_and_its_job",
+        lambda body: body.update(jobId=body["jobId"] + 1),
+    ),
+    "a job that is 18638.0": (
+        "an_engine_retry_names_the_engine_and_its_job",
+        lambda body: body.update(jobId=float(body["jobId"])),
+    ),
+    "the record's ID as the task's": (
+        "a_script_retry_names_the_task_that_runs",
+        lambda body: body.update(task_id="record-failed-1"),
+    ),
+    "another request's ID": ("each_response_has_a_request_id_of_its_own", lambda body: body.update(request_id="other")),
+    "0302 for 0301": (
+        "a_wrong_token_is_refused",
+        lambda body: body.update(error_code=body["error_code"].replace("0301", "0302")),
+    ),
+    "the wrong detail": (
+        "what_is_unknown_has_its_code",
+        lambda body: body.update(detail=body["detail"].replace("engine", "job")),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_rule_finds(what: str) -> None:
+    name, change = WRONG[what]
+    app = App(Contract.load(), State(read_state(checks.STATE.read_bytes())), Faults())
+
+    async def broken(request: Any, pause: Any) -> Encoded:
+        encoded = await app(request, pause)
+        body = {} if request.path.startswith("/_mock/") or not encoded.content else json.loads(encoded.content)
+        with contextlib.suppress(KeyError):  # a body without what is changed
+            change(body)
+            encoded = encoded._replace(content=json.dumps(body).encode())
+        return encoded
+
+    with serving(broken) as url:
+        tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()), resets=True)
+        (verdict,) = held_to(tested, [rule for rule in rules.RULES if rule.name == name])
+    assert verdict.verdict == "broken", verdict
+    assert verdict.request is not None
+    assert verdict.request.curl(checks.TOKEN).startswith("curl ")
+
+
+def test_each_rule_has_a_sentence_and_a_source_and_is_held_by_the_mock() -> None:
+    with suite.mock() as url:
+        tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()), resets=True)
+        verdicts = list(held_to(tested, rules.RULES))
+    assert [verdict for verdict in verdicts if verdict.verdict != "held"] == []
+    assert all(rule.sentence.endswith(".") and rule.source for rule in rules.RULES)
+
+
+def test_what_a_state_does_not_describe_is_not_applicable(tmp_path: Path) -> None:
+    state = {"credentials": {"tokens": {checks.TOKEN: {}}}, "projects": {"demo-project": {}}}
+    file = tmp_path / "state.yaml"
+    file.write_text(json.dumps(state), encoding="utf-8")
+    with running(state=file) as url:
+        verdicts = list(held_to(Tested(url, Contract.load(), state, resets=True), rules.RULES))
+    assert [verdict for verdict in verdicts if verdict.verdict == "broken"] == []
+    assert all(verdict.why for verdict in verdicts if verdict.verdict == "not applicable")
+    assert {verdict.verdict for verdict in verdicts} == {"held", "not applicable"}
 
 
 def test_an_option_that_st_does_not_know_is_an_error() -> None:
@@ -155,3 +230,25 @@ def test_ctrl_c_ends_it_in_one_line() -> None:
         process.kill()
     assert process.returncode == 130
     assert error == "make contract: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"STATE": "s.yaml"},
+        {"CREDENTIALS": "c.yaml"},
+        {"URL": "nowhere", "STATE": "s.yaml"},
+        {"URL": "http://127.0.0.1:9", "STATE": "no-such-file.yaml"},
+        {"URL": "http://127.0.0.1:9", "STATE": str(checks.STATE)},
+    ],
+    ids=["state", "credentials", "url", "file", "server"],
+)
+def test_a_server_that_is_not_described_or_not_there_is_told_in_one_line(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert suite.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("make contract: ")
+    assert error.count("\n") == 1

@@ -13,14 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from huaweicloud_retry import AkSkAuth, signing
+from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.__main__ import main
@@ -74,42 +73,6 @@ def stranger(clients: tuple[httpx.Client, httpx.Client]) -> httpx.Client:
 # --- Both operations --------------------------------------------------------------------------------------------------
 
 
-def test_the_failed_job_of_an_engine_is_retried_and_while_it_runs_another_retry_is_refused(mock: httpx.Client) -> None:
-    accepted, refused = (mock.put(ENGINE, json=RETRY) for _ in range(2))
-    assert (accepted.status_code, accepted.headers["Content-Type"]) == (200, "application/json")
-    assert accepted.json() == {"id": ENGINE_ID, "name": "cse-gve7lg", "jobId": 18638}
-    assert refused.status_code == 400
-    assert refused.json() == {
-        "error_code": "SVCSTG.00501149",
-        "error_msg": "The engine has no failed job to retry: job 18638 is Executing.",
-        "detail": "engine_id",
-    }
-
-
-@pytest.mark.parametrize("engine_id", ["nope", "..%2F..", "%E5%BC%95"])
-def test_an_unknown_engine(mock: httpx.Client, engine_id: str) -> None:
-    refused = mock.put(ENGINE.replace(ENGINE_ID, engine_id), json=RETRY)
-    assert refused.status_code == 400
-    assert refused.json() == {
-        "error_code": "SVCSTG.00501116",
-        "error_msg": f"Engine instance not found; the mock has {ENGINE_ID}.",
-        "detail": "engine_id",
-    }
-
-
-@pytest.mark.parametrize("body", [{"record_id": RECORD}, {"task_id": TASK}, {"record_id": RECORD, "task_id": TASK}])
-def test_a_failed_script_is_retried_by_record_or_by_task_once(mock: httpx.Client, body: dict[str, str]) -> None:
-    accepted = mock.post(SCRIPT, json=body)
-    assert (accepted.status_code, accepted.json()) == (200, {"task_id": TASK})
-    for again in ({"record_id": RECORD}, {"task_id": TASK}):
-        refused = mock.post(SCRIPT, json=again)
-        assert refused.status_code == 400
-        assert refused.json() == {
-            "error_code": "WKS.00211102",
-            "error_msg": f"The parameter is invalid: nothing to retry: record {RECORD} is RUNNING.",
-        }
-
-
 NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
 NOTHING = "There is nothing to retry: give record_id or task_id."
 
@@ -131,15 +94,6 @@ NOTHING = "There is nothing to retry: give record_id or task_id."
 def test_an_unknown_record_or_task_or_none(mock: httpx.Client, body: dict[str, str], says: str) -> None:
     assert error(mock.post(SCRIPT, json=body)) == (404, "WKS.00211902", says)
     assert mock.post(SCRIPT, json={"task_id": TASK}).status_code == 200  # so nothing was run
-
-
-@pytest.mark.parametrize("project", ["nope", "demo%2Fproject", "DEMO-PROJECT"])
-def test_an_unknown_project_is_unavailable_in_the_gateways_words(mock: httpx.Client, project: str) -> None:
-    says = "The project is unavailable; the mock has demo-project."
-    engine = mock.put(ENGINE.replace("demo-project", project), json=RETRY)
-    script = mock.post(SCRIPT.replace("demo-project", project), json={"record_id": RECORD})
-    assert error(engine) == error(script) == (403, "APIGW.0310", says)
-    assert engine.json()["request_id"] == engine.headers["X-Request-Id"]
 
 
 def test_health_names_the_spec_and_each_response_has_a_request_id_of_its_own(stranger: httpx.Client) -> None:
@@ -175,18 +129,6 @@ def test_without_the_right_credentials(stranger: httpx.Client, headers: dict[str
         assert "s3cret" not in refused.text
 
 
-def test_a_right_signature_is_accepted_and_a_token_header_in_any_case(stranger: httpx.Client) -> None:
-    with_token = AkSkAuth("mock-ak", "mock-sk", project_id="demo-project", security_token="tok")
-    for auth in AkSkAuth("mock-ak", "mock-sk"), with_token:
-        for path in ENGINE, f"{ENGINE}?a=b%20c&A=%E4%B8%80":
-            stranger.post("/_mock/reset")
-            headers = {"X-Enterprise-Project-ID": "0"}
-            assert stranger.put(path, auth=auth, json=RETRY, headers=headers).status_code == 200
-        slash = stranger.put(ENGINE.replace("4a1bc63d", "a%2Fb"), auth=auth, json=RETRY)  # signed as it is sent
-        assert slash.json()["error_code"] == "SVCSTG.00501116"
-    assert stranger.post(SCRIPT, headers={"x-auth-TOKEN": "mock-token"}, json={}).status_code == 404
-
-
 class Tampered(AkSkAuth):
     """Signs with the mock's keys, and then changes a header."""
 
@@ -208,7 +150,7 @@ class Tampered(AkSkAuth):
         ("the access key is unknown", Tampered("Authorization", lambda value: value.replace("mock-ak", "other"))),
         ("is not that of the canonical request", Tampered("Authorization", lambda value: value[:-4] + "0000")),
         ("not sent: x-absent", Tampered("Authorization", lambda value: value.replace("host", "x-absent"))),
-        ("Host and X-Sdk-Date must be signed", Tampered("Authorization", lambda value: value.replace("host;", ""))),
+        ("X-Sdk-Date must be signed", Tampered("Authorization", lambda value: value.replace(";x-sdk-date", ""))),
         ("is not that of the canonical request", Tampered("X-Security-Token", lambda _: "s3cret2")),
         ("X-Sdk-Date must read like", Tampered("X-Sdk-Date", lambda _: "yesterday")),
         ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "20200608T023900Z")),
@@ -230,39 +172,6 @@ def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(strang
     assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
 
 
-def test_a_signature_covers_body_and_query(stranger: httpx.Client) -> None:
-    signed = stranger.build_request("PUT", ENGINE, json=RETRY)
-    next(AkSkAuth("mock-ak", "mock-sk").auth_flow(signed))
-    headers = {name: signed.headers[name] for name in ("Authorization", "X-Sdk-Date", "Content-Type")}
-    statuses = [
-        stranger.put(ENGINE, headers=headers, content=b'{"action":"Retry" }').status_code,
-        stranger.put(f"{ENGINE}?a=b", headers=headers, content=signed.content).status_code,
-        stranger.put(ENGINE, headers=headers, content=signed.content).status_code,
-    ]
-    assert statuses == [401, 401, 200]
-
-
-class Unsigned(AkSkAuth):
-    """Signs as the official SDK does for media types other than JSON: without the body."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["X-Sdk-Content-Sha256"] = "UNSIGNED-PAYLOAD"
-        date = datetime.now(UTC).strftime(signing.DATE_FORMAT)
-        covered = {**request.headers, "x-sdk-date": date}
-        target = request.url.raw_path.decode()
-        canonical = signing.canonical_request(request.method, target, covered, b"").rpartition("\n")[0]
-        signature = signing.authorization("mock-ak", "mock-sk", f"{canonical}\nUNSIGNED-PAYLOAD", date)
-        request.headers.update({"X-Sdk-Date": date, "Authorization": signature})
-        yield request
-
-
-def test_a_signature_may_leave_the_body_out(stranger: httpx.Client) -> None:
-    auth = Unsigned("mock-ak", "mock-sk")
-    assert stranger.put(ENGINE, auth=auth, json=RETRY).status_code == 200
-    text = stranger.put(ENGINE, auth=auth, content=b"a", headers={"Content-Type": "text/plain"})
-    assert error(text)[:2] == (400, "APIGW.0201")  # the signature is right, and the media type is not
-
-
 # --- What the gateway refuses -----------------------------------------------------------------------------------------
 
 
@@ -276,7 +185,7 @@ def test_another_method_is_refused_with_those_allowed(stranger: httpx.Client, me
         return
     says = f"The method specified in the request is not allowed for this resource: {method}; the path has POST."
     assert error(script)[1:] == ("WKS.00000405", says)
-    says = f"The API does not exist with this method: {method}; the path has PUT."
+    says = f"The method specified in the request is not allowed for this resource: {method}; the path has PUT."
     assert error(engine)[1:] == ("APIGW.0101", says)
 
 
@@ -289,32 +198,6 @@ def test_an_unknown_path(stranger: httpx.Client, path: str) -> None:
     assert (status, code) == (404, "APIGW.0101")
     assert says.startswith(f"The API does not exist: POST {path}; the mock has POST /v2/{{project_id}}/script-exec")
     assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
-
-
-def test_a_body_of_12_mib_is_read_and_a_larger_one_is_refused(mock: httpx.Client) -> None:
-    body = json.dumps(RETRY).encode().ljust(12 * MIB)
-    for content in body + b" ", iter([body + b" "]):  # with Content-Length, and chunked
-        refused = mock.put(ENGINE, headers=JSON, content=content)
-        assert error(refused) == (413, "APIGW.0201", "Request entity too large: 12582912 bytes are allowed.")
-    assert mock.put(ENGINE, headers=JSON, content=body).status_code == 200  # on the same connection; nothing was run
-    with connected(str(mock.base_url)) as sock:  # one declared too large is refused before it is sent
-        send_head(sock, "PUT", ENGINE, f"Content-Length: {13 * MIB}", "X-Auth-Token: mock-token")
-        assert sock.recv(12) == b"HTTP/1.1 413"
-
-
-def test_a_uri_of_32_kib_is_read_and_a_longer_one_is_not(mock: httpx.Client) -> None:
-    room = 32 * 1024 - len(SCRIPT + "?")
-    assert mock.post(SCRIPT + "?" + "q" * room, json={}).status_code == 404
-    refused = mock.post(SCRIPT + "?" + "q" * (room + 1), json={})
-    assert error(refused) == (414, "APIGW.0201", "Request URI too large: 32769 bytes, and 32768 are allowed.")
-
-
-def test_large_headers_are_read_within_the_limits_of_one_and_of_all(mock: httpx.Client) -> None:
-    within = {f"X-{number}": "a" * 31 * 1024 for number in range(4)}
-    assert mock.post(SCRIPT, headers=within, json={}).status_code == 404
-    says = "Request headers too large: one may have 32768 bytes, all together 131072."
-    for headers in {"X-A": "a" * 32 * 1024}, {f"X-{number}": "a" * 26 * 1024 for number in range(5)}:
-        assert error(mock.post(SCRIPT, headers=headers, json={})) == (494, "APIGW.0201", says)
 
 
 # --- What breaks the contract -----------------------------------------------------------------------------------------
@@ -353,7 +236,7 @@ def test_what_breaks_the_schema_is_refused_in_the_words_of_the_service_if_it_has
     )
     assert error(script) == (400, "WKS.00211102", says)
     engine = mock.put(ENGINE, json={"action": "Stop"})
-    assert error(engine) == (400, "APIGW.0201", 'Bad request: body /action: "Retry" was expected')
+    assert error(engine) == (400, "APIGW.0201", 'The parameter is invalid: body /action: "Retry" was expected')
 
 
 ENTERPRISE = "X-Enterprise-Project-ID"
@@ -364,20 +247,13 @@ TWICE = [(ENTERPRISE, "a" * 40), (ENTERPRISE, "b" * 40)]  # a header sent twice 
     ("engine_id", "headers", "says"),
     [
         ("", {}, "path engine_id: is empty"),
-        ("%ff", {}, "path engine_id: is not UTF-8 once percent-decoded"),
         (ENGINE_ID, {ENTERPRISE: ""}, f'header {ENTERPRISE}: "" is shorter than 1 character'),
         (ENGINE_ID, TWICE, f'header {ENTERPRISE}: "{"a" * 40}, {"b" * 40}" is longer than 64 characters'),
     ],
 )
 def test_invalid_parameters(mock: httpx.Client, engine_id: str, headers: Any, says: str) -> None:
     refused = mock.put(ENGINE.replace(ENGINE_ID, engine_id), headers=headers, json=RETRY)
-    assert error(refused) == (400, "APIGW.0201", f"Bad request: {says}")
-
-
-@pytest.mark.parametrize("parameters", ["", ";charset=UTF-8", "; charset=utf8"])
-def test_plain_json_passes_as_it_does_for_the_official_sdk(mock: httpx.Client, parameters: str) -> None:
-    headers = {"Content-Type": f"application/json{parameters}"}
-    assert mock.put(ENGINE, headers=headers, content=json.dumps(RETRY).encode()).status_code == 200
+    assert error(refused) == (400, "APIGW.0201", f"The parameter is invalid: {says}")
 
 
 # --- Below HTTP -------------------------------------------------------------------------------------------------------

@@ -68,23 +68,6 @@ def now(mock: httpx.Client) -> float:
     return parsedate_to_datetime(mock.get(ENGINES + "/e1").headers["Date"]).timestamp()
 
 
-def test_an_engine_has_retry_exactly_when_the_retry_is_accepted(mock: httpx.Client) -> None:
-    seen: list[tuple[str, list[str], int]] = []
-    for _ in range(3):
-        for seconds in 0, 15, 15:
-            advance(mock, seconds)
-            engine = get(mock, f"{ENGINES}/e1")
-            accepted = mock.put(f"{ENGINES}/e1/actions", json=RETRY).status_code
-            seen.append((engine["status"], engine["engineAdditionalActions"], accepted))
-            assert (engine["id"], engine["latestJobId"], engine["projectId"]) == ("e1", 8, "demo-project")
-    failed, runs, done = (
-        ("ModifyFailed", ["Retry"], 200),
-        ("Modifying", ["Noting"], 400),
-        ("Available", ["Noting"], 400),
-    )
-    assert seen == [failed, runs, failed, runs, runs, done, done, done, done]
-
-
 def test_a_job_runs_and_ends_by_the_mocks_clock(mock: httpx.Client) -> None:
     advance(mock, 1000)
     before = now(mock)
@@ -136,43 +119,6 @@ def test_a_record_runs_and_ends_by_the_mocks_clock(mock: httpx.Client) -> None:
     assert ended.timestamp() <= now(mock)
 
 
-@pytest.mark.parametrize(
-    ("query", "ids"),
-    [
-        ({"script_task_id": "t1"}, "r1 r2"),
-        ({"script_task_id": "t1", "status": "FAILED"}, "r1"),
-        ({"status": "FINISH"}, ""),
-        ({"status": "WAITING"}, "r3"),
-        ({"resource_id": ["d1", "d2"], "script_id": "s1"}, "r1 r2"),
-        ({"resource_id": "d2"}, "r2"),
-        ({"resource_group_id": "g1"}, "r1"),
-        ({"script_name": ["one", "none"]}, "r1"),
-        ({"script_task_id": "t1", "is_first_order": "true"}, "r1"),
-        ({"is_first_order": "false"}, "r2"),
-        ({"task_type": "COMMAND"}, "r3"),
-        ({"script_task_id": "t1", "task_type": "SCRIPT"}, "r1 r2"),
-        ({"show_history": "true", "resource_id": "d1", "script_id": "s1"}, "r1"),
-        ({"script_task_id": "t2", "execute_time_start": "2001-01-01T00:00:00Z"}, "r3"),
-        ({"execute_time_start": "2999-01-01T00:00:00Z"}, ""),
-        ({"execute_time_end": "2001-01-01T00:00:00Z"}, ""),
-        ({"script_task_id": "no-such-task"}, ""),
-    ],
-    ids=str,
-)
-def test_records_are_listed_by_what_is_asked_for(mock: httpx.Client, query: dict[str, Any], ids: str) -> None:
-    page = get(mock, RECORDS, **query)
-    assert [record["id"] for record in page["script_records"]] == ids.split()
-    assert page["count"] == len(ids.split())
-
-
-def test_records_come_page_by_page(mock: httpx.Client) -> None:
-    pages = [get(mock, RECORDS, script_task_id="many", **query) for query in ({}, {"offset": 10}, {"offset": 20})]
-    assert [(page["count"], len(page["script_records"])) for page in pages] == [(25, 10), (25, 10), (25, 5)]
-    ids = [record["id"] for page in pages for record in page["script_records"]]
-    assert ids == [f"m{number:02}" for number in range(25)]
-    assert len(get(mock, RECORDS, limit=100)["script_records"]) == 28
-
-
 REFUSED = {
     f"{ENGINES}/nope": (400, "SVCSTG.00501116", "Engine instance not found; the mock has e1, running."),
     f"{ENGINES}/nope/jobs/8": (400, "SVCSTG.00501116", "Engine instance not found; the mock has e1, running."),
@@ -191,11 +137,6 @@ REFUSED = {
     ),
     RECORDS.replace("demo", "other"): (403, "APIGW.0310", "The project is unavailable; the mock has demo-project."),
 }
-
-
-@pytest.mark.parametrize(("path", "refusal"), REFUSED.items(), ids=REFUSED)
-def test_what_there_is_not_is_refused(mock: httpx.Client, path: str, refusal: tuple[int, str, str]) -> None:
-    assert error(mock.get(path)) == refusal
 
 
 READS = [f"{ENGINES}/e1", f"{ENGINES}/e1/jobs/8", RECORDS, f"{RECORDS}/r1"]

@@ -7,9 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -91,44 +89,6 @@ START = "1=Er0 2=Ti0 3=Er0 4=Fi0 5=In0 r1=FA0 r2=FA0 r3=SU0 r4=WA0 r5=FA0"
 # --- Work -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_last_job_of_an_engine_runs_and_ends_as_retries_end_says(mock: httpx.Client) -> None:
-    for ends, times in ("Er", 1), ("Ti", 2), ("Fi", 3):
-        assert retry(mock).json() == {"id": "e1", "name": "one", "jobId": 2}
-        advance(mock, 900)
-        assert work(mock).startswith(f"1=Er0 2=Ex{times} ")
-        assert retry(mock).status_code == 400
-        advance(mock, 100)
-        assert work(mock).startswith(f"1=Er0 2={ends}{times} 3=Er0 4=Fi0 ")
-    assert [retry(mock).status_code, retry(mock, "e2").status_code, retry(mock, "e3").status_code] == [400] * 3
-    mock.put(
-        "/_mock/state", headers=JSON, content=ONE_JOB.replace("%s", "Error, retries_end: [Error, Timeout], run_time: 0")
-    )
-    mock.headers["X-Auth-Token"] = "mock-token"  # the built-in one, for a state without credentials
-    assert [retry(mock).status_code for _ in range(3)] == [200] * 3
-    assert work(mock) == "7=Ti3"  # the last word stands for all further retries
-
-
-@pytest.mark.parametrize("status", ["PreInit", "Init", "Executing", "Error", "Timeout", "Finished"])
-def test_only_a_failed_job_can_be_retried(mock: httpx.Client, status: str) -> None:
-    mock.put("/_mock/state", headers=JSON, content=ONE_JOB % status)
-    answer = retry(mock, headers={"X-Auth-Token": "mock-token"})
-    assert answer.status_code == (200 if status in {"Error", "Timeout"} else 400)
-    assert answer.is_success or f"job 7 is {status}." in answer.json()["error_msg"]
-
-
-def test_a_record_is_retried_alone_and_a_task_with_every_failed_record_and_no_other(mock: httpx.Client) -> None:
-    assert [rerun(mock, record_id="r1"), work(mock)[30:]] == [200, "r1=RU1 r2=FA0 r3=SU0 r4=WA0 r5=FA0"]
-    assert [rerun(mock, task_id="t1"), work(mock)[30:]] == [200, "r1=RU1 r2=RU1 r3=SU0 r4=WA0 r5=FA0"]
-    assert [rerun(mock, task_id="t1"), rerun(mock, record_id="r3"), rerun(mock, record_id="r4")] == [400] * 3
-    advance(mock, 1000)  # r4 ends by itself, the job of e3 does not yet
-    assert work(mock)[24:] == "5=In0 r1=SU1 r2=RU1 r3=SU0 r4=SU0 r5=FA0"
-    advance(mock, 2000)
-    assert work(mock)[24:] == "5=Fi0 r1=SU1 r2=FA1 r3=SU0 r4=SU0 r5=FA0"
-    assert [rerun(mock, task_id="t1"), rerun(mock, record_id="r5", task_id="t1")] == [200, 404]
-    advance(mock, 3000)
-    assert work(mock)[30:] == "r1=SU1 r2=SU2 r3=SU0 r4=SU0 r5=FA0"
-
-
 def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     before = mock.get("/_mock/state").json()
     assert [retry(mock).status_code, rerun(mock, task_id="t1")] == [200, 200]
@@ -144,22 +104,6 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     assert [mock.get("/_mock/state").json(), before["seconds_ahead"], work(mock)] == [before, 0, START]
     assert mock.get("/_mock/journal").json() == {"count": 0, "dropped": 0, "entries": []}
     assert [mock.get("/_mock/faults").json(), retry(mock).status_code, work(mock)[6:11]] == [[], 200, "2=Ex1"]
-
-
-def test_of_simultaneous_retries_each_record_takes_one(url: str, mock: httpx.Client) -> None:
-    together = threading.Barrier(18)
-    bodies = [{"task_id": "t1"}, {"record_id": "r1"}, {"record_id": "r5"}] * 6
-
-    def send(body: dict[str, str]) -> str:
-        with httpx.Client(base_url=url, verify=NO_TLS, headers=mock.headers, trust_env=False) as client:
-            client.get("/_mock/health")  # so that each has its connection open
-            together.wait()
-            return "".join(body.values()) if rerun(client, **body) == 200 else ""
-
-    with ThreadPoolExecutor(18) as pool:
-        accepted = sorted(filter(None, pool.map(send, bodies)))
-    assert accepted in (["r1", "r5", "t1"], ["r5", "t1"])  # r1 by itself first, or with its task
-    assert work(mock)[30:] == "r1=RU1 r2=RU1 r3=SU0 r4=WA0 r5=RU1"
 
 
 # --- State files ------------------------------------------------------------------------------------------------------
@@ -352,15 +296,6 @@ def test_iam_refuses_in_its_own_shape_what_it_cannot_read(mock: httpx.Client) ->
     assert iam_error(untyped)[:2] == iam_error(form)[:2] == (400, "Bad Request")
 
 
-def test_access_keys_of_a_state_file(mock: httpx.Client) -> None:
-    advance(mock, 5000)  # who signs knows nothing of the mock's time
-    for auth in AkSkAuth("lasting", "sk1"), AkSkAuth("temporary", "sk2", security_token="st"):
-        assert let_in(mock, auth=auth) == WELCOME
-    others = [AkSkAuth("temporary", "sk2", security_token=token) for token in ("other", None)]
-    for auth in *others, AkSkAuth("lasting", "sk2"), AkSkAuth("mock-ak", "mock-sk"):  # the last is the built-in one
-        assert let_in(mock, auth=auth) == WRONG
-
-
 def wrong_signatures(mock: httpx.Client, count: int, key: str = "lasting") -> None:
     for _ in range(count):
         assert let_in(mock, auth=AkSkAuth(key, "wrong")) == WRONG
@@ -402,25 +337,6 @@ def test_five_wrong_passwords_in_a_row_lock_a_user_for_five_minutes(mock: httpx.
     assert ask(mock, ("bob", "b", "two")).status_code == 201
     advance(mock, 300)
     assert ask(mock).status_code == 201
-
-
-def test_a_token_of_another_project_must_be_updated(mock: httpx.Client) -> None:
-    of = {id_: ask(mock, project={"id": id_}).headers["X-Subject-Token"] for id_ in ("p1", "p2")}
-    assert [let_in(mock, token) for token in (of["p1"], of["p2"], "other")] == [WELCOME, EXPIRED, EXPIRED]
-    says = retry(mock, headers={"X-Auth-Token": of["p2"]}).json()["error_msg"]
-    assert says.startswith("The token must be updated: the X-Auth-Token is of another project; ")
-
-
-@pytest.mark.parametrize("auth", [AkSkAuth("lasting", "sk1", project_id="p2"), None], ids=["signature", "token"])
-def test_x_project_id_must_be_the_project_of_the_path(mock: httpx.Client, auth: httpx.Auth | None) -> None:
-    if auth:
-        del mock.headers["X-Auth-Token"]
-    refused = retry(mock, auth=auth, headers={} if auth else {"X-Project-Id": "p2"})
-    says = "The project is unavailable: X-Project-Id is not the project of the path."
-    assert (refused.status_code, refused.json()["error_code"], refused.json()["error_msg"]) == (403, "APIGW.0310", says)
-    assert work(mock) == START
-    same = {"X-Auth-Token": "always", "X-Project-Id": "p1"}
-    assert retry(mock, headers=same).status_code == 200
 
 
 def test_the_credentials_of_a_state_file_are_told_to_nobody(mock: httpx.Client) -> None:

@@ -1,30 +1,27 @@
-"""The contract suite bites. `make mutants` tries all that is broken on purpose; this, a few of each kind."""
+"""The contract tests find what is broken on purpose. `make mutants` tries all of it; this a sample, always the same."""
 
 import contextlib
 import io
-from collections.abc import Generator
-from dataclasses import replace
 
+import httpx
 import pytest
 
-from tests.contract import suite
-from tests.contract.suite import ROOT
-from tests.mutants import client, run, server, spec
+from tests.contract import checks, suite
+from tests.mutants import changed, client, run, server, spec
+
+FOUND = run.Verdict("server: state", "a second retry", "only failed work is retried", "a_second_retry_is_refused")
+SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the operation", "")
 
 
-@pytest.mark.parametrize(
-    ("what", "check"),
-    [
-        ("200 with jobId out of int32", "agrees_with_contract"),
-        ("405 without Allow", "unsupported_method"),
-        ("blanks at the end of the body are not signed", "CredentialsAndFormAreChecked"),
-        ("404 for an unknown project", "CredentialsAndFormAreChecked"),
-        ("a missing action means Retry", "negative_data_rejection"),
-    ],
-)
-def test_a_broken_server_is_found(what: str, check: str) -> None:
-    (verdict,) = run.try_server(what, seed=1)
-    assert verdict.check == check
+def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
+    sample = [
+        (run.TRIES[kind][0], what)
+        for kind, every in (("server", 25), ("client", 14))
+        for what in run.names(kind, every)
+    ]
+    verdicts = list(run.tried(sample))
+    assert len(verdicts) == 18
+    assert all(verdict.found_by for verdict in verdicts), run.summary(verdicts)
 
 
 @pytest.mark.parametrize("mutant", spec.mutants(), ids=lambda mutant: mutant.what)
@@ -33,14 +30,40 @@ def test_a_changed_spec_is_found_and_what_is_wrong_is_said(mutant: spec.Mutant) 
     assert len(finding) > 20
 
 
-@pytest.mark.parametrize("what", ["unknown fields are not sent", "an engine called .. is sent"])
-def test_a_broken_client_is_found(what: str) -> None:
-    assert [bool(verdict.check) for verdict in run.try_client(what, 1, 2)] == [True, True]
+@pytest.mark.parametrize("mutants", [server.mutants(), client.mutants()], ids=["server", "client"])
+def test_what_a_mutant_changes_is_there_and_can_be_compiled(mutants: list[changed.Mutant]) -> None:
+    for mutant in mutants:
+        for text in (*mutant.texts.values(), *(mutant.changes.get(name, "") for name in ("request", "answer"))):
+            compile(text, mutant.what, "exec")
 
 
-@pytest.mark.parametrize("mutant", client.mutants(), ids=lambda mutant: mutant.what)
-def test_what_a_broken_client_has_changed_is_there_to_be_changed(mutant: client.Mutant) -> None:
-    assert mutant.old in (ROOT / mutant.file).read_text("utf-8")
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"mock/app.py": ["no such text", ""]}, "app.py has no 'no such text'"),
+        ({"no.py": ["", ""]}, "there is no no.py"),
+    ],
+    ids=["text", "file"],
+)
+def test_a_mutant_that_changes_nothing_is_an_error(changes: dict[str, list[str]], error: str) -> None:
+    with pytest.raises(LookupError, match=error):
+        _ = changed.Mutant("", "", "", changes).texts
+
+
+def test_a_mutant_that_fails_by_itself_is_an_error() -> None:
+    mutant = changed.Mutant("", "", "wrong", {"answer": "no_such_name"})
+    with (
+        pytest.raises(RuntimeError, match="mutant 'wrong' fails by itself"),
+        server.broken(mutant, checks.STATE) as url,
+        contextlib.suppress(httpx.TransportError),
+    ):
+        httpx.get(f"{url}/v2/p/enginemgr/engines/e", trust_env=False)
+
+
+def test_a_server_without_a_change_is_found_to_be_right() -> None:
+    mock = changed.Mutant("", "", "the mock", {})
+    with server.broken(mock, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
+        assert suite.run(url, seed=run.SEED, examples=1).findings == []
 
 
 def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,55 +72,11 @@ def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err == "there are mutants of client, server, spec, and not of servr\n"
 
 
-def unchanged(request: server.Request) -> Generator[server.Request, server.Answer, server.Answer]:
-    return (yield request)
-
-
-def test_a_server_that_is_the_mock_is_found_to_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(server.MUTANTS, "the mock", unchanged)
-    with server.broken("the mock") as (url, between), contextlib.redirect_stdout(io.StringIO()):
-        assert suite.run(url, seed=1, examples=20).findings == []
-    assert between.changed == 0
-
-
-def rewritten(request: server.Request) -> Generator[server.Request, server.Answer, server.Answer]:
-    return (yield request.with_headers(x_other="1"))
-
-
-def test_a_mutant_that_asks_otherwise_and_is_told_the_same_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(server.MUTANTS, "the mock", rewritten)
-    with server.broken("the mock") as (url, between), contextlib.redirect_stdout(io.StringIO()):
-        assert suite.run(url, seed=1, examples=5).findings == []
-    assert between.changed == 0
-
-
-def test_a_mutant_that_changes_nothing_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(server.MUTANTS, "the mock", unchanged)
-    monkeypatch.setattr(run, "EXAMPLES", 1)
-    with pytest.raises(RuntimeError, match="'the mock' changed nothing"):
-        run.try_server("the mock", seed=1)
-
-
-FOUND = run.Verdict("server", "no name", "response_schema_conformance", "examples", 9)
-SURVIVED = run.Verdict("spec", "no promise", "", reason="it promises less")
-
-
-def test_all_found_or_with_a_reason_is_as_expected() -> None:
-    assert run.unexpected([FOUND, SURVIVED]) == []
-    assert run.summary([FOUND, SURVIVED]) == "server: 1 of 1 found; spec: 0 of 1 found"
-
-
-def test_a_survivor_without_a_reason_is_named() -> None:
-    assert run.unexpected([FOUND, replace(FOUND, check="")]) == ["server mutant 'no name' survives"]
-
-
-def test_a_reason_that_does_not_hold_is_named() -> None:
-    found = replace(SURVIVED, check="ignored_auth")
-    assert run.unexpected([found]) == ["spec mutant 'no promise' was found by ignored_auth"]
-
-
-def test_a_mutant_is_a_line_of_the_table_with_the_cases_of_each_seed() -> None:
-    assert run.table([FOUND, replace(FOUND, after=11), SURVIVED]).splitlines()[2:] == [
-        "| server | no name | response_schema_conformance | examples | 9 11 |",
-        "| spec | no promise | survives: it promises less |  | 0 |",
+def test_the_summary_counts_each_kind_and_names_the_survivors() -> None:
+    assert run.summary([FOUND, SURVIVED]).splitlines() == [
+        "found    of  kind",
+        "    0     1  client: sent",
+        "    1     1  server: state",
+        "    1     2  all",
+        "survives: client: sent: no Accept  [headers are those of the operation]",
     ]

@@ -11,7 +11,6 @@ import gc
 import inspect
 import json
 import re
-import socket
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -583,24 +582,10 @@ def test_the_digest_flow_of_httpx_works(caller: Caller) -> None:
 # ---- failures of real connections
 
 
-def test_connection_refused(caller: Caller) -> None:
-    with socket.socket() as held:  # an address that nobody listens at
-        held.bind(("127.0.0.1", 0))
-        error = caller.error(ENGINE, Client(f"{LOCAL}:{held.getsockname()[1]}"))
-    assert (type(error), error.outcome_unknown) == (APIConnectionError, False)
-
-
 def test_no_tls_at_the_server(caller: Caller) -> None:
     with LoopbackServer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         error = caller.error(ENGINE, Client(f"https://{server.host}"))
     assert (type(error), error.outcome_unknown) == (APIConnectionError, False)
-
-
-def test_no_response_in_time(caller: Caller) -> None:
-    with LoopbackServer(None) as server:
-        error = caller.error(ENGINE, Client(server.url, timeout=httpx.Timeout(10, read=0.05)))
-        assert len(server.requests) == 1
-    assert (type(error), error.outcome_unknown) == (APITimeoutError, True)
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -674,12 +659,6 @@ def test_the_status_counts_although_the_body_cannot_be_read(
         error = caller.error(ENGINE, Client(server.url))
     assert (type(error), error.outcome_unknown) == (error_class, outcome_unknown)
     assert error.response.problem.startswith("its body cannot be read")
-
-
-def test_an_interim_response_is_passed_over(caller: Caller) -> None:
-    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
-    with LoopbackServer(interim + raw_response(404, b"{}")) as server:
-        assert caller.error(ENGINE, Client(server.url)).status_code == 404
 
 
 def test_a_connection_that_the_server_closed_between_two_calls_is_not_used_again(caller: Caller) -> None:

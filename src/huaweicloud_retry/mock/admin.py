@@ -51,10 +51,10 @@ class Admin:
         methods = [*(["GET", "HEAD"] if path in self._shows else []), *changes, "OPTIONS"]
         if methods == ["OPTIONS"]:
             pages = ", ".join(dict.fromkeys([*self._shows, *(of for _, of in self._changes)]))
-            raise Refusal(404, "MOCK.404", f"{path[:200]} is no page of the mock; it has {pages}.")
+            raise Refusal("MOCK.404", f"{path[:200]} is no page of the mock; it has {pages}.")
         if method not in methods:
             allowed = ", ".join(methods)
-            raise Refusal(405, "MOCK.405", f"{path} has only {allowed}.", headers={"Allow": allowed})
+            raise Refusal("MOCK.405", f"{path} has only {allowed}.", headers={"Allow": allowed})
         if method == "OPTIONS":
             return Answer(204, None, {"Allow": ", ".join(methods)})
         if method not in changes:
@@ -63,13 +63,13 @@ class Admin:
         if request.refusal:
             raise request.refusal
         if len(request.body) > _MAX_BODY:
-            raise Refusal(413, "MOCK.413", f"The body has {len(request.body)} bytes; {path} takes {_MAX_BODY}.")
+            raise Refusal("MOCK.413", f"The body has {len(request.body)} bytes; {path} takes {_MAX_BODY}.")
         read, change = self._changes[method, path]
         try:
             async with self._reading:
                 body = change(await asyncio.to_thread(read, request.body))
         except UnreadableError as error:
-            raise Refusal(400, "MOCK.400", f"The body will not do: {error}") from error
+            raise Refusal("MOCK.400", f"The body will not do: {error}") from error
         return Answer(204 if body is None else 200, body)
 
     def _advance_clock(self, seconds: float) -> Json:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from huaweicloud_retry.contract import Contract, ErrorCode, Operation
 from huaweicloud_retry.parsing import Json
 
 _encode = json.JSONEncoder(check_circular=False).encode  # nothing here can be, and the check takes a while
@@ -33,39 +34,38 @@ class Answer(NamedTuple):
     def encoded(self, request_id: str, more: Mapping[str, str] = {}) -> Encoded:
         """Return it in bytes, with more headers."""
         # The spec's examples may show a request ID, but this request has its own.
+        body = self.body
+        if isinstance(body, dict) and "error_code" in body and "request_id" in body:
+            body = {**body, "request_id": request_id}
         headers = {name: value for name, value in self.headers.items() if name.lower() != "x-request-id"}
         headers |= {"x-request-id": request_id, **more}
-        if self.body is None or self.status == 304:  # noqa: PLR2004 - which has none in HTTP, whatever a fault says
+        if body is None or self.status == 304:  # noqa: PLR2004 - which has none in HTTP, whatever a fault says
             return Encoded(self.status, headers, b"")
-        return Encoded(self.status, {**headers, "content-type": "application/json"}, _encode(self.body).encode())
+        return Encoded(self.status, {**headers, "content-type": "application/json"}, _encode(body).encode())
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """A response other than success: a code of the service, of the gateway (`APIGW.`) or of the mock itself (`MOCK.`).
+    """A response other than success. Its cause is one of the spec's x-error-codes, or a code of the mock itself (`MOCK.404`).
 
-    The message says what is wrong and what to do; the detail, of CSE alone, where.
+    The message says what is wrong and what to do.
     """
 
-    def __init__(
-        self,
-        status: int,
-        error_code: str,
-        error_msg: str,
-        *,
-        detail: str = "",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{status} {error_code}: {error_msg}")
-        self.status = status
-        self.body: dict[str, Json] = {"error_code": error_code, "error_msg": error_msg}
-        if detail:
-            self.body["detail"] = detail
-        self.headers = headers or {}
+    def __init__(self, cause: str, error_msg: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{cause}: {error_msg}")
+        self.cause, self.error_msg, self.headers = cause, error_msg, headers or {}
 
-    def answer(self, request_id: str) -> Answer:
+    def answer(self, request_id: str, contract: Contract, operation: Operation | None = None) -> Answer:
         """Return the error body of the spec."""
-        gateway = {"request_id": request_id} if str(self.body["error_code"]).startswith("APIGW.") else {}
-        return Answer(self.status, {**self.body, **gateway}, self.headers)
+        if self.cause.startswith("MOCK."):
+            error = ErrorCode(int(self.cause.removeprefix("MOCK.")), self.cause, self.cause)
+        else:
+            error = contract.error(self.cause, operation)
+        body: dict[str, Json] = {"error_code": error.code, "error_msg": self.error_msg}
+        if error.detail:
+            body["detail"] = error.detail
+        if error.code.startswith("APIG"):  # the gateway's
+            body["request_id"] = request_id
+        return Answer(error.status, body, self.headers)
 
 
 def some(ids: Iterable[str]) -> str:

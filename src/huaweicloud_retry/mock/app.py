@@ -5,10 +5,9 @@ Whatever step refuses raises a Refusal, which becomes the error body of the spec
 """
 
 import logging
-from collections.abc import Iterable
 from email.utils import formatdate
 
-from huaweicloud_retry.contract import Contract, Match, Operation, Problem, WrongMethod
+from huaweicloud_retry.contract import Contract, Match, Problem, WrongMethod
 
 from . import gateway, iam
 from .admin import Admin
@@ -24,10 +23,6 @@ from .state import State
 from .wire import Pause
 
 logger = logging.getLogger("huaweicloud_retry.mock")
-
-# The codes that a service has of its own; the others leave it to the gateway.
-_INVALID = {"Workspace": ("WKS.00211102", "The parameter is invalid")}
-_WRONG_METHOD = {"Workspace": ("WKS.00000405", "The method specified in the request is not allowed for this resource")}
 
 
 class App:
@@ -56,14 +51,15 @@ class App:
             if self._admin and request.path.startswith("/_mock/"):
                 return self._encoded(request, await self._admin.answer(request))
         except Refusal as refusal:
-            return self._encoded(request, refusal.answer(request.id))
+            return self._encoded(request, refusal.answer(request.id, self._contract))
         return await self._serve(request, pause)
 
     async def _serve(self, request: Request, pause: Pause) -> Encoded:
         """Answer what the services, the gateway before them or IAM would be asked. All of it goes into the log."""
         fault: Fault | None = None
+        match: Match | None = None
         try:
-            gateway.check_size(request)
+            gateway.check_size(request, self._contract.limits)
             match = self._find(request)
             request.operation = match.operation.id if match else iam.OPERATION
             fault = self._faults.pick(request.operation)
@@ -75,11 +71,11 @@ class App:
                 acted = answer is not None and answer.acted
                 answer = fault.answer(match.operation if match else None, request.id)._replace(acted=acted)
         except Refusal as refusal:
-            answer = refusal.answer(request.id)
+            answer = self._refused(request, match, refusal)
         except Exception:
             logger.exception("internal error in %s %r, request %s", request.method, request.path, request.id)
-            unexpected = Refusal(500, "APIGW.0201", "Unexpected error: the mock's own fault; its stderr says more.")
-            answer = unexpected.answer(request.id)
+            unexpected = Refusal("unexpected", "Unexpected error: the mock's own fault; its stderr says more.")
+            answer = self._refused(request, None, unexpected)
         self._write_down(request, answer, fault)
         response = self._encoded(request, answer or Answer(500))
         return fault.spoil(response, self._faults.chance) if fault else response
@@ -88,29 +84,33 @@ class App:
         date = formatdate(self._state.now(), usegmt=True)  # of the clock by which jobs begin and end
         return answer.encoded(request.id, {"date": date, **self._guard.headers(request)})
 
+    def _refused(self, request: Request, match: Match | None, refusal: Refusal) -> Answer:
+        return refusal.answer(request.id, self._contract, match.operation if match else request.near)
+
     def _find(self, request: Request) -> Match | None:
         """Return what of the spec is asked for; None if it is IAM's token."""
         if request.path == iam.PATH:
             if request.method == "POST":
                 return None
-            raise Refusal(405, "APIGW.0101", f"{iam.PATH} has only POST.", headers={"Allow": "POST"})
+            raise Refusal("method", f"{iam.PATH} has only POST.", headers={"Allow": "POST"})
         method, path = request.method, request.path
         found = self._contract.match(method, path)
         if found is None:
             has = ", ".join(f"{operation.method} {operation.path}" for operation in self._contract.operations)
-            raise Refusal(404, "APIGW.0101", f"The API does not exist: {method} {path[:200]}; the mock has {has}.")
+            raise Refusal("unknown-api", f"The API does not exist: {method} {path[:200]}; the mock has {has}.")
         if isinstance(found, WrongMethod):
-            code, text = _own(_WRONG_METHOD, found.operations) or ("APIGW.0101", "The API does not exist with this method")
-            allow = {"Allow": found.allowed}
-            raise Refusal(405, code, f"{text}: {method}; the path has {found.allowed}.", headers=allow)
+            request.near = found.operations[0]
+            what = f"The method specified in the request is not allowed for this resource: {method}"
+            raise Refusal("method", f"{what}; the path has {found.allowed}.", headers={"Allow": found.allowed})
         return found
 
     def _behind_gateway(self, request: Request, match: Match | None, fault: Fault | None) -> Answer:
         try:
             return self._answer(request, match)
         except Refusal as refusal:
-            if fault and fault.status and refusal.status != 401:  # noqa: PLR2004 - that is the gateway's own
-                return refusal.answer(request.id)  # which the gateway did not wait for
+            answer = self._refused(request, match, refusal)
+            if fault and fault.status and answer.status != 401:  # noqa: PLR2004 - that is the gateway's own
+                return answer  # which the gateway did not wait for
             raise
 
     def _answer(self, request: Request, match: Match | None) -> Answer:
@@ -122,7 +122,7 @@ class App:
         gateway.check_credentials(state.credentials, operation, request, path_params)
         checked = operation.check_request(path_params, request.query, headers, request.body)
         if checked.problems:
-            raise _invalid(operation, checked.problems)
+            raise _invalid(checked.problems)
         if "prefer" in headers and (answer := preferred(operation, headers["prefer"])):
             return answer
         if operation.id not in HANDLERS:
@@ -148,11 +148,7 @@ def _error_code(answer: Answer) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def _invalid(operation: Operation, problems: list[Problem]) -> Refusal:
-    own = None if any(problem.malformed for problem in problems) else _own(_INVALID, [operation])
-    code, text = own or ("APIGW.0201", "Bad request")
-    return Refusal(400, code, f"{text}: {'; '.join(map(str, problems))}")
-
-
-def _own(codes: dict[str, tuple[str, str]], operations: Iterable[Operation]) -> tuple[str, str] | None:
-    return next((codes[tag] for operation in operations for tag in operation.tags if tag in codes), None)
+def _invalid(problems: list[Problem]) -> Refusal:
+    malformed = any(problem.malformed for problem in problems)
+    cause, text = ("malformed", "Bad request") if malformed else ("invalid", "The parameter is invalid")
+    return Refusal(cause, f"{text}: {'; '.join(map(str, problems))}")

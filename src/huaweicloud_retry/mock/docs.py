@@ -57,7 +57,7 @@ class Docs:
         if request.method == "OPTIONS":
             return Answer(204, None, allow).encoded(request.id)
         if request.method not in {"GET", "HEAD"}:
-            raise Refusal(405, "MOCK.405", f"{path} has only {allow['Allow']}.", headers=allow)
+            raise Refusal("MOCK.405", f"{path} has only {allow['Allow']}.", headers=allow)
         content_type, make = self._makers[path]
         if path not in self._made:
             self._made[path] = make()

@@ -36,11 +36,11 @@ def preferred(operation: Operation, prefer: str) -> Answer | None:
     if code is None and "example" not in wishes:
         return None
     if code is not None and not re.fullmatch("[0-9]{3}", code):
-        raise Refusal(400, "APIGW.0201", "Bad request: header Prefer: the code must be a status, such as code=503")
+        raise Refusal("malformed", "Bad request: header Prefer: the code must be a status, such as code=503")
     try:
         return shown(operation, int(code) if code else None, wishes.get("example"))
     except LookupError as error:
-        raise Refusal(400, "APIGW.0201", f"Bad request: header Prefer: {error.args[0]}") from error
+        raise Refusal("malformed", f"Bad request: header Prefer: {error.args[0]}") from error
 
 
 def successful(operation: Operation) -> Answer:
@@ -62,4 +62,4 @@ def successful(operation: Operation) -> Answer:
 
 def _spec_at_fault(operation: Operation, why: str) -> Refusal:
     what = f"Unexpected error: the mock answers {operation.id} from the spec's examples, but {why}"
-    return Refusal(500, "APIGW.0201", what)
+    return Refusal("unexpected", what)

@@ -20,7 +20,7 @@ from huaweicloud_retry.parsing import (
 )
 
 from . import iam
-from .answer import Answer, Encoded, Refusal
+from .answer import Answer, Encoded
 from .data import validator
 from .examples import shown
 
@@ -54,7 +54,11 @@ class Fault:
         """Return the answer of its status: the spec's example or, if it has none, a body of the gateway's shape."""
         status = self.status or 0
         retry_after = {"Retry-After": str(self.given["retry_after"])} if "retry_after" in self.given else {}
-        answer = Refusal(status, "APIGW.0201", f"Unexpected error: a fault, of status {status}.").answer(request_id)
+        body: dict[str, Json] = {
+            "error_code": "APIGW.0201",
+            "error_msg": f"Unexpected error: a fault, of status {status}.",
+        }
+        answer = Answer(status, {**body, "request_id": request_id})
         if operation is not None:
             with suppress(LookupError):
                 answer = shown(operation, status, self.given.get("example"))

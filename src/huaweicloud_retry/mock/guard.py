@@ -30,17 +30,17 @@ class Guard:
             what = (
                 f"Host {name[:200] or 'is missing or malformed, and'} is not served: start the mock with --allow-host."
             )
-            raise Refusal(403, "MOCK.403", what)
+            raise Refusal("MOCK.403", what)
 
     def check_change(self, request: Request) -> None:
         """Refuse what a foreign page, or a form, could have sent (403)."""
         origin, content_type = request.headers.get("origin"), request.headers.get("content-type")
         if origin not in {None, f"http://{request.headers['host']}", *self._origins}:
             what = f"Pages of {origin!r:.200} may change nothing here: start the mock with --cors ORIGIN."
-            raise Refusal(403, "MOCK.403", what)
+            raise Refusal("MOCK.403", what)
         media_type = (content_type or "").partition(";")[0].strip().lower()
         if media_type not in {"application/json", "application/yaml"} and (request.body or content_type is not None):
-            raise Refusal(403, "MOCK.403", "A change needs Content-Type: application/json, which forms cannot send.")
+            raise Refusal("MOCK.403", "A change needs Content-Type: application/json, which forms cannot send.")
 
     def preflight(self, request: Request) -> Answer | None:
         """Answer the question whether a page may send a request, if it may."""

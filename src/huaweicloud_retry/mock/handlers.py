@@ -56,7 +56,7 @@ def _list_records(project: Project, _path: Path, query: str, _body: Any) -> Json
     asked, now = parse_qs(query, keep_blank_values=True), project.now()
     if asked.get("show_history") == ["true"] and not {"resource_id", "script_id"} <= asked.keys():
         what = "The parameter is invalid: query show_history: true needs resource_id and script_id"
-        raise Refusal(400, "WKS.00211102", what)
+        raise Refusal("invalid", what)
     found = [
         shown
         for task_id, records in project.tasks.items()

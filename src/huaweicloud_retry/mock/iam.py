@@ -98,19 +98,19 @@ class Credentials:
         return next(iter(self._tokens), "") if self._public else "", kinds
 
     def wrong_token(self, token: str, project: str | None) -> tuple[str, str] | None:
-        """Return the gateway's error code and the reason why a token will not do for a project; None if it will."""
+        """Return the cause (of x-error-codes) and the reason why a token will not do for a project; None if it will."""
         if token in self._tokens:
             expiry, of = self._tokens[token]
         else:
             claim, _, proof = token.rpartition(".")
             if not hmac.compare_digest(proof.encode(), self._proof(claim).encode()):
-                return "APIGW.0301", "the X-Auth-Token is wrong"
+                return "credentials", "the X-Auth-Token is wrong"
             microseconds, _, scope = claim.split(".")
             expiry, of = int(microseconds) / 1e6, bytes.fromhex(scope).decode() or None
         if self._now() >= expiry:
-            return "APIGW.0307", "the X-Auth-Token has expired"
+            return "token-expired", "the X-Auth-Token has expired"
         if None not in {of, project} and of != project:
-            return "APIGW.0307", "the X-Auth-Token is of another project"
+            return "token-expired", "the X-Auth-Token is of another project"
         return None
 
     def issue_token(self, project: str) -> tuple[str, datetime, datetime]:

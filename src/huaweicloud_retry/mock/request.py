@@ -5,6 +5,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from huaweicloud_retry.contract import Operation
+
     from .answer import Refusal
 
 _ids = Random()  # noqa: S311 - of requests: no secrets
@@ -30,6 +32,7 @@ class Request:
         self.refusal: Refusal | None = None  # why it was not read to its end
         self.gave_up = False  # the caller hung up before there was a response
         self.operation: str | None = None  # the ID of the operation, once it is known
+        self.near: Operation | None = None  # one that has the path, but another method
 
     @property
     def target(self) -> str:

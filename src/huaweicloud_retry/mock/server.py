@@ -52,17 +52,21 @@ def running(
     The contract is by default the packaged one, the state file the built-in one. A seed makes faults that come by chance
     repeatable; the hosts are names under which it is served beside localhost and loopback addresses.
     """
-    app = App(contract or Contract.load(), _state(state), Faults(seed=seed), Guard(allow_hosts))
-    with serving(app) as url:
+    contract = contract or Contract.load()
+    app = App(contract, _state(state), Faults(seed=seed), Guard(allow_hosts))
+    with serving(app, contract=contract) as url:
         yield url
 
 
 @contextmanager
-def serving(app: Application, timeout: float = TIMEOUT) -> Generator[str, None, None]:
-    """Serve an application on a free port of 127.0.0.1 as long as the block lasts; yields its base URL."""
+def serving(app: Application, timeout: float = TIMEOUT, contract: Contract | None = None) -> Generator[str, None, None]:
+    """Serve an application on a free port of 127.0.0.1 as long as the block lasts; yields its base URL.
+
+    The contract, by default the packaged one, has the limits that hold before the application is asked.
+    """
     # Listening before the server starts: whoever connects meanwhile is kept waiting by the kernel, not refused.
     with listen("127.0.0.1", 0) as sock:
-        server = Server(app, sock, timeout)
+        server = Server(app, sock, timeout, contract or Contract.load())
         thread = Thread(target=server.run, name="huaweicloud-retry-mock", daemon=True)
         thread.start()
         try:
@@ -95,7 +99,7 @@ def serve(options: Namespace) -> None:
         local = is_loopback(sock.getsockname()[0])
         admin = local if options.admin is None else options.admin
         app = App(contract, known, Faults(waiting, options.seed), guard, delay=options.delay, admin=admin)
-        server = Server(app, sock, TIMEOUT)
+        server = Server(app, sock, TIMEOUT, contract)
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda _signal, _frame: server.stop())
         url = base_url(sock)
@@ -147,8 +151,8 @@ def base_url(sock: socket.socket) -> str:
 class Server:
     """Serves an application on a listening socket, each request and response within a timeout."""
 
-    def __init__(self, app: Application, sock: socket.socket, timeout: float) -> None:
-        self._app, self._sock, self._timeout = app, sock, timeout
+    def __init__(self, app: Application, sock: socket.socket, timeout: float, contract: Contract) -> None:
+        self._app, self._sock, self._timeout, self._contract = app, sock, timeout, contract
         self._loop: asyncio.AbstractEventLoop = loops.new_event_loop()
         self._stopping = asyncio.Event()
 
@@ -164,7 +168,7 @@ class Server:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _serve(self) -> None:
-        connections = Connections(self._app, self._timeout)
+        connections = Connections(self._app, self._timeout, self._contract)
         server = await asyncio.start_server(connections.serve, sock=self._sock, backlog=2048, limit=2 * PIECE)
         await self._stopping.wait()
         server.close()

@@ -111,7 +111,7 @@ class Project:
         now, job = self.now(), engine.jobs[-1]
         if not job.failed(now):
             what = f"The engine has no failed job to retry: {job.describe(now)}."
-            raise Refusal(400, "SVCSTG.00501149", what, detail="engine_id")
+            raise Refusal("nothing-to-retry", what)
         job.retry(now)
         return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
@@ -129,7 +129,7 @@ class Project:
         failed = [record for record in chosen if record.failed(now)]
         if not failed:
             runs = some(record.describe(now) for record in chosen)
-            raise Refusal(400, "WKS.00211102", f"The parameter is invalid: nothing to retry: {runs}.")
+            raise Refusal("nothing-to-retry", f"The parameter is invalid: nothing to retry: {runs}.")
         for record in failed:
             record.retry(now)
         return {"task_id": task_id}
@@ -138,16 +138,16 @@ class Project:
         """Return an engine. Raises Refusal: there is none of that ID."""
         if engine_id not in self.engines:
             what = f"Engine instance not found; the mock has {some(self.engines)}."
-            raise Refusal(400, "SVCSTG.00501116", what, detail="engine_id")
+            raise Refusal("unknown-engine", what)
         return self.engines[engine_id]
 
     def job(self, engine_id: str, job_id: str) -> Work:
         """Return a job of an engine. Raises Refusal: no such engine or job."""
         jobs = {str(job.id): job for job in self.engine(engine_id).jobs}
         if not (job_id.isascii() and job_id.removeprefix("-").isdigit()):
-            raise Refusal(400, "SVCSTG.00501152", "The task ID is invalid: it must be an integer.", detail="job_id")
+            raise Refusal("invalid-job-id", "The task ID is invalid: it must be an integer.")
         if job_id not in jobs:
-            raise Refusal(400, "SVCSTG.00501153", f"Task not found; the engine has {some(jobs)}.", detail="job_id")
+            raise Refusal("unknown-job", f"Task not found; the engine has {some(jobs)}.")
         return jobs[job_id]
 
     def record(self, record_id: str) -> tuple[str, Work]:
@@ -215,7 +215,7 @@ class State:
     def project(self, project_id: str) -> Project:
         """Return a project. Raises Refusal: there is none of that ID."""
         if project_id not in self.projects:
-            raise Refusal(403, "APIGW.0310", f"The project is unavailable; the mock has {some(self.projects)}.")
+            raise Refusal("project", f"The project is unavailable; the mock has {some(self.projects)}.")
         return self.projects[project_id]
 
     def as_json(self) -> dict[str, Json]:
@@ -248,4 +248,4 @@ def _builtin() -> Description:
 
 
 def _not_found(error_msg: str) -> Refusal:
-    return Refusal(404, "WKS.00211902", error_msg)
+    return Refusal("unknown", error_msg)

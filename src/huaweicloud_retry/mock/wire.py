@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 import httptools
 
+from huaweicloud_retry.contract import Contract
+
 from . import gateway
 from .answer import Encoded, Refusal
 from .request import Request
@@ -26,7 +28,6 @@ MAX_FIELDS = 1000  # of a header: many small ones take far more memory than byte
 MAX_HELD = 48 * 1024 * 1024  # bytes, of all bodies under way
 _SMALL = 64 * 1024  # bytes of a body that are not counted, so that large ones keep out no small one; and of a write
 PIECE = 4096  # bytes, of a read: requests that come at once take far more memory than bytes
-_MAX_UNPARSED = gateway.MAX_URI + gateway.MAX_HEADERS + 4 * MAX_FIELDS  # bytes, of a head or a body's framing
 _IDLE = 75.0  # seconds; longer than clients keep idle connections, so they never meet a closed one
 _LINGER = 1.0  # seconds to read a response that came before the end of its request
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -41,8 +42,11 @@ Application: TypeAlias = Callable[[Request, Pause], Awaitable[Encoded]]
 class Connections:
     """All of a server. A request may take `timeout` seconds to arrive, and its response as long to be read."""
 
-    def __init__(self, app: Application, timeout: float) -> None:
-        self.app, self.timeout = app, timeout
+    def __init__(self, app: Application, timeout: float, contract: Contract) -> None:
+        self.app, self.timeout, self.contract = app, timeout, contract
+        self.limits = contract.limits
+        # Bytes, of a head or a body's framing.
+        self.max_unparsed = self.limits.uri + self.limits.headers + 4 * MAX_FIELDS
         self.open: dict[asyncio.Task[None] | None, Connection] = {}
         self.held = 0  # bytes of large bodies under way
 
@@ -76,7 +80,7 @@ class Connection:
         self._all.open[task] = self
         try:
             if len(self._all.open) > MAX_CONNECTIONS:
-                await self._turn_away(Refusal(503, "MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
+                await self._turn_away(Refusal("MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
             else:
                 await self._converse()
             self._writer.close()
@@ -123,7 +127,7 @@ class Connection:
             except TimeoutError:
                 what = f"The request has not arrived within {self._all.timeout:g} seconds."
                 if parser.begun:
-                    await self._turn_away(Refusal(408, "MOCK.408", what))
+                    await self._turn_away(Refusal("MOCK.408", what))
                 return None
             if not data:
                 return None
@@ -136,7 +140,7 @@ class Connection:
         request = Request("", "")
         request.keep_alive = False
         self._parser.release()
-        await self._send(request, refusal.answer(request.id).encoded(request.id))
+        await self._send(request, refusal.answer(request.id, self._all.contract).encoded(request.id))
         self._writer.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
@@ -213,15 +217,15 @@ class Parser:
             except httptools.HttpParserUpgrade as offer:
                 data = self._without_offer(data[offer.args[0] :])
             except httptools.HttpParserError:
-                data, self.refusal = b"", Refusal(400, "APIGW.0201", "Bad request: Invalid HTTP request received.")
-        if self._unparsed > _MAX_UNPARSED:
-            self.refusal = gateway.too_large_headers()
+                data, self.refusal = b"", Refusal("malformed", "Bad request: Invalid HTTP request received.")
+        if self._unparsed > self._all.max_unparsed:
+            self.refusal = gateway.too_large_headers(self._all.limits)
 
     def _without_offer(self, rest: bytes) -> bytes:
         """Return the request without the offer of an upgrade, which makes httptools stop at the end of the header."""
         method, version = self._http.get_method(), self._http.get_http_version().encode()
         if method == b"CONNECT":
-            self.refusal = Refusal(400, "APIGW.0201", "Bad request: this is no proxy.")
+            self.refusal = Refusal("malformed", "Bad request: this is no proxy.")
             return b""
         lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
         lines += [b": ".join(field) for field in self._fields if field[0].lower() != b"upgrade"]
@@ -258,9 +262,9 @@ class Parser:
         request.address = self._address
         request.keep_alive = self._http.get_http_version() != "1.0" and self._http.should_keep_alive()
         if len(self._fields) > MAX_FIELDS:
-            self._drop(gateway.too_large_headers())
-        elif int(request.headers.get("content-length", "0")) > gateway.MAX_BODY:
-            self._drop(gateway.too_large_body())
+            self._drop(gateway.too_large_headers(self._all.limits))
+        elif int(request.headers.get("content-length", "0")) > self._all.limits.body:
+            self._drop(gateway.too_large_body(self._all.limits))
         else:
             expects_100 = request.headers.get("expect", "").lower() == "100-continue"
             self.expects_100 = expects_100 and self._http.get_http_version() != "1.0"
@@ -274,10 +278,10 @@ class Parser:
         counted = max(0, len(self._body) - _SMALL)
         self._all.held += counted - self._held
         self._held = counted
-        if len(self._body) > gateway.MAX_BODY:
-            self._drop(gateway.too_large_body())
+        if len(self._body) > self._all.limits.body:
+            self._drop(gateway.too_large_body(self._all.limits))
         elif counted and self._all.held > MAX_HELD:
-            self._drop(Refusal(503, "MOCK.503", f"All bodies under way may have {MAX_HELD} bytes together."))
+            self._drop(Refusal("MOCK.503", f"All bodies under way may have {MAX_HELD} bytes together."))
 
     def _drop(self, refusal: Refusal) -> None:
         """Have it answered at once; the rest of it is read, and kept nowhere."""

@@ -1,0 +1,920 @@
+"""What a server is held to beyond what the schemas of openapi.yaml say. Each rule is black-box: see tested.py.
+
+about the request   a response repeats what was asked for
+state               failed -> retried -> running -> ended
+codes               x-error-codes
+headers             X-Request-Id, Retry-After, Allow
+strictness          nearly valid requests are refused, and run nothing
+credentials         tokens, signatures
+limits              x-limits, to the byte
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+from huaweicloud_retry import signing
+from tests.contract.tested import FAILED, RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
+from tests.contract.wire import Reply, Request
+
+__all__ = ["RULES"]
+
+_SECOND = 2  # of execute_order: not gray, so not of the first batch
+_LOCKING = 5  # failures
+_MANY = 60  # retries in a row: a server that refuses one in fifty is found
+_PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
+_FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
+
+
+# --- The response is about the request --------------------------------------------------------------------------------
+
+
+@rule("cse-page", spends=True)
+def an_engine_retry_names_the_engine_and_its_job(server: Tested) -> None:
+    """RetryEngine returns the ID and name of the engine asked for, and its last job's ID, an integer."""
+    for engine in server.all_failed(server.engines()):
+        reply = server.accepted(server.retry(engine))
+        expected = {"id": engine.id, "name": engine.engine["name"], "jobId": engine.given["id"]}
+        for name, value in expected.items():
+            if reply.get(name) != value or type(reply.get(name)) is not type(value):
+                server.broken(reply, f"{name} is {reply.get(name)!r}, and not {value!r}")
+
+
+@rule("workspace-page", spends=True)
+def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
+    """RetryScriptExecution returns a task; what was retried is among the records of that task, and runs or has run."""
+    for record in server.all_failed(server.records()):
+        reply = server.accepted(server.retry(record))
+        query = f"script_task_id={quote(str(reply.get('task_id')), safe='')}&limit={_PAGE}"
+        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        if record.id not in {each["id"] for each in page.get("script_records")}:
+            server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
+
+
+@rule("cse-docs: the schemas of the reads")
+def an_engine_is_shown_with_its_jobs(server: Tested) -> None:
+    """ShowEngine and ShowEngineJob return the engine or job named, in the status that it has."""
+    for engine in server.engines():
+        shown = server.accepted(server.request("ShowEngine", project_id=engine.project, engine_id=engine.id))
+        job, runs = engine.given["id"], engine.status in RUNNING
+        _has(server, shown, id=engine.id, name=engine.engine["name"], projectId=engine.project, latestJobId=job)
+        actions = shown.get("engineAdditionalActions")
+        if actions is not None and ("Retry" in actions) != engine.failed:
+            server.broken(shown, f"the last job is {engine.status}, and the engine's actions are {actions}")
+        if shown.get("status") == "Available" and (runs or engine.failed):
+            server.broken(shown, f"the last job is {engine.status}, and the engine is Available")
+        if shown.get("status") == "Modifying" and not runs:
+            server.broken(shown, f"the last job is {engine.status}, and the engine is modified")
+        _jobs(server, engine)
+
+
+@rule("workspace-docs: the schemas of the reads")
+def a_record_is_shown_as_it_is_listed(server: Tested) -> None:
+    """ShowScriptRecordDetail returns the record named, with all that ListScriptRecords has of it and what the state describes."""
+    for record in server.records():
+        reply = server.accepted(server.read(record))
+        fields = {"script_id", "script_name", "resource_id", "resource_name", "execute_order", "output"}
+        fields |= {"result_code", "reason"} if record.failed else set()
+        _has(server, reply, id=record.id, script_task_id=record.task, status=record.status)
+        if (
+            missing := {name: record.given[name] for name in fields & {*record.given}}.items()
+            - (reply.json or {}).items()
+        ):
+            server.broken(reply, f"the description has {dict(missing)}")
+        query = f"script_task_id={quote(record.task, safe='')}&limit={_PAGE}"
+        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        listed: Any = next((each for each in page.get("script_records") if each["id"] == record.id), {})
+        if differing := listed.items() - reply.json.items():
+            server.broken(reply, f"ListScriptRecords has {dict(differing)}")
+
+
+def _jobs(server: Tested, engine: Work) -> None:
+    for each in engine.engine["jobs"]:
+        path: Any = {"project_id": engine.project, "engine_id": engine.id, "job_id": each["id"]}
+        reply = server.accepted(server.request("ShowEngineJob", **path))
+        _has(server, reply, id=each["id"], engineId=engine.id, status=each["status"])
+        _times(server, reply)
+        if reply.get("scheduling") not in {None, int(each["status"] == "Executing")}:
+            server.broken(reply, f"scheduling is {reply.get('scheduling')}, and the job {each['status']}")
+        for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
+            if task.get("jobId") not in {None, each["id"]}:
+                server.broken(reply, f"a task is of job {task['jobId']}, and not {each['id']}")
+
+
+def _times(server: Tested, reply: Reply) -> None:
+    began, ended = reply.get("startTime"), reply.get("endTime")
+    if any(at is not None and not _FIRST < at < _LAST for at in (began, ended)) or (began and ended and ended < began):
+        server.broken(reply, f"startTime {began} and endTime {ended} are no milliseconds since the epoch, in order")
+
+
+def _has(server: Tested, reply: Reply, **expected: Any) -> None:
+    for name, value in expected.items():
+        found = reply.get(name)
+        if found is None and name not in {"id", "status", "name"}:
+            continue  # not every server has what the contract leaves out of `required`
+        if found != value or type(found) is not type(value):
+            server.broken(reply, f"{name} is {found!r}, and not {value!r}")
+
+
+@rule("workspace-docs: the parameters of ListScriptRecords")
+def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
+    """Each filter of ListScriptRecords, several of them, and pages: the records that match, each once, and their number."""
+    for project in server.state["projects"]:
+        own = [work for work in server.records() if work.project == project]
+        _listed(server, project, "", own)
+        for name in ("script_id", "script_name", "resource_id", "resource_group_id", "task_type", "status"):
+            values = {work.given[name] for work in own if name in work.given}
+            for value in values:
+                _listed(server, project, f"{name}={value}", [w for w in own if _known(w, name) == value])
+            if name in {"script_id", "resource_id"} and len(values) > 1:
+                query = "&".join(f"{name}={value}" for value in values)
+                _listed(server, project, query, [w for w in own if _known(w, name) in values])
+        for task in {work.task for work in own}:
+            of_task = [w for w in own if w.task == task]
+            _listed(server, project, f"script_task_id={task}", of_task)
+            _listed(server, project, f"script_task_id={task}&status=FAILED", [w for w in of_task if w.failed])
+        page = _page(server, project, "")
+        if (size := len(page.get("script_records"))) != min(len(own), _BY_DEFAULT):
+            server.broken(page, f"without limit, a page of {size}")
+        _listed(server, project, "is_first_order=true", [w for w in own if w.given.get("execute_order") != _SECOND])
+        _listed(server, project, "execute_time_start=2001-01-01T00:00:00Z", own)
+        _listed(server, project, "execute_time_start=2200-01-01T00:00:00Z", [])
+        _listed(server, project, "execute_time_end=2200-01-01T00:00:00Z", own)
+        _listed(server, project, "script_task_id=no-such-task", [])
+        _listed(server, project, "execute_time_end=2001-01-01T00:00:00Z", [])
+        for size in (1, 2, 3):
+            pages = [_page(server, project, f"offset={at}&limit={size}") for at in range(0, len(own), size)]
+            shown = [record["id"] for page in pages for record in page.get("script_records")]
+            if sorted(shown) != sorted(work.id for work in own):
+                server.broken(pages[-1], f"pages of {size} show {shown}")
+            if wrong := [page for page in pages if page.get("count") != len(own)]:
+                server.broken(wrong[0], f"count is {wrong[0].get('count')}, and {len(own)} records match on all pages")
+
+
+def _known(work: Work, name: str) -> Any:
+    return work.given.get(name, "SCRIPT" if name == "task_type" else None)
+
+
+def _page(server: Tested, project: str, query: str) -> Reply:
+    return server.accepted(server.request("ListScriptRecords", project_id=project, query=query))
+
+
+def _listed(server: Tested, project: str, query: str, expected: list[Work]) -> None:
+    reply = _page(server, project, f"{query}&limit={_PAGE}".lstrip("&"))
+    shown = sorted(record["id"] for record in reply.get("script_records"))
+    if shown != (wanted := sorted(work.id for work in expected)) or reply.get("count") != len(wanted):
+        server.broken(reply, f"{query or 'all'}: shown are {shown} of {reply.get('count')}, and not {wanted}")
+
+
+@rule("cse-docs, gateway-docs: 0310")
+def another_project_has_nothing_of_this_one(server: Tested) -> None:
+    """Engines and records are known in their own project only; an unknown project is unavailable."""
+    for request in _all_operations(server, project="no-such-project"):
+        server.refused(request, "project")
+    here, other = server.project(), server.project(other=True)
+    engine = server.fresh((e for e in server.engines() if e.project == other and e.failed), "engine of another project")
+    record = server.fresh((r for r in server.records() if r.project == other and r.failed), "record of another project")
+    path: Any = {"project_id": here, "engine_id": engine.id}
+    server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine")
+    server.refused(server.request("ShowEngine", **path), "unknown-engine")
+    for body in ({"record_id": record.id}, {"task_id": record.task}):
+        server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
+    server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id=record.id), "unknown")
+    _still(server, engine, record)
+
+
+def _still(server: Tested, *works: Work) -> None:
+    for work in works:
+        if (now := server.status(work)) != work.status:
+            reply = server.accepted(server.read(work))
+            server.broken(reply, f"{work.id} was {work.status}; a request that was refused made it {now}")
+
+
+def _all_operations(server: Tested, project: str = "", **more: Any) -> Iterator[Request]:
+    """Yield a valid request for each operation, about work of which every retry is accepted."""
+    engine, record = server.again("engine"), server.again("record")
+    in_project: Any = {"project_id": project or engine.project}
+    of_engine: Any = {**in_project, "engine_id": engine.id}
+    yield server.request("RetryEngine", **of_engine, body={"action": "Retry"}, **more)
+    yield server.request("ShowEngine", **of_engine, **more)
+    yield server.request("ShowEngineJob", **of_engine, job_id=engine.given["id"], **more)
+    yield server.request("RetryScriptExecution", **in_project, body={"record_id": record.id}, **more)
+    yield server.request("RetryScriptExecution", **in_project, body={"task_id": record.task}, **more)
+    yield server.request("ListScriptRecords", **in_project, **more)
+    yield server.request("ShowScriptRecordDetail", **in_project, record_id=record.id, **more)
+
+
+# --- State ------------------------------------------------------------------------------------------------------------
+
+
+@rule("facts: only failed work can be retried (RetryJobs; engineAdditionalActions)")
+def only_what_failed_is_retried(server: Tested) -> None:
+    """What waits, runs or has succeeded is refused, and goes on as it was."""
+    works = [work for work in (*server.engines(), *server.records()) if not work.failed]
+    if not works:
+        raise NotApplicableError("the state describes no work that waits, runs or has succeeded")
+    for work in works:
+        server.refused(server.retry(work), "nothing-to-retry")
+        _still(server, work)
+
+
+@rule("facts: as above; a retry makes failed work run", spends=True)
+def a_retry_runs_once_and_ends(server: Tested) -> None:
+    """What failed is retried -> runs, is refused -> ended: failed again is retried again, succeeded is refused."""
+    tried = 0
+    for take in (server.failed_engine, server.failed_record):
+        for _ in range(3):
+            try:
+                work = take()
+            except NotApplicableError:
+                break
+            tried += 1
+            _life(server, work)
+    if not tried:
+        raise NotApplicableError("the state describes no failed work with a run_time")
+
+
+def _life(server: Tested, work: Work) -> None:
+    ends = [*work.ends, work.ends[-1]] if work.ends[-1] in FAILED else work.ends
+    for end in ends:
+        accepted = server.accepted(server.retry(work))
+        if server.status(work) not in RUNNING:
+            server.broken(accepted, f"{work.id} was retried, and is {server.status(work)}")
+        _engine_says(server, work, can_retry=False)
+        server.refused(server.retry(work), "nothing-to-retry")
+        server.wait(server.run_time(work) + 1)
+        if (now := server.status(work)) != end:
+            server.broken(server.accepted(server.read(work)), f"{work.id} has ended as {now}, and not as {end}")
+        _engine_says(server, work, can_retry=end in FAILED)
+    if ends[-1] not in FAILED:
+        server.refused(server.retry(work), "nothing-to-retry")
+
+
+def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
+    if not work.task:
+        shown = server.accepted(server.request("ShowEngine", project_id=work.project, engine_id=work.id))
+        actions = shown.get("engineAdditionalActions")
+        if actions is not None and ("Retry" in actions) != can_retry:
+            server.broken(
+                shown, f"engineAdditionalActions is {actions}; a retry would be {'accept' if can_retry else 'refus'}ed"
+            )
+
+
+@rule("workspace-page: record_id, task_id", spends=True)
+def a_task_is_retried_with_all_its_failed_records(server: Tested) -> None:
+    """task_id runs each failed record of the task and no other; record_id that record alone, also with its task_id."""
+    mixed = [work for work in server.records() if work.failed and server.run_time(work) > 0]
+    tasks = [task for task in dict.fromkeys(work.task for work in mixed) if sum(w.task == task for w in mixed) > 1]
+    if not tasks:
+        raise NotApplicableError("the state describes no task with two failed records")
+    for task in tasks:
+        first, *others = [server.fresh([w], "failed record") for w in mixed if w.task == task]
+        if len(others) > 1:  # or the task would have one failed record left
+            body = {"record_id": first.id, "task_id": task}
+            server.accepted(server.request("RetryScriptExecution", project_id=first.project, body=body))
+            _still(server, *others)
+        request = server.request("RetryScriptExecution", project_id=first.project, body={"task_id": task})
+        reply = server.accepted(request)
+        for work in server.records(task):
+            runs = server.status(work) in RUNNING
+            if runs != (work.failed or work.status in RUNNING):
+                server.broken(
+                    reply, f"{work.id} was {work.status} before its task was retried, and is {server.status(work)}"
+                )
+        server.refused(request, "nothing-to-retry")
+
+
+@rule("design: of simultaneous retries one is accepted", spends=True)
+def of_simultaneous_retries_one_is_accepted(server: Tested) -> None:
+    """Eight retries of the same work at once: one 200, the others refused as nothing to retry."""
+    for work in (server.failed_engine(), server.failed_record()):
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(pool.map(server.send, [server.retry(work)] * 8))
+        if (count := sum(reply.status == 200 for reply in replies)) != 1:
+            server.broken(replies[0], f"{count} of 8 simultaneous retries were accepted")
+
+
+@rule("openapi.yaml: a valid request for failed work is accepted")
+def every_retry_of_failed_work_is_accepted(server: Tested) -> None:
+    """Sixty retries in a row of work that fails again at once, by engine, record and task: none is refused."""
+    record = server.again("record")
+    by_task = server.request("RetryScriptExecution", project_id=record.project, body={"task_id": record.task})
+    for request in (server.retry(server.again("engine")), server.retry(record), by_task):
+        for _ in range(_MANY):
+            server.accepted(request)
+
+
+@rule("RFC 9110, 9.2.1: a GET is safe")
+def a_read_changes_nothing(server: Tested) -> None:
+    """The same read twice has the same body."""
+    for request in _all_operations(server):
+        if request.method == "GET":
+            first, second = server.accepted(request), server.accepted(request)
+            if first.json != second.json:
+                server.broken(second, f"read again, it was {first.json} before")
+
+
+# --- Codes ------------------------------------------------------------------------------------------------------------
+
+
+@rule("x-error-codes, cse-docs, workspace-docs")
+def what_is_unknown_has_its_code(server: Tested) -> None:
+    """Unknown engines, jobs, records and tasks: status and code of x-error-codes, and `detail` names the right thing."""
+    here = server.project()
+    engine = server.again("engine")
+    for id_ in ("no-such-engine", "0", "a" * 64, "ü", "%", "a/b"):
+        path: Any = {"project_id": here, "engine_id": id_}
+        server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine")
+        server.refused(server.request("ShowEngine", **path), "unknown-engine")
+        server.refused(server.request("ShowEngineJob", **path, job_id="1"), "unknown-engine")
+    of_engine: Any = {"project_id": engine.project, "engine_id": engine.id}
+    for job in ("1", "-1", "2147483647", "99999999999"):
+        server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
+    for other in server.engines():
+        job = other.engine["jobs"][0]["id"]
+        if other.id != engine.id:
+            server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
+    for job in (f"0{engine.given['id']}", f"+{engine.given['id']}", f" {engine.given['id']}"):
+        server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job", "invalid-job-id")
+    for job in ("no-such-job", "1.0", "1e3", "0x1", "1a", "NaN", "\u0661", f"{engine.given['id']}.0"):
+        server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "invalid-job-id")
+    server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown")
+    for body in ({}, {"record_id": "no-such-record"}, {"task_id": "no-such-task"}):
+        server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
+    record = next(iter(server.records()))
+    for body in (
+        {"record_id": record.task},
+        {"task_id": record.id},
+        {"record_id": record.id, "task_id": "no-such-task"},
+        {"record_id": "no-such-record", "task_id": record.task},
+    ):
+        server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
+
+
+@rule("x-error-codes, gateway-docs: 0101; RFC 9110, 15.5.6: Allow")
+def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
+    """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
+    for request in _all_operations(server):
+        of_path = [
+            o.method for o in server.contract.operations if o == server.near(request) or _on_path(server, request, o)
+        ]
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
+            if method in of_path:
+                continue
+            override = {"X-HTTP-Method-Override": request.method, "X-Method-Override": request.method}
+            for headers in ({}, override):
+                reply = server.refused(request.with_headers(headers, method=method), "method")
+                allowed = {name.strip() for name in reply.headers.get("allow", "").split(",")}
+                if not set(of_path) <= allowed or method in allowed:
+                    server.broken(
+                        reply, f"Allow is {reply.headers.get('allow')!r}, and the path has {', '.join(of_path)}"
+                    )
+
+
+def _on_path(server: Tested, request: Request, operation: Any) -> bool:
+    near = server.near(request)
+    return near is not None and operation.path == near.path
+
+
+# --- Headers ----------------------------------------------------------------------------------------------------------
+
+
+@rule("sdk: X-Request-Id; gateway-docs: request_id")
+def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
+    """Success or error, X-Request-Id is there, never twice the same, and is the request_id of a gateway's body."""
+    seen: set[str] = set()
+    requests = list(_all_operations(server)) * 2
+    requests += [each.with_headers({"X-Auth-Token": "no-such-token"}) for each in requests[:7]]
+    requests += [each.with_headers(method="PATCH") for each in requests[:7]]
+    requests += [each.with_headers(body=b"{", method=each.method) for each in requests[:7] if each.body]
+    requests += [*_all_operations(server, project="no-such-project"), Request("GET", "/v2/no-such-api")]
+    for request in requests:
+        reply = server.send(request)
+        id_ = reply.headers.get("x-request-id", "")
+        if not id_ or id_ in seen:
+            server.broken(reply, f"X-Request-Id {id_!r} was that of an earlier response" if id_ else "no X-Request-Id")
+        if "," in id_ or reply.get("request_id") not in {None, id_}:
+            server.broken(reply, f"X-Request-Id is {id_!r}, and request_id {reply.get('request_id')!r}")
+        if str(reply.get("error_code")).startswith("APIG") and reply.get("request_id") is None:
+            server.broken(reply, "the gateway's body has no request_id")
+        seen.add(id_)
+
+
+@rule("RFC 9110, 10.2.3; gateway-docs: 0308")
+def a_throttled_request_is_told_when_to_come_back(server: Tested) -> None:
+    """A 429 has code 0308 and Retry-After: whole seconds, or a date."""
+    for request in _all_operations(server):
+        reply = server.send(request.with_headers({"Prefer": "code=429"}))
+        if reply.status != 429:
+            raise NotApplicableError("no request is throttled here, and `Prefer: code=429` forces none")
+        server.refused(request.with_headers({"Prefer": "code=429"}), "throttled")
+        if not reply.headers.get("retry-after"):  # its form is held in every response
+            server.broken(reply, "no Retry-After")
+
+
+# --- Strictness -------------------------------------------------------------------------------------------------------
+
+
+@rule("openapi.yaml: IDs are strings")
+def an_id_is_taken_as_it_is(server: Tested) -> None:
+    """An ID in another case, with blanks, cut, or with more at its end is unknown."""
+    engine = next((e for e in server.engines() if e.id.swapcase() != e.id), None)
+    record = next((r for r in server.records() if r.failed and r.id.swapcase() != r.id), None)
+    if engine is None or record is None:
+        raise NotApplicableError("the state describes no IDs with letters")
+    for change in (
+        str.swapcase,
+        lambda i: f" {i}",
+        lambda i: f"{i} ",
+        lambda i: i[:-1],
+        lambda i: f"{i}\0",
+        lambda i: f"{i}0",
+    ):
+        path: Any = {"project_id": engine.project, "engine_id": change(engine.id)}
+        server.refused(server.request("ShowEngine", **path), "unknown-engine", "invalid")
+        server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine", "invalid")
+        path = {"project_id": record.project, "record_id": change(record.id)}
+        server.refused(server.request("ShowScriptRecordDetail", **path), "unknown", "invalid")
+        for body in ({"record_id": change(record.id)}, {"task_id": change(record.task)}):
+            request = server.request("RetryScriptExecution", project_id=record.project, body=body)
+            server.refused(request, "unknown", "invalid")
+        server.refused(server.request("ListScriptRecords", project_id=change(record.project)), "project", "invalid")
+
+
+@rule("openapi.yaml: paths; gateway-docs: 0101")
+def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
+    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen."""
+    for request in _all_operations(server):
+        path, _, query = request.target.partition("?")
+        head, _, tail = path.rpartition("/")
+        fixed = re.search("enginemgr|script", path)
+        assert fixed
+        at = fixed.start()
+        for wrong in (
+            f"{path}/",
+            f"/{path}",
+            path.replace("/v2/", "/V2/"),
+            path.replace("/v2/", "/v2//"),
+            f"{head}%2F{tail}" if at < len(head) else f"{head}%2f{tail}",
+            f"{path[:at]}{path[at].upper()}{path[at + 1 :]}",
+            f"{path[:at]}%{ord(path[at]):02X}{path[at + 1 :]}",
+            f"/x/..{path}",
+            f"{path};a=b" if request.method == "POST" else f"{path}/x",
+        ):
+            if server.contract.match(request.method, wrong) is None:
+                server.refused(request.with_headers(target=f"{wrong}?{query}" if query else wrong), "unknown-api")
+    engine = server.again("engine")
+    encoded = "".join(f"%{ord(letter):02X}" for letter in engine.id)
+    request = server.request("ShowEngine", project_id=engine.project, engine_id=engine.id)
+    _has(server, server.accepted(request.with_headers(target=request.target.replace(engine.id, encoded))), id=engine.id)
+
+
+_NO_JSON = (
+    *(b"", b"{", b"[", b"null ", b'"Retry"', b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}", b"\xff"),
+    *(b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 01}', b'{"a": "\n"}', b"\xef\xbb\xbf{}"),
+)
+
+
+@rule("openapi.yaml: request bodies; RFC 8259")
+def what_is_no_json_is_refused(server: Tested) -> None:
+    """No body, no JSON, JSON with more behind it, NaN, a name twice, another charset or media type: 400, and nothing runs."""
+    works = server.failed_engine(), server.failed_record()
+    for work in works:
+        request = server.retry(work)
+        good = request.body
+        name = "record_id" if work.task else "action"
+        twice = good[:-1] + f', "{name}": "x"'.encode() + b"}"
+        doubled = f'{{"{name}": "x", '.encode() + good[1:]
+        bodies = [*_NO_JSON, twice, doubled, good + good, good + b"x", good[:-1], b"[" + good + b"]"]
+        bodies += [good.decode().encode(charset) for charset in ("utf-16", "utf-16-le", "utf-32")]
+        for body in bodies:
+            if body not in {b"null ", b'"Retry"', b"[" + good + b"]"} or not work.task:
+                server.refused(request.with_headers(body=body), "malformed", "invalid")
+        for media_type in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "",
+            "application/json; charset=utf-16",
+            "application/json;charset=latin-1",
+            None,
+        ):
+            server.refused(request.with_headers({"Content-Type": media_type}), "malformed", "invalid")
+        utf16 = request.with_headers(
+            {"Content-Type": "application/json;charset=utf-16"}, body=good.decode().encode("utf-16")
+        )
+        server.refused(utf16, "malformed", "invalid")
+    _still(server, *works)
+
+
+@rule("openapi.yaml: schemas of requests")
+def what_breaks_the_schema_is_refused(server: Tested) -> None:
+    """Another action or case, a number, list or null for a text, an ID too long or empty: 400 as invalid, and nothing runs."""
+    engine, record = server.failed_engine(), server.failed_record()
+    retry = server.retry(engine)
+    actions: list[Any] = [
+        "retry",
+        "RETRY",
+        " Retry",
+        "Retry ",
+        "Retry\0",
+        "",
+        "Stop",
+        1,
+        0,
+        True,
+        None,
+        ["Retry"],
+        {"action": "Retry"},
+    ]
+    for body in ({}, {"Action": "Retry"}, {"actions": "Retry"}, *({"action": action} for action in actions)):
+        server.refused(retry.with_headers(body=json.dumps(body).encode()), "invalid")
+    values: list[Any] = [
+        0,
+        18638,
+        1.5,
+        True,
+        None,
+        [record.id],
+        [{"record_id": record.id}],
+        {"id": record.id},
+        "",
+        "a" * 65,
+    ]
+    for name in ("record_id", "task_id"):
+        for value in values:
+            body = {"record_id": record.id, "task_id": record.task} | {name: value}
+            request = server.request("RetryScriptExecution", project_id=record.project, body=body)
+            server.refused(request, "invalid")
+    server.refused(
+        server.request("ShowEngine", project_id=engine.project, engine_id="%").with_headers(
+            target=f"/v2/{engine.project}/enginemgr/engines/%ff"
+        ),
+        "malformed",
+        "invalid",
+    )
+    for value in ("", "a" * 65):
+        server.refused(retry.with_headers({"X-Enterprise-Project-ID": value}), "invalid")
+    queries = (
+        "limit=0 limit=101 limit=-1 limit=1.5 limit= limit=ten limit=1&limit=2 offset=-1 offset=x offset=2147483648 "
+    )
+    queries += "is_first_order=yes is_first_order=1 is_first_order=True task_type=script task_type= status= "
+    queries += "script_id= script_task_id=a&script_task_id=b execute_time_start=2021-10-01 show_history=true show_history=1 show_history=true&resource_id=a show_history=true&script_id=a"
+    for query in queries.split():
+        server.refused(
+            server.request("ListScriptRecords", project_id=record.project, query=query), "invalid", "malformed"
+        )
+    long = "a" * 65
+    for request in (
+        server.request("ShowEngine", project_id=engine.project, engine_id=long),
+        server.request("ShowEngineJob", project_id=engine.project, engine_id=engine.id, job_id=long),
+        server.request("ShowScriptRecordDetail", project_id=engine.project, record_id=long),
+    ):
+        server.refused(request, "invalid")
+    _still(server, engine, record)
+
+
+@rule("design: objects stay open; sdk: plain application/json; RFC 9110: names of headers in any case")
+def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
+    """Unknown fields and parameters, blanks and escapes in JSON, a media type in another case, chunks: a valid request."""
+    for work in (server.again("engine"), server.again("record")):
+        request = server.retry(work)
+        body = json.loads(request.body)
+        name, value = next(iter(body.items()))
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in value)
+        for content in (
+            json.dumps(body | {"unknown": 1, "zürich": ["ü"]}).encode(),
+            json.dumps(body | {"unknown": "ü"}, ensure_ascii=False).encode(),
+            f' \r\n\t{{ "{name}" : "{value}" }} \n'.encode(),
+            f'{{"{name}": "{escaped}"}}'.encode(),
+        ):
+            server.accepted(request.with_headers(body=content))
+        for media_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
+            server.accepted(request.with_headers({"Content-Type": media_type}))
+        server.accepted(request.with_headers(target=f"{request.target}?unknown=1&unknown=2"))
+        for id_ in ("1", "5e0d2a3c-0b1f-4a3e-9c2d-1f0e9d8c7b6a", "a" * 64):
+            server.accepted(request.with_headers({"X-Enterprise-Project-ID": id_}))
+        for chunks in (1, 7, 1000):
+            server.accepted(request.with_headers(chunks=chunks))
+        lower = {name.lower(): value for name, value in request.headers}
+        server.accepted(request.with_headers(dict.fromkeys(lower)).with_headers(lower))
+
+
+# --- Credentials ------------------------------------------------------------------------------------------------------
+
+
+@rule("workspace-page, cse-page: X-Auth-Token; gateway-docs: 0301")
+def a_wrong_token_is_refused(server: Tested) -> None:
+    """None, an empty, cut, longer or other token, one in another case or place: 401 for every operation, and nothing runs."""
+    token = server.token
+    wrong: list[dict[str, str | None]] = [
+        {"X-Auth-Token": None},
+        {"X-Auth-Token": None, "Authorization": f"Bearer {token}"},
+    ]
+    wrong += [{"X-Auth-Token": None, "Authorization": token}, {"X-Auth-Token": None, "Cookie": f"X-Auth-Token={token}"}]
+    wrong += [{"X-Auth-Token": None, "X-Subject-Token": token}, {"X-Auth-Token": None, "X-Security-Token": token}]
+    others = [
+        "",
+        token[:-1],
+        token[1:],
+        token[:8],
+        f"{token}x",
+        f"x{token}",
+        token.swapcase(),
+        f"Bearer {token}",
+        f'"{token}"',
+        f"{token},{token}",
+    ]
+    wrong.extend({"X-Auth-Token": other} for other in others)
+    works = server.failed_engine(), server.failed_record()
+    for request in (*map(server.retry, works), *_all_operations(server)):
+        for headers in wrong:
+            server.refused(request.with_headers(headers), "credentials")
+        query = request.target + ("&" if "?" in request.target else "?")
+        server.refused(
+            request.with_headers({"X-Auth-Token": None}, target=f"{query}X-Auth-Token={token}"), "credentials"
+        )
+    _still(server, *works)
+
+
+@rule("x-check-order; gateway-docs: 0301")
+def every_operation_needs_credentials(server: Tested) -> None:
+    """Each operation of the contract, one that no other rule knows too, is refused with no or a wrong token."""
+    for operation in server.contract.operations:
+        path: Any = dict.fromkeys(re.findall(r"\{(\w+)\}", operation.path), "any")
+        for token in (None, "no-such-token"):
+            request = server.request(operation.id, **path, auth=token, body={} if operation.takes_body else None)
+            server.refused(request, "credentials", operation=operation.id)
+
+
+@rule("iam-docs: expires_at; gateway-docs: 0307")
+def a_token_ends_and_is_of_one_project(server: Tested) -> None:
+    """A token is accepted until it expires, then refused as 0307, and so is one of another project."""
+    here, other = server.project(), server.project(other=True)
+    tokens = server.state["credentials"]["tokens"]
+    for token, about in tokens.items():
+        if about.get("project"):
+            inside: Any = {"project_id": about["project"], "auth": token}
+            server.accepted(server.request("ListScriptRecords", **inside))
+            outside = other if about["project"] == here else here
+            server.refused(server.request("ListScriptRecords", project_id=outside, auth=token), "token-expired")
+    ending = [(token, about["expires_in"]) for token, about in tokens.items() if about.get("expires_in")]
+    for (token, ends), begun in zip(ending, [0.0, *(ends for _, ends in ending)], strict=False):
+        request = server.request("ListScriptRecords", project_id=here, auth=token)
+        server.accepted(request)
+        server.wait(ends - begun + 1)
+        server.refused(request, "token-expired")
+        retry = server.request(
+            "RetryEngine", project_id=here, engine_id=server.again("engine").id, body={"action": "Retry"}, auth=token
+        )
+        server.refused(retry, "token-expired")
+    if not ending:
+        raise NotApplicableError("the credentials have no token with expires_in")
+
+
+@rule("gateway-docs: the signing algorithm; only X-Sdk-Date must be signed")
+def a_right_signature_is_accepted(server: Tested) -> None:
+    """X-Sdk-Date alone signed, or with Host, Content-Type or any other header; 10 minutes old or ahead; with the query."""
+    for request in _all_operations(server):
+        server.accepted(server.signed(request))
+        server.accepted(server.signed(request, "Host"))
+        more = request.with_headers(
+            {"User-Agent": "a b", "X-Anything": " ü ".strip(), "X-Project-Id": server.again("engine").project}
+        )
+        server.accepted(server.signed(more, "Host", "User-Agent", "X-Anything", "X-Project-Id"))
+        if request.body:
+            server.accepted(server.signed(request, "Content-Type"))
+        for minutes in (10, -10):
+            server.accepted(server.signed(request, "Host", age=timedelta(minutes=minutes)))
+    project = server.project()
+    for query in (
+        "limit=5&offset=0",
+        "status=FAILED&script_id=b&script_id=a",
+        "script_name=a%20b&unknown=",
+        "unknown=%7E~%2F/",
+    ):
+        server.accepted(server.signed(server.request("ListScriptRecords", project_id=project, query=query), "Host"))
+    unsigned = server.retry(server.again("engine")).with_headers({"X-Sdk-Content-Sha256": "UNSIGNED-PAYLOAD"})
+    seen = server.signed(unsigned, "Host", "X-Sdk-Content-Sha256")
+    canonical_of_none = _unsigned_payload(server, seen)
+    server.accepted(canonical_of_none)
+
+
+def _unsigned_payload(server: Tested, request: Request) -> Request:
+    fields = {name.lower(): value for name, value in request.headers} | {"host": server.url.partition("//")[2]}
+    covered = {name: fields[name] for name in ("host", "x-sdk-content-sha256", "x-sdk-date")}
+    canonical = signing.canonical_request(request.method, request.target, covered, request.body)
+    canonical = canonical.rpartition("\n")[0] + "\nUNSIGNED-PAYLOAD"
+    access_key, secret_key, _ = server.key()
+    return request.with_headers(
+        {"Authorization": signing.authorization(access_key, secret_key, canonical, fields["x-sdk-date"])}
+    )
+
+
+@rule("gateway-docs: the signing algorithm; 15 minutes; 0301")
+def a_wrong_signature_is_refused(server: Tested) -> None:
+    """Another key, body, path, query, method, host or header than signed, no X-Sdk-Date, 16 minutes off: 401, nothing runs."""
+    access_key, secret_key, _ = server.key()
+    works = server.failed_engine(), server.failed_record()
+    for work in works:
+        request = server.retry(work)
+        other = server.request("ListScriptRecords", project_id=work.project, query="limit=1")
+        named = request.with_headers({"X-Enterprise-Project-ID": "0"})
+        right = server.signed(request, "Host")
+        signature = dict(right.headers)["Authorization"]
+        wrong = [
+            server.signed(request, "Host", key=("no-such-key", secret_key, "")),
+            server.signed(request, "Host", key=(access_key, f"{secret_key}x", "")),
+            server.signed(request, "Host", key=(access_key.swapcase(), secret_key, "")),
+            server.signed(request, "Host", age=timedelta(minutes=16)),
+            server.signed(request, "Host", age=timedelta(minutes=-16)),
+            server.signed(request, "Host", age=timedelta(hours=1)),
+            server.signed(request, "Host", dated=False),
+            server.signed(request, "Host", seen=request.with_headers(body=request.body + b" ")),
+            server.signed(request, "Host", seen=request.with_headers(body=b"")),
+            server.signed(request, "Host", seen=request.with_headers(target="/v2/other")),
+            server.signed(request, "Host", seen=request.with_headers(target=request.target.upper())),
+            server.signed(request, "Host", seen=request.with_headers(method="PATCH")),
+            server.signed(request, "Host", seen=request.with_headers({"Host": "other.example"})),
+            server.signed(request.with_headers(target=f"{request.target}?a=1"), "Host", seen=request),
+            server.signed(named, "X-Enterprise-Project-ID", seen=named.with_headers({"X-Enterprise-Project-ID": "1"})),
+            server.signed(other, "Host", seen=other.with_headers(target=other.target.replace("limit=1", "limit=2"))),
+            server.signed(other, "Host", seen=other.with_headers(target=other.target.partition("?")[0])),
+            right.with_headers(body=request.body + b" "),
+            right.with_headers(body=b" " + request.body),
+            right.with_headers({"X-Sdk-Date": "20200608T023900Z"}),
+            right.with_headers({"X-Sdk-Date": None}),
+            right.with_headers({"Authorization": signature[:-1] + ("0" if signature[-1] != "0" else "1")}),
+            right.with_headers({"Authorization": signature.replace("SDK-HMAC-SHA256", "SDK-HMAC-SM3")}),
+            right.with_headers({"Authorization": signature.replace("Signature=", "Signature=0")}),
+            right.with_headers({"Authorization": signature.partition(", Signature")[0]}),
+            right.with_headers({"Authorization": signature[:-64]}),
+        ]
+        good = server.signed(server.request("ListScriptRecords", project_id=work.project), "Host")
+        for each in wrong:
+            server.refused(each, "credentials")
+            server.accepted(good)  # or five in a row would lock the key
+    _still(server, *works)
+
+
+@rule("facts 3: five failures in a row lock an access key for five minutes")
+def five_wrong_signatures_lock_a_key(server: Tested) -> None:
+    """After five wrong signatures in a row the right one is refused, for five minutes; after four it is accepted."""
+    if not server.resets:
+        raise NotApplicableError("it would lock the access key, and the server has no clock to put forward")
+    access_key, secret_key, _ = server.key()
+    request = server.request("ListScriptRecords", project_id=server.project())
+    right, wrong = server.signed(request), server.signed(request, key=(access_key, f"{secret_key}x", ""))
+    for failures in (4, 5):
+        for _ in range(failures):
+            server.refused(wrong, "credentials")
+        if failures < _LOCKING:
+            server.accepted(right)
+    server.refused(right, "credentials")
+    server.wait(240)
+    server.refused(right, "credentials")
+    server.wait(61)
+    server.accepted(right)
+
+
+@rule("iam-docs: temporary access keys; X-Security-Token")
+def a_temporary_key_needs_its_security_token(server: Tested) -> None:
+    """A temporary key signs with its X-Security-Token beside it, and is refused with none or another."""
+    key = server.key(temporary=True)
+    for request in _all_operations(server):
+        for names in (("Host",), ("Host", "X-Security-Token")):
+            good = server.signed(request, *names, key=key)
+            for token in ("", key[2][:-1], f"{key[2]}x", key[2].swapcase()):
+                server.refused(server.signed(request, "Host", key=(*key[:2], token)), "credentials")
+                server.accepted(good)
+            server.refused(server.signed(request, "Host", key=(*key[:2], "")), "credentials")
+            server.accepted(good)
+
+
+@rule("facts 2.1: X-Project-Id is the project of the path; gateway-docs: 0310")
+def the_project_of_the_header_is_that_of_the_path(server: Tested) -> None:
+    """X-Project-Id of another project is refused; that of the path is accepted."""
+    for request in _all_operations(server):
+        project = request.target.split("/")[2]
+        good = server.signed(request.with_headers({"X-Project-Id": project}), "Host", "X-Project-Id")
+        server.accepted(good)
+        server.refused(
+            server.signed(request.with_headers({"X-Project-Id": "another"}), "Host", "X-Project-Id"), "project"
+        )
+
+
+@rule("x-check-order")
+def of_several_faults_the_first_in_order_is_reported(server: Tested) -> None:
+    """A request with several faults is refused for the one that comes first in x-check-order."""
+    order = server.contract.check_order
+    if not order:
+        raise NotApplicableError("the contract has no x-check-order")
+    engine, record = server.again("engine"), server.again("record")
+    base = server.request("RetryEngine", project_id=engine.project, engine_id=engine.id, body={"action": "Retry"})
+    script = server.retry(record)
+    faults: dict[str, Any] = {
+        "unknown-api": lambda r: r.with_headers(target=f"{r.target}/x"),
+        "method": lambda r: r.with_headers(method="PATCH"),
+        "credentials": lambda r: r.with_headers({"X-Auth-Token": "no-such-token"}),
+        "invalid": lambda r: r.with_headers(body=b'{"action": 1, "record_id": 1}'),
+        "unknown": lambda r: r.with_headers(
+            target=r.target.replace(engine.id, "no-such-engine"),
+            body=r.body.replace(record.id.encode(), b"no-such-record"),
+        ),
+    }
+    known = [cause for cause in order if cause in faults]
+    for first, second in [*pairwise(known), *((a, b) for at, a in enumerate(known) for b in known[at + 2 :])]:
+        for request in (base, script):
+            if {first, second} == {"invalid", "unknown"} and request is script:
+                continue
+            cause = "unknown-engine" if first == "unknown" else first
+            server.refused(faults[first](faults[second](request)), cause)
+    malformed = base.with_headers({"X-Auth-Token": None}, body=b"{")
+    server.refused(malformed, "credentials")
+    server.refused(malformed.with_headers({"Content-Type": "text/plain"}), "credentials")
+
+
+@rule("SECURITY.md: secrets never show")
+def no_response_repeats_a_secret(server: Tested) -> None:
+    """A token, a signature or a security token that was sent is in no response."""
+    for request in _all_operations(server):
+        signed = server.signed(request, "Host", key=("no-such-key", "no-such-secret", "sent-security-token"))
+        secrets = [server.token, "sent-wrong-token", "sent-security-token", dict(signed.headers)["Authorization"][-64:]]
+        wrong = request.with_headers({"X-Auth-Token": "sent-wrong-token"})
+        for each in (
+            request,
+            wrong,
+            signed,
+            request.with_headers(method="PATCH"),
+            wrong.with_headers(body=b"{"),
+            request.with_headers(body=b"{"),
+        ):
+            reply = server.send(each)
+            said = reply.content.decode(errors="replace") + str(reply.headers)
+            if any(secret in said for secret in secrets):
+                server.broken(reply, "the response repeats a secret of the request")
+        right = server.signed(request, "Host")
+        value = dict(right.headers)["Authorization"]
+        reply = server.send(right.with_headers({"Authorization": value[:-64] + "0" * 64}))
+        if value[-64:] in reply.content.decode(errors="replace"):
+            server.broken(reply, "the response to a wrong signature has the right one")
+        server.accepted(right)  # or five in a row would lock the key
+
+
+# --- Limits -----------------------------------------------------------------------------------------------------------
+
+
+@rule("x-limits: body; gateway-docs: 0201")
+def a_body_is_read_up_to_the_limit(server: Tested) -> None:
+    """A body of 12 MB is read, one byte more is a 413, with Content-Length or in chunks."""
+    limit = server.contract.limits.body
+    if limit > 1 << 30:
+        raise NotApplicableError("the contract has no limit of bodies")
+    request = server.retry(server.again("record"))
+    for size in (12 * 1024, 1024 * 1024, limit):
+        server.accepted(request.with_headers(body=request.body.ljust(size)))
+    server.accepted(request.with_headers(body=request.body.ljust(limit), chunks=1 << 16))
+    for chunks in (0, 1 << 16):
+        server.refused(request.with_headers(body=request.body.ljust(limit + 1), chunks=chunks), "body")
+
+
+@rule("x-limits: header, headers, uri; gateway-docs: 0201")
+def a_head_is_read_up_to_the_limits(server: Tested) -> None:
+    """A URI, a header and all headers are read up to their limits; one byte more is a 414 or 494."""
+    limits = server.contract.limits
+    if limits.headers > 1 << 30:
+        raise NotApplicableError("the contract has no limits of headers")
+    request = server.request("ListScriptRecords", project_id=server.project(), query="unknown=")
+    longest = limits.uri - len(request.target)
+    server.accepted(request.with_headers(target=request.target + "a" * longest))
+    server.refused(request.with_headers(target=request.target + "a" * (longest + 1)), "uri")
+    # What counts as a header's size is documented nowhere: its value alone, or the whole line. Both agree on these.
+    server.accepted(request.with_headers({"X-A": "a" * (limits.header - len("X-A: \r\n"))}))
+    server.refused(request.with_headers({"X-A": "a" * (limits.header + 1)}), "headers")
+    quarter = limits.headers // 5
+    room = {f"X-{number}": "a" * quarter for number in range(4)}
+    server.accepted(request.with_headers(room))
+    many = {f"X-{number}": "a" * (limits.headers // 5 + 1) for number in range(5)}
+    server.refused(request.with_headers(many), "headers")
+
+
+# --- The contract itself ----------------------------------------------------------------------------------------------
+
+
+@rule("design: no `default` response; a token or a signature")
+def the_contract_is_definite(server: Tested) -> None:
+    """Each response is documented by its status, not by `default` or `5XX`; each operation needs credentials."""
+    paths: Any = server.contract.document["paths"]
+    for operation in server.contract.operations:
+        responses = paths[operation.path][operation.method.lower()]["responses"]
+        if vague := [
+            str(status) for status in responses if not (str(status).isdigit() or str(status).startswith("x-"))
+        ]:
+            raise BrokenError(f"{operation.id} documents {', '.join(vague)}: any response keeps such a contract")
+        if not operation.security or frozenset() in operation.security:
+            raise BrokenError(f"{operation.id} needs no credentials")

@@ -1,0 +1,392 @@
+"""The server that is tested, as rules see it: a URL, the contract, and a description of its state.
+
+rule           adds a function to RULES; its name, docstring and `source` are what a report says of it
+Tested         sends requests, expects responses, waits
+held_to        runs the rules -> list[Verdict]
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, NoReturn
+from urllib.parse import quote
+
+from huaweicloud_retry import signing
+from huaweicloud_retry.contract import Contract, ErrorCode, Operation
+from tests.contract import wire
+from tests.contract.wire import Reply, Request
+
+RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
+FAILED = {"Error", "Timeout", "FAILED"}
+_LONGEST_WAIT = 60.0  # seconds for one piece of work, where no clock can be put forward
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class BrokenError(Exception):
+    """A rule is broken: how, and the request that showed it."""
+
+    def __init__(self, what: str, request: Request | None = None) -> None:
+        super().__init__(what)
+        self.request = request
+
+
+class NotApplicableError(Exception):
+    """A rule cannot be put to the test here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """An engine with its last job, or a record of a script task, as the description has it."""
+
+    project: str
+    id: str
+    """Of the engine or record."""
+    status: str
+    given: Mapping[str, Any]
+    task: str = ""
+    """Of a record."""
+    engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED
+
+    @property
+    def ends(self) -> list[str]:
+        """How its retries end."""
+        ends: list[str] = self.given.get("retries_end", ["SUCCESS" if self.task else "Finished"])
+        return ends
+
+    @property
+    def retry(self) -> tuple[str, dict[str, Any]]:
+        """The operation that retries it, and the arguments of `Tested.request`."""
+        if self.task:
+            return "RetryScriptExecution", {"project_id": self.project, "body": {"record_id": self.id}}
+        return "RetryEngine", {"project_id": self.project, "engine_id": self.id, "body": {"action": "Retry"}}
+
+
+@dataclass
+class Tested:
+    """A server under test. `state` is what a state file says; `resets` that it is a mock with admin endpoints."""
+
+    __test__ = False  # for pytest, to which the name says otherwise
+
+    url: str
+    contract: Contract
+    state: Mapping[str, Any]
+    resets: bool = False
+    answers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+    # --- Its state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def token(self) -> str:
+        """The first one of the description; rules about one project or an expiry name theirs."""
+        tokens: dict[str, Any] = self.state["credentials"].get("tokens", {})
+        plain = [token for token, about in tokens.items() if not about]
+        if not plain:
+            raise NotApplicableError("the credentials have no token that is valid everywhere and for good")
+        return plain[0]
+
+    def key(self, *, temporary: bool = False) -> tuple[str, str, str]:
+        """Return access key, secret key and security token."""
+        for name, about in self.state["credentials"].get("access_keys", {}).items():
+            if ("security_token" in about) == temporary:
+                return name, about["secret_key"], about.get("security_token", "")
+        raise NotApplicableError(f"the credentials have no {'temporary ' if temporary else ''}access key")
+
+    def project(self, *, other: bool = False) -> str:
+        """Return the first project of the description, or another one."""
+        names: list[str] = [*self.state["projects"]][: 2 if other else 1]
+        if other and len(names) < 2:
+            raise NotApplicableError("the state describes one project only")
+        return names[-1]
+
+    def engines(self) -> list[Work]:
+        """Return all engines."""
+        return [
+            Work(project, id_, engine["jobs"][-1]["status"], engine["jobs"][-1], engine=engine)
+            for project, about in self.state["projects"].items()
+            for id_, engine in about.get("engines", {}).items()
+        ]
+
+    def records(self, task: str | None = None) -> list[Work]:
+        """Return all records, or those of a task."""
+        return [
+            Work(project, id_, record["status"], record, task_id)
+            for project, about in self.state["projects"].items()
+            for task_id, records in about.get("script_tasks", {}).items()
+            for id_, record in records["records"].items()
+            if task in {None, task_id}
+        ]
+
+    def fresh(self, works: Iterable[Work], what: str) -> Work:
+        """Return the first that is as described: not used since the last reset or, without a reset, by what reads say."""
+        for work in works:
+            key = work.project, work.id
+            if key not in self._used or (not self.resets and self.status(work) == work.status):
+                self._used.add(key)
+                return work
+        raise NotApplicableError(f"the state describes no {what}, or it is used up and the server has no reset")
+
+    def all_failed(self, works: list[Work]) -> list[Work]:
+        """Return all that failed; two where there is no reset, so that other rules have some."""
+        failed = [work for work in works if work.failed]
+        return failed if self.resets else failed[:2]
+
+    def failed_engine(self, **wanted: Any) -> Work:
+        """Take an engine whose last job failed; `wanted`: fields of the job."""
+        found = [e for e in self.engines() if e.failed and wanted.items() <= e.given.items()]
+        lasting = [e for e in found if self.run_time(e) > 0]
+        return self.fresh(lasting if not wanted else found, f"engine with a failed job {wanted or ''}".rstrip())
+
+    def failed_record(self) -> Work:
+        """Take a record that failed."""
+        return self.fresh((r for r in self.records() if r.failed and self.run_time(r) > 0), "failed record")
+
+    def again(self, kind: str) -> Work:
+        """Return work whose every retry is accepted, since it fails again at once."""
+        works = self.engines() if kind == "engine" else self.records()
+        for work in works:
+            if work.failed and self.run_time(work) == 0 and not set(work.ends) - FAILED:
+                return work
+        raise NotApplicableError(f"the state describes no {kind} with run_time 0 whose retries end failed")
+
+    def run_time(self, work: Work) -> float:
+        """Return how long a retry of it runs."""
+        seconds: float = work.given.get("run_time", self.state.get("run_time", 30))
+        return seconds
+
+    # --- Requests -----------------------------------------------------------------------------------------------------
+
+    def operation(self, id_: str) -> Operation:
+        """Return an operation of the contract."""
+        for operation in self.contract.operations:
+            if operation.id == id_:
+                return operation
+        raise NotApplicableError(f"the contract has no operation {id_}")
+
+    def request(
+        self,
+        id_: str,
+        *,
+        body: Any = None,
+        query: str = "",
+        auth: str | None = "",
+        headers: Mapping[str, str] = NONE,
+        **path: Any,
+    ) -> Request:
+        """Build a request with the token (`auth`: another one; None: without)."""
+        operation = self.operation(id_)
+        target = operation.path.format(**{name: quote(str(value), safe="") for name, value in path.items()})
+        given = {} if auth is None else {"X-Auth-Token": auth or self.token}
+        if body is not None:
+            given["Content-Type"] = "application/json"
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        fields = tuple((given | dict(headers)).items())
+        return Request(operation.method, f"{target}?{query}" if query else target, fields, content)
+
+    def retry(self, work: Work) -> Request:
+        """Build the retry of a piece of work."""
+        operation, arguments = work.retry
+        return self.request(operation, **arguments)
+
+    def read(self, work: Work) -> Request:
+        """Build the read of an engine's last job, or of a record."""
+        if work.task:
+            return self.request("ShowScriptRecordDetail", project_id=work.project, record_id=work.id)
+        job = work.given["id"]
+        return self.request("ShowEngineJob", project_id=work.project, engine_id=work.id, job_id=job)
+
+    def status(self, work: Work) -> str:
+        """Return what a read says of it now."""
+        return str(self.accepted(self.read(work)).get("status"))
+
+    def send(self, request: Request) -> Reply:
+        """Send it; whatever the response, it must keep the contract of its operation."""
+        try:
+            reply = wire.send(self.url, request)
+        except wire.NoAnswerError as error:
+            raise BrokenError(f"no HTTP response: {error}", request) from error
+        if operation := self._of(request):
+            key = operation.id, reply.status
+            self.answers[key] = self.answers.get(key, 0) + 1
+            content = b"{}" if request.method == "HEAD" else reply.content
+            if request.method == operation.method and (
+                problems := [
+                    *operation.check_response(reply.status, reply.headers, content),
+                    *wire.about_any_response(operation, reply.status, reply.headers, content),
+                ]
+            ):
+                self.broken(reply, "; ".join(map(str, problems)))
+        return reply
+
+    def _of(self, request: Request) -> Operation | None:
+        found = self.contract.match(request.method, request.target.partition("?")[0])
+        return getattr(found, "operation", None)
+
+    def near(self, request: Request) -> Operation | None:
+        """Return the operation that a request is for, or one of its path."""
+        found = self.contract.match(request.method, request.target.partition("?")[0])
+        operations = getattr(found, "operations", (None,))
+        return getattr(found, "operation", operations[0])
+
+    # --- Expectations -------------------------------------------------------------------------------------------------
+
+    def broken(self, reply: Reply, what: str) -> NoReturn:
+        """Report a response that breaks the rule."""
+        said = reply.content[:200].decode(errors="replace")
+        raise BrokenError(f"{what}\n  {reply.status} {said}", reply.request)
+
+    def accepted(self, request: Request) -> Reply:
+        """Send it and expect a 200."""
+        reply = self.send(request)
+        if reply.status != 200:
+            self.broken(reply, f"status {reply.status}, and not 200")
+        return reply
+
+    def refused(self, request: Request, *causes: str, operation: str = "") -> Reply:
+        """Send it and expect the status, code and detail of one of the causes in x-error-codes."""
+        reply = self.send(request)
+        of = self.operation(operation) if operation else self.near(request)
+        expected = [error for cause in causes if (error := self._error(cause, of))]
+        if not expected:
+            raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
+        if not any(self._is(reply, error, of) for error in expected):
+            wanted = " or ".join(f"{each.status} {each.code} ({each.cause})" for each in expected)
+            self.broken(reply, f"{reply.status} {reply.get('error_code')}, and not {wanted}")
+        return reply
+
+    def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
+        try:
+            return self.contract.error(cause, operation)
+        except LookupError:
+            return None
+
+    def _is(self, reply: Reply, error: ErrorCode, operation: Operation | None) -> bool:
+        if reply.status != error.status:
+            return False
+        if reply.request.method == "HEAD":  # without a body
+            return True
+        code, detail = str(reply.get("error_code")), reply.get("detail")
+        if error.detail and detail not in {None, error.detail}:
+            return False
+        if _same(code, error.code):
+            return True
+        others = operation.error_codes if operation else self.contract.error_codes
+        return error.assumed and not any(_same(code, other.code) for other in others)
+
+    # --- Time ---------------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Go back to the description, if the server can."""
+        if self.resets:
+            self._admin("reset", {})
+            self._used.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: by the server's clock if it has one, or by waiting."""
+        if self.resets:
+            self._admin("clock", {"advance": seconds})
+        elif seconds > _LONGEST_WAIT:
+            raise NotApplicableError(f"this takes {seconds:g} seconds, and the server has no clock to put forward")
+        else:
+            time.sleep(seconds)
+
+    def _admin(self, page: str, body: Any) -> None:
+        headers = (("Content-Type", "application/json"),)
+        request = Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
+        if (reply := wire.send(self.url, request)).status >= 300:
+            self.broken(reply, "the mock does not do as it is told")
+
+    # --- Signatures ---------------------------------------------------------------------------------------------------
+
+    def signed(
+        self,
+        request: Request,
+        *names: str,
+        key: tuple[str, str, str] | None = None,
+        age: timedelta = timedelta(),
+        seen: Request | None = None,
+        dated: bool = True,
+    ) -> Request:
+        """Sign a request instead of the token: X-Sdk-Date and the headers `names`, as if it were `seen`."""
+        access_key, secret_key, security_token = key or self.key()
+        date = (datetime.now(UTC) - age).strftime(signing.DATE_FORMAT)
+        more: dict[str, str | None] = {"X-Auth-Token": None, "X-Sdk-Date": date}
+        if security_token:
+            more["X-Security-Token"] = security_token
+        sent = request.with_headers(more)
+        meant = seen or sent
+        fields = {name.lower(): value for name, value in meant.headers} | {"x-sdk-date": date}
+        fields.setdefault("host", self.url.partition("//")[2])
+        covered = {name.lower(): fields[name.lower()] for name in (*names, *(["X-Sdk-Date"] if dated else []))}
+        canonical = signing.canonical_request(meant.method, meant.target, covered, meant.body)
+        return sent.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, date)})
+
+
+def _same(code: str, other: str) -> bool:
+    """Whether two codes are one; the gateway's prefix depends on its generation."""
+    of_gateways = {code[:4], other[:4]} <= {"APIG", "APIC"}
+    return code == other or (of_gateways and code.split(".")[1:] == other.split(".")[1:])
+
+
+# --- Rules ------------------------------------------------------------------------------------------------------------
+
+Check = Callable[[Tested], None]
+
+
+class Rule(NamedTuple):
+    """A rule."""
+
+    name: str
+    sentence: str
+    source: str
+    check: Check
+    spends: bool
+    """It uses up failed work, which is there no more for rules behind it if the server has no reset."""
+
+
+class Verdict(NamedTuple):
+    """What came of a rule."""
+
+    rule: Rule
+    verdict: Literal["held", "broken", "not applicable"]
+    why: str = ""
+    request: Request | None = None
+
+
+RULES: list[Rule] = []
+
+
+def rule(source: str, *, spends: bool = False) -> Callable[[Check], Check]:
+    """Make a rule of a function. `source` names a page as x-source does, or facts that follow from it."""
+
+    def add(check: Check) -> Check:
+        sentence = " ".join((check.__doc__ or "").split())
+        RULES.append(Rule(check.__name__, sentence, source, check, spends))
+        return check
+
+    return add
+
+
+def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
+    """Put rules to the test, those that spend work last; `first`: up to the first that is broken."""
+    for each in sorted(rules, key=lambda rule: rule.spends):
+        verdict = partial(Verdict, each)
+        try:
+            tested.reset()
+            each.check(tested)
+        except BrokenError as error:
+            yield verdict("broken", str(error), error.request)
+            if first:
+                return
+        except NotApplicableError as error:
+            yield verdict("not applicable", str(error))
+        else:
+            yield verdict("held")

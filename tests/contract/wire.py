@@ -1,0 +1,151 @@
+"""An HTTP/1.1 client that sends the bytes it is given: a path is not normalised, a header not merged, a body not measured."""
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from huaweicloud_retry.contract import Operation
+from tests.contract.curl import curl
+
+TIMEOUT = 60.0  # seconds; a guard, no rule is about time
+_SHOWN = 400  # bytes of a body in a curl line; more can be read from the rule
+
+
+class NoAnswerError(Exception):
+    """The server sent no HTTP response."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent. Header fields are a list, so that one can be sent twice."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    chunks: int = 0
+    """Send the body in pieces of so many bytes, without Content-Length; 0: as a whole."""
+
+    def with_headers(self, headers: Mapping[str, str | None] = MappingProxyType({}), /, **more: Any) -> "Request":
+        """Return it with headers replaced (None: taken away), and other fields changed."""
+        lower = {name.lower() for name in headers}
+        kept = [(name, value) for name, value in self.headers if name.lower() not in lower]
+        given = [(name, value) for name, value in headers.items() if value is not None]
+        return replace(self, headers=(*kept, *given), **more)
+
+    def curl(self, token: str) -> str:
+        """Return the line that sends it again."""
+        body = self.body if len(self.body) <= _SHOWN else self.body[:_SHOWN] + b" ... "
+        headers = {n: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers}
+        target = self.target if len(self.target) <= _SHOWN else f"{self.target[:_SHOWN]}..."
+        return curl(self.method, target, headers, body, token=token)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came."""
+
+    request: Request
+    status: int
+    fields: Sequence[tuple[str, str]]
+    content: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header fields, names in lower case, as HTTP joins them."""
+        joined: dict[str, str] = {}
+        for name, value in self.fields:
+            key = name.lower()
+            joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        return joined
+
+    @property
+    def json(self) -> Any:
+        """The body; None if it is no JSON."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+    def get(self, name: str) -> Any:
+        """Return a field of the body; None if there is none."""
+        value = self.json
+        return value.get(name) if isinstance(value, dict) else None
+
+
+def about_any_response(operation: Operation, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
+    """Say what is wrong with a response, whatever was asked: the rules that need no request of their own."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    try:
+        body: Any = json.loads(content)
+    except ValueError:
+        body = None
+    code, id_ = (body.get(name) if isinstance(body, dict) else None for name in ("error_code", "request_id"))
+    problems: list[str] = []
+    statuses = {error.status for error in operation.error_codes if error.code == code}
+    if statuses and status not in statuses:
+        problems.append(f"error_code {code} comes with status {' or '.join(map(str, sorted(statuses)))}")
+    if id_ is not None and id_ != lower.get("x-request-id", id_):
+        problems.append(f"request_id {id_!r} is not X-Request-Id, {lower['x-request-id']!r}")
+    if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):
+        try:
+            parsedate_to_datetime(lower["retry-after"])
+        except ValueError:
+            problems.append(f"Retry-After is {lower['retry-after']!r}: whole seconds or a date are needed")
+    return problems
+
+
+def send(url: str, request: Request) -> Reply:
+    """Send a request on a connection of its own.
+
+    Raises:
+        NoAnswerError: there was no HTTP response.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    named = {name.lower() for name, _ in request.headers}
+    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    lines += [] if "host" in named else [f"Host: {parts.netloc}"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    if request.chunks:
+        lines.append("Transfer-Encoding: chunked")
+    elif request.body or request.method in {"POST", "PUT", "PATCH"}:
+        lines.append(f"Content-Length: {len(request.body)}")
+    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape")
+    try:
+        with _connected(host, port, parts.scheme) as sock:
+            # A server may refuse before it has read all, so it is read while it is written to.
+            writing = threading.Thread(target=_write, args=(sock, head + _framed(request)), daemon=True)
+            writing.start()
+            response = http.client.HTTPResponse(sock, method=request.method)
+            response.begin()
+            content = response.read()
+            return Reply(request, response.status, response.getheaders(), content)
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswerError(f"{type(error).__name__}: {error}") from error
+
+
+def _connected(host: str, port: int, scheme: str) -> socket.socket:
+    sock = socket.create_connection((host, port), timeout=TIMEOUT)
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=host) if scheme == "https" else sock
+
+
+def _write(sock: socket.socket, data: bytes) -> None:
+    with suppress(OSError):  # refused before it was read; the response says why
+        sock.sendall(data)
+
+
+def _framed(request: Request) -> bytes:
+    if not request.chunks:
+        return request.body
+    pieces = [request.body[at : at + request.chunks] for at in range(0, len(request.body), request.chunks)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
