@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -31,6 +31,9 @@ from .runner import Places
 
 _BACKOFF: Final = 2.0  # seconds, Huawei Cloud's advice for a 429
 _LONGEST_BACKOFF: Final = 120.0
+_FIRST_PAUSE: Final = 2.0  # seconds, of waiting
+_LONGEST_PAUSE: Final = 30.0
+_GROWTH: Final = 1.5
 _AT_ONCE: Final = 1000  # items that are followed at the same time
 
 _NO_CLOCK: Final = (
@@ -124,19 +127,18 @@ class Followup:
                 async with aclosing(self._places):
                     await thread(journal.take_up, self._connected)
                     self.counts = await thread(journal.counts)
-                    for phase in self._phases(journal):
-                        async with aclosing(self._all(phase, journal, thread)) as found:
+                    if self._is_resolving:
+                        resolving = _Resolving(self._settle, time.time(), journal)
+                        async with aclosing(self._all(resolving, journal, thread)) as found:
+                            async for each in found:
+                                yield each
+                    if self._is_waiting and self.halted is None:
+                        async with aclosing(self._waited(journal, thread)) as found:
                             async for each in found:
                                 yield each
                     self.counts, self.ended = await thread(journal.counts), await thread(journal.ended)
             finally:
                 await thread(journal.close)
-
-    def _phases(self, journal: Journal) -> Iterator["_Phase"]:
-        if self._is_resolving:
-            yield _Resolving(self._settle, time.time(), journal)
-        if self._is_waiting and self.halted is None:
-            yield _Waiting(self._wait_timeout, journal)
 
     def _connected(self, items: Iterable[Item]) -> Mapping[str, str]:
         for _ in self._places.of(items):
@@ -174,7 +176,8 @@ class Followup:
                     is_not_run = row.state == "planned"
                     shown = before._replace(state="refused", message=row.seen, seen=row.seen) if is_not_run else row
                     outcome = shown.outcome()
-                    self.found[outcome.ended or outcome.verdict] += 1
+                    if outcome.ended != "running":
+                        self._count(outcome)
                     yield outcome
         except (AuthenticationError, IAMError) as error:
             self.halted = f"authentication failed: {error}"
@@ -182,6 +185,29 @@ class Followup:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _waited(self, journal: Journal, thread: _Thread) -> AsyncGenerator[Outcome, None]:
+        """Look at all that have not ended, again and again, less and less often, until the time is over."""
+        ends_at, pause, left = time.monotonic() + self._wait_timeout, _FIRST_PAUSE, 0.0
+        while True:
+            async with aclosing(self._all(_Looking(journal), journal, thread)) as found:
+                async for outcome in found:
+                    if outcome.ended != "running":
+                        yield outcome
+            self.left, left = await thread(journal.count, "running"), ends_at - time.monotonic()
+            if not self.left or left <= 0 or self.halted is not None:
+                break
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+        last = 0
+        while rows := await thread(journal.next, "running", last):
+            for row in rows:
+                self._count(outcome := row.outcome())
+                yield outcome
+            last = rows[-1].number
+
+    def _count(self, outcome: Outcome) -> None:
+        self.found[outcome.ended or outcome.verdict] += 1
 
     async def _check_credentials(self, item: Item) -> None:
         """Read once, alone: five wrong signatures lock an access key."""
@@ -235,20 +261,19 @@ class _Resolving:
         return row.planned(found.evidence) if found.verdict == "not run" else row._replace(seen=found.evidence)
 
 
-class _Waiting:
-    """Waits until what was accepted has ended."""
+class _Looking:
+    """Looks once whether what was accepted has ended."""
 
     which: Which = "running"
 
-    def __init__(self, timeout: float, journal: Journal) -> None:
-        self._ends_at, self._journal = time.monotonic() + timeout, journal
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
-        """Wait for it."""
+        """Look at it."""
         body: dict[str, Any] = json.loads(row.response or "{}")
-        left = max(0.0, self._ends_at - time.monotonic())
         clock = self._journal.clock_of(row)
-        how: dict[str, Any] = {"timeout": left}
+        how: dict[str, Any] = {"timeout": 0}
         if clock is not None and (clock.is_of_now() or clock.server):
             how |= {"sent_at": row.started_at, "clock": clock.server}
         try:
