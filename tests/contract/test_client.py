@@ -466,7 +466,10 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     call = replace(call, path={name: f"{value} a/" for name, value in call.path.items()})
     if operation.contract.id == "ListScriptRecords":
         call = replace(call, query={"script_id": ["b c", "a"], "limit": 5})
-    wire.given, auth = Encoded(404, {}, b""), AkSkAuth("ak", "canary-sk", security_token="canary-st")
+    wire.given, auth = (
+        Encoded(404, {}, b""),
+        AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st"),
+    )
     caller.detailed(replace(ENGINE, module=operation.module, arguments=call.arguments()), Client(wire.url, auth=auth))
     sent = wire.exchanges[-1].request
     _, access, names, signature = re.split(r" Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"])
@@ -597,6 +600,25 @@ def test_only_what_was_not_processed_is_sent_again_and_after_the_time_that_was_a
     caller.error(ENGINE, Client(wire.url, resend=Resend(max_attempts=3, initial_backoff=0, max_backoff=60)))
     assert len(wire.exchanges) == requests
     assert [40 <= seconds <= 50 for seconds in waited if seconds] == [True] * (requests - 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "requests"),
+    [
+        *((f"{prefix}{number}", 2) for prefix in ("APIGW.", "APIG.", "APIC.") for number in ("0301", "0307")),
+        ("APIGW.0303", 1),
+    ],
+)
+@both
+def test_a_refused_token_is_renewed_once_whatever_the_gateway_is_called(
+    caller: Caller, code: str, requests: int, wire: Wire
+) -> None:
+    wire.given = Encoded(401, {}, json.dumps({"error_code": code, "error_msg": "m"}).encode())
+    wire.exchanges.clear()
+    tokens = iter(("canary-1", "canary-2", "canary-3"))
+    assert type(caller.error(ENGINE, Client(wire.url, auth=TokenAuth(lambda: next(tokens))))) is AuthenticationError
+    sent = [each.request.headers["x-auth-token"] for each in wire.exchanges]
+    assert sent == ["canary-1", "canary-2"][:requests]
 
 
 # ---- connections
