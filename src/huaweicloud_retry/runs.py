@@ -113,6 +113,13 @@ class Status:
         """Why it failed, in one line; or None."""
         return next((run.reason for run in self.runs if run.state == "failed" and run.reason), None)
 
+    @property
+    def text(self) -> str:
+        """What is seen, in one line; of a failure with its reason."""
+        if not self.is_new:
+            return f"{self} as before the retry: a new run does not show"
+        return f"{self}: {self.reason}" if self.state == "failed" and self.reason else str(self)
+
     def __str__(self) -> str:
         if len(self.runs) == 1:
             return f"{self.runs[0].name} is {one_line(self.runs[0].word)}"

@@ -321,21 +321,21 @@ def fates(mock: Mock) -> Mock:
 
 
 def ends(out: str) -> list[tuple[str, str | None, str | None]]:
-    return [(each["verdict"], each["ended"], each["ended_status"]) for each in json.loads(out)]
+    return [(each["verdict"], each["ended"], each["seen"]) for each in json.loads(out)]
 
 
 @pytest.mark.usefixtures("fates")
 @pytest.mark.parametrize(
     ("command", "code", "end"),
     [
-        ("engine ends", 0, ("accepted", "succeeded", "Finished")),
-        ("engine fails", 4, ("accepted", "failed", "Error")),
-        ("engine runs --wait-timeout 0", 5, ("accepted", "running", "Executing")),
+        ("engine ends", 0, ("accepted", "succeeded", "job 0 is Finished")),
+        ("engine fails", 4, ("accepted", "failed", "job 1 is Error: modify: No node.")),
+        ("engine runs --wait-timeout 0", 5, ("accepted", "running", "job 2 is Executing")),
         ("engine nowhere", 1, ("refused", None, None)),
-        ("script --record-id r1", 0, ("accepted", "succeeded", "SUCCESS")),
-        ("script --record-id r2", 4, ("accepted", "failed", "FAILED")),
-        ("script --task-id t3", 0, ("accepted", "succeeded", "SUCCESS")),
-        ("script --task-id t1 --wait-timeout 0", 5, ("accepted", "running", "2 SUCCESS, 1 FAILED, 1 RUNNING")),
+        ("script --record-id r1", 0, ("accepted", "succeeded", "record r1 is SUCCESS")),
+        ("script --record-id r2", 4, ("accepted", "failed", "record r2 is FAILED: 1: No net.")),
+        ("script --task-id t3", 0, ("accepted", "succeeded", "record r9 is SUCCESS")),
+        ("script --task-id t1 --wait-timeout 0", 5, ("accepted", "running", "records: 2 SUCCESS, 1 FAILED, 1 RUNNING")),
     ],
 )
 def test_waited_for_the_exit_code_says_whether_it_succeeded(
@@ -356,9 +356,13 @@ def test_of_several_the_worst_is_the_exit_code(cli: Cli, ids: str, code: int) ->
 @pytest.mark.usefixtures("fates")
 def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_to_look_again(cli: Cli) -> None:
     ran = cli("engine", "ends", "fails", "runs", "--wait", "--wait-timeout", "0", "--quiet", *cli.sending)
-    assert [each["ended_reason"] for each in json.loads(ran.out)] == [None, "modify: No node.", None]
+    assert [each["seen"] for each in json.loads(ran.out)] == [
+        "job 0 is Finished",
+        "job 1 is Error: modify: No node.",
+        "job 2 is Executing",
+    ]
     assert ran.err.splitlines() == [
-        "hwc-retry engine: engine fails: ran and failed again: Error: modify: No node.",
+        "hwc-retry engine: engine fails: ran and failed again: job 1 is Error: modify: No node.",
         "hwc-retry engine: 1 of 3 still running: the --wait-timeout of 0 s is over",
         "hwc-retry engine: to look again:",
         f"  hwc-retry status runs {shlex.join(cli.sending)}",
@@ -379,8 +383,8 @@ def test_the_command_to_look_again_has_the_options_that_were_given_and_works(cli
 @pytest.mark.parametrize(
     ("output", "shows"),
     [
-        ("jsonl", r'"ended": "failed", "ended_status": "Error", "ended_reason": "modify: No node."}\n'),
-        ("csv", r",seen,ended,ended_status,ended_reason\nac.*,failed,Error,modify: No node\.\n"),
+        ("jsonl", r'"seen": "job 1 is Error: modify: No node.", "ended": "failed"}\n'),
+        ("csv", r",seen,ended\nac.*,job 1 is Error: modify: No node\.,failed\n"),
         ("table", r"(?m)^ failed +engine fails: job 1 is Error: modify: No node\. *$"),
     ],
 )
@@ -438,7 +442,7 @@ def test_after_a_read_with_401_no_other_is_tried(cli: Cli, fates: Mock) -> None:
 def test_what_is_unknown_is_looked_at_and_what_turns_out_accepted_is_waited_for(cli: Cli, fates: Mock) -> None:
     fates.add_fault(operation="RetryEngine", close="after", times=1)
     ran = cli("engine", "ends", "--wait", *cli.sending)
-    assert (ran.code, ends(ran.out)) == (0, [("accepted", "succeeded", "Finished")])
+    assert (ran.code, ends(ran.out)) == (0, [("accepted", "succeeded", "job 0 is Finished")])
     assert re.search(r"engine ends: accepted: job 0 is Finished, ended 20.* the request was sent", ran.err), ran.err
 
 

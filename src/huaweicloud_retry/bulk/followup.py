@@ -291,7 +291,4 @@ class _Looking:
             raise
         except APIError as error:
             return row._replace(seen=f"the state cannot be read: {error}", ended="running")
-        seen = f"{status}: {status.reason}" if status.reason else str(status)
-        if not status.is_new:
-            seen = f"{status} as before the retry: a new run does not show"
-        return row._replace(seen=seen, ended="running" if status.state == "unknown" else status.state)
+        return row._replace(seen=status.text, ended="running" if status.state == "unknown" else status.state)

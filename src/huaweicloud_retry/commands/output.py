@@ -10,7 +10,7 @@ from huaweicloud_retry.bulk import Outcome
 from huaweicloud_retry.runtime.redaction import one_line
 
 from .exits import CommandError
-from .output_csv import COLUMNS, OF_ENDS, csv_row
+from .output_csv import CSV_HEADER, csv_row
 from .wording import ENDED, duration
 
 _STYLES: Final = {
@@ -65,25 +65,17 @@ class JSONArray:
 class CSV:
     """A header, then a line for each, as they come; an input of `bulk` again."""
 
-    columns: tuple[str, ...] = COLUMNS
-
     def __init__(self) -> None:
-        self._before = f"{','.join(self.columns)}\n"
+        self._before = CSV_HEADER
 
     def write(self, outcome: Outcome) -> None:
         """Write one, at once."""
-        _print(self._before + csv_row(outcome.to_dict(), self.columns))
+        _print(self._before + csv_row(outcome.to_dict()))
         self._before = ""
 
     def end(self) -> None:
         """Write the header, if there was no line."""
         _print(self._before)
-
-
-class EndsInCSV(CSV):
-    """The same for outcomes that were followed."""
-
-    columns = (*COLUMNS, *OF_ENDS)
 
 
 class EachInTable:
@@ -153,21 +145,20 @@ class FoundInTable:
         print_table(("", "what the service showed"), self._rows)
 
 
-def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer], csv: type[Writer] = CSV) -> Writer:
+def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]) -> Writer:
     """Return the writer that was asked for, or the one that fits where standard output goes.
 
     Args:
         output: Of --output.
         on_terminal: What `table` is.
         else_: What it is by default if standard output is no terminal, or there is no rich.
-        csv: What `csv` is.
 
     Raises:
         CommandError: a table was asked for, and there is no rich.
     """
     if is_table(output):
         return on_terminal()
-    by_name: dict[str | None, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "csv": csv, None: else_}
+    by_name: dict[str | None, type[Writer]] = {"json": JSONArray, "jsonl": JSONLines, "csv": CSV, None: else_}
     return by_name[output]()
 
 

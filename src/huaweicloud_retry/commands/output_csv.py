@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from huaweicloud_retry.runtime.redaction import one_line
@@ -12,20 +12,19 @@ COLUMNS: Final = (
     *("enterprise_project_id", "message", "status", "error_code", "request_id"),
     *("attempts", "started_at", "seconds", "seen", "ended"),
 )
-OF_ENDS: Final = ("ended_status", "ended_reason")  # only with --wait
 CSV_HEADER: Final = f"{','.join(COLUMNS)}\n"
-_OF_SERVERS: Final = frozenset({"message", "error_code", "request_id", "seen", *OF_ENDS})
+_OF_SERVERS: Final = frozenset({"message", "error_code", "request_id", "seen"})
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # full-width ones, too
 
 
-def csv_row(told: Mapping[str, Any], columns: Iterable[str] = COLUMNS) -> str:
+def csv_row(told: Mapping[str, Any]) -> str:
     """Return one line, with its end, of what `Outcome.to_dict` has.
 
     A spreadsheet takes text that begins with = + - or @ for a formula; an apostrophe before it marks it as
     text. Only what servers send gets one: IDs are read again by `hwc-retry bulk`.
     """
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(_cell(name, told.get(name)) for name in columns)
+    csv.writer(line, lineterminator="\n").writerow(_cell(name, told.get(name)) for name in COLUMNS)
     return line.getvalue()
 
 

@@ -32,7 +32,6 @@ from .input import items_of, opened
 from .messages import Messages
 from .output import (
     EachInTable,
-    EndsInCSV,
     EndsInTable,
     FoundInTable,
     JSONArray,
@@ -113,7 +112,7 @@ def _send_items(options: argparse.Namespace, items: list[Item], settings: dict[s
         dry_run.show_requests(items, settings, options.output)
         return Exit.OK
     if options.wait:
-        writer = chosen(options.output, on_terminal=EndsInTable, else_=JSONArray, csv=EndsInCSV)
+        writer = chosen(options.output, on_terminal=EndsInTable, else_=JSONArray)
     else:
         writer = chosen(options.output, on_terminal=EachInTable, else_=JSONArray)
     if not items:

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -32,20 +32,6 @@ _TWICE: Final = 0.5  # seconds in which a second Ctrl-C is one that was typed tw
 _LOOK: Final = 0.5  # seconds between two looks at how far it is
 _EVERY: Final = 30.0  # seconds between two lines that say the same, where there is no terminal
 _AS_GIVEN: Final = ("project_id", "region", "endpoint", "token_file", "profile", "enterprise_project_id")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Followed(Outcome):
-    """An outcome, and what became of the work.
-
-    Attributes:
-        ended: As of Outcome; also `unknown`: it cannot be followed, or nobody knows what its status means.
-        ended_status: In the service's word; of a task how often each.
-        ended_reason: Why it failed.
-    """
-
-    ended_status: str | None = None
-    ended_reason: str | None = None
 
 
 class Kept:
@@ -99,7 +85,7 @@ async def see_through(
     return Exit.INTERRUPTED if waiting.is_interrupted else _exit_code(followed)
 
 
-def _exit_code(followed: list[Followed]) -> Exit:
+def _exit_code(followed: list[Outcome]) -> Exit:
     verdicts, ends = {each.verdict for each in followed}, {each.ended for each in followed} - {None}
     if "unknown" in verdicts:
         return Exit.UNKNOWN
@@ -123,7 +109,7 @@ class _Waiting:
         self._ends_at = time.monotonic() + self._timeout
         self._interrupted_at = 0.0
         self._seen: dict[Item, Status] = {}
-        self._ended: dict[Item, Followed] = {}
+        self._ended: dict[Item, Outcome] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._advice_given: set[str] = set()
@@ -177,7 +163,7 @@ class _Waiting:
         self._screen.say_line = line.say_line
         return line
 
-    def followed(self) -> list[Followed]:
+    def followed(self) -> list[Outcome]:
         """Return what became of all, as far as it is known."""
         return [self._ended.get(item) or self._unfinished(outcome) for item, outcome in self._outcomes.items()]
 
@@ -190,7 +176,7 @@ class _Waiting:
                 self._outcomes[item] = outcome = await self._resolved(outcome)
             if outcome.verdict == "accepted":
                 status = await drive(self._steps(outcome), lambda _: self._slots)
-                self._ended[item] = _followed(outcome, status)
+                self._ended[item] = replace(outcome, seen=status.text, ended=status.state)
         except APIError as error:
             self._give_up(outcome, error)
 
@@ -237,16 +223,18 @@ class _Waiting:
         self._advice_given.add(advice)
         seen = f"the state cannot be read: {error}"
         ended = "unknown" if outcome.verdict == "accepted" else None
-        self._ended[item] = _followed(replace(outcome, seen=seen), ended=ended)
+        self._ended[item] = replace(outcome, seen=seen, ended=ended)
         if isinstance(error, AuthenticationError | IAMError):
             self._stop()
 
-    def _unfinished(self, outcome: Outcome) -> Followed:
+    def _unfinished(self, outcome: Outcome) -> Outcome:
         """Return what is known of one that was not followed to its end."""
         if outcome.verdict != "accepted":
-            return _followed(outcome)
+            return outcome
         status = self._seen.get(outcome.item)
-        return _followed(outcome, ended="unknown") if status is None else _followed(outcome, status)
+        if status is None:
+            return replace(outcome, ended="unknown")
+        return replace(outcome, seen=status.text, ended=status.state)
 
     # --- What is said ---
 
@@ -267,17 +255,14 @@ class _Waiting:
         began = min(outcome.started_at for outcome in self._outcomes.values())
         return duration(max(1, round(time.time() - began)))
 
-    def say_what_is_left(self, followed: list[Followed]) -> None:
+    def say_what_is_left(self, followed: list[Outcome]) -> None:
         """Say what failed again, and how to look again at what has not ended."""
         for each in followed:
             if each.ended == "failed":
-                why = f": {each.ended_reason}" if each.ended_reason else ""
-                self._screen.say(f"{one_line(each.item.name)}: ran and failed again: {each.ended_status}{why}")
-            elif each.ended == "unknown" and each.ended_status is not None:
-                self._screen.say(
-                    f"{one_line(each.item.name)}: its status {each.ended_status} is documented nowhere: "
-                    "whether it has ended is not known"
-                )
+                self._screen.say(f"{one_line(each.item.name)}: ran and failed again: {each.seen}")
+            elif each.ended == "unknown" and (status := self._seen.get(each.item)) is not None:
+                why = "; this status is documented nowhere: whether it has ended is not known" if status.is_new else ""
+                self._screen.say(f"{one_line(each.item.name)}: {status.text}{why}")
         left = [each for each in followed if each.ended in {"running", "unknown"} or each.verdict == "unknown"]
         if not left:
             return
@@ -303,23 +288,9 @@ def look_again(options: argparse.Namespace, items: Iterable[Item]) -> str:
     return shlex.join(words)
 
 
-def _followed(outcome: Outcome, status: Status | None = None, **changes: Any) -> Followed:
-    known = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
-    if status is not None:
-        more = ", as before" if _is_before(status) else f": {status.reason}" if status.reason else ""
-        known |= {"seen": f"{status}{more}", "ended": status.state}
-        known |= {"ended_status": _words(status), "ended_reason": status.reason}
-    return Followed(**known | changes)
-
-
-def _is_before(status: Status) -> bool:
-    """Say whether what is seen is the failure that was retried: the new run does not show yet."""
-    return status.state == "running" and not any(run.state == "running" for run in status.runs)
-
-
 def _words(status: Status) -> str:
     """Return the service's word for the status; of several runs how often each."""
-    if _is_before(status):
+    if not status.is_new:
         return "not begun yet"
     if len(status.runs) == 1:
         return one_line(status.runs[0].word)
