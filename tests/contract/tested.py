@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn
 from urllib.parse import quote
@@ -18,10 +17,12 @@ from urllib.parse import quote
 from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Contract, ErrorCode, Operation
 from tests.contract import wire
+from tests.contract.curl import hidden
 from tests.contract.wire import Reply, Request
 
 RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
 FAILED = {"Error", "Timeout", "FAILED"}
+PATIENCE = 15.0  # seconds for somebody to start the server anew
 _LONGEST_WAIT = 60.0  # seconds for one piece of work, where no clock can be put forward
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -80,6 +81,8 @@ class Tested:
     state: Mapping[str, Any]
     resets: bool = False
     answers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    down: bool = False
+    """It sent no response, and was not there again within PATIENCE."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     # --- Its state ----------------------------------------------------------------------------------------------------
@@ -92,6 +95,22 @@ class Tested:
         if not plain:
             raise NotApplicableError("the credentials have no token that is valid everywhere and for good")
         return plain[0]
+
+    @property
+    def secrets(self) -> set[str]:
+        """Tokens, secret keys and security tokens."""
+        credentials = self.state["credentials"]
+        keys = credentials.get("access_keys", {}).values()
+        parts = {each.get(name, "") for each in keys for name in ("secret_key", "security_token")}
+        return {*credentials.get("tokens", {}), *parts} - {""}
+
+    def hidden(self, text: str) -> str:
+        """Return the text without secrets."""
+        return hidden(text, self.secrets)
+
+    def curl(self, request: Request) -> str:
+        """Return the line that sends a request again, without secrets."""
+        return request.curl(next(iter(self.state["credentials"].get("tokens", {})), ""), self.secrets)
 
     def key(self, *, temporary: bool = False) -> tuple[str, str, str]:
         """Return access key, secret key and security token."""
@@ -209,10 +228,7 @@ class Tested:
 
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
-        try:
-            reply = wire.send(self.url, request)
-        except wire.NoAnswerError as error:
-            raise BrokenError(f"no HTTP response: {error}", request) from error
+        reply = self._sent(request)
         if operation := self._of(request):
             key = operation.id, reply.status
             self.answers[key] = self.answers.get(key, 0) + 1
@@ -225,6 +241,26 @@ class Tested:
             ):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
+
+    def _sent(self, request: Request) -> Reply:
+        try:
+            return wire.send(self.url, request)
+        except wire.NoAnswerError as error:
+            self._wait_for_restart()
+            raise BrokenError(f"no HTTP response: {error}", request) from error
+
+    def _wait_for_restart(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                wire.send(self.url, Request("GET", "/"))
+            except wire.NoAnswerError:
+                self.down = time.monotonic() > until
+                if self.down:
+                    return
+                time.sleep(0.1)
+            else:
+                return
 
     def _of(self, request: Request) -> Operation | None:
         found = self.contract.match(request.method, request.target.partition("?")[0])
@@ -301,7 +337,7 @@ class Tested:
     def _admin(self, page: str, body: Any) -> None:
         headers = (("Content-Type", "application/json"),)
         request = Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
-        if (reply := wire.send(self.url, request)).status >= 300:
+        if (reply := self._sent(request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 
     # --- Signatures ---------------------------------------------------------------------------------------------------
@@ -358,7 +394,8 @@ class Verdict(NamedTuple):
     rule: Rule
     verdict: Literal["held", "broken", "not applicable"]
     why: str = ""
-    request: Request | None = None
+    curl: str = ""
+    """The line that shows it."""
 
 
 RULES: list[Rule] = []
@@ -377,16 +414,25 @@ def rule(source: str, *, spends: bool = False) -> Callable[[Check], Check]:
 
 def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
     """Put rules to the test, those that spend work last; `first`: up to the first that is broken."""
+    last = ""
     for each in sorted(rules, key=lambda rule: rule.spends):
-        verdict = partial(Verdict, each)
-        try:
-            tested.reset()
-            each.check(tested)
-        except BrokenError as error:
-            yield verdict("broken", str(error), error.request)
-            if first:
-                return
-        except NotApplicableError as error:
-            yield verdict("not applicable", str(error))
-        else:
-            yield verdict("held")
+        verdict = Verdict(each, "not applicable", f"the server went down in {last}")
+        if not tested.down:
+            verdict, last = _verdict(tested, each), each.name
+        yield verdict
+        if first and verdict.verdict == "broken":
+            return
+
+
+def _verdict(tested: Tested, each: Rule) -> Verdict:
+    try:
+        tested.reset()
+        each.check(tested)
+    except NotApplicableError as error:
+        return Verdict(each, "not applicable", tested.hidden(str(error)))
+    except BrokenError as error:
+        line = tested.curl(error.request) if error.request else ""
+        return Verdict(each, "broken", tested.hidden(str(error)), line)
+    except Exception as error:  # noqa: BLE001 - whatever an odd server makes a rule raise, the others still run
+        return Verdict(each, "broken", tested.hidden(f"{type(error).__name__}: {error}"))
+    return Verdict(each, "held")

@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -42,12 +42,12 @@ class Request:
         given = [(name, value) for name, value in headers.items() if value is not None]
         return replace(self, headers=(*kept, *given), **more)
 
-    def curl(self, token: str) -> str:
+    def curl(self, token: str, secrets: Collection[str] = ()) -> str:
         """Return the line that sends it again."""
         body = self.body if len(self.body) <= _SHOWN else self.body[:_SHOWN] + b" ... "
         headers = {n: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers}
         target = self.target if len(self.target) <= _SHOWN else f"{self.target[:_SHOWN]}..."
-        return curl(self.method, target, headers, body, token=token)
+        return curl(self.method, target, headers, body, token=token, secrets=secrets)
 
 
 @dataclass(frozen=True)
