@@ -112,9 +112,8 @@ def run(
         KeyboardInterrupt: it was interrupted, which st takes for an end.
     """
     outcome = _Recorder.outcome = Outcome()
-    contract = checks.contract = Contract.load(spec)
-    tested = Tested(url, contract, _described(state, credentials))
-    _Recorder.tested = tested
+    tested = Tested(url, Contract.load(spec), _described(state, credentials))
+    _Recorder.tested = checks.server = tested
     token = next(iter(tested.state["credentials"]["tokens"]))
     tested.resets = _is_mock(url)
     for verdict in held_to(tested, rules.RULES, first=first):
@@ -125,7 +124,6 @@ def run(
     if tested.down or (first and outcome.findings):
         return outcome
     tested.reset()
-    checks.engines = {(engine.project, engine.id) for engine in tested.engines()}
     checks.answers.clear()
     checks.answers.update(tested.answers)
     given = ["--url", url, "--header", f"X-Auth-Token: {token}", "--seed", str(seed), "--max-examples", str(examples)]
@@ -297,7 +295,7 @@ def _main() -> int:
             state=Path(state) if state else checks.STATE,
             credentials=Path(credentials) if credentials else None,
         )
-    _write_rules(rules_junit, outcome.verdicts)
+    write_rules(rules_junit, outcome.verdicts)
     for title, text in by_case([finding for finding in outcome.findings if finding.phase != "rules"]):
         print(f"\n{title}\n{text}")
     print("\nResponses to schemathesis by status:\n")
@@ -323,7 +321,7 @@ def by_rule(outcome: Outcome) -> str:
     return "\n".join([*lines, "", ", ".join(f"{count[name]} {name}" for name in ("held", "broken", "not applicable"))])
 
 
-def _write_rules(file: Path, verdicts: list[Verdict]) -> None:
+def write_rules(file: Path, verdicts: list[Verdict]) -> None:
     """Write a JUnit report of the rules, a test case each. st writes its own when the process ends, so this is another."""
     count = Counter(verdict.verdict for verdict in verdicts)
     figures = {"tests": len(verdicts), "failures": count["broken"], "skipped": count["not applicable"], "errors": 0}

@@ -6,6 +6,7 @@ held_to        runs the rules -> list[Verdict]
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Contract, ErrorCode, Operation
 from tests.contract import wire
 from tests.contract.curl import hidden
-from tests.contract.wire import Reply, Request
+from tests.contract.wire import Reply, Request, bare
 
 RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
 FAILED = {"Error", "Timeout", "FAILED"}
@@ -83,6 +84,10 @@ class Tested:
     answers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     down: bool = False
     """It sent no response, and was not there again within PATIENCE."""
+    noted: dict[str, tuple[str, Reply]] = field(default_factory=dict[str, tuple[str, Reply]])
+    """What was wrong with a response, whatever was asked, by rule; the first of each."""
+    _ids: set[str] = field(default_factory=set[str])
+    """Of all responses."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     # --- Its state ----------------------------------------------------------------------------------------------------
@@ -229,18 +234,38 @@ class Tested:
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
         reply = self._sent(request)
+        for name, problem in self.about_every_response(self.near(request), reply.status, reply.headers, reply.content):
+            self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
             key = operation.id, reply.status
             self.answers[key] = self.answers.get(key, 0) + 1
-            content = b"{}" if request.method == "HEAD" else reply.content
-            if request.method == operation.method and (
-                problems := [
-                    *operation.check_response(reply.status, reply.headers, content),
-                    *wire.about_any_response(operation, reply.status, reply.headers, content),
-                ]
-            ):
+            if problems := operation.check_response(reply.status, reply.headers, reply.content):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
+
+    def about_every_response(
+        self, operation: Operation | None, status: int, headers: Mapping[str, str], content: bytes
+    ) -> Iterator[tuple[str, str]]:
+        """Say what is wrong with a response, whatever was asked: rule and problem."""
+        errors = operation.error_codes if operation else self.contract.error_codes
+        yield from wire.about_any_response(errors, status, headers, content)
+        lower = {name.lower(): value for name, value in headers.items()}
+        id_ = lower.get("x-request-id", "")
+        if not id_ or "," in id_ or id_ in self._ids:
+            problem = "X-Request-Id is that of an earlier response" if id_ in self._ids else "not one X-Request-Id"
+            yield "each_response_has_a_request_id_of_its_own", problem
+        self._ids.add(id_)
+        said = content.decode(errors="replace") + "\n".join(lower.values())
+        if any(secret in said for secret in self.secrets):
+            yield "no_response_repeats_a_secret", "the response has a secret of the credentials"
+        if status == 429 and not lower.get("retry-after"):
+            yield "a_throttled_request_is_told_when_to_come_back", "no Retry-After"
+        found = re.search(rb'"error_code":\s*"(API\w+\.\d+)"', content)
+        of_status = [error for error in errors if error.status == status]
+        if found and of_status and not any(error.assumed for error in of_status):
+            code = wire.bare(found[1].decode())
+            if code not in {wire.bare(error.code) for error in of_status}:
+                yield "an_error_code_comes_with_its_status", f"x-error-codes has no {code} with status {status}"
 
     def _sent(self, request: Request) -> Reply:
         try:
@@ -312,10 +337,10 @@ class Tested:
         code, detail = str(reply.get("error_code")), reply.get("detail")
         if error.detail and detail not in {None, error.detail}:
             return False
-        if _same(code, error.code):
+        if bare(code) == bare(error.code):
             return True
         others = operation.error_codes if operation else self.contract.error_codes
-        return error.assumed and not any(_same(code, other.code) for other in others)
+        return error.assumed and not any(bare(code) == bare(other.code) for other in others)
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 
@@ -366,12 +391,6 @@ class Tested:
         return sent.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, date)})
 
 
-def _same(code: str, other: str) -> bool:
-    """Whether two codes are one; the gateway's prefix depends on its generation."""
-    of_gateways = {code[:4], other[:4]} <= {"APIG", "APIC"}
-    return code == other or (of_gateways and code.split(".")[1:] == other.split(".")[1:])
-
-
 # --- Rules ------------------------------------------------------------------------------------------------------------
 
 Check = Callable[[Tested], None]
@@ -384,8 +403,10 @@ class Rule(NamedTuple):
     sentence: str
     source: str
     check: Check
-    spends: bool
+    spends: bool = False
     """It uses up failed work, which is there no more for rules behind it if the server has no reset."""
+    last: bool = False
+    """It is about the responses to all others, too."""
 
 
 class Verdict(NamedTuple):
@@ -401,21 +422,21 @@ class Verdict(NamedTuple):
 RULES: list[Rule] = []
 
 
-def rule(source: str, *, spends: bool = False) -> Callable[[Check], Check]:
+def rule(source: str, *, spends: bool = False, last: bool = False) -> Callable[[Check], Check]:
     """Make a rule of a function. `source` names a page as x-source does, or facts that follow from it."""
 
     def add(check: Check) -> Check:
         sentence = " ".join((check.__doc__ or "").split())
-        RULES.append(Rule(check.__name__, sentence, source, check, spends))
+        RULES.append(Rule(check.__name__, sentence, source, check, spends, last))
         return check
 
     return add
 
 
 def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
-    """Put rules to the test, those that spend work last; `first`: up to the first that is broken."""
+    """Put rules to the test, those that spend work behind the others; `first`: up to the first that is broken."""
     last = ""
-    for each in sorted(rules, key=lambda rule: rule.spends):
+    for each in sorted(rules, key=lambda rule: (rule.last, rule.spends)):
         verdict = Verdict(each, "not applicable", f"the server went down in {last}")
         if not tested.down:
             verdict, last = _verdict(tested, each), each.name
@@ -424,10 +445,19 @@ def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> It
             return
 
 
+def _check(tested: Tested, each: Rule) -> None:
+    try:
+        each.check(tested)
+    finally:
+        if each.name in tested.noted:
+            what, reply = tested.noted[each.name]
+            tested.broken(reply, what)
+
+
 def _verdict(tested: Tested, each: Rule) -> Verdict:
     try:
         tested.reset()
-        each.check(tested)
+        _check(tested, each)
     except NotApplicableError as error:
         return Verdict(each, "not applicable", tested.hidden(str(error)))
     except BrokenError as error:
