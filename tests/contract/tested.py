@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -231,6 +231,28 @@ class Tested:
         """Return what a read says of it now."""
         return str(self.accepted(self.read(work)).get("status"))
 
+    def snapshot(self) -> list[tuple[Work, object]]:
+        """Return what the reads say of each job and record that does not run: status and beginning, or None."""
+        jobs = [
+            replace(engine, given=job, status=job["status"])
+            for engine in self.engines()
+            for job in engine.engine["jobs"]
+        ]
+        lasting = [work for work in (*jobs, *self.records()) if self.run_time(work) > 0]
+        said = [(work, self._said(self.read(work))) for work in lasting]
+        return [(work, what) for work, what in said if not what or what[0] not in RUNNING]
+
+    def _said(self, request: Request) -> tuple[Any, ...] | None:
+        try:
+            reply = self.send(request)
+        except BrokenError:  # which other rules report
+            return None
+        return reply.get("status"), reply.get("startTime"), reply.get("start_time")
+
+    def changed(self, before: list[tuple[Work, object]]) -> list[Work]:
+        """Return what is no more as it was in a snapshot."""
+        return [work for work, said in before if self._said(self.read(work)) != said]
+
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
         reply = self._sent(request)
@@ -446,12 +468,18 @@ def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> It
 
 
 def _check(tested: Tested, each: Rule) -> None:
+    before = [] if each.spends else tested.snapshot()
     try:
         each.check(tested)
     finally:
         if each.name in tested.noted:
             what, reply = tested.noted[each.name]
             tested.broken(reply, what)
+    if changed := tested.changed(before):
+        raise BrokenError(
+            f"{changed[0].id} of {changed[0].project} was changed, although no request for it was valid",
+            tested.read(changed[0]),
+        )
 
 
 def _verdict(tested: Tested, each: Rule) -> Verdict:
