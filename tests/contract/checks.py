@@ -13,8 +13,9 @@ import schemathesis
 from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.core.failures import Failure
 
-from huaweicloud_retry.contract import Contract, Operation
+from huaweicloud_retry.contract import Operation
 from huaweicloud_retry.parsing import read_json, read_yaml
+from tests.contract.tested import Tested
 
 # Which responses each operation has to requests without `Prefer: code=…`. The others are asked for; 413, 414 and 494 are for
 # requests of many kilobytes too, which rules.py sends.
@@ -26,17 +27,15 @@ TOKEN: str = next(iter(_CREDENTIALS["tokens"]))
 KEYS: tuple[str, str] = next((access, key["secret_key"]) for access, key in _CREDENTIALS["access_keys"].items())
 """Access key and secret key."""
 
-contract = Contract.load()
-"""What the run under way holds responses to. Who starts one sets it, and `engines`."""
-engines: set[tuple[str, str]] = set()
-"""Project and ID of those that the server has."""
+server = cast("Tested", None)
+"""The one under test, and the contract that it is held to. Who starts a run sets it."""
 
 answers: Counter[tuple[str, int]] = Counter()
 """How many responses had which status, by operation ID, those to rules included. Of one run: who starts another clears it."""
 
 
 def _operation(case: Case[Any]) -> Operation:
-    return next(operation for operation in contract.operations if operation.id == _id(case))
+    return next(operation for operation in server.contract.operations if operation.id == _id(case))
 
 
 def _id(case: Case[Any]) -> str:
@@ -76,11 +75,13 @@ def filter_failure(_context: HookContext, failure: Failure, case: Case[Any], res
 @schemathesis.check
 def agrees_with_contract(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
     operation = _operation(case)
-    problems = operation.check_response(response.status_code, _headers(response), response.content)
+    given = response.status_code, _headers(response), response.content
+    problems: list[Any] = [*operation.check_response(*given)]
+    problems += [problem for _, problem in server.about_every_response(operation, *given)]
     assert not problems, "; ".join(map(str, problems))
     target = str(response.request.url).split("/", 3)[3]
     path, _, query = f"/{target}".partition("?")
-    found = contract.match(operation.method, path)
+    found = server.contract.match(operation.method, path)
     parameters = getattr(found, "path_params", {})
     if response.status_code == 200 and response.request.method == operation.method:
         repeated = operation.check_repeats(parameters, query, read_json(response.content))
@@ -102,7 +103,8 @@ def _causes(operation: Operation, parameters: dict[str, str], *, valid: bool) ->
         return {"malformed", "invalid"}
     if "engine_id" not in parameters:
         return {"nothing-to-retry", "invalid"}  # invalid: show_history without what it needs, which no schema says
-    if (parameters["project_id"], parameters["engine_id"]) not in engines:
+    known = {(engine.project, engine.id) for engine in server.engines()}
+    if (parameters["project_id"], parameters["engine_id"]) not in known:
         return {"unknown-engine"}
     return {"nothing-to-retry"} if operation.acts else {"unknown-job", "invalid-job-id"}
 
@@ -121,7 +123,7 @@ class EveryStatusIsReached:
     def after_run(self, ctx: CheckContext) -> None:
         missing = [
             f"{operation.id} never answered {status}"
-            for operation in contract.operations
+            for operation in server.contract.operations
             for status in operation.statuses
             if not answers[operation.id, status]
         ]

@@ -439,7 +439,7 @@ def _judged(case: Case, answer: httpx.Response) -> Result:
     possible = {*case.expected, _UNAUTHORIZED, _THROTTLED}
     problems = [] if status in possible else [f"status: {status}, and not {_or(case.expected)}"]
     problems += [one_line(str(problem)) for problem in case.operation.check_response(status, headers, content)]
-    problems += about_any_response(case.operation, status, headers, content)
+    problems += [text for _, text in about_any_response(case.operation.error_codes, status, headers, content)]
     problem = problems[0] if problems and _is_success(status) else None
     response = Response[None](status_code=status, headers=headers, content=content, problem=problem)
     said = str(response.error or one_line(f"{status} {content[:200].decode(errors='replace')}"))

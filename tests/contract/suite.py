@@ -112,19 +112,18 @@ def run(
         KeyboardInterrupt: it was interrupted, which st takes for an end.
     """
     outcome = _Recorder.outcome = Outcome()
-    contract = checks.contract = Contract.load(spec)
-    tested = Tested(url, contract, _described(state, credentials))
-    _Recorder.token = token = next(iter(tested.state["credentials"]["tokens"]))
+    tested = Tested(url, Contract.load(spec), _described(state, credentials))
+    _Recorder.tested = checks.server = tested
+    token = next(iter(tested.state["credentials"]["tokens"]))
     tested.resets = _is_mock(url)
     for verdict in held_to(tested, rules.RULES, first=first):
         outcome.verdicts.append(verdict)
         if verdict.verdict == "broken":
-            line = verdict.request.curl(token) if verdict.request else ""
-            outcome.findings.append(Finding("", "rules", verdict.rule.name, len(outcome.verdicts), verdict.why, line))
-    if first and outcome.findings:
+            place = len(outcome.verdicts)
+            outcome.findings.append(Finding("", "rules", verdict.rule.name, place, verdict.why, verdict.curl))
+    if tested.down or (first and outcome.findings):
         return outcome
     tested.reset()
-    checks.engines = {(engine.project, engine.id) for engine in tested.engines()}
     checks.answers.clear()
     checks.answers.update(tested.answers)
     given = ["--url", url, "--header", f"X-Auth-Token: {token}", "--seed", str(seed), "--max-examples", str(examples)]
@@ -180,7 +179,7 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
     """Takes down what comes of the run under way."""
 
     outcome = Outcome()
-    token = ""
+    tested: Tested
 
     def __init__(self, *_args: Any, **_params: Any) -> None:
         """Take what st gives to each handler."""
@@ -211,6 +210,7 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
 
     def _found(self, operation: str, phase: str, check: str, text: str, curl: str = "") -> None:
         known = {(each.operation, each.check, each.text) for each in self.outcome.findings}
+        text = self.tested.hidden(text)
         if (operation, check, text) not in known:
             self.outcome.findings.append(Finding(operation, phase, check, self.outcome.cases, text, curl))
 
@@ -221,7 +221,9 @@ cli.handler()(_Recorder)  # as a decorator it would leave None in the class's pl
 def _curl(sent: Request) -> str:
     target = "/" + sent.uri.split("/", 3)[3]
     headers = {name: ", ".join(values) for name, values in sent.headers.items()}
-    return curl(sent.method, target, headers, sent.body or b"", token=_Recorder.token)
+    tokens = _Recorder.tested.state["credentials"]["tokens"]
+    secrets = _Recorder.tested.secrets
+    return curl(sent.method, target, headers, sent.body or b"", token=next(iter(tokens)), secrets=secrets)
 
 
 def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
@@ -293,7 +295,7 @@ def _main() -> int:
             state=Path(state) if state else checks.STATE,
             credentials=Path(credentials) if credentials else None,
         )
-    _write_rules(rules_junit, outcome.verdicts)
+    write_rules(rules_junit, outcome.verdicts)
     for title, text in by_case([finding for finding in outcome.findings if finding.phase != "rules"]):
         print(f"\n{title}\n{text}")
     print("\nResponses to schemathesis by status:\n")
@@ -310,26 +312,24 @@ def _main() -> int:
 def by_rule(outcome: Outcome) -> str:
     """Say of each rule whether it is held, or else why not, with a curl line."""
     lines: list[str] = []
-    for rule, verdict, why, request in outcome.verdicts:
+    for rule, verdict, why, line in outcome.verdicts:
         lines.append(f"{verdict:15} {rule.name}")
         if verdict != "held":
-            lines += [f"{'':16}{line}" for line in (*why.splitlines(), f"{rule.sentence} ({rule.source})")]
-        if request:
-            lines.append(f"{'':16}{request.curl(_Recorder.token)}")
+            more = (*why.splitlines(), f"{rule.sentence} ({rule.source})", *filter(None, [line]))
+            lines += [f"{'':16}{each}" for each in more]
     count = Counter(verdict.verdict for verdict in outcome.verdicts)
     return "\n".join([*lines, "", ", ".join(f"{count[name]} {name}" for name in ("held", "broken", "not applicable"))])
 
 
-def _write_rules(file: Path, verdicts: list[Verdict]) -> None:
+def write_rules(file: Path, verdicts: list[Verdict]) -> None:
     """Write a JUnit report of the rules, a test case each. st writes its own when the process ends, so this is another."""
     count = Counter(verdict.verdict for verdict in verdicts)
     figures = {"tests": len(verdicts), "failures": count["broken"], "skipped": count["not applicable"], "errors": 0}
     suite = ET.Element("testsuite", {"name": "rules", **{name: str(value) for name, value in figures.items()}})
-    for rule, verdict, why, request in verdicts:
+    for rule, verdict, why, line in verdicts:
         case = ET.SubElement(suite, "testcase", {"name": rule.name, "classname": "rules"})
         if verdict == "broken":
-            line = f"\n{request.curl(_Recorder.token)}" if request else ""
-            ET.SubElement(case, "failure", {"message": why.splitlines()[0]}).text = f"{rule.sentence}\n{why}{line}"
+            ET.SubElement(case, "failure", {"message": why.splitlines()[0]}).text = f"{rule.sentence}\n{why}\n{line}"
         elif verdict == "not applicable":
             ET.SubElement(case, "skipped", {"message": why})
     ET.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)

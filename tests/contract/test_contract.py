@@ -24,9 +24,10 @@ from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
-from tests.contract import checks, rules, suite
+from tests.contract import checks, rules, suite, wire
+from tests.contract import tested as tested_server
 from tests.contract.curl import curl
-from tests.contract.tested import Tested, held_to
+from tests.contract.tested import Rule, Tested, held_to
 from tests.mocks import NO_TLS
 
 
@@ -74,6 +75,22 @@ WRONG: dict[str, tuple[str, Callable[[Any], object]]] = {
         lambda body: body.update(task_id="record-failed-1"),
     ),
     "another request's ID": ("each_response_has_a_request_id_of_its_own", lambda body: body.update(request_id="other")),
+    "a count that is 1.0": (
+        "integers_are_written_as_integers",
+        lambda body: body.update(count=float(body["count"])),
+    ),
+    "a code of another status, of another gateway": (
+        "an_error_code_comes_with_its_status",
+        lambda body: body.update(error_code=body["error_code"].replace("APIGW.0301", "APIG.0308")),
+    ),
+    "a code that is unknown": (
+        "an_error_code_comes_with_its_status",
+        lambda body: body.update(error_code=body["error_code"].replace("APIGW.0301", "APIGW.0399")),
+    ),
+    "a security token in a message": (
+        "no_response_repeats_a_secret",
+        lambda body: body.update(error_msg=body["error_msg"] + "contract-security-token"),
+    ),
     "0302 for 0301": (
         "a_wrong_token_is_refused",
         lambda body: body.update(error_code=body["error_code"].replace("0301", "0302")),
@@ -100,10 +117,17 @@ def test_a_rule_finds(what: str) -> None:
 
     with serving(broken) as url:
         tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()), resets=True)
-        (verdict,) = held_to(tested, [rule for rule in rules.RULES if rule.name == name])
+        # An ordinary rule runs first: some are about the responses to all.
+        among = {
+            "another_project_has_nothing_of_this_one",
+            "every_operation_needs_credentials",
+            "a_read_changes_nothing",
+            name,
+        }
+        verdicts = held_to(tested, [rule for rule in rules.RULES if rule.name in among])
+        (verdict,) = (verdict for verdict in verdicts if verdict.rule.name == name)
     assert verdict.verdict == "broken", verdict
-    assert verdict.request is not None
-    assert verdict.request.curl(checks.TOKEN).startswith("curl ")
+    assert verdict.curl.startswith("curl ")
 
 
 def test_each_rule_has_a_sentence_and_a_source_and_is_held_by_the_mock() -> None:
@@ -123,6 +147,59 @@ def test_what_a_state_does_not_describe_is_not_applicable(tmp_path: Path) -> Non
     assert [verdict for verdict in verdicts if verdict.verdict == "broken"] == []
     assert all(verdict.why for verdict in verdicts if verdict.verdict == "not applicable")
     assert {verdict.verdict for verdict in verdicts} == {"held", "not applicable"}
+
+
+SECRET = "s3cr3t-token/with+all=="
+OTHERS = ("another-t0ken-of-the-state", "secret-key-0123456789", "security-t0ken-0123456789")
+
+
+@pytest.mark.parametrize(
+    "value", [SECRET, SECRET[:-1], SECRET[3:], f"{SECRET}x", SECRET.swapcase(), f"Bearer {SECRET}", *OTHERS]
+)
+@pytest.mark.parametrize(
+    "place", ["X-Auth-Token", "Authorization", "Cookie", "X-Security-Token", "X-Any", "query", "body"]
+)
+def test_a_report_shows_no_secret(place: str, value: str) -> None:
+    keys = {name: {"secret_key": name, "security_token": name} for name in OTHERS}
+    tested = Tested("", Contract.load(), {"credentials": {"tokens": {SECRET: {}}, "access_keys": keys}})
+    request = wire.Request("PUT", f"/v2?a={value}" if place == "query" else "/v2", ((place, value),))
+    if place in {"query", "body"}:
+        request = wire.Request("PUT", request.target, (), value.encode() + b"\n" if place == "body" else b"")
+
+    def broken(server: Tested) -> None:
+        server.broken(wire.Reply(request, 400, (), value.encode()), f"it has {value!r}")
+
+    (verdict,) = held_to(tested, [Rule("a_rule", "A sentence.", "source", broken, spends=False)])
+    assert "it has " in verdict.why
+    for secret in (SECRET[3:12], SECRET[3:12].swapcase(), *OTHERS):
+        assert secret not in verdict.why + verdict.curl
+
+
+def test_a_wrong_token_is_sent_again_by_a_curl_line() -> None:
+    line = curl("GET", "/v2", {"X-Auth-Token": f"{SECRET}x"}, b"", token=SECRET)
+    assert line.endswith("""-H 'x-auth-token: '"$TOKEN"x""")
+
+
+def test_a_rule_that_fails_by_itself_is_broken_and_the_others_go_on() -> None:
+    def crash(_server: Tested) -> None:
+        raise RecursionError("too deep")
+
+    with suite.mock() as url:
+        tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()), resets=True)
+        crashing = Rule("it_crashes", "A sentence.", "source", crash, spends=False)
+        first, second = held_to(tested, [crashing, rules.RULES[0]])
+    assert (first.verdict, first.why, second.verdict) == ("broken", "RecursionError: too deep", "held")
+
+
+def test_when_the_server_goes_down_the_rest_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tested_server, "PATIENCE", 0)
+    with suite.mock() as url:
+        tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()))
+    goes_down, *others = held_to(tested, rules.RULES[:3])
+    assert goes_down.verdict == "broken"
+    assert {(each.verdict, each.why) for each in others} == {
+        ("not applicable", f"the server went down in {goes_down.rule.name}")
+    }
 
 
 def test_an_option_that_st_does_not_know_is_an_error() -> None:

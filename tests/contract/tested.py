@@ -6,11 +6,11 @@ held_to        runs the rules -> list[Verdict]
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn
 from urllib.parse import quote
@@ -18,10 +18,12 @@ from urllib.parse import quote
 from huaweicloud_retry import signing
 from huaweicloud_retry.contract import Contract, ErrorCode, Operation
 from tests.contract import wire
-from tests.contract.wire import Reply, Request
+from tests.contract.curl import hidden
+from tests.contract.wire import Reply, Request, bare
 
 RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
 FAILED = {"Error", "Timeout", "FAILED"}
+PATIENCE = 15.0  # seconds for somebody to start the server anew
 _LONGEST_WAIT = 60.0  # seconds for one piece of work, where no clock can be put forward
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -80,6 +82,12 @@ class Tested:
     state: Mapping[str, Any]
     resets: bool = False
     answers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    down: bool = False
+    """It sent no response, and was not there again within PATIENCE."""
+    noted: dict[str, tuple[str, Reply]] = field(default_factory=dict[str, tuple[str, Reply]])
+    """What was wrong with a response, whatever was asked, by rule; the first of each."""
+    _ids: set[str] = field(default_factory=set[str])
+    """Of all responses."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     # --- Its state ----------------------------------------------------------------------------------------------------
@@ -92,6 +100,22 @@ class Tested:
         if not plain:
             raise NotApplicableError("the credentials have no token that is valid everywhere and for good")
         return plain[0]
+
+    @property
+    def secrets(self) -> set[str]:
+        """Tokens, secret keys and security tokens."""
+        credentials = self.state["credentials"]
+        keys = credentials.get("access_keys", {}).values()
+        parts = {each.get(name, "") for each in keys for name in ("secret_key", "security_token")}
+        return {*credentials.get("tokens", {}), *parts} - {""}
+
+    def hidden(self, text: str) -> str:
+        """Return the text without secrets."""
+        return hidden(text, self.secrets)
+
+    def curl(self, request: Request) -> str:
+        """Return the line that sends a request again, without secrets."""
+        return request.curl(next(iter(self.state["credentials"].get("tokens", {})), ""), self.secrets)
 
     def key(self, *, temporary: bool = False) -> tuple[str, str, str]:
         """Return access key, secret key and security token."""
@@ -207,24 +231,83 @@ class Tested:
         """Return what a read says of it now."""
         return str(self.accepted(self.read(work)).get("status"))
 
+    def snapshot(self) -> list[tuple[Work, object]]:
+        """Return what the reads say of each job and record that does not run: status and beginning, or None."""
+        jobs = [
+            replace(engine, given=job, status=job["status"])
+            for engine in self.engines()
+            for job in engine.engine["jobs"]
+        ]
+        lasting = [work for work in (*jobs, *self.records()) if self.run_time(work) > 0]
+        said = [(work, self._said(self.read(work))) for work in lasting]
+        return [(work, what) for work, what in said if not what or what[0] not in RUNNING]
+
+    def _said(self, request: Request) -> tuple[Any, ...] | None:
+        try:
+            reply = self.send(request)
+        except BrokenError:  # which other rules report
+            return None
+        return reply.get("status"), reply.get("startTime"), reply.get("start_time")
+
+    def changed(self, before: list[tuple[Work, object]]) -> list[Work]:
+        """Return what is no more as it was in a snapshot."""
+        return [work for work, said in before if self._said(self.read(work)) != said]
+
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
-        try:
-            reply = wire.send(self.url, request)
-        except wire.NoAnswerError as error:
-            raise BrokenError(f"no HTTP response: {error}", request) from error
+        reply = self._sent(request)
+        for name, problem in self.about_every_response(self.near(request), reply.status, reply.headers, reply.content):
+            self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
             key = operation.id, reply.status
             self.answers[key] = self.answers.get(key, 0) + 1
-            content = b"{}" if request.method == "HEAD" else reply.content
-            if request.method == operation.method and (
-                problems := [
-                    *operation.check_response(reply.status, reply.headers, content),
-                    *wire.about_any_response(operation, reply.status, reply.headers, content),
-                ]
-            ):
+            if problems := operation.check_response(reply.status, reply.headers, reply.content):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
+
+    def about_every_response(
+        self, operation: Operation | None, status: int, headers: Mapping[str, str], content: bytes
+    ) -> Iterator[tuple[str, str]]:
+        """Say what is wrong with a response, whatever was asked: rule and problem."""
+        errors = operation.error_codes if operation else self.contract.error_codes
+        yield from wire.about_any_response(errors, status, headers, content)
+        lower = {name.lower(): value for name, value in headers.items()}
+        id_ = lower.get("x-request-id", "")
+        if not id_ or "," in id_ or id_ in self._ids:
+            problem = "X-Request-Id is that of an earlier response" if id_ in self._ids else "not one X-Request-Id"
+            yield "each_response_has_a_request_id_of_its_own", problem
+        self._ids.add(id_)
+        said = content.decode(errors="replace") + "\n".join(lower.values())
+        if any(secret in said for secret in self.secrets):
+            yield "no_response_repeats_a_secret", "the response has a secret of the credentials"
+        if status == 429 and not lower.get("retry-after"):
+            yield "a_throttled_request_is_told_when_to_come_back", "no Retry-After"
+        found = re.search(rb'"error_code":\s*"(API\w+\.\d+)"', content)
+        of_status = [error for error in errors if error.status == status]
+        if found and of_status and not any(error.assumed for error in of_status):
+            code = wire.bare(found[1].decode())
+            if code not in {wire.bare(error.code) for error in of_status}:
+                yield "an_error_code_comes_with_its_status", f"x-error-codes has no {code} with status {status}"
+
+    def _sent(self, request: Request) -> Reply:
+        try:
+            return wire.send(self.url, request)
+        except wire.NoAnswerError as error:
+            self._wait_for_restart()
+            raise BrokenError(f"no HTTP response: {error}", request) from error
+
+    def _wait_for_restart(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                wire.send(self.url, Request("GET", "/"))
+            except wire.NoAnswerError:
+                self.down = time.monotonic() > until
+                if self.down:
+                    return
+                time.sleep(0.1)
+            else:
+                return
 
     def _of(self, request: Request) -> Operation | None:
         found = self.contract.match(request.method, request.target.partition("?")[0])
@@ -276,10 +359,10 @@ class Tested:
         code, detail = str(reply.get("error_code")), reply.get("detail")
         if error.detail and detail not in {None, error.detail}:
             return False
-        if _same(code, error.code):
+        if bare(code) == bare(error.code):
             return True
         others = operation.error_codes if operation else self.contract.error_codes
-        return error.assumed and not any(_same(code, other.code) for other in others)
+        return error.assumed and not any(bare(code) == bare(other.code) for other in others)
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 
@@ -301,7 +384,7 @@ class Tested:
     def _admin(self, page: str, body: Any) -> None:
         headers = (("Content-Type", "application/json"),)
         request = Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
-        if (reply := wire.send(self.url, request)).status >= 300:
+        if (reply := self._sent(request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 
     # --- Signatures ---------------------------------------------------------------------------------------------------
@@ -330,12 +413,6 @@ class Tested:
         return sent.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, date)})
 
 
-def _same(code: str, other: str) -> bool:
-    """Whether two codes are one; the gateway's prefix depends on its generation."""
-    of_gateways = {code[:4], other[:4]} <= {"APIG", "APIC"}
-    return code == other or (of_gateways and code.split(".")[1:] == other.split(".")[1:])
-
-
 # --- Rules ------------------------------------------------------------------------------------------------------------
 
 Check = Callable[[Tested], None]
@@ -348,8 +425,10 @@ class Rule(NamedTuple):
     sentence: str
     source: str
     check: Check
-    spends: bool
+    spends: bool = False
     """It uses up failed work, which is there no more for rules behind it if the server has no reset."""
+    last: bool = False
+    """It is about the responses to all others, too."""
 
 
 class Verdict(NamedTuple):
@@ -358,35 +437,60 @@ class Verdict(NamedTuple):
     rule: Rule
     verdict: Literal["held", "broken", "not applicable"]
     why: str = ""
-    request: Request | None = None
+    curl: str = ""
+    """The line that shows it."""
 
 
 RULES: list[Rule] = []
 
 
-def rule(source: str, *, spends: bool = False) -> Callable[[Check], Check]:
+def rule(source: str, *, spends: bool = False, last: bool = False) -> Callable[[Check], Check]:
     """Make a rule of a function. `source` names a page as x-source does, or facts that follow from it."""
 
     def add(check: Check) -> Check:
         sentence = " ".join((check.__doc__ or "").split())
-        RULES.append(Rule(check.__name__, sentence, source, check, spends))
+        RULES.append(Rule(check.__name__, sentence, source, check, spends, last))
         return check
 
     return add
 
 
 def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
-    """Put rules to the test, those that spend work last; `first`: up to the first that is broken."""
-    for each in sorted(rules, key=lambda rule: rule.spends):
-        verdict = partial(Verdict, each)
-        try:
-            tested.reset()
-            each.check(tested)
-        except BrokenError as error:
-            yield verdict("broken", str(error), error.request)
-            if first:
-                return
-        except NotApplicableError as error:
-            yield verdict("not applicable", str(error))
-        else:
-            yield verdict("held")
+    """Put rules to the test, those that spend work behind the others; `first`: up to the first that is broken."""
+    last = ""
+    for each in sorted(rules, key=lambda rule: (rule.last, rule.spends)):
+        verdict = Verdict(each, "not applicable", f"the server went down in {last}")
+        if not tested.down:
+            verdict, last = _verdict(tested, each), each.name
+        yield verdict
+        if first and verdict.verdict == "broken":
+            return
+
+
+def _check(tested: Tested, each: Rule) -> None:
+    before = [] if each.spends else tested.snapshot()
+    try:
+        each.check(tested)
+    finally:
+        if each.name in tested.noted:
+            what, reply = tested.noted[each.name]
+            tested.broken(reply, what)
+    if changed := tested.changed(before):
+        raise BrokenError(
+            f"{changed[0].id} of {changed[0].project} was changed, although no request for it was valid",
+            tested.read(changed[0]),
+        )
+
+
+def _verdict(tested: Tested, each: Rule) -> Verdict:
+    try:
+        tested.reset()
+        _check(tested, each)
+    except NotApplicableError as error:
+        return Verdict(each, "not applicable", tested.hidden(str(error)))
+    except BrokenError as error:
+        line = tested.curl(error.request) if error.request else ""
+        return Verdict(each, "broken", tested.hidden(str(error)), line)
+    except Exception as error:  # noqa: BLE001 - whatever an odd server makes a rule raise, the others still run
+        return Verdict(each, "broken", tested.hidden(f"{type(error).__name__}: {error}"))
+    return Verdict(each, "held")

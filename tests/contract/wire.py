@@ -2,10 +2,11 @@
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from huaweicloud_retry.contract import Operation
+from huaweicloud_retry.contract import ErrorCode
 from tests.contract.curl import curl
 
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
@@ -42,12 +43,12 @@ class Request:
         given = [(name, value) for name, value in headers.items() if value is not None]
         return replace(self, headers=(*kept, *given), **more)
 
-    def curl(self, token: str) -> str:
+    def curl(self, token: str, secrets: Collection[str] = ()) -> str:
         """Return the line that sends it again."""
         body = self.body if len(self.body) <= _SHOWN else self.body[:_SHOWN] + b" ... "
         headers = {n: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers}
         target = self.target if len(self.target) <= _SHOWN else f"{self.target[:_SHOWN]}..."
-        return curl(self.method, target, headers, body, token=token)
+        return curl(self.method, target, headers, body, token=token, secrets=secrets)
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,37 @@ class Reply:
         return value.get(name) if isinstance(value, dict) else None
 
 
-def about_any_response(operation: Operation, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
-    """Say what is wrong with a response, whatever was asked: the rules that need no request of their own."""
+def about_any_response(
+    errors: Sequence[ErrorCode], status: int, headers: Mapping[str, str], content: bytes
+) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with a response, whatever was asked: rule and problem. `errors`: those of its operation."""
     lower = {name.lower(): value for name, value in headers.items()}
+    fractions: list[str] = []
     try:
-        body: Any = json.loads(content)
+        body: Any = json.loads(content, parse_float=fractions.append)
     except ValueError:
         body = None
+    for number in fractions:
+        if float(number).is_integer():
+            yield "integers_are_written_as_integers", f"{number} is an integer, and not written as one"
     code, id_ = (body.get(name) if isinstance(body, dict) else None for name in ("error_code", "request_id"))
-    problems: list[str] = []
-    statuses = {error.status for error in operation.error_codes if error.code == code}
+    statuses = {error.status for error in errors if bare(error.code) == bare(str(code))}
     if statuses and status not in statuses:
-        problems.append(f"error_code {code} comes with status {' or '.join(map(str, sorted(statuses)))}")
+        wanted = " or ".join(map(str, sorted(statuses)))
+        yield "an_error_code_comes_with_its_status", f"error_code {code} comes with status {wanted}, and not {status}"
     if id_ is not None and id_ != lower.get("x-request-id", id_):
-        problems.append(f"request_id {id_!r} is not X-Request-Id, {lower['x-request-id']!r}")
+        yield "each_response_has_a_request_id_of_its_own", "request_id is not X-Request-Id"
     if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):
         try:
             parsedate_to_datetime(lower["retry-after"])
         except ValueError:
-            problems.append(f"Retry-After is {lower['retry-after']!r}: whole seconds or a date are needed")
-    return problems
+            problem = f"Retry-After is {lower['retry-after']!r}: whole seconds or a date are needed"
+            yield "a_throttled_request_is_told_when_to_come_back", problem
+
+
+def bare(code: str) -> str:
+    """Return an error code with one prefix for all generations of the gateway."""
+    return re.sub(r"^API(G|C)\.", "APIGW.", code)
 
 
 def send(url: str, request: Request) -> Reply:
