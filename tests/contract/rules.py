@@ -366,7 +366,7 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
             if method in of_path:
                 continue
             names = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method")
-            override = dict.fromkeys(names, request.method)
+            override: dict[str, str | None] = dict.fromkeys(names, request.method)
             query = f"{request.target}{'&' if '?' in request.target else '?'}_method={request.method}"
             for each in (request, request.with_headers(override), request.with_headers(target=query)):
                 reply = server.refused(each.with_headers(method=method), "method")

@@ -168,7 +168,8 @@ OTHERS = ("another-t0ken-of-the-state", "secret-key-0123456789", "security-t0ken
 )
 def test_a_report_shows_no_secret(place: str, value: str) -> None:
     keys = {name: {"secret_key": name, "security_token": name} for name in OTHERS}
-    tested = Tested("", Contract.load(), {"credentials": {"tokens": {SECRET: {}}, "access_keys": keys}})
+    state = {"projects": {}, "credentials": {"tokens": {SECRET: {}}, "access_keys": keys}}
+    tested = Tested("", Contract.load(), state)
     request = wire.Request("PUT", f"/v2?a={value}" if place == "query" else "/v2", ((place, value),))
     if place in {"query", "body"}:
         request = wire.Request("PUT", request.target, (), value.encode() + b"\n" if place == "body" else b"")

@@ -110,6 +110,11 @@ class Tested:
         parts |= {user["password"] for user in credentials.get("users", {}).values()}
         return {*credentials.get("tokens", {}), *parts} - {""}
 
+    @property
+    def searched(self) -> list[str]:
+        """Secrets that are too long to be in a response by chance."""
+        return [secret for secret in self.secrets if len(secret) >= 8]
+
     def hidden(self, text: str) -> str:
         """Return the text without secrets."""
         return hidden(text, self.secrets)
@@ -279,7 +284,7 @@ class Tested:
             yield "each_response_has_a_request_id_of_its_own", problem
         self._ids.add(id_)
         said = content.decode(errors="replace") + "\n".join(lower.values())
-        if any(secret in said for secret in self.secrets):
+        if any(secret in said for secret in self.searched):
             yield "no_response_repeats_a_secret", "the response has a secret of the credentials"
         if status == 429 and not lower.get("retry-after"):
             yield "a_throttled_request_is_told_when_to_come_back", "no Retry-After"
