@@ -14,16 +14,17 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
-from huaweicloud_retry import signing
 from tests.contract.tested import FAILED, RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
 from tests.contract.wire import Reply, Request
 
 __all__ = ["RULES"]
 
+_IAM_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _SECOND = 2  # of execute_order: not gray, so not of the first batch
 _LOCKING = 5  # failures
 _MANY = 150  # retries in a row: a server that refuses one in fifty at random is found
@@ -56,7 +57,7 @@ def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
             server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
 
 
-@rule("cse-docs: the schemas of the reads")
+@rule("cse-docs: ShowEngine, ShowEngineJob")
 def an_engine_is_shown_with_its_jobs(server: Tested) -> None:
     """ShowEngine and ShowEngineJob return the engine or job named, in the status that it has."""
     for engine in server.engines():
@@ -73,7 +74,7 @@ def an_engine_is_shown_with_its_jobs(server: Tested) -> None:
         _jobs(server, engine)
 
 
-@rule("workspace-docs: the schemas of the reads")
+@rule("workspace-docs: ListScriptRecords, ShowScriptRecordDetail")
 def a_record_is_shown_as_it_is_listed(server: Tested) -> None:
     """ShowScriptRecordDetail returns the record named, with all that ListScriptRecords has of it and what the state describes."""
     for record in server.records():
@@ -214,7 +215,7 @@ def _all_operations(server: Tested, project: str = "", **more: Any) -> Iterator[
 # --- State ------------------------------------------------------------------------------------------------------------
 
 
-@rule("facts: only failed work can be retried (RetryJobs; engineAdditionalActions)")
+@rule("facts 7; cse-docs: engineAdditionalActions")
 def only_what_failed_is_retried(server: Tested) -> None:
     """What waits, runs or has succeeded is refused, and goes on as it was."""
     works = [work for work in (*server.engines(), *server.records()) if not work.failed]
@@ -224,7 +225,7 @@ def only_what_failed_is_retried(server: Tested) -> None:
         server.refused(server.retry(work), "nothing-to-retry")
 
 
-@rule("facts: as above; a retry makes failed work run", spends=True)
+@rule("facts 7; cse-docs: engineAdditionalActions; workspace-docs: status", spends=True)
 def a_retry_runs_once_and_ends(server: Tested) -> None:
     """What failed is retried -> runs, is refused -> ended: failed again is retried again, succeeded is refused."""
     tried = 0
@@ -286,7 +287,7 @@ def a_task_is_retried_with_all_its_failed_records(server: Tested) -> None:
         server.refused(request, "nothing-to-retry")
 
 
-@rule("design: of simultaneous retries one is accepted", spends=True)
+@rule("facts 7; assumption: the same holds for simultaneous retries", spends=True)
 def of_simultaneous_retries_one_is_accepted(server: Tested) -> None:
     """Eight retries of the same work at once: one 200, the others refused as nothing to retry."""
     for work in (server.failed_engine(), server.failed_record()):
@@ -296,7 +297,7 @@ def of_simultaneous_retries_one_is_accepted(server: Tested) -> None:
             server.broken(replies[0], f"{count} of 8 simultaneous retries were accepted")
 
 
-@rule("openapi.yaml: a valid request for failed work is accepted")
+@rule("workspace-page, cse-page: 200")
 def every_retry_of_failed_work_is_accepted(server: Tested) -> None:
     """150 retries in a row of work that fails again at once, by engine, record and task: none is refused."""
     record = server.again("record")
@@ -319,7 +320,7 @@ def a_read_changes_nothing(server: Tested) -> None:
 # --- Codes ------------------------------------------------------------------------------------------------------------
 
 
-@rule("x-error-codes, cse-docs, workspace-docs")
+@rule("cse-docs, workspace-docs: error codes")
 def what_is_unknown_has_its_code(server: Tested) -> None:
     """Unknown engines, jobs, records and tasks: status and code of x-error-codes, and `detail` names the right thing."""
     here = server.project()
@@ -354,7 +355,7 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
 
 
-@rule("x-error-codes, gateway-docs: 0101; RFC 9110, 15.5.6: Allow")
+@rule("gateway-docs: 0101; workspace-docs: 00000405; RFC 9110, 15.5.6: Allow")
 def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
     """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
@@ -365,7 +366,7 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
             if method in of_path:
                 continue
             names = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method")
-            override = dict.fromkeys(names, request.method)
+            override: dict[str, str | None] = dict.fromkeys(names, request.method)
             query = f"{request.target}{'&' if '?' in request.target else '?'}_method={request.method}"
             for each in (request, request.with_headers(override), request.with_headers(target=query)):
                 reply = server.refused(each.with_headers(method=method), "method")
@@ -398,12 +399,12 @@ def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
             server.broken(reply, "the gateway's body has no request_id")
 
 
-@rule("x-error-codes, gateway-docs", last=True)
+@rule("gateway-docs, cse-docs, workspace-docs: error codes", last=True)
 def an_error_code_comes_with_its_status(_server: Tested) -> None:
     """Each error code of any response comes with a status that x-error-codes has for it, whatever the gateway's prefix."""
 
 
-@rule("openapi.yaml: type: integer; RFC 8259, 6", last=True)
+@rule("cse-page: jobId; workspace-docs: count; RFC 8259, 6", last=True)
 def integers_are_written_as_integers(_server: Tested) -> None:
     """No integer of any response is written with a fraction, such as 18638.0."""
 
@@ -421,7 +422,7 @@ def a_throttled_request_is_told_when_to_come_back(server: Tested) -> None:
 # --- Strictness -------------------------------------------------------------------------------------------------------
 
 
-@rule("openapi.yaml: IDs are strings")
+@rule("workspace-page, cse-page: IDs; RFC 3986, 6.2.2.1: case counts")
 def an_id_is_taken_as_it_is(server: Tested) -> None:
     """An ID in another case, with blanks, cut, or with more at its end is unknown."""
     engine = next((e for e in server.engines() if e.id.swapcase() != e.id), None)
@@ -450,7 +451,7 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
         server.refused(server.request("ListScriptRecords", project_id=change(record.project)), "project", "invalid")
 
 
-@rule("openapi.yaml: paths; gateway-docs: 0101")
+@rule("workspace-page, cse-page: URI; gateway-docs: 0101; RFC 3986, 2.2")
 def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
     """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen."""
     for request in _all_operations(server):
@@ -484,7 +485,7 @@ _NO_JSON = (
 )
 
 
-@rule("openapi.yaml: request bodies; RFC 8259")
+@rule("workspace-page, cse-page: the body; RFC 8259")
 def what_is_no_json_is_refused(server: Tested) -> None:
     """No body, no JSON, JSON with more behind it, NaN, a name twice, another charset or media type: 400, and nothing runs."""
     for work in (server.failed_engine(), server.failed_record()):
@@ -514,7 +515,7 @@ def what_is_no_json_is_refused(server: Tested) -> None:
         server.refused(utf16, "malformed", "invalid")
 
 
-@rule("openapi.yaml: schemas of requests")
+@rule("workspace-page, cse-page, workspace-docs: parameters")
 def what_breaks_the_schema_is_refused(server: Tested) -> None:
     """Another action or case, a number, list or null for a text, an ID too long or empty: 400 as invalid, and nothing runs."""
     engine, record = server.failed_engine(), server.failed_record()
@@ -578,7 +579,7 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
         server.refused(request, "invalid")
 
 
-@rule("design: objects stay open; sdk: plain application/json; RFC 9110: names of headers in any case")
+@rule("assumption: unknown fields; sdk: plain application/json; RFC 9110, 5.1 and 8.3.1: case; RFC 8259, 7")
 def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
     """Unknown fields and parameters, blanks and escapes in JSON, a media type in another case, chunks: a valid request."""
     for work in (server.again("engine"), server.again("record")):
@@ -640,7 +641,7 @@ def a_wrong_token_is_refused(server: Tested) -> None:
         )
 
 
-@rule("x-check-order; gateway-docs: 0301")
+@rule("workspace-page, cse-page: X-Auth-Token; gateway-docs: 0301")
 def every_operation_needs_credentials(server: Tested) -> None:
     """Each operation of the contract, one that no other rule knows too, is refused with no or a wrong token."""
     for operation in server.contract.operations:
@@ -659,8 +660,9 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
         if about.get("project"):
             inside: Any = {"project_id": about["project"], "auth": token}
             server.accepted(server.request("ListScriptRecords", **inside))
-            outside = other if about["project"] == here else here
-            server.refused(server.request("ListScriptRecords", project_id=outside, auth=token), "token-expired")
+            longer, shorter = f"{about['project']}-2", about["project"][:-1]
+            for outside in (other if about["project"] == here else here, longer, shorter):
+                server.refused(server.request("ListScriptRecords", project_id=outside, auth=token), "token-expired")
     ending = [(token, about["expires_in"]) for token, about in tokens.items() if about.get("expires_in")]
     for (token, ends), begun in zip(ending, [0.0, *(ends for _, ends in ending)], strict=False):
         request = server.request("ListScriptRecords", project_id=here, auth=token)
@@ -675,7 +677,37 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
         raise NotApplicableError("the credentials have no token with expires_in")
 
 
-@rule("gateway-docs: the signing algorithm; only X-Sdk-Date must be signed")
+@rule("iam-docs; facts 1.1: X-Subject-Token, microseconds, 401")
+def a_password_gets_a_token_of_its_project(server: Tested) -> None:
+    """POST /v3/auth/tokens with a right password: 201, its times with microseconds, a token of the project; else a 401."""
+    users = server.state["credentials"].get("users", {})
+    if not users:
+        raise NotApplicableError("the credentials have no users")
+    here, other = server.project(), server.project(other=True)
+    for name, about in users.items():
+        for password in (about["password"][:-1], about["password"]):
+            user = {"name": name, "password": password, "domain": {"name": about["domain"]}}
+            identity = {"methods": ["password"], "password": {"user": user}}
+            body = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": here}}}}).encode()
+            headers = (("Content-Type", "application/json;charset=utf8"),)
+            reply = server.send(Request("POST", "/v3/auth/tokens", headers, body))
+            if reply.status == 404:
+                raise NotApplicableError("the server has no IAM")
+            error = reply.get("error")
+            if password != about["password"] and (reply.status != 401 or not error or error.get("code") != 401):
+                server.broken(reply, "a wrong password is no 401 with IAM's error")
+        told: Any = reply.get("token") or {}
+        times = str(told.get("issued_at")), str(told.get("expires_at"))
+        if reply.status != 201 or not all(map(_IAM_TIME.fullmatch, times)) or times[0] >= times[1]:
+            server.broken(reply, f"status {reply.status}, issued and expires {' and '.join(times)}")
+        if told.get("project", {}).get("id") != here:
+            server.broken(reply, f"the token is of {told.get('project')}")
+        token = reply.headers.get("x-subject-token", "none")
+        server.accepted(server.request("ListScriptRecords", project_id=here, auth=token))
+        server.refused(server.request("ListScriptRecords", project_id=other, auth=token), "token-expired")
+
+
+@rule("gateway-docs: the signing algorithm, only X-Sdk-Date must be signed")
 def a_right_signature_is_accepted(server: Tested) -> None:
     """X-Sdk-Date alone signed, or with Host, Content-Type or any other header; 10 minutes old or ahead; with the query."""
     for request in _all_operations(server):
@@ -697,24 +729,11 @@ def a_right_signature_is_accepted(server: Tested) -> None:
         "unknown=%7E~%2F/",
     ):
         server.accepted(server.signed(server.request("ListScriptRecords", project_id=project, query=query), "Host"))
-    unsigned = server.retry(server.again("engine")).with_headers({"X-Sdk-Content-Sha256": "UNSIGNED-PAYLOAD"})
-    seen = server.signed(unsigned, "Host", "X-Sdk-Content-Sha256")
-    canonical_of_none = _unsigned_payload(server, seen)
-    server.accepted(canonical_of_none)
+    for payload in ("UNSIGNED-PAYLOAD", ""):
+        server.accepted(server.signed(server.retry(server.again("engine")), "Host", payload=payload))
 
 
-def _unsigned_payload(server: Tested, request: Request) -> Request:
-    fields = {name.lower(): value for name, value in request.headers} | {"host": server.url.partition("//")[2]}
-    covered = {name: fields[name] for name in ("host", "x-sdk-content-sha256", "x-sdk-date")}
-    canonical = signing.canonical_request(request.method, request.target, covered, request.body)
-    canonical = canonical.rpartition("\n")[0] + "\nUNSIGNED-PAYLOAD"
-    access_key, secret_key, _ = server.key()
-    return request.with_headers(
-        {"Authorization": signing.authorization(access_key, secret_key, canonical, fields["x-sdk-date"])}
-    )
-
-
-@rule("gateway-docs: the signing algorithm; 15 minutes; 0301")
+@rule("gateway-docs: the signing algorithm, 15 minutes, 0301")
 def a_wrong_signature_is_refused(server: Tested) -> None:
     """Another key, body, path, query, method, host or header than signed, no X-Sdk-Date, 16 minutes off: 401, nothing runs."""
     access_key, secret_key, _ = server.key()
@@ -733,6 +752,8 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
             server.signed(request, "Host", age=timedelta(minutes=-16)),
             server.signed(request, "Host", age=timedelta(hours=1)),
             server.signed(request, "Host", dated=False),
+            *(server.signed(request, "Host", payload=sha256(body).hexdigest()) for body in (b"", b"{}")),
+            server.signed(request, "Host", "X-Sdk-Content-Sha256", payload="0" * 64),
             server.signed(request, "Host", seen=request.with_headers(body=request.body + b" ")),
             server.signed(request, "Host", seen=request.with_headers(body=b"")),
             server.signed(request, "Host", seen=request.with_headers(target="/v2/other")),
@@ -759,7 +780,7 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
             server.accepted(good)  # or five in a row would lock the key
 
 
-@rule("facts 3: five failures in a row lock an access key for five minutes")
+@rule("facts 3: AK attempt limit; gateway-docs: 0301")
 def five_wrong_signatures_lock_a_key(server: Tested) -> None:
     """After five wrong signatures in a row the right one is refused, for five minutes; after four it is accepted."""
     if not server.resets:
@@ -779,7 +800,7 @@ def five_wrong_signatures_lock_a_key(server: Tested) -> None:
     server.accepted(right)
 
 
-@rule("iam-docs: temporary access keys; X-Security-Token")
+@rule("iam-docs: temporary access keys, X-Security-Token")
 def a_temporary_key_needs_its_security_token(server: Tested) -> None:
     """A temporary key signs with its X-Security-Token beside it, and is refused with none or another."""
     key = server.key(temporary=True)
@@ -805,7 +826,7 @@ def the_project_of_the_header_is_that_of_the_path(server: Tested) -> None:
         )
 
 
-@rule("x-check-order")
+@rule("assumption: x-check-order")
 def of_several_faults_the_first_in_order_is_reported(server: Tested) -> None:
     """A request with several faults is refused for the one that comes first in x-check-order."""
     order = server.contract.check_order
@@ -869,7 +890,7 @@ def no_response_repeats_a_secret(server: Tested) -> None:
 # --- Limits -----------------------------------------------------------------------------------------------------------
 
 
-@rule("x-limits: body; gateway-docs: 0201")
+@rule("gateway-docs: 0201, 413")
 def a_body_is_read_up_to_the_limit(server: Tested) -> None:
     """A body of 12 MB is read, one byte more is a 413, with Content-Length or in chunks."""
     limit = server.contract.limits.body
@@ -882,7 +903,7 @@ def a_body_is_read_up_to_the_limit(server: Tested) -> None:
             server.refused(request.with_headers(body=request.body.ljust(limit + 1), chunks=chunks), "body")
 
 
-@rule("x-limits: header, headers, uri; gateway-docs: 0201")
+@rule("gateway-docs: 0201, 414 and 494")
 def a_head_is_read_up_to_the_limits(server: Tested) -> None:
     """A URI, a header and all headers are read up to their limits; one byte more is a 414 or 494."""
     limits = server.contract.limits
@@ -905,7 +926,7 @@ def a_head_is_read_up_to_the_limits(server: Tested) -> None:
 # --- The contract itself ----------------------------------------------------------------------------------------------
 
 
-@rule("design: no `default` response; a token or a signature")
+@rule("facts 3 and 4: statuses; facts 5.1 and 5.2: a token or a signature")
 def the_contract_is_definite(server: Tested) -> None:
     """Each response is documented by its status, not by `default` or `5XX`; each operation needs credentials."""
     paths: Any = server.contract.document["paths"]

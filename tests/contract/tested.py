@@ -103,11 +103,17 @@ class Tested:
 
     @property
     def secrets(self) -> set[str]:
-        """Tokens, secret keys and security tokens."""
+        """Tokens, secret keys, security tokens and passwords."""
         credentials = self.state["credentials"]
         keys = credentials.get("access_keys", {}).values()
         parts = {each.get(name, "") for each in keys for name in ("secret_key", "security_token")}
+        parts |= {user["password"] for user in credentials.get("users", {}).values()}
         return {*credentials.get("tokens", {}), *parts} - {""}
+
+    @property
+    def searched(self) -> list[str]:
+        """Secrets that are too long to be in a response by chance."""
+        return [secret for secret in self.secrets if len(secret) >= 8]
 
     def hidden(self, text: str) -> str:
         """Return the text without secrets."""
@@ -278,7 +284,7 @@ class Tested:
             yield "each_response_has_a_request_id_of_its_own", problem
         self._ids.add(id_)
         said = content.decode(errors="replace") + "\n".join(lower.values())
-        if any(secret in said for secret in self.secrets):
+        if any(secret in said for secret in self.searched):
             yield "no_response_repeats_a_secret", "the response has a secret of the credentials"
         if status == 429 and not lower.get("retry-after"):
             yield "a_throttled_request_is_told_when_to_come_back", "no Retry-After"
@@ -397,19 +403,27 @@ class Tested:
         age: timedelta = timedelta(),
         seen: Request | None = None,
         dated: bool = True,
+        payload: str = "",
     ) -> Request:
-        """Sign a request instead of the token: X-Sdk-Date and the headers `names`, as if it were `seen`."""
+        """Sign a request instead of the token: X-Sdk-Date and the headers `names`, as if it were `seen`.
+
+        `payload` goes in place of the body's hash, into X-Sdk-Content-Sha256 as well.
+        """
         access_key, secret_key, security_token = key or self.key()
         date = (datetime.now(UTC) - age).strftime(signing.DATE_FORMAT)
         more: dict[str, str | None] = {"X-Auth-Token": None, "X-Sdk-Date": date}
         if security_token:
             more["X-Security-Token"] = security_token
+        if payload:
+            more["X-Sdk-Content-Sha256"] = payload
         sent = request.with_headers(more)
         meant = seen or sent
         fields = {name.lower(): value for name, value in meant.headers} | {"x-sdk-date": date}
         fields.setdefault("host", self.url.partition("//")[2])
         covered = {name.lower(): fields[name.lower()] for name in (*names, *(["X-Sdk-Date"] if dated else []))}
         canonical = signing.canonical_request(meant.method, meant.target, covered, meant.body)
+        if payload:
+            canonical = f"{canonical.rpartition(chr(10))[0]}\n{payload}"
         return sent.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, date)})
 
 
