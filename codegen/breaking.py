@@ -38,7 +38,9 @@ CHANGELOG = "CHANGELOG.md"
 PACKAGES = {"huaweicloud_retry": "src", "huaweicloud_retry_client": "generated"}
 # The modules that the README imports from. Public is what `__all__` lists there or, where there is none, what has no
 # underscore and was not imported; and of a public class, whatever has no underscore.
-PUBLIC = re.compile(r"huaweicloud_retry(\.bulk|\.mock|\.testing)?|huaweicloud_retry_client(\.models|\.api(\.\w+)*)?")
+PUBLIC = re.compile(
+    r"huaweicloud_retry(\.bulk|\.follow|\.mock|\.testing)?|huaweicloud_retry_client(\.models|\.api(\.\w+)*)?"
+)
 WIDER = {"int": "float", "dict": "Mapping", "list": "Sequence", "Sequence": "Iterable"}
 UNSEEN = {"__slots__", "__post_init__", "__repr__"}  # without one of its own, a class has another's
 ATTRS = "attrs.define", "attrs.frozen"

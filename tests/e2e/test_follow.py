@@ -250,7 +250,9 @@ def test_a_429_that_asks_for_more_than_the_timeout_is_raised_at_once(mock: Mock,
 def test_what_will_not_get_better_is_raised_at_once(
     mock: Mock, world: World, kind: str, how: dict[str, Any], error: type[APIError]
 ) -> None:
-    work = Work(project_id=PROJECT, record_id=how.pop("record_id")) if "record_id" in how else WORKS[kind]
+    how = dict(how)
+    record_id = how.pop("record_id", None)
+    work = Work(project_id=PROJECT, record_id=record_id) if record_id else WORKS[kind]
     with pytest.raises(error):
         world.wait(mock.url, work, **how)
     assert reads(mock, READS[kind]) <= 1

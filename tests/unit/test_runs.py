@@ -62,7 +62,7 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("runs", -3, None): ("unknown", "accepted"),  # cut to whole seconds, -3 may be -2.1
     ("runs", -4, None): ("unknown",),  # it ran when the request came
     ("runs", None, None): ("accepted",),  # it waits for its turn
-    ("runs", 200, None): ("unknown",),  # in the future
+    ("runs", 9999, None): ("unknown",),  # in the future
     ("runs", 10, -50): ("accepted",),  # the end is that of the run before
     ("done", 0, 10): ("accepted",),
     ("done", 10, None): ("accepted",),
@@ -70,7 +70,7 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("done", -50, 10): ("unknown",),
     ("done", None, 10): ("unknown",),
     ("done", 10, 5): ("unknown",),  # ended before it began
-    ("done", 10, 200): ("unknown",),
+    ("done", 10, 9999): ("unknown",),
     ("failed", -50, -10): ("not run",),
     ("failed", None, -10): ("not run",),
     ("failed", -50, -4): ("not run",),
@@ -87,7 +87,7 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("failed", None, 50): ("unknown",),
     ("failed", 10, None): ("unknown",),
     ("failed", -10, -50): ("unknown",),
-    ("failed", -50, 200): ("unknown",),
+    ("failed", -50, 9999): ("unknown",),
     ("odd", 10, 50): ("unknown",),
     ("odd", -50, -10): ("unknown",),
     ("odd", None, None): ("unknown",),
