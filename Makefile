@@ -66,7 +66,7 @@ pyright: $(DEV)
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
-contract: $(DEV) ## hold the mock to the contract (EXAMPLES=300 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
+contract: $(DEV) ## hold the mock to the contract (EXAMPLES=50 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
 	@$(PY) -m tests.contract.$(if $(URL),$(if $(STATE),suite,live),suite)
 
 mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
