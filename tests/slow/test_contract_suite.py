@@ -24,10 +24,17 @@ def broken(what: str) -> Generator[str, None, None]:
         yield url
 
 
+# Enough of the rules to be broken by these mutants.
+RULES = (
+    *("a_script_retry_names_the_task_that_runs", "a_wrong_token_is_refused", "a_wrong_signature_is_refused"),
+    *("what_is_no_json_is_refused", "no_response_repeats_a_secret"),
+)
+
+
 def run(what: str, *options: str) -> suite.Outcome:
     """Run the suite in small, against a mutant."""
     with broken(what) as url:
-        return suite.run(url, seed=1, examples=5, options=options)
+        return suite.run(url, seed=1, examples=5, options=options, only=RULES)
 
 
 def test_a_failure_is_reported_once_and_names_its_checks_and_operation() -> None:
@@ -42,7 +49,7 @@ def test_the_curl_line_of_a_failure_repeats_it(what: str, status: str) -> None:
     if not shutil.which("curl"):
         pytest.skip("no curl")
     with broken(what) as url:
-        lines = [finding.curl for finding in suite.run(url, seed=1, examples=5).findings if finding.curl]
+        lines = [finding.curl for finding in suite.run(url, seed=1, examples=5, only=RULES).findings if finding.curl]
         assert lines
         assert {sent_again(line, url) for line in lines} == {status}
 

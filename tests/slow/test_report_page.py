@@ -133,7 +133,7 @@ def test_the_first_screen_says_what_happened_and_what_to_do(large: Path, open_: 
     expect(page).to_have_title(f"{told} items.journal")
     first = page.get_by_label("What to do next").locator("li").first
     expect(first).to_contain_text("The 100 unknown items may have been processed")
-    expect(first).to_contain_text("--resend-unknown")
+    expect(first).to_contain_text("hwc-retry resolve")
     expect(page.locator(".tile strong")).to_have_text(["100", "500", "9,400"])
     for seen in page.locator(".tile").all():
         expect(seen).to_be_in_viewport()

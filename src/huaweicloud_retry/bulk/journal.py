@@ -168,6 +168,9 @@ class Journal:
             self._was_there = True
         self._db.execute(_SEEN)
         self._db.execute("BEGIN IMMEDIATE")
+        if self._was_there and self._file is not None and self._lock is not None:
+            # A run that was killed at its first write: SQLite has undone that by now.
+            self._was_there = not _is_left(self._file, self._lock.was_left)
         if not self._was_there:
             self._db.execute(f"PRAGMA application_id = {KIND}")  # from now on the file is not empty
         self._is_new = is_empty(self._db, self._file)
