@@ -513,7 +513,7 @@ def _with_outcome(row: Row, outcome: Outcome) -> Row:
     started_at: float = outcome.started_at
     seconds: float | None = outcome.seconds
     if outcome.verdict == "unknown" and row.may_have_run and row.started_at is not None:
-        # Whoever looks for it later has to look from the first attempt on.
+        # A later look has to begin at the first attempt.
         started_at, seconds = row.started_at, None
     return Row(
         row.number,
