@@ -52,7 +52,9 @@ Pairs = dict[tuple[str, str], tuple[griffe.Object, griffe.Object]]
 
 def load(root: Path) -> dict[str, griffe.Module]:
     """The Python packages of a tree, read and not run."""
-    loader = griffe.GriffeLoader(search_paths=[root / folder for folder in PACKAGES.values()], allow_inspection=False)
+    loader = griffe.GriffeLoader(
+        search_paths=[root / folder for folder in PACKAGES.values()], allow_inspection=False
+    )
     found: dict[str, griffe.Module] = {}
     for name, folder in PACKAGES.items():
         if (root / folder / name).is_dir():
@@ -70,16 +72,29 @@ def complete(owner: griffe.Module | griffe.Class) -> None:
     """Tell griffe which modules are public, and what `__init__` attrs makes, as it knows by itself of dataclasses."""
     if isinstance(owner, griffe.Module):
         owner.public = PUBLIC.fullmatch(owner.path) is not None
-    elif any(isinstance(each.value, griffe.Expr) and each.value.canonical_path in ATTRS for each in owner.decorators):
+    elif any(
+        isinstance(each.value, griffe.Expr) and each.value.canonical_path in ATTRS
+        for each in owner.decorators
+    ):
         parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
         for name, field in owner.attributes.items():
             default, options = field.value, dict[str, griffe.Expr | str]()
             if isinstance(default, griffe.ExprCall) and default.canonical_path == "attrs.field":
-                options = {each.name: each.value for each in default.arguments if isinstance(each, griffe.ExprKeyword)}
+                options = {
+                    each.name: each.value
+                    for each in default.arguments
+                    if isinstance(each, griffe.ExprKeyword)
+                }
                 default = options.get("default", options.get("factory"))
-            if field.annotation is not None and "property" not in field.labels and str(options.get("init")) != "False":
+            if (
+                field.annotation is not None
+                and "property" not in field.labels
+                and str(options.get("init")) != "False"
+            ):
                 kind = griffe.ParameterKind.keyword_only
-                parameters.append(griffe.Parameter(name, annotation=field.annotation, kind=kind, default=default))
+                parameters.append(
+                    griffe.Parameter(name, annotation=field.annotation, kind=kind, default=default)
+                )
         owner.set_member(
             "__init__", griffe.Function("__init__", parameters=griffe.Parameters(*parameters), parent=owner)
         )
@@ -88,7 +103,9 @@ def complete(owner: griffe.Module | griffe.Class) -> None:
             complete(member)
         elif member.name in UNSEEN:
             member.public = False
-        elif isinstance(member, griffe.Function) and any(each.callable_path in FIXTURE for each in member.decorators):
+        elif isinstance(member, griffe.Function) and any(
+            each.callable_path in FIXTURE for each in member.decorators
+        ):
             member.public = True
 
 
@@ -113,9 +130,12 @@ def found_by_griffe(old: griffe.Object, new: griffe.Object, public: set[str]) ->
             continue
         of = cast("griffe.Object | griffe.Alias", each.obj)  # typed as the one, and is either
         owner = of.final_target.parent if isinstance(of, griffe.Alias) and of.inherited else None
-        if owner is not None and owner.path in public:  # reported for the owner, or as a base class that is lost
+        # Reported for the owner, or as a base class that is lost.
+        if owner is not None and owner.path in public:
             continue
-        parameter = next((x for x in (each.old_value, each.new_value) if isinstance(x, griffe.Parameter)), None)
+        parameter = next(
+            (x for x in (each.old_value, each.new_value) if isinstance(x, griffe.Parameter)), None
+        )
         yield f"{of.path}{f'({parameter.name})' if parameter else ''}: {each.kind.value}"
 
 
@@ -188,7 +208,9 @@ def target(member: griffe.Object | griffe.Alias) -> griffe.Object | str:
 
 def ancestors(of: griffe.Class) -> set[str]:
     """All public base classes by their last names, so that one may move."""
-    names = {str(base).rpartition(".")[2].partition("[")[0] for each in (of, *of.mro()) for base in each.bases}
+    names = {
+        str(base).rpartition(".")[2].partition("[")[0] for each in (of, *of.mro()) for base in each.bases
+    }
     return {name for name in names if not name.startswith("_")}
 
 
@@ -231,7 +253,9 @@ def alternatives(annotation: griffe.Expr | str) -> set[str]:
 
     names = re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", str(annotation))
     names = re.sub(r"\b(Dict|FrozenSet|List|Set|Tuple|Type)\[", lambda old: old[0].lower(), names)
-    return split(ast.parse(re.sub(r"\bSelf\b", "T", names), mode="eval").body)  # which the generator may write
+    return split(
+        ast.parse(re.sub(r"\bSelf\b", "T", names), mode="eval").body
+    )  # which the generator may write
 
 
 def git(*arguments: str, or_else: str) -> bytes:
@@ -248,9 +272,14 @@ def earlier_tree(base: str, folder: Path) -> None:
     git("rev-parse", "--git-dir", or_else=f"{ROOT} cannot be read as a git checkout")
     fetch = "`git fetch --tags` brings it, or `git fetch --unshallow` if the clone is shallow"
     unknown = f"BASE={base}: git knows no such commit; if it is on a server, {fetch}"
-    commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}", or_else=unknown)
+    commit = git(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}", or_else=unknown
+    )
     archive = git(
-        "archive", "--format=zip", commit.decode().strip(), or_else=f"BASE={base}: git cannot read that commit"
+        "archive",
+        "--format=zip",
+        commit.decode().strip(),
+        or_else=f"BASE={base}: git cannot read that commit",
     )
     zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
     if not (folder / SPEC).is_file():
@@ -288,7 +317,9 @@ def entries(changelog: str, *sections: str) -> set[str]:
     for section in re.split(r"(?m)^##\s", re.sub(r"(?s)<!--.*?-->", "", changelog))[1:]:
         title = re.match(r"\s*\[?v?([^]\s]*)", section)
         if not sections or (title and title[1].lower() in sections):
-            found.update(re.sub(r"\s+", " ", line[2:]).strip() for line in re.findall(r"(?m)^[-*]\s.*", section))
+            found.update(
+                re.sub(r"\s+", " ", line[2:]).strip() for line in re.findall(r"(?m)^[-*]\s.*", section)
+            )
     return found
 
 
@@ -309,7 +340,9 @@ def untold(base: str, old: tuple[Document, str], new: tuple[Document, str], *, b
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Say what the changes since an earlier commit break, and for whom.")
+    parser = argparse.ArgumentParser(
+        description="Say what the changes since an earlier commit break, and for whom."
+    )
     parser.add_argument("base", nargs="?", default="", help="the commit: a tag, a branch, a hash")
     base = parser.parse_args().base
     code = 0

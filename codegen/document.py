@@ -68,7 +68,11 @@ class Document:
         real: Place = ()
         value, line = self.root, 1
         for key in place:
-            if key not in keys_of(value) and "$ref" in keys_of(value) and (target := self.target(value["$ref"])):
+            if (
+                key not in keys_of(value)
+                and "$ref" in keys_of(value)
+                and (target := self.target(value["$ref"]))
+            ):
                 real, value, line = self.find(target)
             if key in keys_of(value):
                 lines: Any = value.lc.data or {}
@@ -119,7 +123,9 @@ def show(code: int, lines: Iterable[str]) -> int:
     try:
         print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout, flush=True)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains once more at its end
         if error.errno not in (errno.EPIPE, errno.EINVAL):  # a reader has seen enough; Windows says EINVAL
             code = 2
             print(f"standard output: {error.strerror}", file=sys.stderr)
@@ -128,7 +134,9 @@ def show(code: int, lines: Iterable[str]) -> int:
 
 def refuse(problems: Iterable[str]) -> None:
     """All problems of one stage at once, in the order of the file; the next stage would only trip over them."""
-    lines = {problem: int(re.findall(r":(\d+): ", problem)[0]) for problem in problems}  # such as "C:\spec.yaml:7: …"
+    lines = {
+        problem: int(re.findall(r":(\d+): ", problem)[0]) for problem in problems
+    }  # such as "C:\spec.yaml:7: …"
     if lines:
         raise Refused(*sorted(lines, key=lambda problem: (lines[problem], problem)))
 
@@ -140,7 +148,9 @@ def yaml_problems(spec: Document) -> Iterator[str]:
             if not isinstance(key, str):
                 yield spec.at((*place, key), f"the key {key} is not text; put it in quotes: '{key}'")
             elif key == "$ref" and isinstance(item, str) and spec.target(item) is None:
-                where = "points to nothing" if item.startswith("#") else "leaves this file; copy its target here"
+                where = (
+                    "points to nothing" if item.startswith("#") else "leaves this file; copy its target here"
+                )
                 yield spec.at((*place, key), f"$ref {item} {where}")
         if not isinstance(value, dict | list | str | int | float | None):
             yield spec.at(place, f"JSON has no {type(value).__name__}; put it in quotes")
@@ -148,24 +158,33 @@ def yaml_problems(spec: Document) -> Iterator[str]:
 
 def openapi_problems(spec: Document) -> Iterator[str]:
     """Where it breaks OpenAPI's own rules; every error that there is."""
-    os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = "jsonschema"  # the one whose errors give causes
+    os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = (
+        "jsonschema"  # the one whose errors give causes
+    )
     from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
     from openapi_spec_validator.validation.exceptions import DuplicateOperationIDError
 
     version = str(spec.root.get("openapi"))
     if not re.fullmatch(r"3\.[01]\.\d+", version):
-        raise Refused(spec.at(("openapi",), f"openapi must be the version of OpenAPI, 3.0.x or 3.1.x; it is {version}"))
+        raise Refused(
+            spec.at(("openapi",), f"openapi must be the version of OpenAPI, 3.0.x or 3.1.x; it is {version}")
+        )
     stock: Any = OpenAPIV30SpecValidator if version.startswith("3.0") else OpenAPIV31SpecValidator
     rules = {keyword: placed(keyword, rule) for keyword, rule in stock.keyword_validators.items()}
     validator = type("PlacedValidator", (stock,), {"keyword_validators": rules})(spec.root)
     found: dict[Place, str] = {}
     errors = list(validator.schema_validator.iter_errors(spec.root))
-    for whole in errors or validator.root_validator(validator.schema_path):  # these rules take the shape for granted
+    # These rules take the shape for granted.
+    for whole in errors or validator.root_validator(validator.schema_path):
         error = whole
         while error.context:  # of "fits none of these", the one that comes furthest is the one that was meant
             error = max(error.context, key=lambda cause: len(cause.absolute_path))
         place = (*getattr(whole, "place", ()), *error.absolute_path)
-        if error.validator in ("additionalProperties", "unevaluatedProperties"):  # said of the whole, meant of a key
+        # Said of the whole, meant of a key.
+        if error.validator in (
+            "additionalProperties",
+            "unevaluatedProperties",
+        ):
             place = next(((*place, key) for key in spec.find(place)[1] if f"'{key}'" in error.message), place)
         if not isinstance(error, DuplicateOperationIDError):  # naming_problems() tells where the other one is
             found.setdefault(spec.find(place)[0], error.message)

@@ -71,7 +71,10 @@ def make_environment() -> None:
     try:
         pip("install", "-qq", *PINNED, UV_LOCK)
     except CommandError as failure:
-        print(f"uv cannot be installed, so pip installs the rest: {str(failure).splitlines()[-1]}", file=sys.stderr)
+        print(
+            f"uv cannot be installed, so pip installs the rest: {str(failure).splitlines()[-1]}",
+            file=sys.stderr,
+        )
 
 
 def install(lock: str) -> None:
@@ -94,7 +97,10 @@ def main() -> int:
     lock = sys.argv[1]
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is what tells a user of an older one
         version = ".".join(map(str, sys.version_info[:2]))
-        print(f"Python 3.11 or newer is needed, and this is {version}. Try: make PYTHON=python3.11", file=sys.stderr)
+        print(
+            f"Python 3.11 or newer is needed, and this is {version}. Try: make PYTHON=python3.11",
+            file=sys.stderr,
+        )
         return 1
     print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()

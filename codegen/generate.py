@@ -48,7 +48,12 @@ if TYPE_CHECKING:
 
 Tree = dict[str, bytes]  # relative POSIX path -> content
 
-SPEC, CONFIG, TEMPLATES, LOCK = "openapi.yaml", "codegen/config.yaml", "codegen/templates", "requirements.lock"
+SPEC, CONFIG, TEMPLATES, LOCK = (
+    "openapi.yaml",
+    "codegen/config.yaml",
+    "codegen/templates",
+    "requirements.lock",
+)
 PACKAGE = "generated/huaweicloud_retry_client"
 STAMP, TURN = ".codegen/stamp", ".codegen/lock"
 TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
@@ -218,9 +223,7 @@ def servers_module(spec: Document, plain: Plain) -> str:
         if servers.setdefault(service, host) != host:
             wrong, right = (operation, other) if other_is_own or not listed else (other, operation)
             line = spec.find(right.place)[2]
-            reason = (
-                f"{wrong.title} has other servers than the rest of {operation.tag}, such as {right.title} (line {line})"
-            )
+            reason = f"{wrong.title} has other servers than the rest of {operation.tag}, such as {right.title} (line {line})"
             problems.append(spec.at(wrong.place, reason))
     refuse(set(problems))
     return f"""{SERVERS}
@@ -235,7 +238,9 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str]:
 
     env = {key: value for key, value in os.environ.items() if not key.startswith("RUFF_")}
     command = [sys.executable, "-I", "-B", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     return done.returncode, done.stdout.decode(errors="replace")
 
 
@@ -245,7 +250,16 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
 
     made = read_tree(package)
     wanted = {operation.file: operation for operation in operations}
-    known = {"__init__.py", "client.py", "errors.py", "servers.py", "types.py", "py.typed", "api/__init__.py", *wanted}
+    known = {
+        "__init__.py",
+        "client.py",
+        "errors.py",
+        "servers.py",
+        "types.py",
+        "py.typed",
+        "api/__init__.py",
+        *wanted,
+    }
     known.update(f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted)
     for file in wanted.keys() - made:
         yield spec.at(wanted[file].place, f"the generator left out {wanted[file].title}: no {file}")
@@ -330,7 +344,9 @@ def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
 def read_tree(folder: Path) -> Tree:
     """Every file below a folder; caches are no part of it."""
     files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
-    return {name.as_posix(): file.read_bytes() for name, file in files.items() if "__pycache__" not in name.parts}
+    return {
+        name.as_posix(): file.read_bytes() for name, file in files.items() if "__pycache__" not in name.parts
+    }
 
 
 def read_inputs() -> Tree:
@@ -341,7 +357,9 @@ def read_inputs() -> Tree:
 
 def digest(tree: Tree) -> str:
     """Tells trees apart by names and bytes."""
-    parts = (f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data for name, data in tree.items())
+    parts = (
+        f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data for name, data in tree.items()
+    )
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
@@ -447,7 +465,9 @@ def check() -> list[str]:
     diff: list[str] = []
     for name in changes:
         before, after = (tree.get(name, b"").decode(errors="replace").splitlines() for tree in (old, new))
-        diff += difflib.unified_diff(before, after, f"{PACKAGE}/{name}", f"{name} as {SPEC} makes it", lineterm="")
+        diff += difflib.unified_diff(
+            before, after, f"{PACKAGE}/{name}", f"{name} as {SPEC} makes it", lineterm=""
+        )
     if len(diff) > DIFF_LENGTH:
         diff[DIFF_LENGTH:] = [f"... and {len(diff) - DIFF_LENGTH} lines more"]
     words = {"+": "missing", "~": "changed", "-": "not made from the spec"}
@@ -457,7 +477,9 @@ def check() -> list[str]:
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes"
+    )
     parser.add_argument("--lint", action="store_true", help="make nothing; only look at the spec")
     options = parser.parse_args()
     gc.disable()  # a document is many small objects that stay; to look through them again and again takes a fifth
@@ -474,7 +496,10 @@ def main() -> int:
     except Refused as refusal:
         code, lines = 2, [*refusal.args, "refused; generated/ is as it was"]
     except RecursionError:
-        code, lines = 2, [f"{SPEC}:1: something contains itself, by $ref or alias", "refused; generated/ is as it was"]
+        code, lines = (
+            2,
+            [f"{SPEC}:1: something contains itself, by $ref or alias", "refused; generated/ is as it was"],
+        )
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is as it was"]

@@ -124,11 +124,15 @@ class Plain:
         named: Any = source.get("components", {}).get("schemas", {})
         places = {name: ("components", "schemas", name) for name in named}
         self.root["components"] = {
-            "schemas": {name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()}
+            "schemas": {
+                name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()
+            }
         }
         self._name_members(self.root["components"]["schemas"])
         self.root["paths"] = {
-            path: self._item(path, ("paths", path)) for path in source.get("paths", {}) if path.startswith("/")
+            path: self._item(path, ("paths", path))
+            for path in source.get("paths", {})
+            if path.startswith("/")
         }
         if not self.operations:
             self.refuse((), "no paths with operations: there is nothing to make a client of")
@@ -139,16 +143,22 @@ class Plain:
             key = "anyOf" if "anyOf" in schema else "oneOf"
             models: dict[str, str] = {}  # by the reference that each was made of
             for at, member in enumerate(schema.get(key, ())):
-                references = [each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each]
+                references = [
+                    each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each
+                ]
                 own = f"{name}_{references[0] if references else f'type_{at}'}"
                 if "$ref" in member:
                     models[member["$ref"].rpartition("/")[2]] = member["$ref"].rpartition("/")[2]
-                is_object = "object" in types_of(member) or "properties" in member or len(member.get("allOf", ())) > 1
+                is_object = (
+                    "object" in types_of(member) or "properties" in member or len(member.get("allOf", ())) > 1
+                )
                 if is_object and own not in schemas:
                     schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
                     models |= dict.fromkeys(references[:1], own)
             if "discriminator" in schema and any(name != own for name, own in models.items()):
-                self.schemas.note_discriminator(schema["discriminator"], models, ("components", "schemas", name))
+                self.schemas.note_discriminator(
+                    schema["discriminator"], models, ("components", "schemas", name)
+                )
 
     def refuse(self, place: Place, reason: str) -> None:
         """Note why there can be no client."""
@@ -156,7 +166,9 @@ class Plain:
 
     def _item(self, path: str, place: Place) -> dict[str, Any]:
         if "?" in path or "#" in path:
-            self.refuse(place, f"a path has no {'?' if '?' in path else '#'}: declare a parameter in the query")
+            self.refuse(
+                place, f"a path has no {'?' if '?' in path else '#'}: declare a parameter in the query"
+            )
         item = self.schemas.resolved(self.schemas.at(place))
         common = item.get("parameters", [])
         made: dict[str, Any] = {}
@@ -176,15 +188,21 @@ class Plain:
         operation.is_open = self._is_open(value, place)
         self.operations.append(operation)
         if len(tags) > 1:
-            self.refuse((*place, "tags"), f"{operation.title} has {len(tags)} tags; a tag is a service, so leave one")
+            self.refuse(
+                (*place, "tags"), f"{operation.title} has {len(tags)} tags; a tag is a service, so leave one"
+            )
         made: dict[str, Any] = {key: value[key] for key in ("summary", "description") if key in value}
         if "externalDocs" in value:
-            made["description"] = f"{made.get('description', '')}\n\nSee {value['externalDocs']['url']}".strip()
+            made["description"] = (
+                f"{made.get('description', '')}\n\nSee {value['externalDocs']['url']}".strip()
+            )
         if operation.name:
             made["operationId"] = operation.name
         made["tags"] = tags[:1]
         made["parameters"] = self._parameters(operation, value.get("parameters", []), common)
-        if "requestBody" in value and (body := self._body(operation, self.schemas.resolved(value["requestBody"]))):
+        if "requestBody" in value and (
+            body := self._body(operation, self.schemas.resolved(value["requestBody"]))
+        ):
             made["requestBody"] = body
         made["responses"] = self._responses(
             operation, value.get("responses") or {"default": {"description": ""}}, method
@@ -199,9 +217,7 @@ class Plain:
         for name in {name for alternative in security or () for name in alternative} - set(schemes):
             self.refuse(where, f"there is no security scheme {name}")
         if security is None and schemes:
-            reason = (
-                f"no security; name one of {', '.join(schemes)}, or write `security: []` if it needs no credentials"
-            )
+            reason = f"no security; name one of {', '.join(schemes)}, or write `security: []` if it needs no credentials"
             self.refuse(place, reason)
         if security and any(security) and {} in security:
             reason = "{} makes credentials optional; leave it out, or write `security: []` if none are needed"
@@ -221,7 +237,9 @@ class Plain:
                 continue
             if key[0] == "header" and key[1].lower() in IGNORED_HEADERS:
                 self.notes.append(
-                    self.spec.at(place, f"the parameter {key[1]} is ignored, as OpenAPI says: it is set anyway")
+                    self.spec.at(
+                        place, f"the parameter {key[1]} is ignored, as OpenAPI says: it is set anyway"
+                    )
                 )
                 continue
             schema, style = value.get("schema", {}), value.get("style", STYLES[key[0]][0])
@@ -232,7 +250,9 @@ class Plain:
                 self.refuse(place, reason)
             whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
             texts = {name: value[name] for name in ("description", "example") if name in value}
-            schema = self.schemas.plain({**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema"))
+            schema = self.schemas.plain(
+                {**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema")
+            )
             if schema.get("format") == "binary":
                 del schema["format"]  # a parameter is text
             operation.parameters[key] = Parameter(
@@ -294,14 +314,19 @@ class Plain:
         operation.body = Body(writer, media_type, media_types if kind == "multipart" else {}, description)
         return {
             "required": value.get("required", False),
-            "content": {READ_AS[kind]: {"schema": SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))}},
+            "content": {
+                READ_AS[kind]: {"schema": SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))}
+            },
         }
 
     def _kind(self, media_type: str, schema: Any) -> str:
         """Return how a body is written or read: json, form, multipart, text, bytes; or nothing, if there is no way."""
         whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
         kind, _, parameters = media_type.partition(";")
-        kind, is_string = kind.strip().lower(), types_of(whole) in ([], ["string"]) and not FIELDS & set(whole)
+        kind, is_string = (
+            kind.strip().lower(),
+            types_of(whole) in ([], ["string"]) and not FIELDS & set(whole),
+        )
         if types_of(whole) == ["string"] and whole.get("format") == "binary":
             return "bytes"
         if is_json(media_type):

@@ -24,7 +24,15 @@ UNREAD = {
     *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "$defs", "$comment"),
 }
 CONTRADICTING = {"type", "format", "enum", "const", "items", "anyOf", "oneOf"}
-TYPELESS = {"type", "$ref", "const", "enum", "anyOf", "oneOf", "allOf"}  # with any, the type beside says nothing new
+TYPELESS = {
+    "type",
+    "$ref",
+    "const",
+    "enum",
+    "anyOf",
+    "oneOf",
+    "allOf",
+}  # with any, the type beside says nothing new
 SCALARS = (str, int, bool, type(None))
 NAMED = 3  # steps of #/components/schemas/Name, the one kind of reference that the generator follows
 DEEP = 99  # against circles
@@ -90,7 +98,11 @@ class Schemas:
             made["type"] = made["type"][0]
         if "patternProperties" in value and made.get("additionalProperties") is False:
             made["additionalProperties"] = True
-        if "contentMediaType" in made and "contentEncoding" not in made and made.get("type", "string") == "string":
+        if (
+            "contentMediaType" in made
+            and "contentEncoding" not in made
+            and made.get("type", "string") == "string"
+        ):
             made |= {"type": "string", "format": "binary"}
         if "prefixItems" in made and made.get("items") is False:
             del made["items"]  # so it is a tuple
@@ -106,7 +118,8 @@ class Schemas:
         members: list[Any] = made.get("oneOf") or made.get("anyOf") or []
         options: list[Schema] = [each for each in members if isinstance(each, dict)]
         names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
-        if len(names) > 1 and not any({"allOf", "properties"} & set(each) for each in options):  # plain.py names those
+        # Plain.py names those.
+        if len(names) > 1 and not any({"allOf", "properties"} & set(each) for each in options):
             self.note_discriminator(made.get("discriminator"), {name: name for name in names}, place)
         self._inner(made, place)
         return made
@@ -115,9 +128,15 @@ class Schemas:
         """Rewrite the schemas in a schema."""
         if "properties" in made:
             fields: Schema = made["properties"]
-            made["properties"] = {name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()}
-            made[TEXTS] = {name: text for name, each in made["properties"].items() if (text := self._text(each))}
-            made[DEFAULTS] = {name: each["default"] for name, each in made["properties"].items() if "default" in each}
+            made["properties"] = {
+                name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()
+            }
+            made[TEXTS] = {
+                name: text for name, each in made["properties"].items() if (text := self._text(each))
+            }
+            made[DEFAULTS] = {
+                name: each["default"] for name, each in made["properties"].items() if "default" in each
+            }
         for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
             if key in made:
                 is_merged = key == "allOf"  # its references stay as they are
@@ -126,7 +145,9 @@ class Schemas:
                     for at, each in enumerate(made[key])
                 ]
         if isinstance(made.get("additionalProperties"), dict):
-            made["additionalProperties"] = self.plain(made["additionalProperties"], (*place, "additionalProperties"))
+            made["additionalProperties"] = self.plain(
+                made["additionalProperties"], (*place, "additionalProperties")
+            )
         if "items" in made:
             made["items"] = self.plain(made["items"], (*place, "items"))
         if "array" in types_of(made) and not {"items", "prefixItems"} & set(made):
@@ -198,7 +219,9 @@ class Schemas:
             return
         const = made["const"]
         if isinstance(const, dict | list):
-            self.refuse((*place, "const"), "a const that is an object or array has no type in Python; leave it out")
+            self.refuse(
+                (*place, "const"), "a const that is an object or array has no type in Python; leave it out"
+            )
         elif const is None:
             made["type"] = "null"
         elif isinstance(const, float):
@@ -228,7 +251,9 @@ class Schemas:
         for key in ("anyOf", "oneOf"):
             if key in made:
                 made[key] = [
-                    each if isinstance(each, bool) or not TYPELESS.isdisjoint(each) else {"type": made["type"], **each}
+                    each
+                    if isinstance(each, bool) or not TYPELESS.isdisjoint(each)
+                    else {"type": made["type"], **each}
                     for each in made[key]
                 ]
 
@@ -242,9 +267,13 @@ class Schemas:
         if key not in made or not base:
             return None
         if "discriminator" in made and len(place) != NAMED:
-            self.refuse(place, "a discriminator and fields beside a union: move the schema to components/schemas")
+            self.refuse(
+                place, "a discriminator and fields beside a union: move the schema to components/schemas"
+            )
         if SETS in made:  # which are of each, too
-            base["oneOf" if made.get(EXACTLY_ONE) else "anyOf"] = [{"required": names} for names in made[SETS]]
+            base["oneOf" if made.get(EXACTLY_ONE) else "anyOf"] = [
+                {"required": names} for names in made[SETS]
+            ]
         not_of_all = *FIELDS, key, "type", SETS, EXACTLY_ONE, "x-at-least-one-of"
         rest: Schema = {name: item for name, item in made.items() if name not in not_of_all}
         return {**rest, key: [{"type": "object", "allOf": [base, each]} for each in made[key]]}
@@ -269,9 +298,8 @@ class Schemas:
                 own[name] = {**own[name], "enum": [own[name]["const"]]}
                 del own[name]["const"]
         made["allOf"] = references
-        if {"properties", "required", "additionalProperties", SETS} & set(
-            made
-        ):  # else it is the model of the reference
+        # Else it is the model of the reference.
+        if {"properties", "required", "additionalProperties", SETS} & set(made):
             fields = {key: made.pop(key) for key in ("properties", "required") if key in made}
             made["allOf"] = [*references, {"type": "object", **fields}]
 
@@ -285,7 +313,9 @@ class Schemas:
                 if key == "allOf":
                     self._merge_parts(made, item, references, (*place, at, key))
                 elif key in ("anyOf", "oneOf") and not are_sets(item):
-                    self.refuse((*place, at, key), f"{key} inside allOf has no type in Python; put it beside allOf")
+                    self.refuse(
+                        (*place, at, key), f"{key} inside allOf has no type in Python; put it beside allOf"
+                    )
                 elif key == "properties":
                     made["properties"] = fields_of_both(made.get("properties", {}), item)
                 elif key == "required":
@@ -335,7 +365,10 @@ class Schemas:
             place: Of the union.
         """
         mapping: dict[str, str] = told.get("mapping", {}) if told else {}
-        values = {**{name: name for name in models}, **{key: each.rpartition("/")[2] for key, each in mapping.items()}}
+        values = {
+            **{name: name for name in models},
+            **{key: each.rpartition("/")[2] for key, each in mapping.items()},
+        }
         place = (*place, "discriminator") if told else place
         for value, name in values.items():
             if name not in models:
@@ -410,5 +443,9 @@ def unique(values: list[Any]) -> list[Any]:
 
 def fields_of_both(one: Schema, other: Schema) -> Schema:
     """Return the fields of two objects. A field in both has to fit both."""
-    both = {name: {"allOf": [one[name], other[name]]} for name in one if name in other and one[name] != other[name]}
+    both = {
+        name: {"allOf": [one[name], other[name]]}
+        for name in one
+        if name in other and one[name] != other[name]
+    }
     return {**one, **other, **both}

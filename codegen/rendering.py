@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 # Names that generated modules use, of which a schema may have one: its class then gets `Model` at its end.
 TAKEN_CLASSES = (
-    *("Annotated", "Any", "ClassVar", "Client", "Discriminator", "File", "Literal", "Model", "OpenModel", "Response"),
+    *(
+        "Annotated",
+        "Any",
+        "ClassVar",
+        "Client",
+        "Discriminator",
+        "File",
+        "Literal",
+        "Model",
+        "OpenModel",
+        "Response",
+    ),
     *("UNSET", "UUID", "Unset"),
 )
 # Names of a model's base class, and those that an operation's functions use.
@@ -75,7 +86,9 @@ class Good(NamedTuple):
 def override_taken_classes(config: Config) -> None:
     """Keep the names of schemas away from those that generated modules import."""
     for name in TAKEN_CLASSES:
-        override = ClassOverride.model_validate({"class_name": f"{name}Model", "module_name": f"{name.lower()}_model"})
+        override = ClassOverride.model_validate(
+            {"class_name": f"{name}Model", "module_name": f"{name.lower()}_model"}
+        )
         config.class_overrides.setdefault(name, override)
 
 
@@ -169,7 +182,9 @@ class Rendering:
                 name = value.get("name") if "in" in keys_of(value) else None
             if name in found:
                 found[name].append(place)
-        together = [(first, second) for first in found[one] for second in found[other] if first[:-1] == second[:-1]]
+        together = [
+            (first, second) for first in found[one] for second in found[other] if first[:-1] == second[:-1]
+        ]
         first, second = (together or [((found[one] or [top])[0], (found[other] or [top])[0])])[0]
         return second, self.spec.find(first)[2]
 
@@ -181,7 +196,9 @@ class Rendering:
         """Code of the discriminator of each union, by the classes of its models."""
         prefix = "/components/schemas/"  # so begins the name of a named schema
         models = {model.name.get_untrusted_value(): str(model.class_info.name) for model in self.data.models}
-        classes = {name.removeprefix(prefix): made for name, made in models.items() if name.startswith(prefix)}
+        classes = {
+            name.removeprefix(prefix): made for name, made in models.items() if name.startswith(prefix)
+        }
         made: dict[frozenset[str], str] = {}
         for names, noted in self.plain.schemas.discriminators.items():
             if noted is not None and all(name in classes for name in names):
@@ -211,7 +228,9 @@ class Rendering:
             direction = needed.get(each.name.get_untrusted_value())
             if (direction == "request" and not is_received) or (direction == "response" and not is_sent):
                 model.optional_properties.remove(each)
-                model.required_properties.append(attrs.evolve(each, required=True))  # a child of the model may share it
+                model.required_properties.append(
+                    attrs.evolve(each, required=True)
+                )  # a child of the model may share it
 
     # --- types ---
 
@@ -229,8 +248,12 @@ class Rendering:
         kind = type(prop).__name__
         made = [BARE.get(kind) or str(getattr(prop, "class_info", prop).name)]
         if kind == "UnionProperty":
-            inner = [each for each in prop.inner_properties for each in self._kinds(each, model, is_open=is_open)]
-            made = self._told(sorted(dict.fromkeys(inner), key=lambda each: LAST.index(each) if each in LAST else -1))
+            inner = [
+                each for each in prop.inner_properties for each in self._kinds(each, model, is_open=is_open)
+            ]
+            made = self._told(
+                sorted(dict.fromkeys(inner), key=lambda each: LAST.index(each) if each in LAST else -1)
+            )
         elif kind == "ListProperty":
             made = [f"list[{' | '.join(self._kinds(prop.inner_property, model, is_open=is_open))}]"]
         elif kind == "FileProperty":
@@ -258,7 +281,9 @@ class Rendering:
     def body_text(self, endpoint: Any) -> str:
         """Return the line of the docstring about the body."""
         body = self.operation_of(endpoint).body
-        return one_line(f"body ({self.body_type(endpoint)}): {(body and body.description) or 'What to send.'}")
+        return one_line(
+            f"body ({self.body_type(endpoint)}): {(body and body.description) or 'What to send.'}"
+        )
 
     def body_type(self, endpoint: Any) -> str:
         """Return the annotation of a body that is given."""
@@ -274,7 +299,9 @@ class Rendering:
     def _good(self, success: Success, response: Any) -> Good:
         types = {"none": "None", "text": "str", "bytes": "bytes"}
         annotation = types.get(success.kind) or " | ".join(self._kinds(response.prop, None, is_open=True))
-        condition = f"status_code == {success.status}" if success.status.isdecimal() else "200 <= status_code <= 299"
+        condition = (
+            f"status_code == {success.status}" if success.status.isdecimal() else "200 <= status_code <= 299"
+        )
         return Good(success.status, condition, success.kind, annotation, *success[2:])
 
     def imports_of(self, owner: Any) -> list[str]:
@@ -356,7 +383,9 @@ class Rendering:
         if parameter.default is not None:
             default = f" = {self._default(parameter, self.sent_as(endpoint, parameter).default)}"
         positional: list[Any] = endpoint.path_parameters
-        if parameter in positional and any(each.default is None for each in positional[positional.index(parameter) :]):
+        if parameter in positional and any(
+            each.default is None for each in positional[positional.index(parameter) :]
+        ):
             default = ""  # Python takes none before an argument that has no default
         return f"{parameter.python_name}: {self.annotation(parameter)}{default}"
 

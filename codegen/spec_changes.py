@@ -41,7 +41,12 @@ TYPES: dict[type[Any], str] = {
 }
 LOWER = {"minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties", "uniqueItems"}
 UPPER = {"maxLength", "maximum", "exclusiveMaximum", "maxItems", "maxProperties"}
-UNSAID = {"minLength": 0, "minItems": 0, "minProperties": 0, "uniqueItems": False}  # what JSON Schema takes them for
+UNSAID = {
+    "minLength": 0,
+    "minItems": 0,
+    "minProperties": 0,
+    "uniqueItems": False,
+}  # what JSON Schema takes them for
 COMPARED = {"type", "enum", "const", "default", "properties", "required", "additionalProperties", "items"}
 SILENT = {
     "title",
@@ -95,7 +100,8 @@ class Comparison:
     def findings(self) -> list[str]:
         """A line each, in the order of the file."""
         lines = [
-            (self.new.find(place)[2], self.new.at(place, told), whom) for (place, told), whom in self.found.items()
+            (self.new.find(place)[2], self.new.at(place, told), whom)
+            for (place, told), whom in self.found.items()
         ]
         return [f"{line}; breaks {' and '.join(sorted(whom))}" for _, line, whom in sorted(lines)]
 
@@ -109,7 +115,8 @@ class Comparison:
         titles = [f"{each.method.upper()} {each.path}" for each in (was, now)]
         names = [re.findall("{.*?}", title) for title in titles]
         swapped = names[0] != names[1] and sorted(names[0]) == sorted(names[1])
-        if swapped or len({re.sub("{.*?}", "{}", title) for title in titles}) > 1:  # the names in it never travel
+        # The names in it never travel.
+        if swapped or len({re.sub("{.*?}", "{}", title) for title in titles}) > 1:
             self.add(place, f"{name} is {titles[1]} now, was {titles[0]}", BOTH)
         if lost := was.hosts - now.hosts:
             self.add(place, f"{name} is no longer at {', '.join(sorted(lost))}", {CALLERS})
@@ -157,7 +164,9 @@ class Comparison:
             self.content("response", was.get("content", {}), now.get("content", {}), (*place, key, "content"))
 
     def headers(self, olds: Json, news: Json, place: Place) -> None:
-        was_named, now_named = ({name.lower(): name for name in each} for each in (olds, news))  # in whatever case
+        was_named, now_named = (
+            {name.lower(): name for name in each} for each in (olds, news)
+        )  # in whatever case
         for key in was_named.keys() - now_named:
             self.add(place, f"header {was_named[key]} is gone", BOTH)
         for key, name in now_named.items():
@@ -184,7 +193,9 @@ class Comparison:
         for change in self.changes(old, new, place, frozenset()):
             self.add(change.place, change.reason, BREAKS[way, change.kind])
 
-    def changes(self, old: Any, new: Any, place: Place, above: frozenset[tuple[int, int]]) -> Iterator[Change]:
+    def changes(
+        self, old: Any, new: Any, place: Place, above: frozenset[tuple[int, int]]
+    ) -> Iterator[Change]:
         """Every difference. `above` are the pairs that lead here: a schema may contain itself."""
         if (id(old), id(new)) in above:
             return
@@ -205,7 +216,9 @@ class Comparison:
             if all(any(change.kind == "wider" for change in row[index]) for row in pairs):
                 yield Change(place, "wider", f"{told(each)} is possible now")
 
-    def plain_changes(self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]) -> Iterator[Change]:
+    def plain_changes(
+        self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]
+    ) -> Iterator[Change]:
         values, values_now = values_of(old), values_of(new)
         if values is not None and values_now is not None:
             reason = f"{listed(values)} was possible, {listed(values_now)} is"
@@ -219,13 +232,18 @@ class Comparison:
             if values is not None:
                 yield Change(place, "wider", f"not only {listed(values)} is possible now")
         if old.get("default") != new.get("default"):
-            yield Change(place, "default", f"default was {told(old.get('default'))}, is {told(new.get('default'))}")
+            yield Change(
+                place, "default", f"default was {told(old.get('default'))}, is {told(new.get('default'))}"
+            )
         for key in sorted((old.keys() | new) - COMPARED - SILENT):
             was = expanded(self.old, old.get(key, UNSAID.get(key)))
             now = expanded(self.new, new.get(key, UNSAID.get(key)))
             if was != now and (key == ENFORCED or not key.startswith("x-")):
                 if was is None or now is None or key not in {*LOWER, *UPPER, ENFORCED}:
-                    lost, gained = now is not None, was is not None  # of another pattern nobody knows which way it went
+                    lost, gained = (
+                        now is not None,
+                        was is not None,
+                    )  # of another pattern nobody knows which way it went
                 elif key == ENFORCED:
                     lost, gained = not set(was) <= set(now), not set(now) <= set(was)
                 else:
@@ -236,7 +254,9 @@ class Comparison:
         if "items" in old or "items" in new:
             yield from self.changes(old.get("items"), new.get("items"), (*place, "items"), above)
 
-    def field_changes(self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]) -> Iterator[Change]:
+    def field_changes(
+        self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]
+    ) -> Iterator[Change]:
         was, now = old.get("properties", {}), new.get("properties", {})
         needed, needed_now = set(old.get("required", ())), set(new.get("required", ()))
         others, others_now = (schema.get("additionalProperties", True) for schema in (old, new))
@@ -246,7 +266,9 @@ class Comparison:
                 yield Change(at, "gone", f"field {name} is gone")
             elif name in needed_now - needed:
                 yield Change(
-                    at, "narrower", f"field {name} is {'mandatory now' if name in was else 'new and mandatory'}"
+                    at,
+                    "narrower",
+                    f"field {name} is {'mandatory now' if name in was else 'new and mandatory'}",
                 )
             elif name in needed - needed_now:
                 yield Change(at, "wider", f"field {name} may be missing now")
@@ -314,7 +336,11 @@ def expanded(document: Document, value: Any, above: tuple[str, ...] = ()) -> Any
     if isinstance(reference, str) and reference not in above:
         return expanded(document, resolved(document, value), (*above, reference))
     parts = cast("Json", value).items()
-    return {key: expanded(document, part, above) for key, part in parts if key not in SILENT or isinstance(part, dict)}
+    return {
+        key: expanded(document, part, above)
+        for key, part in parts
+        if key not in SILENT or isinstance(part, dict)
+    }
 
 
 def alternatives(document: Document, value: Any) -> list[Json]:
@@ -327,16 +353,25 @@ def alternatives(document: Document, value: Any) -> list[Json]:
 def values_of(schema: Json) -> set[str] | None:
     """What const or enum leave, as JSON."""
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return None if values is None else {json.dumps(value, sort_keys=True, ensure_ascii=False) for value in values}
+    return (
+        None
+        if values is None
+        else {json.dumps(value, sort_keys=True, ensure_ascii=False) for value in values}
+    )
 
 
 def types_of(schema: Json) -> set[str]:
     values, types = values_of(schema), schema.get("type")
     if types is None and values is not None:
         types = [
-            next((TYPES[each] for each in TYPES if type(item) is each), "object") for item in map(json.loads, values)
+            next((TYPES[each] for each in TYPES if type(item) is each), "object")
+            for item in map(json.loads, values)
         ]
-    names = {types} if isinstance(types, str) else set(cast("Iterable[str]", types or (*TYPES.values(), "object")))
+    names = (
+        {types}
+        if isinstance(types, str)
+        else set(cast("Iterable[str]", types or (*TYPES.values(), "object")))
+    )
     return names | {"integer"} if "number" in names else names
 
 
@@ -387,6 +422,9 @@ def way_told(document: Document, way: Json) -> str:
     for name, scopes in way.items():
         scheme = resolved(document, document.root["components"]["securitySchemes"][name])
         parts.append(
-            " ".join([str(scheme[key]) for key in ("type", "scheme", "in", "name") if key in scheme] + sorted(scopes))
+            " ".join(
+                [str(scheme[key]) for key in ("type", "scheme", "in", "name") if key in scheme]
+                + sorted(scopes)
+            )
         )
     return " with ".join(sorted(parts)) or "nothing"

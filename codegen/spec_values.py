@@ -22,13 +22,31 @@ Node = dict[str, Any]
 
 # Keys whose value is a mapping of names: what is in it may be called `default` or `example`, too.
 NAMES = {
-    *("properties", "patternProperties", "dependentSchemas", "$defs", "mapping", "paths", "pathItems", "webhooks"),
+    *(
+        "properties",
+        "patternProperties",
+        "dependentSchemas",
+        "$defs",
+        "mapping",
+        "paths",
+        "pathItems",
+        "webhooks",
+    ),
     *("schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes", "links"),
     *("callbacks", "content", "encoding", "variables"),
 }
 LITERAL = {"example", "examples", "default", "enum", "const", "value"}  # holds values, and no part of OpenAPI
 # What is made of nothing but a reference to it. A schema becomes a model, and a credential may be for later.
-REFERRED = {"parameters", "headers", "responses", "requestBodies", "examples", "links", "callbacks", "pathItems"}
+REFERRED = {
+    "parameters",
+    "headers",
+    "responses",
+    "requestBodies",
+    "examples",
+    "links",
+    "callbacks",
+    "pathItems",
+}
 
 
 OWN = "content", "headers", "parameters"  # what is in these has a `schema`, and is none

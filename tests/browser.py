@@ -40,7 +40,9 @@ def chromium(*arguments: str) -> Iterator[Browser]:
 def luminance(colour: str) -> float:
     """Relative luminance, https://www.w3.org/TR/WCAG21/#dfn-relative-luminance."""
     parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(", ")]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

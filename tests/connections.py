@@ -101,7 +101,9 @@ class Server:
     def wait_for_open(self, number: int) -> None:
         """Wait until no more connections than these are open."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._open) <= number, LONG), "connections were left open"
+            assert self._changed.wait_for(lambda: len(self._open) <= number, LONG), (
+                "connections were left open"
+            )
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed

@@ -53,7 +53,10 @@ def error(response: httpx.Response) -> tuple[int, str, str]:
 
 
 def token_request(
-    password: object = "mock-password", user: str = "mock-user", domain: str = "mock-domain", **scope: dict[str, str]
+    password: object = "mock-password",
+    user: str = "mock-user",
+    domain: str = "mock-domain",
+    **scope: dict[str, str],
 ) -> dict[str, Any]:
     """What IAM wants to read."""
     who = {"name": user, "password": password, "domain": {"name": domain}}

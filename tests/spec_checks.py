@@ -164,7 +164,10 @@ class Tables:
             iam = " ".join(action.get(key, "") for key in ("action", "access-level", "resource-type"))
             yield (
                 *(name, " ".join(operation["tags"]), request, required + self.content(body), security, iam),
-                *(operation.get("x-source", ""), f"{operation.get('summary')} {operation.get('description')}"),
+                *(
+                    operation.get("x-source", ""),
+                    f"{operation.get('summary')} {operation.get('description')}",
+                ),
             )
 
     def table_parameters(self) -> Iterator[Row]:

@@ -24,7 +24,14 @@ from .token_cache import StepAuth, Steps, Token, TokenCache
 
 # User-Agent is left out: proxies rewrite it, and then the signature would be wrong.
 _SIGNED: Final = frozenset(
-    (b"host", b"content-type", b"x-sdk-date", b"x-project-id", b"x-security-token", b"x-enterprise-project-id")
+    (
+        b"host",
+        b"content-type",
+        b"x-sdk-date",
+        b"x-project-id",
+        b"x-security-token",
+        b"x-enterprise-project-id",
+    )
 )
 # The gateway's codes for a refused token: wrong, and expired or of another region. The prefix differs between
 # gateways. https://support.huaweicloud.com/devg-apisign/api-sign-errorcode.html
@@ -70,7 +77,12 @@ class AkSkAuth(_Auth):
     requires_request_body = True
 
     def __init__(
-        self, access_key: str, secret_key: str, *, project_id: str | None = None, security_token: str | None = None
+        self,
+        access_key: str,
+        secret_key: str,
+        *,
+        project_id: str | None = None,
+        security_token: str | None = None,
     ) -> None:
         given: dict[str, Any] = {
             "access_key": access_key,
@@ -253,7 +265,10 @@ class PasswordAuth(_TokenAuth):
         projects = {"id": project_id, "name": project_name}
         self._project: dict[str, str] = {name: value for name, value in projects.items() if value is not None}
         given = {"user_name": user_name, "domain_name": domain_name}
-        for name, value in {**given, **{f"project_{name}": value for name, value in self._project.items()}}.items():
+        for name, value in {
+            **given,
+            **{f"project_{name}": value for name, value in self._project.items()},
+        }.items():
             _check_text(name, Secret(value))
         _check_text("password", self._password)
         if len(self._project) > 1:
@@ -304,7 +319,9 @@ class PasswordAuth(_TokenAuth):
             raise IAMError(_kept(response, body, self._password, token, problem=problem))
         return Token(token, received + lifetime - min(_MARGIN * lifetime, _MAX_MARGIN), project)
 
-    def _token_request(self, cause: httpx.Request, key: str | None, trace: Callable[..., object]) -> httpx.Request:
+    def _token_request(
+        self, cause: httpx.Request, key: str | None, trace: Callable[..., object]
+    ) -> httpx.Request:
         project = self._project or ({} if key is None else {"id": key})
         scope = {"project": project} if project else {"domain": {"name": self._domain_name}}
         stream = _Once(Secret(self._body(scope)))
@@ -423,9 +440,17 @@ def _check_text(name: str, value: Secret[Any]) -> None:
 
 def _check(name: str, value: Secret[str]) -> None:
     if not is_sendable(value.reveal()):
-        raise ValueError(f"the {name} must be printable ASCII, not empty, without blanks or line breaks around it")
+        raise ValueError(
+            f"the {name} must be printable ASCII, not empty, without blanks or line breaks around it"
+        )
 
 
 def is_sendable(value: object) -> bool:
     """Say whether a value can stand in a header."""
-    return isinstance(value, str) and bool(value) and value.isascii() and value.isprintable() and value == value.strip()
+    return (
+        isinstance(value, str)
+        and bool(value)
+        and value.isascii()
+        and value.isprintable()
+        and value == value.strip()
+    )

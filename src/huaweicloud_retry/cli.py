@@ -65,7 +65,8 @@ def _run(args: Sequence[str]) -> int:
     said: set[str] = set()
 
     def say(message: object, *_: Any, **__: Any) -> None:
-        if str(message) not in said:  # "once" of the filters means once for each module that asks for credentials
+        # "once" of the filters means once for each module that asks for credentials.
+        if str(message) not in said:
             with printing():
                 print(f"{options.prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
         said.add(str(message))
@@ -101,7 +102,9 @@ def _parsed(args: Sequence[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hwc-retry", description="Huawei Cloud's two retry operations.")
-    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show version and spec hash, and exit")
+    parser.add_argument(
+        "-V", "--version", action=_Version, nargs=0, help="show version and spec hash, and exit"
+    )
     parser.add_argument(_DEBUG, action="store_true", help="show where an error comes from")
     parser.set_defaults(run=_Help(parser), prog=parser.prog)
     parsers: list[argparse.ArgumentParser] = [parser]
@@ -125,7 +128,9 @@ class _Parser(argparse.ArgumentParser):
         options = [option for action in self._actions for option in action.option_strings]
         for choice, option in words:
             known = choices if choice else options
-            if (choice or option) not in known and (meant := difflib.get_close_matches(choice or option, known, 1)):
+            if (choice or option) not in known and (
+                meant := difflib.get_close_matches(choice or option, known, 1)
+            ):
                 message = f"{message}; did you mean {meant[0]}?"
                 break
         super().error(message)

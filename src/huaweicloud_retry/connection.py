@@ -100,5 +100,7 @@ def _contract_check(mode: str) -> "ContractCheck":
     try:
         from .contract_check import ContractCheck  # noqa: PLC0415 - what it imports is no part of the base install
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"check_contract: {error}; pip install 'huaweicloud-retry[contract]'") from error
+        raise ConfigurationError(
+            f"check_contract: {error}; pip install 'huaweicloud-retry[contract]'"
+        ) from error
     return ContractCheck(refuses=mode == "raise")

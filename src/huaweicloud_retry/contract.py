@@ -164,7 +164,9 @@ class _Content:
         if not _is_json(media_type):
             return f"{shorten(media_type)!r} will not do; the body must be {self._wanted()}"
         if charset not in {"utf-8", "utf8"}:
-            return "the charset will not do; JSON is UTF-8"  # a parameter may hold anything, so it is not quoted
+            return (
+                "the charset will not do; JSON is UTF-8"  # a parameter may hold anything, so it is not quoted
+            )
         return self.validators.get(media_type) or next(iter(self.validators.values()))
 
     def _wanted(self) -> str:
@@ -256,7 +258,9 @@ class Operation:
         """Check an answer, whoever gave it: its status, the documented headers, and its body."""
         response = self._response(status)
         if response is None:
-            return [Problem("status", f"{status} is not documented; documented are {', '.join(self._responses)}")]
+            return [
+                Problem("status", f"{status} is not documented; documented are {', '.join(self._responses)}")
+            ]
         lower = _in_small_letters(headers)
         problems = [p for header in response.headers for p in header.check(_header(lower, header.name))]
         if response.content:
@@ -273,7 +277,8 @@ class Operation:
         return [
             Problem(f"body {place}", f"is not the {source} of the request")
             for place, source in self._repeats.items()
-            if source in given and any(str(value) not in given[source] for value in _values(body, place.split("/")[1:]))
+            if source in given
+            and any(str(value) not in given[source] for value in _values(body, place.split("/")[1:]))
         ]
 
     def error(self, cause: str) -> ErrorCode:
@@ -437,7 +442,9 @@ class Contract:
                 for operation in route.operations:
                     if operation.method == method:
                         texts = zip(route.names, found.groups(), strict=True)
-                        params = {n: unquote(t, errors="surrogateescape") if "%" in t else t for n, t in texts}
+                        params = {
+                            n: unquote(t, errors="surrogateescape") if "%" in t else t for n, t in texts
+                        }
                         return Match(operation, params)
                 others += route.operations
         return WrongMethod(tuple(others)) if others else None
@@ -453,7 +460,9 @@ class _Compiler:
         self._root = root
         self._mask = "the value" if hide_values else None
         # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
-        self._shared: dict[str, Json] = {"components": {"schemas": root.get("components", {}).get("schemas", {})}}
+        self._shared: dict[str, Json] = {
+            "components": {"schemas": root.get("components", {}).get("schemas", {})}
+        }
         self._compiled: dict[str, jsonschema_rs.Draft202012Validator] = {}
         self.gateway_codes = _error_codes(root.get("x-error-codes", {}))
 
@@ -465,7 +474,9 @@ class _Compiler:
             if method in item
         )
 
-    def _operation(self, path: str, method: str, item: dict[str, Any], operation: dict[str, Any]) -> Operation:
+    def _operation(
+        self, path: str, method: str, item: dict[str, Any], operation: dict[str, Any]
+    ) -> Operation:
         where: str = operation.get("operationId", f"{method.upper()} {path}")
         declared = [self._follow(p) for p in (*item.get("parameters", ()), *operation.get("parameters", ()))]
         # The operation's own replace the path's, and three headers are not parameters to OpenAPI.
@@ -484,9 +495,13 @@ class _Compiler:
             error_codes=_error_codes({s: r.get("x-error-codes", ()) for s, r in responses.items()})
             + self.gateway_codes,
             _repeats=responses.get("200", {}).get("x-repeats", {}),
-            _parameters=tuple(self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()),
+            _parameters=tuple(
+                self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()
+            ),
             _body=self._content(f"{where}, request body", body, "readOnly") if body else None,
-            _responses={status: self._response(f"{where}, response {status}", r) for status, r in responses.items()},
+            _responses={
+                status: self._response(f"{where}, response {status}", r) for status, r in responses.items()
+            },
         )
 
     def _parameter(self, where: str, parameter: dict[str, Any]) -> _Parameter:
@@ -513,7 +528,9 @@ class _Compiler:
                 self._parameter(f"{where}, header {name}", {"name": name, "in": "header"} | header)
                 for name, header in headers.items()
             ),
-            header_examples={name: str(header["example"]) for name, header in headers.items() if "example" in header},
+            header_examples={
+                name: str(header["example"]) for name, header in headers.items() if "example" in header
+            },
             content=self._content(where, response, "writeOnly") if response.get("content") else None,
             examples=examples,
         )
@@ -557,7 +574,9 @@ class _Compiler:
         if isinstance(required, list) and isinstance(fields, dict):
             known = {name: self._follow(field) for name, field in fields.items() if isinstance(field, dict)}
             hidden = {name for name, field in known.items() if field.get(absent)}
-            hidden |= {name for name, field in fields.items() if isinstance(field, dict) and field.get(absent)}
+            hidden |= {
+                name for name, field in fields.items() if isinstance(field, dict) and field.get(absent)
+            }
             schema["required"] = [name for name in required if name not in hidden]
         for keyword, part in schema.items():
             if keyword not in _HOLD_DATA:
@@ -573,7 +592,9 @@ class _Compiler:
         seen: list[str] = []
         while isinstance(reference := node.get("$ref"), str):
             if not reference.startswith("#/") or reference in seen:
-                raise SpecError(f"$ref {reference!r}: only references within this file that end somewhere are followed")
+                raise SpecError(
+                    f"$ref {reference!r}: only references within this file that end somewhere are followed"
+                )
             seen.append(reference)
             target: Any = self._root
             try:
@@ -588,7 +609,11 @@ class _Compiler:
 def _error_codes(by_status: Mapping[str, Any]) -> tuple[ErrorCode, ...]:
     return tuple(
         ErrorCode(
-            int(status), each["code"], each["cause"], each.get("x-source") == "assumption", each.get("detail", "")
+            int(status),
+            each["code"],
+            each["cause"],
+            each.get("x-source") == "assumption",
+            each.get("detail", ""),
         )
         for status, codes in by_status.items()
         for each in codes
@@ -615,11 +640,16 @@ def _routes(operations: Iterable[Operation]) -> tuple[_Route, ...]:
 
     # The more a segment spells out, the earlier, as OpenAPI asks: /all, then /{id}.{ext}, then /{id}.
     def generality(path: str) -> list[int]:
-        return [("{" in segment) + (re.fullmatch(r"\{[^{}]*\}", segment) is not None) for segment in path.split("/")]
+        return [
+            ("{" in segment) + (re.fullmatch(r"\{[^{}]*\}", segment) is not None)
+            for segment in path.split("/")
+        ]
 
     return tuple(
         _Route(
-            pattern=re.compile("([^/]*)".join(re.escape(literal) for literal in re.split(r"\{[^{}]*\}", path))),
+            pattern=re.compile(
+                "([^/]*)".join(re.escape(literal) for literal in re.split(r"\{[^{}]*\}", path))
+            ),
             names=tuple(_names(path)),
             operations=tuple(paths[path]),
         )
@@ -663,7 +693,9 @@ def _find_spec() -> Path:
     for candidate in (packaged, checkout):
         if isinstance(candidate, Path) and candidate.is_file():
             return candidate
-    raise SpecError(f"openapi.yaml is neither in the package nor at {checkout}; is the installation complete?")
+    raise SpecError(
+        f"openapi.yaml is neither in the package nor at {checkout}; is the installation complete?"
+    )
 
 
 def _typed(text: str, types: frozenset[str]) -> Json:
@@ -681,13 +713,20 @@ def _typed(text: str, types: frozenset[str]) -> Json:
 
 def _problems(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
     try:
-        return [Problem(f"{where} {pointer(path)}".rstrip(), what) for path, what, _ in violations(validator, value)]
+        return [
+            Problem(f"{where} {pointer(path)}".rstrip(), what)
+            for path, what, _ in violations(validator, value)
+        ]
     except UnreadableError as error:
         return [Problem(where, str(error), malformed=True)]
 
 
 def _in_small_letters(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return headers if all(map(str.islower, headers)) else {name.lower(): value for name, value in headers.items()}
+    return (
+        headers
+        if all(map(str.islower, headers))
+        else {name.lower(): value for name, value in headers.items()}
+    )
 
 
 def _header(lower: Mapping[str, str], name: str) -> list[str]:

@@ -52,13 +52,17 @@ class ContractCheck:
         if not isinstance(match, Match):
             return
         operation, query = match.operation, request.url.query.decode()
-        problems = operation.check_request(match.path_params, query, request.headers, request.content).problems
+        problems = operation.check_request(
+            match.path_params, query, request.headers, request.content
+        ).problems
         if not problems:
             return
         text = _text(problems)
         logger.warning("%s: the request deviates from the contract: %s", operation.id, text)
         if self._refuses:
-            raise APIRequestValidationError(f"{operation.id}: the contract does not allow {text}; nothing was sent")
+            raise APIRequestValidationError(
+                f"{operation.id}: the contract does not allow {text}; nothing was sent"
+            )
 
     def response(self, method: str, path: str, response: Response[T]) -> Response[T]:
         """Check a response, and return it with what was found noted on it, if this refuses.
@@ -78,7 +82,9 @@ class ContractCheck:
         if not problems:
             return response
         text = _text(problems)
-        logger.warning("%s: response %d deviates from the contract: %s", match.operation.id, response.status_code, text)
+        logger.warning(
+            "%s: response %d deviates from the contract: %s", match.operation.id, response.status_code, text
+        )
         return attrs.evolve(response, parsed=None, problem=text) if self._refuses else response
 
 

@@ -18,7 +18,9 @@ from .endpoints import iam_url
 from .runtime.errors import ConfigurationError
 from .runtime.redaction import HiddenMapping, Secret
 
-_Names = Mapping[str, tuple[str, ...]]  # what a value is for -> what it may be called, the first that is there counts
+_Names = Mapping[
+    str, tuple[str, ...]
+]  # what a value is for -> what it may be called, the first that is there counts
 
 _SDK: Final[_Names] = {
     "ak": ("HUAWEICLOUD_SDK_AK",),
@@ -96,18 +98,23 @@ def find_credentials(
     if auth := _auth(source, region, environ):
         return auth
     if others := [key for key in _UNSUPPORTED_KEYS if section.get(key)]:
-        raise ConfigurationError(f"{source.where} has {' and '.join(others)}, which is not supported. {_TO_MEND}")
+        raise ConfigurationError(
+            f"{source.where} has {' and '.join(others)}, which is not supported. {_TO_MEND}"
+        )
     if profile:
         raise ConfigurationError(f"no credentials in {source.where}: it needs ak and sk")
     unsupported = [name for name in _UNSUPPORTED if environ.get(name)]
     raise ConfigurationError(
         "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
         "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
-        f"{source.where}. {_TO_MEND}" + (f". Set, but not supported: {', '.join(unsupported)}" if unsupported else "")
+        f"{source.where}. {_TO_MEND}"
+        + (f". Set, but not supported: {', '.join(unsupported)}" if unsupported else "")
     )
 
 
-def find_project_id(environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None) -> str | None:
+def find_project_id(
+    environ: Mapping[str, str], home: Path | None = None, *, profile: str | None = None
+) -> str | None:
     """Return the project ID of the profile, if one is named; else of the environment, else of [basic]; else None.
 
     Raises:
@@ -115,7 +122,11 @@ def find_project_id(environ: Mapping[str, str], home: Path | None = None, *, pro
     """
     named = _section(environ, home, profile)[1].get("project_id") if profile else None
     of_environment = next((value for name in PROJECT_VARIABLES if (value := environ.get(name))), None)
-    return named or of_environment or (None if profile else _section(environ, home, None)[1].get("project_id") or None)
+    return (
+        named
+        or of_environment
+        or (None if profile else _section(environ, home, None)[1].get("project_id") or None)
+    )
 
 
 class _Source:
@@ -134,7 +145,10 @@ class _Source:
         if what in ("user", "password", "domain"):
             good, must_be = _is_unicode(self._values[name]), "UTF-8"
         else:
-            good, must_be = is_sendable(self._values[name]), "printable ASCII, without blanks or line breaks around it"
+            good, must_be = (
+                is_sendable(self._values[name]),
+                "printable ASCII, without blanks or line breaks around it",
+            )
         if not good:
             raise ConfigurationError(f"{name} in {self.where} must be {must_be}")
         return Secret(self._values[name])
@@ -165,26 +179,35 @@ def _auth(
 ) -> AkSkAuth | TokenAuth | PasswordAuth | None:
     """Make what a source has. A project it names is no limit: each request gets its own."""
     if keys := source.all("ak", "sk", seen=("ak", "sk", "security_token")):
-        given = {what: value.reveal() for what in ("project_id", "security_token") if (value := source.get(what))}
+        given = {
+            what: value.reveal() for what in ("project_id", "security_token") if (value := source.get(what))
+        }
         return AkSkAuth(keys[0].reveal(), keys[1].reveal(), **given)
     if token := source.get("token"):
         return TokenAuth(token.reveal())
     if login := source.all("user", "password", "domain", seen=("user", "password")):
         user, password, domain = login
         return PasswordAuth(
-            user.reveal(), password.reveal(), domain_name=domain.reveal(), iam_endpoint=iam_url(region, environ)
+            user.reveal(),
+            password.reveal(),
+            domain_name=domain.reveal(),
+            iam_endpoint=iam_url(region, environ),
         )
     return None
 
 
-def _section(environ: Mapping[str, str], home: Path | None, profile: str | None) -> tuple[Path, Mapping[str, str]]:
+def _section(
+    environ: Mapping[str, str], home: Path | None, profile: str | None
+) -> tuple[Path, Mapping[str, str]]:
     """The credentials file, and what a section of it has."""
     named = environ.get(_FILE_VARIABLE)
     try:
         file = Path(named) if named else (home or Path.home()) / ".huaweicloud" / "credentials"
     except RuntimeError:  # no HOME, and no entry of the user in the system's table
         if profile:
-            raise ConfigurationError(f"profile {profile!r}: set HOME, or {_FILE_VARIABLE}, to find the file") from None
+            raise ConfigurationError(
+                f"profile {profile!r}: set HOME, or {_FILE_VARIABLE}, to find the file"
+            ) from None
         return Path("~/.huaweicloud/credentials"), {}
     return file, _read(file, profile, wanted=bool(named or profile))
 
@@ -209,7 +232,9 @@ def _read(file: Path, profile: str | None, *, wanted: bool) -> Mapping[str, str]
         warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)
     values, problem = _parsed(file, data, profile)
     if problem is not None:
-        raise ConfigurationError(problem)  # here, without the parser's error for its context: that one quotes the line
+        raise ConfigurationError(
+            problem
+        )  # here, without the parser's error for its context: that one quotes the line
     return values
 
 
@@ -217,11 +242,19 @@ def _parsed(file: Path, data: Secret[bytes], profile: str | None) -> tuple[Mappi
     """Return what a profile has, or what is wrong with the file. As the SDK reads it, interpolation of % included."""
     import configparser  # noqa: PLC0415 - most users have no such file
 
-    parser, values, key, section = configparser.ConfigParser(), dict[str, str](), "", profile or _DEFAULT_PROFILE
+    parser, values, key, section = (
+        configparser.ConfigParser(),
+        dict[str, str](),
+        "",
+        profile or _DEFAULT_PROFILE,
+    )
     try:
         parser.read_string(data.reveal().decode("utf-8-sig"))  # editors on Windows begin a file with a BOM
         if profile and not parser.has_section(profile):
-            return {}, f"{file} has no profile {profile!r}; there are: {', '.join(parser.sections()) or 'none'}"
+            return (
+                {},
+                f"{file} has no profile {profile!r}; there are: {', '.join(parser.sections()) or 'none'}",
+            )
         for key in (*_FILE, *_UNSUPPORTED_KEYS):
             values[key] = parser.get(section, key, fallback="")
     except UnicodeDecodeError as error:

@@ -50,12 +50,20 @@ def refused(url: str) -> None:
             retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
         except BadRequestError as error:
             print(f"  {type(error).__name__}: {error}")
-            print(f"  did it go through? {'unknown' if error.outcome_unknown else 'no'}; code {error.error_code}")
+            print(
+                f"  did it go through? {'unknown' if error.outcome_unknown else 'no'}; code {error.error_code}"
+            )
 
 
 def main() -> None:
     """Start the mock, show everything, stop the mock."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):  # no proxy leads to this machine's loopback
+    # No proxy leads to this machine's loopback.
+    for name in (
+        "http_proxy",
+        "HTTP_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ):
         os.environ.pop(name, None)
     with running() as url:
         print(f"The mock answers at {url} in place of both services.")

@@ -31,7 +31,9 @@ IAM_REGIONS: Final = (
 
 _IAM_VARIABLES: Final = ("HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL")
 _NETLOC: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
-_GOOD_URL: Final = "must be an http(s) URL, such as https://cse.cn-north-4.myhuaweicloud.com, without user or query"
+_GOOD_URL: Final = (
+    "must be an http(s) URL, such as https://cse.cn-north-4.myhuaweicloud.com, without user or query"
+)
 
 
 def find_region(region: str | None, environ: Mapping[str, str]) -> str | None:
@@ -131,7 +133,12 @@ def _parts(url: str) -> tuple[str, str]:
     except ValueError:
         return "", ""
     # urlsplit passes over line breaks and over what follows a bracket, so it may see another host than who connects.
-    good = _NETLOC.fullmatch(parts.netloc) and re.fullmatch(r"[!-~]+", url) and not parts.query and not parts.fragment
+    good = (
+        _NETLOC.fullmatch(parts.netloc)
+        and re.fullmatch(r"[!-~]+", url)
+        and not parts.query
+        and not parts.fragment
+    )
     return (scheme, host) if good and scheme in ("http", "https") and port != 0 else ("", "")
 
 

@@ -88,7 +88,10 @@ class Read:
 
     def __init__(self, client: Client, operation: ModuleType, *args: Any, **kwargs: Any) -> None:
         self._operation, self._args = operation, args
-        self._kwargs = {"client": client.with_resend(None), **kwargs}  # the steps know better when to read again
+        self._kwargs = {
+            "client": client.with_resend(None),
+            **kwargs,
+        }  # the steps know better when to read again
         self.asked_at = self.came_at = 0.0
         self.error: APIError | None = None  # of the response
 
@@ -143,7 +146,9 @@ class Both(Generic[P, T]):
         return await drive(self.steps(*args, **kwargs))
 
 
-async def drive(steps: Steps[T], admitted: Callable[[Read], AbstractAsyncContextManager[object]] = nullcontext) -> T:
+async def drive(
+    steps: Steps[T], admitted: Callable[[Read], AbstractAsyncContextManager[object]] = nullcontext
+) -> T:
     """Do all steps in an event loop.
 
     Args:
@@ -285,7 +290,9 @@ def resolve(  # noqa: PLR0913 - what is known
         ValueError: The item names no engine, record or task.
     """
     # That it was lost in the future is said by a clock that was set since; in truth it was lost before now.
-    ready_at = time.monotonic() + min(settle, (sent_at if lost_at is None else lost_at) + settle - time.time())
+    ready_at = time.monotonic() + min(
+        settle, (sent_at if lost_at is None else lost_at) + settle - time.time()
+    )
     while True:
         left = ready_at - time.monotonic()
         try:
@@ -318,7 +325,9 @@ def iter_script_records(client: Client, project_id: str, **filters: Any) -> Iter
         yield from pages.take(read.sync().result())
 
 
-async def iter_script_records_async(client: Client, project_id: str, **filters: Any) -> AsyncIterator[ScriptRecord]:
+async def iter_script_records_async(
+    client: Client, project_id: str, **filters: Any
+) -> AsyncIterator[ScriptRecord]:
     """As `iter_script_records`."""
     pages = _Pages(client, project_id, filters)
     while (read := pages.next()) is not None:
@@ -380,7 +389,9 @@ def _of_new_run(status: Status, how: _Waiting) -> Status:
     # Other runs may wait for those that ended last, such as the second batch of a task.
     ends = [run.ended_at - clock.least for run in new if run.ended_at is not None and clock is not None]
     is_early = time.time() < max([how.sent_at, *ends]) + SETTLE
-    state: State = "running" if is_early else "failed" if any(run.state == "failed" for run in new) else "unknown"
+    state: State = (
+        "running" if is_early else "failed" if any(run.state == "failed" for run in new) else "unknown"
+    )
     return replace(status, state=state, is_new=bool(new))
 
 
@@ -415,7 +426,9 @@ def _without_another(
         run = run_of_record(record)
         is_of_same = not has_all or run.place is None or run.place in places
         if run.name not in own and is_of_same and may_have_begun_since(run, sent_at, clock):
-            evidence = f"{run.name} of the same script and desktop may have begun since: perhaps it is the retry"
+            evidence = (
+                f"{run.name} of the same script and desktop may have begun since: perhaps it is the retry"
+            )
             return Resolution(verdict="unknown", evidence=evidence, status=status)
     return found
 

@@ -24,8 +24,14 @@ _OF_REQUEST = {"path": "url", "query": "url", "header": "headers", "body": "post
 _OF_RESPONSE = {"status": "status", "header": "headers", "body": "content"}
 _NOT_RECORDED = "was not recorded, or not whole"
 _LARGEST = 1 << 24  # bytes of a body, unpacked; those of the contract have a few hundred
-_ZLIB_FORMATS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}  # wbits; senders differ on what deflate is
-_BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]|\xef\xbf\xbd")  # the latter is U+FFFD, in place of a byte that is no text
+_ZLIB_FORMATS = {
+    "gzip": (31,),
+    "x-gzip": (31,),
+    "deflate": (15, -15),
+}  # wbits; senders differ on what deflate is
+_BINARY = re.compile(
+    rb"[\0-\x08\x0e-\x1f]|\xef\xbf\xbd"
+)  # the latter is U+FFFD, in place of a byte that is no text
 
 
 class _OddError(Exception):
@@ -93,18 +99,25 @@ def _check_entry(where: str, entry: Json, contract: Contract, report: Report) ->
     if not (isinstance(method, str) and isinstance(url, str)):
         raise _OddError(f"{where}/request", "has no method or no url")
     path, query = _split(url)
-    found = None if method == "OPTIONS" else _match(contract, method, path)  # a browser asks so before it sends
+    found = (
+        None if method == "OPTIONS" else _match(contract, method, path)
+    )  # a browser asks so before it sends
     if found is None:
         report.passed_over += 1
         return
     if isinstance(found, WrongMethod):
         operation = " or ".join(each.id for each in found.operations)
         report.requests[operation] += 1
-        what = f"{shorten(method)!r} is not documented; the path has {found.allowed}; the answer was not checked"
+        what = (
+            f"{shorten(method)!r} is not documented; the path has {found.allowed}; the answer was not checked"
+        )
         report.findings.append(Finding(f"{where}/request/method", operation, what))
         return
     operation, checked = found.operation.id, False
-    parts = {"request": _check_request(where, found, query, request), "response": _check_response(where, found, entry)}
+    parts = {
+        "request": _check_request(where, found, query, request),
+        "response": _check_response(where, found, entry),
+    }
     for name, findings in parts.items():
         try:
             report.findings += findings
@@ -210,7 +223,9 @@ def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, st
     for number, header in enumerate(headers):
         match header:
             case {"name": str(name), "value": str(value)}:
-                values.setdefault(name.lower(), {})[value] = None  # once: exporters may write down two views of one
+                values.setdefault(name.lower(), {})[value] = (
+                    None  # once: exporters may write down two views of one
+                )
             case _:
                 raise _OddError(f"{where}/headers/{number}", "has no name or no value")
     match message.get(content):
@@ -219,7 +234,9 @@ def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, st
         case _:
             pass
     # Two views may spell the Content-Type differently; it cannot have two values.
-    return {name: next(iter(each)) if name == "content-type" else ", ".join(each) for name, each in values.items()}
+    return {
+        name: next(iter(each)) if name == "content-type" else ", ".join(each) for name, each in values.items()
+    }
 
 
 def _sent(request: dict[str, Json], where: str) -> bytes | str:
@@ -285,7 +302,9 @@ def _size(response: dict[str, Json]) -> int:
 
 def _text(holder: Json, where: str) -> bytes | None:
     """Return what is written down of a body; of none or nothing, only the size says whether there was one."""
-    text, encoding = (holder.get("text"), holder.get("encoding")) if isinstance(holder, dict) else (None, None)
+    text, encoding = (
+        (holder.get("text"), holder.get("encoding")) if isinstance(holder, dict) else (None, None)
+    )
     if not isinstance(text, str) or not text:
         return None
     if not encoding:

@@ -56,7 +56,9 @@ def read_json(body: bytes) -> Json:
     except UnreadableError:
         raise
     except json.JSONDecodeError as error:
-        raise UnreadableError(f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
+        raise UnreadableError(
+            f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
+        ) from error
     except RecursionError as error:
         raise UnreadableError("is nested too deeply") from error
     except ValueError as error:
@@ -139,7 +141,9 @@ def violations(validator: jsonschema_rs.Draft202012Validator, value: Json) -> li
         errors = list(islice(validator.iter_errors(value), _MAX_VIOLATIONS))
     except ValueError as error:
         raise UnreadableError("is nested too deeply") from error
-    return [Violation(e.instance_path, shorten(e.message), getattr(e.kind, "unexpected", [])[:1]) for e in errors]
+    return [
+        Violation(e.instance_path, shorten(e.message), getattr(e.kind, "unexpected", [])[:1]) for e in errors
+    ]
 
 
 def pointer(steps: Iterable[str | int]) -> str:

@@ -44,7 +44,12 @@ STATES: Final[dict[str, State]] = {
     **dict.fromkeys(("Finished", "SUCCESS", "FINISH"), "succeeded"),
     **dict.fromkeys(("Error", "Timeout", "FAILED"), "failed"),
 }
-_ORDER: Final[tuple[State, ...]] = ("running", "unknown", "failed", "succeeded")  # of several, the first counts
+_ORDER: Final[tuple[State, ...]] = (
+    "running",
+    "unknown",
+    "failed",
+    "succeeded",
+)  # of several, the first counts
 MARGIN: Final = 2.0
 """Seconds that the clocks of gateway and service may differ."""
 _DAY: Final = 86_400.0  # seconds
@@ -163,7 +168,11 @@ class Clock(NamedTuple):
         except (ValueError, TypeError, OverflowError):  # the latter two: of some versions of Python
             return None
         # One that a cache has kept says nothing of now, and by one that is a day off nothing can be told.
-        if date.tzinfo is None or response.headers.get("Age", "0") != "0" or abs(date.timestamp() - came_at) > _DAY:
+        if (
+            date.tzinfo is None
+            or response.headers.get("Age", "0") != "0"
+            or abs(date.timestamp() - came_at) > _DAY
+        ):
             return None
         return cls(date.timestamp() - came_at, date.timestamp() + 1 - asked_at)  # it has whole seconds
 
@@ -181,7 +190,9 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
         clock: What was known of the server's clock when it was sent.
     """
     if not status.runs:
-        return Resolution(verdict="unknown", evidence="the service shows no such job or record", status=status)
+        return Resolution(
+            verdict="unknown", evidence="the service shows no such job or record", status=status
+        )
     if not status.is_whole:
         evidence = f"{status}, but the list of records changes, or is not whole"
         return Resolution(verdict="unknown", evidence=evidence, status=status)
@@ -196,7 +207,9 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
         verdict = "accepted"
     elif "stale" in marks and not marks & {"fresh", "unclear"}:
         verdict = "not run"
-    telling = {"accepted": "fresh", "not run": "stale"}.get(verdict, "unclear" if "unclear" in marks else "fresh")
+    telling = {"accepted": "fresh", "not run": "stale"}.get(
+        verdict, "unclear" if "unclear" in marks else "fresh"
+    )
     run = next((run for mark, run in marked if mark == telling), status.runs[0])
     evidence = _evidence(run, sent_at, known)
     if verdict == "unknown":

@@ -52,7 +52,9 @@ def authorization(access_key: str, secret_key: str, request: str, date: str) -> 
         request: what `canonical_request` gives.
         date: the value of X-Sdk-Date, which is among the headers signed.
     """
-    to_sign = "\n".join((ALGORITHM, date, hashlib.sha256(request.encode(errors="surrogateescape")).hexdigest()))
+    to_sign = "\n".join(
+        (ALGORITHM, date, hashlib.sha256(request.encode(errors="surrogateescape")).hexdigest())
+    )
     signature = hmac.digest(secret_key.encode(), to_sign.encode(), "sha256").hex()
     names = request.rsplit("\n", 2)[1]
     return f"{ALGORITHM} Access={access_key}, SignedHeaders={names}, Signature={signature}"

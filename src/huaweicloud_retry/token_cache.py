@@ -63,7 +63,9 @@ class Fetch(Future[Token | None]):
 
         token: Any = anyio.lowlevel.current_token()
         loop = getattr(token, "native_token", token)  # wrapped since anyio 4.11
-        soon = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe  # trio, asyncio
+        soon = (
+            loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
+        )  # trio, asyncio
         event = anyio.Event()
 
         def wake(_: object) -> None:
@@ -89,7 +91,9 @@ class TokenCache:
         self._tokens: dict[str | None, Token] = {}
         self._fetch: Fetch | None = None
 
-    def get(self, key: str | None, fetch: Callable[[], Steps[Token]], *, blocking: bool) -> Steps[tuple[Token, bool]]:
+    def get(
+        self, key: str | None, fetch: Callable[[], Steps[Token]], *, blocking: bool
+    ) -> Steps[tuple[Token, bool]]:
         """Return the token, and whether it was fetched for this very request."""
         while True:
             own: Fetch | None = None

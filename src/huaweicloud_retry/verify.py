@@ -44,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
     except SpecError as error:
         return _fail(options.prog, str(error))
     if not report.requests:
-        why = report.findings[0] if report.findings else f"no entry is of the contract, of {report.passed_over}"
+        why = (
+            report.findings[0] if report.findings else f"no entry is of the contract, of {report.passed_over}"
+        )
         return _fail(options.prog, f"{name}: nothing to check: {why}")
     _show(report)
     return 1 if report.deviations() else 0

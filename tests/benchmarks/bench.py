@@ -56,7 +56,9 @@ def machine() -> str:
     """Say what the figures were taken on."""
     cpu, system = platform.processor() or platform.machine(), f"{platform.system()} {platform.release()}"
     if (info := Path("/proc/cpuinfo")).exists():
-        cpu = next(iter(re.findall(r"^model name\s*: (.*)$", info.read_text(encoding="utf-8"), re.MULTILINE)), cpu)
+        cpu = next(
+            iter(re.findall(r"^model name\s*: (.*)$", info.read_text(encoding="utf-8"), re.MULTILINE)), cpu
+        )
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
     return f"{cpu}, {os.cpu_count()} cores, {system}, {platform.python_implementation()} {platform.python_version()}"
 
@@ -116,8 +118,12 @@ def options_given() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)}"
     )
-    parser.add_argument("--smoke", action="store_true", help="only see that they run; the figures mean nothing")
-    parser.add_argument("--report", type=Path, help="the JSON file (default: bench.json in reports/, if all were run)")
+    parser.add_argument(
+        "--smoke", action="store_true", help="only see that they run; the figures mean nothing"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="the JSON file (default: bench.json in reports/, if all were run)"
+    )
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 1:
         parser.error("--rounds and --seconds may be 1 or more")
@@ -130,7 +136,11 @@ def main() -> int:
     whole = len(options.only) == len(BENCHMARKS) and not options.smoke
     report: Path = options.report or REPORTS / ("bench.json" if whole else "bench-part.json")
     effort = Effort(1 if options.smoke else options.rounds, options.seconds, smoke=options.smoke)
-    command = shlex.join(["python", "-m", "tests.benchmarks.bench", *sys.argv[1:]]) if sys.argv[1:] else "make bench"
+    command = (
+        shlex.join(["python", "-m", "tests.benchmarks.bench", *sys.argv[1:]])
+        if sys.argv[1:]
+        else "make bench"
+    )
     head: dict[str, Any] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),

@@ -42,7 +42,12 @@ def ours(url: str, items: int) -> float:
         given = (Item(operation="RetryEngine", project_id="p", engine_id=f"e{n}") for n in range(items))
         start = time.perf_counter()
         run = Bulk(
-            given, journal=journal, concurrency=AT_ONCE, rate=None, endpoint=url, credentials=TokenAuth("mock-token")
+            given,
+            journal=journal,
+            concurrency=AT_ONCE,
+            rate=None,
+            endpoint=url,
+            credentials=TokenAuth("mock-token"),
         )
         async for outcome in run:
             if outcome.verdict != "accepted":
@@ -50,7 +55,9 @@ def ours(url: str, items: int) -> float:
         return time.perf_counter() - start
 
     REPORTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=REPORTS) as folder:  # on a disk, where the system's own may be in memory
+    with tempfile.TemporaryDirectory(
+        dir=REPORTS
+    ) as folder:  # on a disk, where the system's own may be in memory
         return asyncio.run(main(Path(folder) / "bench.journal"))
 
 
@@ -63,7 +70,9 @@ def stock(url: str, items: int) -> float:
 
             async def one_after_the_other() -> None:
                 for n in left:
-                    answer = await client.put(f"/v2/p/enginemgr/engines/e{n}/actions", content=BODY, headers=HEADERS)
+                    answer = await client.put(
+                        f"/v2/p/enginemgr/engines/e{n}/actions", content=BODY, headers=HEADERS
+                    )
                     answer.raise_for_status().json()
 
             start = time.perf_counter()
@@ -154,7 +163,9 @@ BENCHMARKS = [
         [
             duration(SIZES[0], timed(STOCK, SIZES[0])),
             duration(SIZES[1], timed(STOCK, SIZES[1]), at_most(0.4)),
-            duration(SIZES[1], bound(SIZES[1]), at_most(1.2), "what no client can be faster than", name="bound"),
+            duration(
+                SIZES[1], bound(SIZES[1]), at_most(1.2), "what no client can be faster than", name="bound"
+            ),
             duration(SIZES[-1], TENFOLD, at_most(1.1), "once, and without httpx, since it takes minutes"),
             *(memory(items) for items in SIZES[1:]),
         ],

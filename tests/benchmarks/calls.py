@@ -38,7 +38,9 @@ def rounds(names: dict[str, str], calls: int, at_once: int) -> Callable[[Effort]
                 some, wide = effort.count(calls), min(at_once, 4) if effort.smoke else at_once
                 if effort.smoke:  # in this process: starting another takes longer than the calls
                     return lambda: CONTENDERS[name](url, some, wide)
-                return lambda: float(python("-m", "tests.benchmarks.contenders", name, url, str(some), str(wide)))
+                return lambda: float(
+                    python("-m", "tests.benchmarks.contenders", name, url, str(some), str(wide))
+                )
 
             return alternate(effort, {side_name: side(name) for side_name, name in names.items()})
 
@@ -48,7 +50,9 @@ def rounds(names: dict[str, str], calls: int, at_once: int) -> Callable[[Effort]
 def at_once(number: int) -> Benchmark:
     def row(name: str, peer: str, aim: Aim | None = None, ours: str = "ours", note: str = "") -> Row:
         what = f"{number} calls at once, async, {'AK/SK' if ours == KEYS else 'token'}"
-        return Row(f"concurrent-{number}-{name}", what, "us a call", peer, STREAMS, ours=ours, aim=aim, note=note)
+        return Row(
+            f"concurrent-{number}-{name}", what, "us a call", peer, STREAMS, ours=ours, aim=aim, note=note
+        )
 
     rows = [
         row("httpx", HTTPX, at_least(8)),
@@ -76,7 +80,12 @@ BENCHMARKS = [
             Row("call-token-urllib3", ONE_CALL, "us", URLLIB3, SOCKET, aim=at_most(0.65)),
         ],
         rounds(
-            {"ours": "sync_ours_token", HTTPX_SYNC: "sync_httpx", URLLIB3: "sync_urllib3", SOCKET: "sync_socket"},
+            {
+                "ours": "sync_ours_token",
+                HTTPX_SYNC: "sync_httpx",
+                URLLIB3: "sync_urllib3",
+                SOCKET: "sync_socket",
+            },
             2000,
             1,
         ),

@@ -65,7 +65,9 @@ def sync_ours(url: str, calls: int, credentials: Any) -> float:
     from huaweicloud_retry_client.models import EngineActionRequest
 
     with connect("cse", endpoint=url, credentials=credentials) as client:
-        return timed(lambda: retry_engine.sync("p", "e", client=client, body=EngineActionRequest()).job_id, calls)
+        return timed(
+            lambda: retry_engine.sync("p", "e", client=client, body=EngineActionRequest()).job_id, calls
+        )
 
 
 def sync_ours_token(url: str, calls: int, _at_once: int) -> float:
@@ -92,7 +94,10 @@ def sync_urllib3(url: str, calls: int, _at_once: int) -> float:
 
     with urllib3.PoolManager() as pool:
         return timed(
-            lambda: pool.request("PUT", url + PATH, body=BODY, headers=HEADERS, retries=False).json()["jobId"], calls
+            lambda: pool.request("PUT", url + PATH, body=BODY, headers=HEADERS, retries=False).json()[
+                "jobId"
+            ],
+            calls,
         )
 
 
@@ -132,7 +137,9 @@ def sdk(url: str, kind: str) -> tuple[Any, Callable[[], Any]]:
 
     built = getattr(cse, kind).new_builder().with_credentials(BasicCredentials("mock-ak", "mock-sk", "p"))
     body = cse.EngineAdditionalActionReq
-    return built.with_endpoints([url]).build(), lambda: cse.RetryEngineRequest(engine_id="e", body=body(action="Retry"))
+    return built.with_endpoints([url]).build(), lambda: cse.RetryEngineRequest(
+        engine_id="e", body=body(action="Retry")
+    )
 
 
 # ---- many at once
@@ -147,7 +154,9 @@ def async_ours(url: str, calls: int, at_once: int, credentials: Any) -> float:
         async with connect("cse", endpoint=url, credentials=credentials) as client:
 
             async def call() -> int:
-                return (await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest())).job_id
+                return (
+                    await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest())
+                ).job_id
 
             return await timed_at_once(call, calls, at_once)
 

@@ -23,7 +23,10 @@ with suite.mock() as url:
 
 def cases_per_second(said: str) -> float:
     """Read what st says of a run."""
-    cases, seconds = re.search(r"^ *(\d+) generated", said, re.MULTILINE), re.search(r" in ([\d.]+)s =+\s*$", said)
+    cases, seconds = (
+        re.search(r"^ *(\d+) generated", said, re.MULTILINE),
+        re.search(r" in ([\d.]+)s =+\s*$", said),
+    )
     if not cases or not seconds:
         raise RuntimeError(f"st does not say how many cases it ran in what time: {said}")
     return int(cases[1]) / float(seconds[1])

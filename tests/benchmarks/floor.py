@@ -10,8 +10,13 @@ from typing import cast
 import uvloop
 
 # That of both operations.
-BODY = b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638, "task_id": "0000000059071dbc01591661d3990019"}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+BODY = (
+    b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638, "task_id": "0000000059071dbc01591661d3990019"}'
+)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
 
 
 class Floor(asyncio.Protocol):
@@ -38,7 +43,9 @@ class Floor(asyncio.Protocol):
 
 
 async def main(port: int, seconds: float = 0) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Floor(seconds), "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Floor(seconds), "127.0.0.1", port, backlog=1024
+    )
     await server.serve_forever()
 
 

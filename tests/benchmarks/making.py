@@ -6,7 +6,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.measure import ROOT, Aim, Benchmark, Effort, Row, Samples, alternate, at_most, seconds_of
+from tests.benchmarks.measure import (
+    ROOT,
+    Aim,
+    Benchmark,
+    Effort,
+    Row,
+    Samples,
+    alternate,
+    at_most,
+    seconds_of,
+)
 
 GENERATOR = "openapi-python-client"
 EDITED, UNCHANGED = "ours, edited", "ours, nothing to do"
@@ -37,8 +47,19 @@ def run(effort: Effort) -> Samples:
             return seconds_of(*make, cwd=copy)
 
         def generator() -> float:
-            command = ["generate", "--path", str(spec), "--meta", "none", "--overwrite", "--output-path", str(made)]
-            scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where it looks for ruff
+            command = [
+                "generate",
+                "--path",
+                str(spec),
+                "--meta",
+                "none",
+                "--overwrite",
+                "--output-path",
+                str(made),
+            ]
+            scripts = (
+                f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where it looks for ruff
+            )
             return seconds_of(GENERATOR, *command, environment=os.environ | {"PATH": scripts})
 
         sides = {EDITED: edited, UNCHANGED: lambda: seconds_of(*make, cwd=copy), GENERATOR: generator}

@@ -94,7 +94,9 @@ class Row:
         floor = None if self.floor is None else {"name": self.floor, **figures(measured.get(self.floor, []))}
         ratio = None
         if ours["median"] and peer["median"]:
-            ratio = ours["median"] / peer["median"] if self.more_is_better else peer["median"] / ours["median"]
+            ratio = (
+                ours["median"] / peer["median"] if self.more_is_better else peer["median"] / ours["median"]
+            )
         return {
             "name": self.name,
             "what": self.what,
@@ -116,7 +118,12 @@ def figures(samples: list[float]) -> dict[str, Any]:
     """Return what the report says of the samples of one side; all None if there are none."""
     if not samples:
         return {"median": None, "min": None, "max": None, "samples": []}
-    return {"median": statistics.median(samples), "min": min(samples), "max": max(samples), "samples": samples}
+    return {
+        "median": statistics.median(samples),
+        "min": min(samples),
+        "max": max(samples),
+        "samples": samples,
+    }
 
 
 def number(value: float) -> str:
@@ -194,7 +201,9 @@ def slow_floor(port: int) -> list[str]:
 def seconds_of(*command: str, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> float:
     """Return how long a process takes, from its start to its end."""
     start = time.perf_counter()
-    ran = subprocess.run(command, cwd=cwd, env=environment or os.environ, check=False, capture_output=True, text=True)
+    ran = subprocess.run(
+        command, cwd=cwd, env=environment or os.environ, check=False, capture_output=True, text=True
+    )
     took = time.perf_counter() - start
     if ran.returncode:
         raise RuntimeError(f"{command} ended with code {ran.returncode}: {ran.stdout}{ran.stderr}")
@@ -209,7 +218,9 @@ def peak_memory() -> float:
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UnavailableError("the most memory a process had is read from /proc, which only Linux has") from error
+        raise UnavailableError(
+            "the most memory a process had is read from /proc, which only Linux has"
+        ) from error
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 

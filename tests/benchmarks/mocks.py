@@ -34,7 +34,11 @@ FLOOR = "fixed answer"
 _ENVIRONMENT = dict(os.environ)
 
 ENGINE = "/v2/demo-project/enginemgr/engines/4a1bc63d-4719-4bd3-b1ad-5ee590b05e87/actions"
-HEADERS = {"X-Auth-Token": "mock-token", "Content-Type": "application/json;charset=UTF-8", "Accept": "application/json"}
+HEADERS = {
+    "X-Auth-Token": "mock-token",
+    "Content-Type": "application/json;charset=UTF-8",
+    "Accept": "application/json",
+}
 # Whatever is retried fails again at once, so that each request is accepted, as it is by Prism, which knows no state.
 STATE = """
 run_time: 0
@@ -83,7 +87,17 @@ def _prism() -> tuple[str, str]:
 
 def requests_per_second(url: str, script: Path, seconds: float) -> float:
     """Ask wrk, with 16 connections; an answer that is no success makes the figure worthless."""
-    command = ["wrk", "--threads", "1", "--connections", "16", "--duration", f"{seconds:.0f}s", "--script", str(script)]
+    command = [
+        "wrk",
+        "--threads",
+        "1",
+        "--connections",
+        "16",
+        "--duration",
+        f"{seconds:.0f}s",
+        "--script",
+        str(script),
+    ]
     said = subprocess.run([*command, url + ENGINE], check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"{url} did not answer all requests with success: {said}")

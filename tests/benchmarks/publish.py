@@ -41,7 +41,9 @@ def read(file: Path) -> Report:
     except (ValueError, LookupError, TypeError) as error:
         raise RefusedError(f"{file} is no report of `{COMMAND}`: run it again") from error
     if command != COMMAND:
-        raise RefusedError(f"{file} is of `{command}`; publish a plain `{COMMAND}`: all rows, with the default rounds")
+        raise RefusedError(
+            f"{file} is of `{command}`; publish a plain `{COMMAND}`: all rows, with the default rounds"
+        )
     for row in rows:
         if (row["skipped"] or "").startswith(FAILED):
             raise RefusedError(f"{file}: {row['name']} {row['skipped']}: mend it, and run `{COMMAND}` again")
@@ -81,7 +83,9 @@ def speed(report: Report) -> str:
     for row in rows:
         for said in filter(None, (row["note"], row["skipped"] and f"skipped: {row['skipped']}")):
             notes.setdefault(said, []).append(row["what"])
-    taken = f"{markdown(report['date'])}, {markdown(report['machine'])}: `{report['command']}`, all on loopback."
+    taken = (
+        f"{markdown(report['date'])}, {markdown(report['machine'])}: `{report['command']}`, all on loopback."
+    )
     return "\n".join(
         [
             "",
@@ -91,7 +95,10 @@ def speed(report: Report) -> str:
             "|---|---|---|---|---|",
             *(f"| {' | '.join(cells(row))} |" for row in rows),
             "",
-            *(f"- {markdown('; '.join(dict.fromkeys(whats)))}: {markdown(note)}." for note, whats in notes.items()),
+            *(
+                f"- {markdown('; '.join(dict.fromkeys(whats)))}: {markdown(note)}."
+                for note, whats in notes.items()
+            ),
             f"- Versions: {markdown(', '.join(f'{name} {version}' for name, version in report['versions'].items()))}.",
             "",
         ]
@@ -102,7 +109,9 @@ def bulk(report: Report) -> str:
     """Return how many calls a second one process made, within a sentence."""
     (row,) = (row for row in report["rows"] if row["name"] == BULK)
     seconds, bound = row["ours"]["median"], row["floor"]["median"]
-    took = f"{BULK_ITEMS:,} items in {number(seconds)} s; the server's answers allow {number(bound)} s at best"
+    took = (
+        f"{BULK_ITEMS:,} items in {number(seconds)} s; the server's answers allow {number(bound)} s at best"
+    )
     return f"{number(BULK_ITEMS / seconds)} a second ({took})"
 
 

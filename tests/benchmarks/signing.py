@@ -15,7 +15,9 @@ SDK = "official SDK"
 HEADERS = {"Host": "cse.test", "Content-Type": "application/json;charset=UTF-8", "X-Project-Id": "p"}
 # Both take the time of now, which is not the same for both: so signatures are compared by length here, and by value in
 # tests/e2e/test_official_sdk.py.
-LENGTH = len("SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-project-id;x-sdk-date, Signature=") + 64
+LENGTH = (
+    len("SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-project-id;x-sdk-date, Signature=") + 64
+)
 
 
 def ours(times: int) -> float:
@@ -38,7 +40,9 @@ def theirs(times: int) -> float:
     signer = Signer(SimpleNamespace(ak="AK", sk="SK"))
 
     def sign() -> int:
-        request = SdkRequest("PUT", "https", "cse.test", PATH, "", [], {**HEADERS}, BODY)  # it writes into them
+        request = SdkRequest(
+            "PUT", "https", "cse.test", PATH, "", [], {**HEADERS}, BODY
+        )  # it writes into them
         return len(signer.sign(request).header_params["Authorization"])
 
     return timed(sign, times, LENGTH)
@@ -58,7 +62,9 @@ def run(effort: Effort) -> Samples:
     return alternate(effort, {name: side(name) for name in SIDES})
 
 
-BENCHMARKS = [Benchmark("signing", [Row("signing", "signing one request, AK/SK", "us", SDK, aim=at_least(2))], run)]
+BENCHMARKS = [
+    Benchmark("signing", [Row("signing", "signing one request, AK/SK", "us", SDK, aim=at_least(2))], run)
+]
 
 if __name__ == "__main__":
     print(SIDES[sys.argv[1]](int(sys.argv[2])))

@@ -40,7 +40,12 @@ with connect("{module}", endpoint=sys.argv[1], credentials=AkSkAuth("mock-ak", "
     {operation}.sync({arguments}, client=client, body={body}({fields})).{answer}
 """
 OUR_CSE = OURS.format(
-    module="cse", operation="retry_engine", body="EngineActionRequest", arguments='"p", "e"', fields="", answer="job_id"
+    module="cse",
+    operation="retry_engine",
+    body="EngineActionRequest",
+    arguments='"p", "e"',
+    fields="",
+    answer="job_id",
 )
 OUR_WORKSPACE = OURS.format(
     module="workspace",
@@ -118,7 +123,11 @@ def size(_effort: Effort) -> Samples:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             ours = {file.filename: file.file_size for file in archive.infolist()}
-    theirs = {str(file): file.size or 0 for package in SDK_PACKAGES for file in importlib.metadata.files(package) or []}
+    theirs = {
+        str(file): file.size or 0
+        for package in SDK_PACKAGES
+        for file in importlib.metadata.files(package) or []
+    }
     return {
         "ours": [sum(ours.values()) / 1024],
         SDK: [sum(theirs.values()) / 1024],
@@ -130,7 +139,16 @@ def size(_effort: Effort) -> Samples:
 BENCHMARKS = [
     Benchmark(
         "first-call-cse",
-        [Row("first-call-cse", "import, connect and one call, CSE", "ms", SDK_CSE, NOTHING, aim=at_least(1.5))],
+        [
+            Row(
+                "first-call-cse",
+                "import, connect and one call, CSE",
+                "ms",
+                SDK_CSE,
+                NOTHING,
+                aim=at_least(1.5),
+            )
+        ],
         first_call(OUR_CSE, SDK_CSE, THEIR_CSE, "huaweicloudsdkcse"),
     ),
     Benchmark(

@@ -105,7 +105,13 @@ def row(**about: Any) -> Row:
 def test_a_row_has_the_median_and_the_range_of_each_side() -> None:
     said = row(floor="least").result(SAMPLES)
     assert said["ours"] == {"median": 2.0, "min": 1.0, "max": 6.0, "samples": [2.0, 1.0, 6.0]}
-    assert said["peer"] == {"name": "theirs", "median": 4.0, "min": 4.0, "max": 5.0, "samples": [4.0, 5.0, 4.0]}
+    assert said["peer"] == {
+        "name": "theirs",
+        "median": 4.0,
+        "min": 4.0,
+        "max": 5.0,
+        "samples": [4.0, 5.0, 4.0],
+    }
     assert said["floor"] == {"name": "least", "median": 0.5, "min": 0.5, "max": 0.5, "samples": [0.5]}
 
 
@@ -115,7 +121,8 @@ def test_the_ratio_says_how_many_times_better_ours_is(more_is_better: bool, rati
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0.09344, "0.0934"), (9.996, "10"), (99.97, "100"), (999.7, "1,000"), (12209.3, "12,209")]
+    ("value", "said"),
+    [(0.09344, "0.0934"), (9.996, "10"), (99.97, "100"), (999.7, "1,000"), (12209.3, "12,209")],
 )
 def test_a_figure_has_three_digits_and_all_of_a_large_number(value: float, said: str) -> None:
     assert number(value) == said

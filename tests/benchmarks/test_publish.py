@@ -20,7 +20,12 @@ def row(what: str = "one call", **about: Any) -> Row:
 
 
 def report(*rows: dict[str, Any], **changes: Any) -> publish.Report:
-    head = {"date": "2023-11-15", "machine": "a machine", "command": "make bench", "versions": {"peer": "1.2.3"}}
+    head = {
+        "date": "2023-11-15",
+        "machine": "a machine",
+        "command": "make bench",
+        "versions": {"peer": "1.2.3"},
+    }
     return {**head, "rows": [BULK.result(SAMPLES), *rows], **changes}
 
 
@@ -62,7 +67,10 @@ def test_names_and_reasons_are_shown_as_they_are() -> None:
 
 
 def test_the_sentence_on_bulk_has_its_figures_from_the_row() -> None:
-    assert publish.bulk(report()) == "5 a second (10,000 items in 2,000 s; the server's answers allow 1,000 s at best)"
+    assert (
+        publish.bulk(report())
+        == "5 a second (10,000 items in 2,000 s; the server's answers allow 1,000 s at best)"
+    )
 
 
 FAILED = row().result({}, "failed: an answer was none")
@@ -73,12 +81,17 @@ FAILED = row().result({}, "failed: an answer was none")
     [
         (report(command="bench --rounds 2"), "is of `bench --rounds 2`; publish a plain `make bench`"),
         (report(FAILED), "call-1 failed: an answer was none: mend it, and run `make bench` again"),
-        (report(rows=[BULK.result({}, "no /proc")]), "has no figures for bulk-10000, which the README quotes"),
+        (
+            report(rows=[BULK.result({}, "no /proc")]),
+            "has no figures for bulk-10000, which the README quotes",
+        ),
         ([], "is no report of `make bench`"),
         (None, "cannot be read (No such file or directory): run `make bench` first"),
     ],
 )
-def test_a_report_that_is_not_of_a_complete_run_is_refused(given: object, reason: str, tmp_path: Path) -> None:
+def test_a_report_that_is_not_of_a_complete_run_is_refused(
+    given: object, reason: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bench.json"
     if given is not None:
         file.write_text(json.dumps(given), encoding="utf-8")

@@ -40,7 +40,9 @@ class DrawnResponse:
             return httpx.Response(self.status)
         kind, text = self.content.kind, self.body if isinstance(self.body, str) else ""
         raw = (
-            json.dumps(self.body).encode() if kind == "json" else text.encode("utf-8" if kind == "text" else "latin-1")
+            json.dumps(self.body).encode()
+            if kind == "json"
+            else text.encode("utf-8" if kind == "text" else "latin-1")
         )
         return httpx.Response(self.status, content=raw, headers={"Content-Type": self.content.media_type})
 
@@ -111,7 +113,11 @@ def _of_parameter(operation: Operation, index: int) -> SearchStrategy[Any]:
 
 @cache
 def _of_body(operation: Operation, content: Content, direction: Direction) -> SearchStrategy[Any]:
-    schema = {"json": content.schema, "text": {"type": "string"}, "binary": {"type": "string", "format": "binary"}}
+    schema = {
+        "json": content.schema,
+        "text": {"type": "string"},
+        "binary": {"type": "string", "format": "binary"},
+    }
     return _values(operation, schema.get(content.kind, content.schema), direction)
 
 
@@ -121,8 +127,12 @@ def _values(operation: Operation, schema: dict[str, Any], direction: Direction) 
 
 
 @cache
-def _validator(operation: Operation, content: Content, direction: Direction) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(operation.schema(content.schema, direction), validate_formats=True)
+def _validator(
+    operation: Operation, content: Content, direction: Direction
+) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(
+        operation.schema(content.schema, direction), validate_formats=True
+    )
 
 
 def _only_with(schema: dict[str, Any], pattern: str) -> dict[str, Any]:

@@ -47,7 +47,11 @@ class Content:
     def kind(self) -> str:
         """`json`, `multipart`, `form`, `text` or `binary`."""
         plain = self.media_type.partition(";")[0]
-        kinds = {"multipart/form-data": "multipart", "application/x-www-form-urlencoded": "form", "text/plain": "text"}
+        kinds = {
+            "multipart/form-data": "multipart",
+            "application/x-www-form-urlencoded": "form",
+            "text/plain": "text",
+        }
         return "json" if plain.endswith("json") else kinds.get(plain, "binary")
 
 
@@ -87,14 +91,18 @@ class Operation:
     def good(self) -> list[tuple[int, Content | None]]:
         """Each status of success, with its body."""
         exact = [
-            (200 if status == "2XX" else int(status), c) for status, c in self.responses.items() if status[0] == "2"
+            (200 if status == "2XX" else int(status), c)
+            for status, c in self.responses.items()
+            if status[0] == "2"
         ]
         return exact or [(200, self.responses["default"])]
 
     @property
     def has_json(self) -> bool:
         """Whether a response of success has JSON that can be wrong."""
-        return any(content is not None and content.kind == "json" and content.schema for _, content in self.good)
+        return any(
+            content is not None and content.kind == "json" and content.schema for _, content in self.good
+        )
 
     @property
     def bad(self) -> list[tuple[int, Content | None]]:
@@ -115,7 +123,10 @@ def operations(spec: str) -> tuple[Operation, ...]:
     """The operations of a document."""
     paths: dict[str, Any] = document(spec)["paths"]
     return tuple(
-        _operation(spec, method, path, item) for path, item in paths.items() for method in METHODS if method in item
+        _operation(spec, method, path, item)
+        for path, item in paths.items()
+        for method in METHODS
+        if method in item
     )
 
 
@@ -139,7 +150,10 @@ def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Opera
 
 
 def _content(holder: dict[str, Any]) -> Content | None:
-    contents = [Content(media_type, media.get("schema", {})) for media_type, media in holder.get("content", {}).items()]
+    contents = [
+        Content(media_type, media.get("schema", {}))
+        for media_type, media in holder.get("content", {}).items()
+    ]
     return next((each for each in contents if each.kind == "json"), contents[0] if contents else None)
 
 

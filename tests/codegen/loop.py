@@ -92,7 +92,9 @@ def _with_files(operation: Operation, schema: dict[str, Any], kind: str, value: 
         return value
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        return {name: _with_files(operation, properties.get(name, {}), kind, each) for name, each in value.items()}
+        return {
+            name: _with_files(operation, properties.get(name, {}), kind, each) for name, each in value.items()
+        }
     if isinstance(value, list):
         return [_with_files(operation, schema.get("items", {}), kind, each) for each in value]
     is_file = schema.get("format") == "binary"

@@ -111,7 +111,9 @@ def project(made: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / made.root.name)
 
 
-def assert_refused(project: Project, *expected: tuple[str, str], run: Callable[[], Ran] | None = None) -> None:
+def assert_refused(
+    project: Project, *expected: tuple[str, str], run: Callable[[], Ran] | None = None
+) -> None:
     """It exits with 2, says on stderr exactly the expected (`file:line`, part of the reason), and changes nothing."""
     before = project.state()
     ran = (run or project.run)()
@@ -172,7 +174,10 @@ def test_a_changed_spec_changes_the_client_and_the_report_says_how(project: Proj
     project.edit(
         ("    delete:\n      operationId: StopJobs", "    put:\n      operationId: EndJobs"),
         ("operationId: RunScript", "servers: [{ url: https://one.com }]\n      operationId: RunScript"),
-        ("Script: { type: object, properties: {", "Script: { type: object, properties: { startedBy: { type: string },"),
+        (
+            "Script: { type: object, properties: {",
+            "Script: { type: object, properties: { startedBy: { type: string },",
+        ),
         *[(HOST, HOST.replace(".com", ".org").replace("[a, b]", "[a]"))] * 2,
     )
     (project.root / PACKAGE / "api/jobs/poke_job.py").write_text("by hand", "utf-8")
@@ -197,7 +202,9 @@ def test_a_changed_spec_changes_the_client_and_the_report_says_how(project: Proj
     }
 
 
-def test_makes_the_same_bytes_wherever_and_however_it_runs(made: Project, project: Project, tmp_path: Path) -> None:
+def test_makes_the_same_bytes_wherever_and_however_it_runs(
+    made: Project, project: Project, tmp_path: Path
+) -> None:
     shutil.rmtree(project.root / "generated")
     (tmp_path / "ruff").mkdir()
     for file in (tmp_path / "ruff/ruff.toml", tmp_path / "ruff.toml", project.root / "ruff.toml"):
@@ -242,7 +249,9 @@ def test_makes_the_same_bytes_with_what_windows_has(
 
 # --- when there is nothing to do -------------------------------------------------------------------------------
 
-CANNOT_GENERATE = "-S"  # without site-packages: exit code 0 shows that there was nothing to do, 2 that there was
+CANNOT_GENERATE = (
+    "-S"  # without site-packages: exit code 0 shows that there was nothing to do, 2 that there was
+)
 
 
 def test_does_nothing_when_nothing_changed(project: Project) -> None:
@@ -266,7 +275,9 @@ def test_leaves_a_tree_alone_that_comes_out_the_same(project: Project) -> None:
 CLIENT, STRAY, TYPED = (str(PACKAGE / name) for name in ("client.py", "models/stray.py", "py.typed"))
 
 
-@pytest.mark.parametrize("name", ["openapi.yaml", LOCK, CONFIG, "codegen/generate.py", ENDPOINT, CLIENT, STRAY])
+@pytest.mark.parametrize(
+    "name", ["openapi.yaml", LOCK, CONFIG, "codegen/generate.py", ENDPOINT, CLIENT, STRAY]
+)
 def test_a_changed_or_added_file_is_something_to_do(project: Project, name: str) -> None:
     with (project.root / name).open("ab") as file:
         file.write(b"\n")
@@ -386,7 +397,9 @@ def another_job(number: int = 0, old: str = "", new: str = "") -> str:
 
 
 @pytest.mark.parametrize("mistakes", MISTAKES.values(), ids=MISTAKES)
-def test_refuses_a_spec_and_names_the_line(project: Project, mistakes: Sequence[tuple[str, str, str, str]]) -> None:
+def test_refuses_a_spec_and_names_the_line(
+    project: Project, mistakes: Sequence[tuple[str, str, str, str]]
+) -> None:
     expected: list[tuple[str, str]] = []
     for number, (old, new, marker, reason) in enumerate(mistakes):
         text = another_job(number, old, new)
@@ -402,7 +415,10 @@ def test_refuses_an_example_that_a_reference_names_and_what_no_reference_does(pr
             "json:\n            ",
             "json:\n            examples: { x: { $ref: '#/components/examples/Far' } }\n            ",
         ),
-        ("components:\n", "components:\n  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n"),
+        (
+            "components:\n",
+            "components:\n  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n",
+        ),
     )
     far = project.place("Far: {"), "1 is not of type 'boolean'"
     assert_refused(project, far, (project.place("Lost: {"), "nothing uses Lost"))
@@ -427,7 +443,9 @@ def test_lint_refuses_what_a_run_does_and_makes_nothing(project: Project) -> Non
     assert project.run("--lint") == Ran(0, "", "")
     project.edit(("example: 7", "example: seven"))
     assert_refused(
-        project, (project.place("seven"), "'seven' is not of type 'integer'"), run=partial(project.run, "--lint")
+        project,
+        (project.place("seven"), "'seven' is not of type 'integer'"),
+        run=partial(project.run, "--lint"),
     )
 
 
@@ -512,7 +530,11 @@ def test_check_shows_what_differs_and_how_to_mend_it(project: Project) -> None:
     ran = project.run("--check")
 
     diff, _, summary = ran.out.partition(f"{CLIENT}: ")
-    for line in (f"--- {CLIENT}\n+++ client.py as openapi.yaml makes it\n", "\n-# by hand\n", "\n-STRAY = 1\n"):
+    for line in (
+        f"--- {CLIENT}\n+++ client.py as openapi.yaml makes it\n",
+        "\n-# by hand\n",
+        "\n-STRAY = 1\n",
+    ):
         assert line in diff
     assert summary.splitlines() == [
         "changed",
@@ -623,10 +645,18 @@ def test_a_read_only_disk_is_said_if_there_is_something_to_write(project: Projec
     unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
     if (
         not shutil.which("unshare")
-        or subprocess.run([*unshare, mount, "sh", str(project.root)], capture_output=True, check=False).returncode
+        or subprocess.run(
+            [*unshare, mount, "sh", str(project.root)], capture_output=True, check=False
+        ).returncode
     ):
         pytest.skip("this machine does not let a test have a mount in a namespace of its own")
-    command = [*unshare, f'{mount} && exec "$2" -B "$1/codegen/generate.py"', "sh", str(project.root), sys.executable]
+    command = [
+        *unshare,
+        f'{mount} && exec "$2" -B "$1/codegen/generate.py"',
+        "sh",
+        str(project.root),
+        sys.executable,
+    ]
     ran = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
     assert (ran.returncode, ran.stderr, ran.stdout[:13]) == (0, "", "nothing to do")
     project.add_path(another_job())

@@ -230,7 +230,19 @@ PATHS = """\
     delete: { tags: [Other], servers: [{ url: 'https://{a}.{region}.com', variables: { a: { default: x }, region: { default: r } } }] }
 """
 NAMES = (
-    *("params", "headers", "client", "timeout", "body", "self", "kwargs", "json", "data", "content", "response"),
+    *(
+        "params",
+        "headers",
+        "client",
+        "timeout",
+        "body",
+        "self",
+        "kwargs",
+        "json",
+        "data",
+        "content",
+        "response",
+    ),
     *(
         "status_code",
         "k",
@@ -361,10 +373,13 @@ def document() -> str:
     for name, schema in RESPONSES.items():
         content = f"{{ application/json: {{ schema: {schema} }} }}"
         responses = f"{{ '200': {{ description: OK., content: {content} }} }}"
-        spec += f"  /read/{name}:\n    get: {{ operationId: Read{name}, tags: [Read], responses: {responses} }}\n"
+        spec += (
+            f"  /read/{name}:\n    get: {{ operationId: Read{name}, tags: [Read], responses: {responses} }}\n"
+        )
     taken = ("Response", "Client", "Unset", "File", "Any", "Model")
     named = "".join(
-        f"    {name}: {{ type: object, required: [a], properties: {{ a: {{ type: string }} }} }}\n" for name in taken
+        f"    {name}: {{ type: object, required: [a], properties: {{ a: {{ type: string }} }} }}\n"
+        for name in taken
     )
     return spec + SCHEMAS + MORE_SCHEMAS + named
 
@@ -377,7 +392,9 @@ class Meaning:
     report: str
     sent: list[httpx.Request] = field(default_factory=list[httpx.Request])
 
-    def call(self, module: str, *arguments: Any, respond: Any = None, is_async: bool = False, **options: Any) -> Any:
+    def call(
+        self, module: str, *arguments: Any, respond: Any = None, is_async: bool = False, **options: Any
+    ) -> Any:
         """Call an operation; the server responds with JSON, or with a response."""
 
         def handle(request: httpx.Request) -> httpx.Response:
@@ -439,7 +456,9 @@ def test_a_name_in_the_path_may_have_any_characters(meaning: Meaning) -> None:
 
 
 def test_the_path_follows_label_and_matrix(meaning: Meaning) -> None:
-    assert meaning.target("styles", ["a", "b"], "m", ["c", "d"]) == "/styles/.a,b/;matrix=m/;spread=c;spread=d"
+    assert (
+        meaning.target("styles", ["a", "b"], "m", ["c", "d"]) == "/styles/.a,b/;matrix=m/;spread=c;spread=d"
+    )
 
 
 def test_a_time_without_a_zone_is_refused(meaning: Meaning) -> None:
@@ -470,7 +489,9 @@ def test_a_time_without_a_zone_is_refused(meaning: Meaning) -> None:
         ("mixed", "a", "mixed=a"),
     ],
 )
-def test_a_value_in_the_query_follows_style_and_explode(meaning: Meaning, name: str, value: Any, query: str) -> None:
+def test_a_value_in_the_query_follows_style_and_explode(
+    meaning: Meaning, name: str, value: Any, query: str
+) -> None:
     given = meaning.model("Point", **value) if isinstance(value, dict) else value
     sent = meaning.target("query", **{"sort": meaning_of_unset(meaning), name: given})
     assert sent == f"/query?{query}".rstrip("?")
@@ -492,25 +513,40 @@ def test_a_default_is_sent(meaning: Meaning) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("sort", "up"), ("mixed", 2), ("mixed", True), ("flag", "yes"), ("each", "a")]
 )
-def test_an_argument_that_the_document_does_not_allow_is_refused(meaning: Meaning, name: str, value: object) -> None:
+def test_an_argument_that_the_document_does_not_allow_is_refused(
+    meaning: Meaning, name: str, value: object
+) -> None:
     with pytest.raises(TypeError, match=name):
         meaning.target("query", **{name: value})
     assert meaning.sent == []
 
 
-def test_every_parameter_arrives_under_its_own_name_whatever_the_code_calls_its_variables(meaning: Meaning) -> None:
+def test_every_parameter_arrives_under_its_own_name_whatever_the_code_calls_its_variables(
+    meaning: Meaning,
+) -> None:
     with meaning.generated.entered():
         function = meaning.generated.module("api.default.names").sync
     arguments = [
-        name for name in function.__annotations__ if name not in ("path", "client", "request_timeout", "return")
+        name
+        for name in function.__annotations__
+        if name not in ("path", "client", "request_timeout", "return")
     ]
     assert len(arguments) == len(NAMES)
     sent = meaning.target("names", "p", **{name: f"v{at}" for at, name in enumerate(arguments)})
-    assert dict(httpx.QueryParams(sent.partition("?")[2])) == {name: f"v{at}" for at, name in enumerate(NAMES)}
+    assert dict(httpx.QueryParams(sent.partition("?")[2])) == {
+        name: f"v{at}" for at, name in enumerate(NAMES)
+    }
 
 
 def test_headers_and_cookies_are_written_as_their_types_have_them(meaning: Meaning) -> None:
-    given = {"x_date": NOON.date(), "x_time": NOON, "x_uuid": ID, "x_flag": True, "x_null": None, "x_list": [1, 2]}
+    given = {
+        "x_date": NOON.date(),
+        "x_time": NOON,
+        "x_uuid": ID,
+        "x_flag": True,
+        "x_null": None,
+        "x_list": [1, 2],
+    }
     meaning.target("headers", **given, session="a;b", n=1, b=True, l=["x", "y"])
     headers = meaning.sent[-1].headers
     assert {name: headers[name] for name in headers if name.startswith("x-") and name != "x-auth-token"} == {
@@ -553,7 +589,10 @@ def test_octets_go_out_and_come_back(meaning: Meaning, is_async: bool) -> None:
 
 
 def test_a_range_of_media_types_is_no_media_type(meaning: Meaning) -> None:
-    assert meaning.call("default.post_image", body=b"\xff", respond=httpx.Response(200, content=b"\xfe")) == b"\xfe"
+    assert (
+        meaning.call("default.post_image", body=b"\xff", respond=httpx.Response(200, content=b"\xfe"))
+        == b"\xfe"
+    )
     headers = meaning.sent[-1].headers
     assert (headers["content-type"], headers["accept"]) == ("application/octet-stream", "*/*")
 
@@ -565,7 +604,10 @@ def test_null_goes_out_and_comes_back(meaning: Meaning) -> None:
 
 def test_text_goes_out_and_comes_back(meaning: Meaning) -> None:
     assert meaning.call("default.post_text", body="ä", respond=httpx.Response(200, text="a,b")) == "a,b"
-    assert (meaning.sent[-1].content, meaning.sent[-1].headers["content-type"]) == ("ä".encode(), "text/plain")
+    assert (meaning.sent[-1].content, meaning.sent[-1].headers["content-type"]) == (
+        "ä".encode(),
+        "text/plain",
+    )
     meaning.call("default.post_text", respond=httpx.Response(200))
     assert "content-type" not in meaning.sent[-1].headers
 
@@ -711,7 +753,9 @@ ROUND_TRIPS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "response"), ROUND_TRIPS)
-def test_what_the_document_allows_is_read_and_written_again(meaning: Meaning, name: str, response: Any) -> None:
+def test_what_the_document_allows_is_read_and_written_again(
+    meaning: Meaning, name: str, response: Any
+) -> None:
     def written(value: Any) -> Any:
         if isinstance(value, list):
             return [written(each) for each in value]
@@ -767,13 +811,18 @@ def test_a_type_beside_a_union_is_that_of_its_members(meaning: Meaning) -> None:
 
 
 def test_a_discriminator_tells_which_model_it_is(meaning: Meaning) -> None:
-    kinds = [type(meaning.read("pet", {"kind": kind, "name": "n"})).__name__ for kind in ("dog", "cat", "Dog")]
+    kinds = [
+        type(meaning.read("pet", {"kind": kind, "name": "n"})).__name__ for kind in ("dog", "cat", "Dog")
+    ]
     assert kinds == ["Dog", "Cat", "Dog"]
     assert type(meaning.read("animal", {"kind": "Square", "radius": 1})).__name__ == "AnimalSquare"
 
 
 def test_without_a_discriminator_it_is_the_model_that_knows_the_fields(meaning: Meaning) -> None:
-    assert [type(meaning.read("shape", each)).__name__ for each in ({"side": 1}, {"radius": 1})] == ["Square", "Circle"]
+    assert [type(meaning.read("shape", each)).__name__ for each in ({"side": 1}, {"radius": 1})] == [
+        "Square",
+        "Circle",
+    ]
 
 
 def test_without_a_discriminator_it_is_the_model_that_lists_the_value(meaning: Meaning) -> None:
@@ -885,7 +934,8 @@ def test_what_has_no_type_in_python_is_refused_with_its_line(tmp_path: Any, stag
         return [
             (piece, reason)
             for piece, reason in pieces.items()
-            if any(mark in reason for mark in marks) or not (marks or "both become" in reason or "as a whole" in reason)
+            if any(mark in reason for mark in marks)
+            or not (marks or "both become" in reason or "as a whole" in reason)
         ]
 
     spec = HEAD

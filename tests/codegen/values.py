@@ -12,18 +12,26 @@ _DEPTH = 4  # from here on, objects have what is required only, and lists are sh
 _ZONES = [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))]
 _FORMATS: dict[str, SearchStrategy[str]] = {
     "date": st.dates().map(str),
-    "date-time": st.datetimes(timezones=st.sampled_from(_ZONES)).map(lambda t: t.isoformat().replace("+00:00", "Z")),
+    "date-time": st.datetimes(timezones=st.sampled_from(_ZONES)).map(
+        lambda t: t.isoformat().replace("+00:00", "Z")
+    ),
     "uuid": st.uuids().map(str),
     "binary": st.binary(max_size=64).map(lambda data: data.decode("latin-1")),
 }
 _SCALARS: SearchStrategy[Any] = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
 )
-_ANYTHING = _SCALARS | st.lists(_SCALARS, max_size=2) | st.dictionaries(st.text(max_size=5), _SCALARS, max_size=2)
+_ANYTHING = (
+    _SCALARS | st.lists(_SCALARS, max_size=2) | st.dictionaries(st.text(max_size=5), _SCALARS, max_size=2)
+)
 # Names of fields that the document does not know, which a generated class may use itself.
-_NAMES = st.sampled_from(["additional_properties", "to_dict", "self", "from", "job_id", "pet_id", ""]) | st.text(
-    max_size=5
-)
+_NAMES = st.sampled_from(
+    ["additional_properties", "to_dict", "self", "from", "job_id", "pet_id", ""]
+) | st.text(max_size=5)
 
 
 @st.composite
@@ -76,7 +84,9 @@ def _object(draw: DrawFn, root: dict[str, Any], schema: dict[str, Any], depth: i
     extra = schema.get("additionalProperties", True)
     if extra is not False and depth < _DEPTH and draw(st.booleans()):
         more = _ANYTHING if extra is True else _value(root, extra, depth + 1)
-        made = draw(st.dictionaries(_NAMES.filter(lambda name: name not in properties), more, max_size=2)) | made
+        made = (
+            draw(st.dictionaries(_NAMES.filter(lambda name: name not in properties), more, max_size=2)) | made
+        )
     return made
 
 

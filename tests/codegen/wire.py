@@ -16,7 +16,15 @@ import httpx
 
 from tests.codegen.corpus import Content, Operation
 
-_OF_THE_CLIENT = {"host", "user-agent", "accept", "accept-encoding", "content-type", "content-length", "x-auth-token"}
+_OF_THE_CLIENT = {
+    "host",
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "content-type",
+    "content-length",
+    "x-auth-token",
+}
 _DELIMITERS = {"form": ",", "pipeDelimited": r"\||%7C", "spaceDelimited": r"%20|\+"}
 
 
@@ -33,7 +41,9 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
     found = re.fullmatch(template, path)
     assert found, f"{path} is not of {operation.path}"
     texts = {"path": dict(zip(names, found.groups(), strict=True)), "cookie": _cookies(request)}
-    pairs = [(unquote_plus(name), text) for name, _, text in (pair.partition("=") for pair in query.split("&"))]
+    pairs = [
+        (unquote_plus(name), text) for name, _, text in (pair.partition("=") for pair in query.split("&"))
+    ]
     rest = [name for name, _ in pairs if name]
     values: dict[str, Any] = {}
     for parameter in operation.parameters:
@@ -52,7 +62,9 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
     assert (rest, texts["cookie"], more) == ([], {}, set()), "undeclared: query, cookies, headers"
     assert ("x-auth-token" in request.headers) == operation.secured, "credentials"
     accepted = [content.media_type.partition(";")[0] for _, content in operation.good if content]
-    assert not accepted or any(each in request.headers["accept"] for each in accepted), request.headers["accept"]
+    assert not accepted or any(each in request.headers["accept"] for each in accepted), request.headers[
+        "accept"
+    ]
     if request.content or "content-type" in request.headers:
         assert operation.body, "a body that the operation does not have"
         values["body"] = _body(operation, operation.body, request)
@@ -62,7 +74,9 @@ def read(operation: Operation, request: httpx.Request) -> dict[str, Any]:
 def as_sent(operation: Operation, arguments: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     """Leave out what makes no text; put in the defaults that may be sent, if they were."""
     nothing: tuple[Any, ...] = (None, [], {})
-    made: dict[str, Any] = {name: value for name, value in arguments.items() if value not in nothing or name == "body"}
+    made: dict[str, Any] = {
+        name: value for name, value in arguments.items() if value not in nothing or name == "body"
+    }
     if operation.body and operation.body.kind in ("multipart", "form") and "body" in made:
         fields = made["body"]
         made["body"] = {name: value for name, value in fields.items() if value != []}
@@ -112,7 +126,11 @@ def _of_query(
 
 
 def _split(
-    operation: Operation, schema: dict[str, Any], text: str | None, delimiter: str, decode: Callable[[str], str]
+    operation: Operation,
+    schema: dict[str, Any],
+    text: str | None,
+    delimiter: str,
+    decode: Callable[[str], str],
 ) -> Any:
     """One text of a parameter that may be an array; split before it is decoded, since items may hold the delimiter."""
     if text is None:

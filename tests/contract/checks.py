@@ -24,7 +24,9 @@ UNASKED = {200, 400, 401, 405}
 STATE = Path(__file__).with_name("state.yaml")
 _CREDENTIALS: Any = cast("dict[str, Any]", read_yaml(STATE.read_bytes()))["credentials"]
 TOKEN: str = next(iter(_CREDENTIALS["tokens"]))
-KEYS: tuple[str, str] = next((access, key["secret_key"]) for access, key in _CREDENTIALS["access_keys"].items())
+KEYS: tuple[str, str] = next(
+    (access, key["secret_key"]) for access, key in _CREDENTIALS["access_keys"].items()
+)
 """Access key and secret key."""
 
 server = cast("Tested", None)
@@ -56,7 +58,9 @@ def add_statuses(context: HookContext, examples: list[Case[Any]]) -> None:
     operation = context.operation
     assert operation is not None  # it is one operation's examples
     example = examples[0]
-    given: dict[str, Any] = {"body": example.body, "media_type": example.media_type} if example.media_type else {}
+    given: dict[str, Any] = (
+        {"body": example.body, "media_type": example.media_type} if example.media_type else {}
+    )
     examples += [
         operation.Case(path_parameters=example.path_parameters, headers={"Prefer": f"code={status}"}, **given)
         for status in sorted({*_operation(example).statuses} - UNASKED)
@@ -101,7 +105,9 @@ def agrees_with_contract(ctx: CheckContext, response: Response, case: Case[Any])
         assert not repeated, "; ".join(map(str, repeated))
     if response.status_code == 400 and case.meta and not _wish(case):
         causes = _causes(operation, parameters, valid=case.meta.generation.mode.is_positive)
-        codes = {error.code for error in operation.error_codes if error.status == 400 and error.cause in causes}
+        codes = {
+            error.code for error in operation.error_codes if error.status == 400 and error.cause in causes
+        }
         others = {error.code for error in operation.error_codes} - codes
         code = response.json()["error_code"]
         any_other = "nothing-to-retry" in causes and code not in others  # its code is documented nowhere
@@ -115,7 +121,10 @@ def _causes(operation: Operation, parameters: dict[str, str], *, valid: bool) ->
     if not valid:
         return {"malformed", "invalid"}
     if "engine_id" not in parameters:
-        return {"nothing-to-retry", "invalid"}  # invalid: show_history without what it needs, which no schema says
+        return {
+            "nothing-to-retry",
+            "invalid",
+        }  # invalid: show_history without what it needs, which no schema says
     known = {(engine.project, engine.id) for engine in server.engines()}
     if (parameters["project_id"], parameters["engine_id"]) not in known:
         return {"unknown-engine"}

@@ -5,7 +5,14 @@ import shlex
 from collections.abc import Collection, Mapping
 
 # What curl adds by itself, and what schemathesis and httpx do.
-_NOT_SHOWN = {"accept-encoding", "connection", "content-length", "host", "user-agent", "x-schemathesis-testcaseid"}
+_NOT_SHOWN = {
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "host",
+    "user-agent",
+    "x-schemathesis-testcaseid",
+}
 _CREDENTIALS = {"x-auth-token", "x-security-token", "x-subject-token", "authorization", "cookie"}
 _PART = 9  # letters; so many of a secret tell something of it
 _SIGNATURE = re.compile("[0-9a-f]{64}")
@@ -14,7 +21,9 @@ _SIGNATURE = re.compile("[0-9a-f]{64}")
 def hidden(text: str, secrets: Collection[str]) -> str:
     """Replace secrets, parts of them, also in another case, and signatures by ***."""
     lower = text.lower()
-    parts = {s[at : at + _PART] for s in map(str.lower, secrets) for at in range(max(1, len(s) - _PART + 1))} - {""}
+    parts = {
+        s[at : at + _PART] for s in map(str.lower, secrets) for at in range(max(1, len(s) - _PART + 1))
+    } - {""}
     sizes = {len(part) for part in parts}
     spans = [(at, at + size) for at in range(len(lower)) for size in sizes if lower[at : at + size] in parts]
     spans += [found.span() for found in _SIGNATURE.finditer(lower)]

@@ -124,7 +124,9 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     tags = sorted({tag for operation in contract.operations for tag in operation.tags})
     tag = environ.get("TAG", "")
     if tag not in tags:
-        raise UsageError(f"TAG: {f'there is no {one_line(tag)!r}' if tag else 'is missing'}; give {' or '.join(tags)}")
+        raise UsageError(
+            f"TAG: {f'there is no {one_line(tag)!r}' if tag else 'is missing'}; give {' or '.join(tags)}"
+        )
     flags: dict[str, bool] = {}
     for name in ("CONFIRM", "ALLOW_WRITES"):
         flags[name] = environ.get(name) == "yes"
@@ -134,7 +136,11 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     ids = {
         name: value
         for operation in operations
-        for name in (*_path_names(operation), *_Body(contract, operation).fields, *_Body(contract, operation).headers)
+        for name in (
+            *_path_names(operation),
+            *_Body(contract, operation).fields,
+            *_Body(contract, operation).headers,
+        )
         if (value := environ.get(name.upper())) and name.endswith("_id")
     }
     for name, value in ids.items():
@@ -168,10 +174,16 @@ class _Body:
         schema = self._follow(media["schema"])
         self.fields: list[str] = list(schema["properties"])
         self.required: set[str] = set(schema.get("required", ()))
-        self.examples: list[dict[str, str]] = [self._follow(example)["value"] for example in media["examples"].values()]
-        parameters = [self._follow(each) for each in (*item.get("parameters", ()), *described.get("parameters", ()))]
+        self.examples: list[dict[str, str]] = [
+            self._follow(example)["value"] for example in media["examples"].values()
+        ]
+        parameters = [
+            self._follow(each) for each in (*item.get("parameters", ()), *described.get("parameters", ()))
+        ]
         named = [each["name"] for each in parameters if each["in"] == "header"]
-        self.headers: dict[str, str] = {name.removeprefix("X-").replace("-", "_").lower(): name for name in named}
+        self.headers: dict[str, str] = {
+            name.removeprefix("X-").replace("-", "_").lower(): name for name in named
+        }
         """Of its parameters, by the names that the environment has for them, in small letters."""
 
     def _follow(self, node: Any) -> Any:
@@ -215,7 +227,10 @@ def cannot_act(contract: Contract, request: httpx.Request) -> bool:
         return False
     body = _Body(contract, found.operation)
     checked = found.operation.check_request(found.path_params, "", request.headers, request.content)
-    if not checked.problems or request.headers.get("Content-Type") not in {body.media_type, "application/json"}:
+    if not checked.problems or request.headers.get("Content-Type") not in {
+        body.media_type,
+        "application/json",
+    }:
         return False
     return request.content == UNEXPECTED.encode() or any(
         _has_no_value(request.content + braces, body) for braces in (b"", b"}", b"}}")
@@ -252,7 +267,9 @@ def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> l
     return [*refused, *acting, anonymous]
 
 
-def _refused(contract: Contract, operation: Operation, settings: Settings, client: httpx.Client) -> Iterator[Case]:
+def _refused(
+    contract: Contract, operation: Operation, settings: Settings, client: httpx.Client
+) -> Iterator[Case]:
     body, url = _Body(contract, operation), _url(operation, settings)
     bodies = [(title, text, body.media_type) for title, text in body.without_values()]
     whole = bodies[-1][1]
@@ -263,28 +280,40 @@ def _refused(contract: Contract, operation: Operation, settings: Settings, clien
     if body.media_type != "application/json":
         bodies.append(("the media type that the official SDK sends", whole, "application/json"))
     for title, text, media_type in bodies:
-        request = client.build_request(operation.method, url, headers={"Content-Type": media_type}, content=text)
+        request = client.build_request(
+            operation.method, url, headers={"Content-Type": media_type}, content=text
+        )
         yield Case(operation, title, request, (400,))
     if isinstance(contract.match("GET", httpx.URL(url).path), WrongMethod):
-        yield Case(operation, "GET", client.build_request("GET", url), (404, 405))  # 404 is the gateway's unknown API
+        yield Case(
+            operation, "GET", client.build_request("GET", url), (404, 405)
+        )  # 404 is the gateway's unknown API
 
 
 def _acting(contract: Contract, operation: Operation, settings: Settings, client: httpx.Client) -> list[Case]:
     body, url = _Body(contract, operation), _url(operation, settings)
     cases: list[Case] = []
     for example in body.examples:
-        filled = {name: settings.ids.get(name) if name.endswith("_id") else value for name, value in example.items()}
+        filled = {
+            name: settings.ids.get(name) if name.endswith("_id") else value for name, value in example.items()
+        }
         if None in filled.values():
             continue
-        given = [{header: settings.ids[name]} for name, header in body.headers.items() if name in settings.ids]
+        given = [
+            {header: settings.ids[name]} for name, header in body.headers.items() if name in settings.ids
+        ]
         for more in [{}, *given]:
             title = "".join(f", {name}: {value}" for name, value in more.items())
             headers = {"Content-Type": body.media_type, **more}
             request = client.build_request(operation.method, url, headers=headers, content=json.dumps(filled))
             cases.append(Case(operation, f"a retry{title}", request, (200, 400, 404), acts=True))
     if not cases:
-        names = sorted({name.upper() for example in body.examples for name in example if name.endswith("_id")})
-        raise UsageError(f"ALLOW_WRITES=yes: {operation.id} needs {' or '.join(names)}, to know what to retry")
+        names = sorted(
+            {name.upper() for example in body.examples for name in example if name.endswith("_id")}
+        )
+        raise UsageError(
+            f"ALLOW_WRITES=yes: {operation.id} needs {' or '.join(names)}, to know what to retry"
+        )
     return cases
 
 
@@ -365,7 +394,10 @@ def send_all(
         try:
             for result in send(case, client, auth, sleep):
                 results.append(result)
-                print(f"{number:5}. {'BREAKS THE CONTRACT: ' if result.problems else ''}{result.said}", flush=True)
+                print(
+                    f"{number:5}. {'BREAKS THE CONTRACT: ' if result.problems else ''}{result.said}",
+                    flush=True,
+                )
         except Stop as stop:
             print(f"STOPPED: {stop}." + (f"\n    {curl(case)}" if stop.sent else ""))
             return results, stop.code
@@ -375,7 +407,9 @@ def send_all(
     return results, 0
 
 
-def send(case: Case, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]) -> Iterator[Result]:
+def send(
+    case: Case, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]
+) -> Iterator[Result]:
     """Send a request, again after a 429.
 
     Raises:
@@ -393,7 +427,9 @@ def send(case: Case, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[fl
                 "Nothing more was sent, since five wrong signatures lock an access key for five minutes"
             )
         if _is_success(status) and not case.acts:
-            raise Stop(f"IT MAY HAVE ACTED: {status} to a request that must be refused; look at the job or task")
+            raise Stop(
+                f"IT MAY HAVE ACTED: {status} to a request that must be refused; look at the job or task"
+            )
         if status != _THROTTLED:
             if case.acts and error is not None and error.outcome_unknown:
                 raise Stop("the outcome of a retry is unknown: look at the job or task before anything else")
@@ -411,7 +447,9 @@ def _is_success(status: int) -> bool:
 
 
 def _answer(case: Case, client: httpx.Client, auth: httpx.Auth | None) -> httpx.Response:
-    may_have_started = "; a retry MAY HAVE STARTED: look at the job or task before anything else" if case.acts else ""
+    may_have_started = (
+        "; a retry MAY HAVE STARTED: look at the job or task before anything else" if case.acts else ""
+    )
     try:
         return client.send(case.request, auth=auth)
     except UnauthorizedError as error:
@@ -438,7 +476,9 @@ def _judged(case: Case, answer: httpx.Response) -> Result:
     # A 401 to credentials says something about them, and a 429 about the load: neither about this request.
     possible = {*case.expected, _UNAUTHORIZED, _THROTTLED}
     problems = [] if status in possible else [f"status: {status}, and not {_or(case.expected)}"]
-    problems += [one_line(str(problem)) for problem in case.operation.check_response(status, headers, content)]
+    problems += [
+        one_line(str(problem)) for problem in case.operation.check_response(status, headers, content)
+    ]
     problems += [text for _, text in about_any_response(case.operation.error_codes, status, headers, content)]
     problem = problems[0] if problems and _is_success(status) else None
     response = Response[None](status_code=status, headers=headers, content=content, problem=problem)
@@ -453,7 +493,9 @@ def _without_secrets(answer: httpx.Response) -> tuple[int, httpx.Headers, bytes]
     headers, content = answer.headers.copy(), answer.content
     for secret in filter(None, [*sent, *parts]):
         content = mask(content, Secret(secret))
-        headers.update({name: mask(value.encode(), Secret(secret)).decode() for name, value in headers.items()})
+        headers.update(
+            {name: mask(value.encode(), Secret(secret)).decode() for name, value in headers.items()}
+        )
     return answer.status_code, headers, content
 
 

@@ -63,7 +63,9 @@ def an_engine_is_shown_with_its_jobs(server: Tested) -> None:
     for engine in server.engines():
         shown = server.accepted(server.request("ShowEngine", project_id=engine.project, engine_id=engine.id))
         job, runs = engine.given["id"], engine.status in RUNNING
-        _has(server, shown, id=engine.id, name=engine.engine["name"], projectId=engine.project, latestJobId=job)
+        _has(
+            server, shown, id=engine.id, name=engine.engine["name"], projectId=engine.project, latestJobId=job
+        )
         actions = shown.get("engineAdditionalActions")
         if actions is not None and ("Retry" in actions) != engine.failed:
             server.broken(shown, f"the last job is {engine.status}, and the engine's actions are {actions}")
@@ -109,8 +111,12 @@ def _jobs(server: Tested, engine: Work) -> None:
 
 def _times(server: Tested, reply: Reply) -> None:
     began, ended = reply.get("startTime"), reply.get("endTime")
-    if any(at is not None and not _FIRST < at < _LAST for at in (began, ended)) or (began and ended and ended < began):
-        server.broken(reply, f"startTime {began} and endTime {ended} are no milliseconds since the epoch, in order")
+    if any(at is not None and not _FIRST < at < _LAST for at in (began, ended)) or (
+        began and ended and ended < began
+    ):
+        server.broken(
+            reply, f"startTime {began} and endTime {ended} are no milliseconds since the epoch, in order"
+        )
 
 
 def _has(server: Tested, reply: Reply, **expected: Any) -> None:
@@ -142,7 +148,12 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
         page = _page(server, project, "")
         if (size := len(page.get("script_records"))) != min(len(own), _BY_DEFAULT):
             server.broken(page, f"without limit, a page of {size}")
-        _listed(server, project, "is_first_order=true", [w for w in own if w.given.get("execute_order") != _SECOND])
+        _listed(
+            server,
+            project,
+            "is_first_order=true",
+            [w for w in own if w.given.get("execute_order") != _SECOND],
+        )
         _listed(server, project, "execute_time_start=2001-01-01T00:00:00Z", own)
         _listed(server, project, "execute_time_start=2200-01-01T00:00:00Z", [])
         _listed(server, project, "execute_time_end=2200-01-01T00:00:00Z", own)
@@ -154,7 +165,9 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
             if sorted(shown) != sorted(work.id for work in own):
                 server.broken(pages[-1], f"pages of {size} show {shown}")
             if wrong := [page for page in pages if page.get("count") != len(own)]:
-                server.broken(wrong[0], f"count is {wrong[0].get('count')}, and {len(own)} records match on all pages")
+                server.broken(
+                    wrong[0], f"count is {wrong[0].get('count')}, and {len(own)} records match on all pages"
+                )
 
 
 def _known(work: Work, name: str) -> Any:
@@ -178,8 +191,12 @@ def another_project_has_nothing_of_this_one(server: Tested) -> None:
     for request in _all_operations(server, project="no-such-project"):
         server.refused(request, "project")
     here, other = server.project(), server.project(other=True)
-    engine = server.fresh((e for e in server.engines() if e.project == other and e.failed), "engine of another project")
-    record = server.fresh((r for r in server.records() if r.project == other and r.failed), "record of another project")
+    engine = server.fresh(
+        (e for e in server.engines() if e.project == other and e.failed), "engine of another project"
+    )
+    record = server.fresh(
+        (r for r in server.records() if r.project == other and r.failed), "record of another project"
+    )
     path: Any = {"project_id": here, "engine_id": engine.id}
     server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine")
     server.refused(server.request("ShowEngine", **path), "unknown-engine")
@@ -254,7 +271,9 @@ def _life(server: Tested, work: Work) -> None:
             server.broken(refused, f"a retry that was refused has changed {changed[0].id}")
         server.wait(server.run_time(work) + 1)
         if (now := server.status(work)) != end:
-            server.broken(server.accepted(server.read(work)), f"{work.id} has ended as {now}, and not as {end}")
+            server.broken(
+                server.accepted(server.read(work)), f"{work.id} has ended as {now}, and not as {end}"
+            )
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
         server.refused(server.retry(work), "nothing-to-retry")
@@ -266,7 +285,8 @@ def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
         actions = shown.get("engineAdditionalActions")
         if actions is not None and ("Retry" in actions) != can_retry:
             server.broken(
-                shown, f"engineAdditionalActions is {actions}; a retry would be {'accept' if can_retry else 'refus'}ed"
+                shown,
+                f"engineAdditionalActions is {actions}; a retry would be {'accept' if can_retry else 'refus'}ed",
             )
 
 
@@ -274,14 +294,18 @@ def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
 def a_task_is_retried_with_all_its_failed_records(server: Tested) -> None:
     """task_id runs each failed record of the task and no other; record_id that record alone, also with its task_id."""
     mixed = [work for work in server.records() if work.failed and server.run_time(work) > 0]
-    tasks = [task for task in dict.fromkeys(work.task for work in mixed) if sum(w.task == task for w in mixed) > 1]
+    tasks = [
+        task for task in dict.fromkeys(work.task for work in mixed) if sum(w.task == task for w in mixed) > 1
+    ]
     if not tasks:
         raise NotApplicableError("the state describes no task with two failed records")
     for task in tasks:
         first, *others = [server.fresh([w], "failed record") for w in mixed if w.task == task]
         if len(others) > 1:  # or the task would have one failed record left
             body = {"record_id": first.id, "task_id": task}
-            _retried(server, server.request("RetryScriptExecution", project_id=first.project, body=body), first)
+            _retried(
+                server, server.request("RetryScriptExecution", project_id=first.project, body=body), first
+            )
         request = server.request("RetryScriptExecution", project_id=first.project, body={"task_id": task})
         _retried(server, request, *(others if len(others) > 1 else (first, *others)))
         server.refused(request, "nothing-to-retry")
@@ -337,11 +361,20 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         job = other.engine["jobs"][0]["id"]
         if other.id != engine.id:
             server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job")
-    for job in (f"0{engine.given['id']}", f"+{engine.given['id']}", f" {engine.given['id']}", f"{engine.given['id']} "):
-        server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job", "invalid-job-id")
+    for job in (
+        f"0{engine.given['id']}",
+        f"+{engine.given['id']}",
+        f" {engine.given['id']}",
+        f"{engine.given['id']} ",
+    ):
+        server.refused(
+            server.request("ShowEngineJob", **of_engine, job_id=job), "unknown-job", "invalid-job-id"
+        )
     for job in ("no-such-job", "1.0", "1e3", "0x1", "1a", "NaN", "\u0661", f"{engine.given['id']}.0"):
         server.refused(server.request("ShowEngineJob", **of_engine, job_id=job), "invalid-job-id")
-    server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown")
+    server.refused(
+        server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown"
+    )
     for body in ({}, {"record_id": "no-such-record"}, {"task_id": "no-such-task"}):
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
     record = next(iter(server.records()))
@@ -349,7 +382,11 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         {"record_id": record.task},
         {"task_id": record.id},
         {"record_id": record.id, "task_id": "no-such-task"},
-        *({"record_id": record.id, "task_id": other.task} for other in server.records() if other.task != record.task),
+        *(
+            {"record_id": record.id, "task_id": other.task}
+            for other in server.records()
+            if other.task != record.task
+        ),
         {"record_id": "no-such-record", "task_id": record.task},
     ):
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
@@ -360,7 +397,9 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
     """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
         of_path = [
-            o.method for o in server.contract.operations if o == server.near(request) or _on_path(server, request, o)
+            o.method
+            for o in server.contract.operations
+            if o == server.near(request) or _on_path(server, request, o)
         ]
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
             if method in of_path:
@@ -373,7 +412,8 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
                 allowed = {name.strip() for name in reply.headers.get("allow", "").split(",")}
                 if not set(of_path) <= allowed or method in allowed:
                     server.broken(
-                        reply, f"Allow is {reply.headers.get('allow')!r}, and the path has {', '.join(of_path)}"
+                        reply,
+                        f"Allow is {reply.headers.get('allow')!r}, and the path has {', '.join(of_path)}",
                     )
 
 
@@ -442,13 +482,17 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
     ):
         path: Any = {"project_id": engine.project, "engine_id": change(engine.id)}
         server.refused(server.request("ShowEngine", **path), "unknown-engine", "invalid")
-        server.refused(server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine", "invalid")
+        server.refused(
+            server.request("RetryEngine", **path, body={"action": "Retry"}), "unknown-engine", "invalid"
+        )
         path = {"project_id": record.project, "record_id": change(record.id)}
         server.refused(server.request("ShowScriptRecordDetail", **path), "unknown", "invalid")
         for body in ({"record_id": change(record.id)}, {"task_id": change(record.task)}):
             request = server.request("RetryScriptExecution", project_id=record.project, body=body)
             server.refused(request, "unknown", "invalid")
-        server.refused(server.request("ListScriptRecords", project_id=change(record.project)), "project", "invalid")
+        server.refused(
+            server.request("ListScriptRecords", project_id=change(record.project)), "project", "invalid"
+        )
 
 
 @rule("workspace-page, cse-page: URI; gateway-docs: 0101; RFC 3986, 2.2")
@@ -472,15 +516,33 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
             f"{path};a=b" if request.method == "POST" else f"{path}/x",
         ):
             if server.contract.match(request.method, wrong) is None:
-                server.refused(request.with_headers(target=f"{wrong}?{query}" if query else wrong), "unknown-api")
+                server.refused(
+                    request.with_headers(target=f"{wrong}?{query}" if query else wrong), "unknown-api"
+                )
     engine = server.again("engine")
     encoded = "".join(f"%{ord(letter):02X}" for letter in engine.id)
     request = server.request("ShowEngine", project_id=engine.project, engine_id=engine.id)
-    _has(server, server.accepted(request.with_headers(target=request.target.replace(engine.id, encoded))), id=engine.id)
+    _has(
+        server,
+        server.accepted(request.with_headers(target=request.target.replace(engine.id, encoded))),
+        id=engine.id,
+    )
 
 
 _NO_JSON = (
-    *(b"", b"{", b"[", b"null ", b'"Retry"', b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}", b"\xff"),
+    *(
+        b"",
+        b"{",
+        b"[",
+        b"null ",
+        b'"Retry"',
+        b"Retry",
+        b"{}{}",
+        b"{'a': 1}",
+        b'{"a": 1,}',
+        b"//\n{}",
+        b"\xff",
+    ),
     *(b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 01}', b'{"a": "\n"}', b"\xef\xbb\xbf{}"),
 )
 
@@ -568,7 +630,9 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
     queries += "script_id= script_task_id=a&script_task_id=b execute_time_start=2021-10-01 show_history=true show_history=1 show_history=true&resource_id=a show_history=true&script_id=a"
     for query in queries.split():
         server.refused(
-            server.request("ListScriptRecords", project_id=record.project, query=query), "invalid", "malformed"
+            server.request("ListScriptRecords", project_id=record.project, query=query),
+            "invalid",
+            "malformed",
         )
     long = "a" * 65
     for request in (
@@ -594,7 +658,11 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
             f'{{"{name}": "{escaped}"}}'.encode(),
         ):
             server.accepted(request.with_headers(body=content))
-        for media_type in ("application/json;charset=UTF-8", 'application/json; charset="utf-8"', "Application/JSON"):
+        for media_type in (
+            "application/json;charset=UTF-8",
+            'application/json; charset="utf-8"',
+            "Application/JSON",
+        ):
             server.accepted(request.with_headers({"Content-Type": media_type}))
         server.accepted(request.with_headers(target=f"{request.target}?unknown=1&unknown=2"))
         for id_ in ("1", "5e0d2a3c-0b1f-4a3e-9c2d-1f0e9d8c7b6a", "a" * 64):
@@ -616,8 +684,14 @@ def a_wrong_token_is_refused(server: Tested) -> None:
         {"X-Auth-Token": None},
         {"X-Auth-Token": None, "Authorization": f"Bearer {token}"},
     ]
-    wrong += [{"X-Auth-Token": None, "Authorization": token}, {"X-Auth-Token": None, "Cookie": f"X-Auth-Token={token}"}]
-    wrong += [{"X-Auth-Token": None, "X-Subject-Token": token}, {"X-Auth-Token": None, "X-Security-Token": token}]
+    wrong += [
+        {"X-Auth-Token": None, "Authorization": token},
+        {"X-Auth-Token": None, "Cookie": f"X-Auth-Token={token}"},
+    ]
+    wrong += [
+        {"X-Auth-Token": None, "X-Subject-Token": token},
+        {"X-Auth-Token": None, "X-Security-Token": token},
+    ]
     others = [
         "",
         token[:-1],
@@ -647,7 +721,9 @@ def every_operation_needs_credentials(server: Tested) -> None:
     for operation in server.contract.operations:
         path: Any = dict.fromkeys(re.findall(r"\{(\w+)\}", operation.path), "any")
         for token in (None, "no-such-token"):
-            request = server.request(operation.id, **path, auth=token, body={} if operation.takes_body else None)
+            request = server.request(
+                operation.id, **path, auth=token, body={} if operation.takes_body else None
+            )
             server.refused(request, "credentials", operation=operation.id)
 
 
@@ -662,7 +738,9 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
             server.accepted(server.request("ListScriptRecords", **inside))
             longer, shorter = f"{about['project']}-2", about["project"][:-1]
             for outside in (other if about["project"] == here else here, longer, shorter):
-                server.refused(server.request("ListScriptRecords", project_id=outside, auth=token), "token-expired")
+                server.refused(
+                    server.request("ListScriptRecords", project_id=outside, auth=token), "token-expired"
+                )
     ending = [(token, about["expires_in"]) for token, about in tokens.items() if about.get("expires_in")]
     for (token, ends), begun in zip(ending, [0.0, *(ends for _, ends in ending)], strict=False):
         request = server.request("ListScriptRecords", project_id=here, auth=token)
@@ -670,7 +748,11 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
         server.wait(ends - begun + 1)
         server.refused(request, "token-expired")
         retry = server.request(
-            "RetryEngine", project_id=here, engine_id=server.again("engine").id, body={"action": "Retry"}, auth=token
+            "RetryEngine",
+            project_id=here,
+            engine_id=server.again("engine").id,
+            body={"action": "Retry"},
+            auth=token,
         )
         server.refused(retry, "token-expired")
     if not ending:
@@ -694,7 +776,9 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             if reply.status == 404:
                 raise NotApplicableError("the server has no IAM")
             error = reply.get("error")
-            if password != about["password"] and (reply.status != 401 or not error or error.get("code") != 401):
+            if password != about["password"] and (
+                reply.status != 401 or not error or error.get("code") != 401
+            ):
                 server.broken(reply, "a wrong password is no 401 with IAM's error")
         told: Any = reply.get("token") or {}
         times = str(told.get("issued_at")), str(told.get("expires_at"))
@@ -728,7 +812,9 @@ def a_right_signature_is_accepted(server: Tested) -> None:
         "script_name=a%20b&unknown=",
         "unknown=%7E~%2F/",
     ):
-        server.accepted(server.signed(server.request("ListScriptRecords", project_id=project, query=query), "Host"))
+        server.accepted(
+            server.signed(server.request("ListScriptRecords", project_id=project, query=query), "Host")
+        )
     for payload in ("UNSIGNED-PAYLOAD", ""):
         server.accepted(server.signed(server.retry(server.again("engine")), "Host", payload=payload))
 
@@ -761,8 +847,12 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
             server.signed(request, "Host", seen=request.with_headers(method="PATCH")),
             server.signed(request, "Host", seen=request.with_headers({"Host": "other.example"})),
             server.signed(request.with_headers(target=f"{request.target}?a=1"), "Host", seen=request),
-            server.signed(named, "X-Enterprise-Project-ID", seen=named.with_headers({"X-Enterprise-Project-ID": "1"})),
-            server.signed(other, "Host", seen=other.with_headers(target=other.target.replace("limit=1", "limit=2"))),
+            server.signed(
+                named, "X-Enterprise-Project-ID", seen=named.with_headers({"X-Enterprise-Project-ID": "1"})
+            ),
+            server.signed(
+                other, "Host", seen=other.with_headers(target=other.target.replace("limit=1", "limit=2"))
+            ),
             server.signed(other, "Host", seen=other.with_headers(target=other.target.partition("?")[0])),
             right.with_headers(body=request.body + b" "),
             right.with_headers(body=b" " + request.body),
@@ -822,7 +912,8 @@ def the_project_of_the_header_is_that_of_the_path(server: Tested) -> None:
         good = server.signed(request.with_headers({"X-Project-Id": project}), "Host", "X-Project-Id")
         server.accepted(good)
         server.refused(
-            server.signed(request.with_headers({"X-Project-Id": "another"}), "Host", "X-Project-Id"), "project"
+            server.signed(request.with_headers({"X-Project-Id": "another"}), "Host", "X-Project-Id"),
+            "project",
         )
 
 
@@ -833,7 +924,9 @@ def of_several_faults_the_first_in_order_is_reported(server: Tested) -> None:
     if not order:
         raise NotApplicableError("the contract has no x-check-order")
     engine, record = server.again("engine"), server.again("record")
-    base = server.request("RetryEngine", project_id=engine.project, engine_id=engine.id, body={"action": "Retry"})
+    base = server.request(
+        "RetryEngine", project_id=engine.project, engine_id=engine.id, body={"action": "Retry"}
+    )
     script = server.retry(record)
     limits = server.contract.limits
     faults: dict[str, Any] = {
@@ -848,7 +941,11 @@ def of_several_faults_the_first_in_order_is_reported(server: Tested) -> None:
             body=r.body.replace(record.id.encode(), b"no-such-record"),
         ),
     }
-    known = [cause for cause in order if cause in faults and not (cause in {"uri", "headers"} and limits.uri > 1 << 30)]
+    known = [
+        cause
+        for cause in order
+        if cause in faults and not (cause in {"uri", "headers"} and limits.uri > 1 << 30)
+    ]
     for first, second in [*pairwise(known), *((a, b) for at, a in enumerate(known) for b in known[at + 2 :])]:
         for request in (base, script):
             if {first, second} == {"invalid", "unknown"} and request is script:
@@ -865,7 +962,12 @@ def no_response_repeats_a_secret(server: Tested) -> None:
     """A token, a signature or a security token that was sent is in no response; nor is any secret of the credentials."""
     for request in _all_operations(server):
         signed = server.signed(request, "Host", key=("no-such-key", "no-such-secret", "sent-security-token"))
-        secrets = [server.token, "sent-wrong-token", "sent-security-token", dict(signed.headers)["Authorization"][-64:]]
+        secrets = [
+            server.token,
+            "sent-wrong-token",
+            "sent-security-token",
+            dict(signed.headers)["Authorization"][-64:],
+        ]
         wrong = request.with_headers({"X-Auth-Token": "sent-wrong-token"})
         for each in (
             request,
@@ -935,6 +1037,8 @@ def the_contract_is_definite(server: Tested) -> None:
         if vague := [
             str(status) for status in responses if not (str(status).isdigit() or str(status).startswith("x-"))
         ]:
-            raise BrokenError(f"{operation.id} documents {', '.join(vague)}: any response keeps such a contract")
+            raise BrokenError(
+                f"{operation.id} documents {', '.join(vague)}: any response keeps such a contract"
+            )
         if not operation.security or frozenset() in operation.security:
             raise BrokenError(f"{operation.id} needs no credentials")

@@ -172,7 +172,9 @@ class Operation:
     def calls(self, mode: GenerationMode = GenerationMode.POSITIVE) -> st.SearchStrategy["Call"]:
         """What schemathesis generates, but for bodies that are no JSON object: no model can be made of them."""
         cases: st.SearchStrategy[Any] = self.generator.as_strategy(generation_mode=mode)
-        calls = cases.filter(lambda case: isinstance(case.body, dict) or not self.model).map(partial(Call.of, self))
+        calls = cases.filter(lambda case: isinstance(case.body, dict) or not self.model).map(
+            partial(Call.of, self)
+        )
         # The client takes nothing for the query but what has the type that the contract says.
         return calls if mode is GenerationMode.POSITIVE else calls.map(lambda call: replace(call, query={}))
 
@@ -191,7 +193,9 @@ class Call:
 
     @classmethod
     def of(cls, operation: Operation, case: Any) -> "Call":
-        path = {name: unquote(text) for name, text in case.path_parameters.items()}  # they come percent-encoded
+        path = {
+            name: unquote(text) for name, text in case.path_parameters.items()
+        }  # they come percent-encoded
         headers = {name: case.headers[name] for name in operation.headers if name in case.headers}
         body = case.body if operation.model else None
         query = {name: operation.typed(name, value) for name, value in (case.query or {}).items()}
@@ -215,7 +219,9 @@ class Call:
         """What the query is to have."""
         values = ((name, value if isinstance(value, list) else [value]) for name, value in self.query.items())
         return [
-            (name, str(each).lower() if isinstance(each, bool) else str(each)) for name, all_ in values for each in all_
+            (name, str(each).lower() if isinstance(each, bool) else str(each))
+            for name, all_ in values
+            for each in all_
         ]
 
 
@@ -359,7 +365,9 @@ def check_exchange(call: Call, exchange: Exchange, result: Response[Any]) -> lis
     if call.media_type:
         headers |= {"content-type": call.media_type, "content-length": str(len(sent.body))}
     headers |= {"accept": "application/json", "x-auth-token": TOKEN}
-    assert {n: sent.headers[n] for n in sent.headers.keys() - {"host", "user-agent", "accept-encoding"}} == headers
+    assert {
+        n: sent.headers[n] for n in sent.headers.keys() - {"host", "user-agent", "accept-encoding"}
+    } == headers
     assert re.fullmatch(r"127\.0\.0\.1:\d+", sent.headers["host"])
     assert sent.body == b"" if call.body is None else exactly(json.loads(sent.body)) == exactly(call.body)
     problems = match.operation.check_request(match.path_params, sent.query, sent.headers, sent.body).problems
@@ -386,7 +394,12 @@ def property_test(function: Callable[..., object], **strategies: st.SearchStrate
     """Run a function with examples, and show those with which it fails."""
 
     @seed(SEED)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.filter_too_much],
+    )
     @given(**strategies)
     def run(**example: Any) -> None:
         for name, value in example.items():
@@ -401,7 +414,9 @@ def property_test(function: Callable[..., object], **strategies: st.SearchStrate
 
 def calls_of_the_spec(operation: Operation) -> list[Call]:
     """The requests that the spec shows, of things that the mock knows."""
-    path = {parameter.name: parameter.definition["example"] for parameter in operation.generator.path_parameters}
+    path = {
+        parameter.name: parameter.definition["example"] for parameter in operation.generator.path_parameters
+    }
     if not operation.model:
         return [Call(operation, path, {}, None, None)]
     return [
@@ -412,13 +427,30 @@ def calls_of_the_spec(operation: Operation) -> list[Call]:
 
 
 @each_operation
-def test_each_request_that_the_spec_shows_is_accepted(operation: Operation, client: Client, callers: Callers) -> None:
+def test_each_request_that_the_spec_shows_is_accepted(
+    operation: Operation, client: Client, callers: Callers
+) -> None:
     for call in calls_of_the_spec(operation):
         assert callers.play(client, call) == []
     assert callers.wire.statuses == {200}
 
 
-ODD = ["..", ".", "", "%2e%2E", "%252e.", "a/b", "a%2Fb", "a?b#c", "a;b", "a b", "a+b", "é脚", "\ud800", "..."]
+ODD = [
+    "..",
+    ".",
+    "",
+    "%2e%2E",
+    "%252e.",
+    "a/b",
+    "a%2Fb",
+    "a?b#c",
+    "a;b",
+    "a b",
+    "a+b",
+    "é脚",
+    "\ud800",
+    "...",
+]
 
 
 @pytest.mark.parametrize("id_", ODD, ids=ascii)
@@ -431,14 +463,22 @@ def test_an_odd_id_arrives_as_it_is_or_is_refused(id_: str, client: Client, call
 @pytest.mark.parametrize(
     "body", [{}, {"x": 1}, {"task_id": "t"}, {"record_id": "脚", "x": {"y": [None, 1.5, True]}}], ids=str
 )
-def test_a_script_is_named_and_all_else_arrives(body: dict[str, Any], client: Client, callers: Callers) -> None:
+def test_a_script_is_named_and_all_else_arrives(
+    body: dict[str, Any], client: Client, callers: Callers
+) -> None:
     (operation,) = (each for each in ALL if each.contract.id == "RetryScriptExecution")
     callers.play(client, replace(calls_of_the_spec(operation)[0], body=body))
 
 
 def test_each_parameter_of_a_list_arrives(client: Client, callers: Callers) -> None:
     (operation,) = (each for each in ALL if each.contract.id == "ListScriptRecords")
-    query = {"offset": 0, "limit": 7, "script_id": ["a&b", "c=d"], "resource_id": ["é", ","], "show_history": True}
+    query = {
+        "offset": 0,
+        "limit": 7,
+        "script_id": ["a&b", "c=d"],
+        "resource_id": ["é", ","],
+        "show_history": True,
+    }
     callers.play(client, replace(calls_of_the_spec(operation)[0], query=query))
 
 
@@ -470,9 +510,13 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
         Encoded(404, {}, b""),
         AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st"),
     )
-    caller.detailed(replace(ENGINE, module=operation.module, arguments=call.arguments()), Client(wire.url, auth=auth))
+    caller.detailed(
+        replace(ENGINE, module=operation.module, arguments=call.arguments()), Client(wire.url, auth=auth)
+    )
     sent = wire.exchanges[-1].request
-    _, access, names, signature = re.split(r" Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"])
+    _, access, names, signature = re.split(
+        r" Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"]
+    )
     assert (access, sent.headers["x-security-token"]) == ("ak", "canary-st")
     assert unquote(sent.path.split("/")[2]) == sent.headers["x-project-id"] == call.path["project_id"]
     age = datetime.now(UTC) - datetime.strptime(sent.headers["x-sdk-date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
@@ -559,7 +603,11 @@ def test_a_status_is_raised_as_its_class_and_says_whether_the_request_may_have_b
     wire.exchanges.clear()
     error = caller.error(ENGINE, Client(wire.url))
     by_status = (
-        InternalServerError if status >= 500 else APIStatusError if status >= 300 else APIResponseValidationError
+        InternalServerError
+        if status >= 500
+        else APIStatusError
+        if status >= 300
+        else APIResponseValidationError
     )
     assert (type(error), error.outcome_unknown) == (CLASSES.get(status, by_status), outcome_unknown)
     assert len(wire.exchanges) == 1
@@ -574,7 +622,10 @@ def test_a_status_is_raised_as_its_class_and_says_whether_the_request_may_have_b
 def test_an_error_says_what_the_server_said(
     caller: Caller, after: dict[str, str], seconds: float | None, wire: Wire
 ) -> None:
-    date, body = "Thu, 01 Oct 2026 12:00:00 GMT", {"error_code": "APIGW.0308", "error_msg": "Too much.", "detail": "d"}
+    date, body = (
+        "Thu, 01 Oct 2026 12:00:00 GMT",
+        {"error_code": "APIGW.0308", "error_msg": "Too much.", "detail": "d"},
+    )
     wire.given = Encoded(429, {"x-request-id": "r-1", "date": date, **after}, json.dumps(body).encode())
     error = caller.error(ENGINE, Client(wire.url))
     assert (error.error_code, error.error_msg, error.detail) == tuple(body.values())
@@ -616,7 +667,10 @@ def test_a_refused_token_is_renewed_once_whatever_the_gateway_is_called(
     wire.given = Encoded(401, {}, json.dumps({"error_code": code, "error_msg": "m"}).encode())
     wire.exchanges.clear()
     tokens = iter(("canary-1", "canary-2", "canary-3"))
-    assert type(caller.error(ENGINE, Client(wire.url, auth=TokenAuth(lambda: next(tokens))))) is AuthenticationError
+    assert (
+        type(caller.error(ENGINE, Client(wire.url, auth=TokenAuth(lambda: next(tokens)))))
+        is AuthenticationError
+    )
     sent = [each.request.headers["x-auth-token"] for each in wire.exchanges]
     assert sent == ["canary-1", "canary-2"][:requests]
 
@@ -636,7 +690,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("raw", "status"), [(b"", None), (b"HTTP/1.1 200", None), (b"SSH-2.0\r\n", None), (HEAD + ACCEPTED, 200)], ids=ascii
+    ("raw", "status"),
+    [(b"", None), (b"HTTP/1.1 200", None), (b"SSH-2.0\r\n", None), (HEAD + ACCEPTED, 200)],
+    ids=ascii,
 )
 @both
 def test_a_response_that_breaks_off_leaves_the_outcome_unknown_and_nothing_is_sent_again(
@@ -680,7 +736,10 @@ def test_what_left_in_part_leaves_the_outcome_unknown(caller: Caller) -> None:
 @both
 def test_a_timeout_is_that_of_the_call_or_client_or_a_minute(caller: Caller) -> None:
     transport = FixedResponse(content=ACCEPTED)
-    for client in (Client("http://h", transport=transport), Client("http://h", transport=transport, timeout=7)):
+    for client in (
+        Client("http://h", transport=transport),
+        Client("http://h", transport=transport, timeout=7),
+    ):
         caller.calls(ENGINE, client, {}, {"timeout": 2.5})
     reads = [request.extensions["timeout"]["read"] for request in transport.requests]
     assert reads == [60, 2.5, 7, 2.5]
@@ -747,7 +806,9 @@ def test_what_comes_while_a_connection_is_idle_is_never_the_next_response(world:
 
 @pytest.mark.parametrize(("header", "connections"), [("Connection: keep-alive", 1), ("Connection: Close", 3)])
 @both
-def test_a_connection_is_used_again_unless_the_server_closes_it(caller: Caller, header: str, connections: int) -> None:
+def test_a_connection_is_used_again_unless_the_server_closes_it(
+    caller: Caller, header: str, connections: int
+) -> None:
     with LoopbackServer(raw_response(200, ACCEPTED, header), keep_open=True) as server:
         assert len(caller.calls(ENGINE, Client(server.url), {}, {}, {})) == 3
         assert server.connections == connections
@@ -773,7 +834,9 @@ def test_a_forked_process_has_connections_of_its_own(world: World) -> None:
 def test_no_repr_or_error_shows_the_token(caller: Caller, status: int, wire: Wire) -> None:
     echo = json.dumps({"error_code": TOKEN, "error_msg": f"No {TOKEN} here", "id": TOKEN}).encode()
     headers = {"x-echo": TOKEN, "x-request-id": TOKEN}
-    wire.given = Encoded(status, headers, ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo)
+    wire.given = Encoded(
+        status, headers, ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo
+    )
     client = Client(wire.url, auth=TokenAuth(TOKEN))
     result = caller.detailed(ENGINE, client)
     shown = [repr(client), repr(attrs.evolve(result, parsed=None))]
@@ -795,7 +858,9 @@ def test_what_keeps_the_contract_goes_out_as_it_is_and_the_answer_comes_back_as_
     def known(call: Call, shown: Call) -> Call:
         return replace(call, path=shown.path, body=shown.body and call.body | shown.body)
 
-    to_what_the_mock_knows = st.builds(known, operation.calls(), st.sampled_from(calls_of_the_spec(operation)))
+    to_what_the_mock_knows = st.builds(
+        known, operation.calls(), st.sampled_from(calls_of_the_spec(operation))
+    )
     property_test(check, call=to_what_the_mock_knows | operation.calls())
     assert 200 in callers.wire.statuses
 
@@ -846,16 +911,22 @@ def test_any_response_that_keeps_the_contract_is_read_whole(
     operation: Operation, client: Client, callers: Callers
 ) -> None:
     def check(status: int, document: Any) -> None:
-        callers.wire.given = Encoded(status, {"content-type": "application/json"}, json.dumps(document).encode())
+        callers.wire.given = Encoded(
+            status, {"content-type": "application/json"}, json.dumps(document).encode()
+        )
         callers.play(client, calls_of_the_spec(operation)[0])
 
-    responses = [st.tuples(st.just(status), documents(media["schema"])) for status, media in operation.answers]
+    responses = [
+        st.tuples(st.just(status), documents(media["schema"])) for status, media in operation.answers
+    ]
     property_test(lambda response: check(*response), response=st.one_of(responses))
 
 
 # ---- models
 
-MODELS: dict[str, Any] = {name: getattr(models, name) for name in models.__all__ if attrs.has(getattr(models, name))}
+MODELS: dict[str, Any] = {
+    name: getattr(models, name) for name in models.__all__ if attrs.has(getattr(models, name))
+}
 
 
 def test_each_schema_has_a_model_and_each_model_is_one_of_a_schema_or_part_of_one() -> None:
@@ -870,7 +941,11 @@ def test_each_schema_has_a_model_and_each_model_is_one_of_a_schema_or_part_of_on
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )

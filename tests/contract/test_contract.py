@@ -83,7 +83,10 @@ WRONG: dict[str, tuple[str, Callable[[Any], object]]] = {
         "a_script_retry_names_the_task_that_runs",
         lambda body: body.update(task_id="record-failed-1"),
     ),
-    "another request's ID": ("each_response_has_a_request_id_of_its_own", lambda body: body.update(request_id="other")),
+    "another request's ID": (
+        "each_response_has_a_request_id_of_its_own",
+        lambda body: body.update(request_id="other"),
+    ),
     "a count that is 1.0": (
         "integers_are_written_as_integers",
         lambda body: body.update(count=float(body["count"])),
@@ -118,7 +121,9 @@ def test_a_rule_finds(what: str) -> None:
 
     async def broken(request: Any, pause: Any) -> Encoded:
         encoded = await app(request, pause)
-        body = {} if request.path.startswith("/_mock/") or not encoded.content else json.loads(encoded.content)
+        body = (
+            {} if request.path.startswith("/_mock/") or not encoded.content else json.loads(encoded.content)
+        )
         with contextlib.suppress(KeyError):  # a body without what is changed
             change(body)
             encoded = encoded._replace(content=json.dumps(body).encode())
@@ -219,7 +224,9 @@ def test_an_option_that_st_does_not_know_is_an_error() -> None:
         run("--no-such-option")
 
 
-def test_a_configuration_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = tmp_path / "schemathesis.toml"
     wrong.write_text("no-such-setting = true\n", encoding="utf-8")
     monkeypatch.setattr(suite, "CONFIG", wrong)
@@ -259,7 +266,9 @@ def sent_again(line: str, url: str) -> str:
 def test_a_curl_line_sends_the_request_again(
     shell: str, method: str, target: str, headers: dict[str, str], content: bytes
 ) -> None:
-    sent_again(curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell)
+    sent_again(
+        curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell
+    )
     entry = httpx.get(f"{shell}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"][-1]
     assert entry["method"] == method
     assert entry["path"] + (f"?{entry['query']}" if entry["query"] else "") == target
@@ -287,7 +296,9 @@ def test_what_is_for_a_live_endpoint_is_refused_without_one(
 ) -> None:
     monkeypatch.setenv(name, "yes")
     assert suite.main() == 2
-    assert capsys.readouterr().err == (f"make contract: {name}: only for a live endpoint, so give its URL= as well\n")
+    assert capsys.readouterr().err == (
+        f"make contract: {name}: only for a live endpoint, so give its URL= as well\n"
+    )
 
 
 @pytest.mark.parametrize("in_the_way", ["reports", "contract.xml"])

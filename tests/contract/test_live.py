@@ -74,9 +74,9 @@ class Service:
     url: str
 
     def journal(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = httpx.get(f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False).json()[
-            "entries"
-        ]
+        entries: list[dict[str, Any]] = httpx.get(
+            f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False
+        ).json()["entries"]
         return entries
 
     def misbehave(self, *faults: Mapping[str, Any]) -> None:
@@ -212,7 +212,9 @@ def test_make_runs_it_with_the_settings_of_its_command_line(service: Service, tm
     ("settings", "path", "bodies"),
     [
         pytest.param(CSE, CSE_PATH, [{"action": "Retry"}], id="CSE"),
-        pytest.param(CSE | ENTERPRISE, CSE_PATH, [{"action": "Retry"}] * 2, id="CSE in an enterprise project"),
+        pytest.param(
+            CSE | ENTERPRISE, CSE_PATH, [{"action": "Retry"}] * 2, id="CSE in an enterprise project"
+        ),
         pytest.param(WORKSPACE, WORKSPACE_PATH, [{"record_id": RECORD}, {"task_id": TASK}], id="Workspace"),
     ],
 )
@@ -233,7 +235,9 @@ def test_only_an_enterprise_project_that_was_given_is_named(
     service: Service, run: Run, given: dict[str, str], sent: list[str | None]
 ) -> None:
     assert run(CSE, TOKEN, WRITES, given).code == 0
-    assert [entry["headers"].get("x-enterprise-project-id") for entry in service.journal() if entry["acted"]] == sent
+    assert [
+        entry["headers"].get("x-enterprise-project-id") for entry in service.journal() if entry["acted"]
+    ] == sent
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"reply": "garbage"}, {"status": 418}], ids=json.dumps)
@@ -282,17 +286,23 @@ def test_the_plan_tells_target_credentials_and_each_request(
         f"    7. ACTS: a retry, X-Enterprise-Project-ID: ep-1, application/json;charset=UTF-8: {RETRY}  -> 200 or 400 or 404",
         f"    8. no credentials, application/json;charset=UTF-8: {OBJECT}  -> 401",
     ]
-    assert said[10].startswith("8 requests, one after the other, 5 a second at most: 6 of them must be refused.")
+    assert said[10].startswith(
+        "8 requests, one after the other, 5 a second at most: 6 of them must be refused."
+    )
 
 
 def test_the_plan_tells_of_the_request_to_iam(service: Service, run: Run) -> None:
     said = run(CSE, PASSWORD, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}).said.splitlines()
     assert said[0].endswith(" with the password of user live-user, for which IAM gives a token:")
-    assert said[1] == f"  POST {service.url}/v3/auth/tokens, with user and password: a token, before the first"
+    assert (
+        said[1] == f"  POST {service.url}/v3/auth/tokens, with user and password: a token, before the first"
+    )
     assert said[9].startswith("6 requests and one to IAM, one after the other")
 
 
-def test_the_project_is_that_of_the_requests_whatever_the_environment_says(service: Service, run: Run) -> None:
+def test_the_project_is_that_of_the_requests_whatever_the_environment_says(
+    service: Service, run: Run
+) -> None:
     of_keys = KEYS | {"HUAWEICLOUD_SDK_PROJECT_ID": "p-2"}
     said = run(CSE, of_keys, CONFIRM).said.splitlines()
     assert said[0].endswith(f"with the access key LIVE…, which sends X-Project-Id: {PROJECT}:")
@@ -315,8 +325,14 @@ def test_the_project_is_that_of_the_requests_whatever_the_environment_says(servi
         ({"ENGINE_ID": "e" * 65}, "ENGINE_ID: an ID has"),
         ({"CONFIRM": "y"}, "CONFIRM: must be yes or no"),
         ({"ALLOW_WRITES": "true"}, "ALLOW_WRITES: must be yes or no"),
-        ({"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"}, "half a credential: the environment has HW_ACCESS_KEY"),
-        (WORKSPACE | WRITES | {"RECORD_ID": "", "TASK_ID": ""}, "RetryScriptExecution needs RECORD_ID or TASK_ID"),
+        (
+            {"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"},
+            "half a credential: the environment has HW_ACCESS_KEY",
+        ),
+        (
+            WORKSPACE | WRITES | {"RECORD_ID": "", "TASK_ID": ""},
+            "RetryScriptExecution needs RECORD_ID or TASK_ID",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_told_before_anything_is_sent(
@@ -324,7 +340,9 @@ def test_what_is_missing_or_wrong_is_told_before_anything_is_sent(
 ) -> None:
     ran = run(CSE, TOKEN, CONFIRM, change)
     assert ran.code == 2
-    assert ran.said.startswith(f"make contract: {'ALLOW_WRITES=yes: ' if 'RECORD_ID' in change else ''}{told}")
+    assert ran.said.startswith(
+        f"make contract: {'ALLOW_WRITES=yes: ' if 'RECORD_ID' in change else ''}{told}"
+    )
     assert ran.said.endswith("; nothing was sent\n")
     assert ran.said.count("\n") == 1
     assert service.journal() == []
@@ -419,10 +437,18 @@ def test_without_an_answer_it_stops(service: Service, run: Run, fault: dict[str,
 
 @pytest.mark.parametrize(
     "fault",
-    [{"close": "after"}, {"reply": "truncated"}, {"reply": "garbage"}, {"status": 502, "acted": True}, {"status": 500}],
+    [
+        {"close": "after"},
+        {"reply": "truncated"},
+        {"reply": "garbage"},
+        {"status": 502, "acted": True},
+        {"status": 500},
+    ],
     ids=json.dumps,
 )
-def test_no_retry_follows_one_whose_outcome_is_unknown(service: Service, run: Run, fault: dict[str, Any]) -> None:
+def test_no_retry_follows_one_whose_outcome_is_unknown(
+    service: Service, run: Run, fault: dict[str, Any]
+) -> None:
     service.misbehave(*BEFORE_THE_RETRIES, fault)
     ran = run(CSE, TOKEN, WRITES, ENTERPRISE)
     assert ran.code == 1
@@ -511,7 +537,9 @@ def test_a_service_that_quotes_what_it_is_sent_shows_no_secret(
     seen: set[str] = set()
 
     def quoting(request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
-        sent = [request.headers.get(name, "") for name in ("X-Auth-Token", "X-Security-Token", "Authorization")]
+        sent = [
+            request.headers.get(name, "") for name in ("X-Auth-Token", "X-Security-Token", "Authorization")
+        ]
         sent += re.findall("(?:Access|Signature)=([^,]+)", sent[-1])
         seen.update(filter(None, sent))
         text = " ".join(f"({escape(secret)})" for secret in reversed(sent))
@@ -558,7 +586,10 @@ def test_an_answer_that_breaks_the_contract_is_told_with_a_way_to_repeat_it(
     ("at", "told"),
     [
         (OBJECT, "STOPPED: interrupted.\n"),
-        (RETRY, "STOPPED: interrupted; a retry MAY HAVE STARTED: look at the job or task before anything else.\n"),
+        (
+            RETRY,
+            "STOPPED: interrupted; a retry MAY HAVE STARTED: look at the job or task before anything else.\n",
+        ),
     ],
     ids=["refused", "retry"],
 )
@@ -582,7 +613,11 @@ def test_ctrl_c_ends_it_with_a_report(tmp_path: Path, at: str, told: str) -> Non
             **ENTERPRISE,
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.live"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.contract.live"],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             assert asked.wait(30)
@@ -625,7 +660,9 @@ def test_the_request_to_iam_is_paced_too(service: Service, run: Run) -> None:
 
 
 def request(body: str | bytes, method: str = "PUT", path: str = CSE_PATH, **headers: str) -> httpx.Request:
-    named = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"Content-Type": "application/json"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
     return httpx.Request(method, f"https://cse.example.com{path}", content=body, headers=named)
 
 
@@ -647,7 +684,9 @@ def test_a_get_cannot_act() -> None:
         pytest.param(request("null"), "may count as absent", id="null"),
         pytest.param(request("[]"), "is an empty object in some languages", id="empty list"),
         pytest.param(request("7"), "has no action, which may be the default", id="number"),
-        pytest.param(request('[{"unexpected": "unexpected"}]'), "a list of one may count as its item", id="list"),
+        pytest.param(
+            request('[{"unexpected": "unexpected"}]'), "a list of one may count as its item", id="list"
+        ),
         pytest.param(request('{"action": null}'), "may count as absent", id="null action"),
         pytest.param(request('{"action": ""}'), "may count as absent", id="empty action"),
         pytest.param(request('{"action": {}}'), "an empty object may count as absent", id="empty object"),
@@ -657,21 +696,37 @@ def test_a_get_cannot_act() -> None:
         ),
         pytest.param(request('{"action": 0}'), "may be the first of a list of actions", id="ordinal"),
         pytest.param(request('{"action": true}'), "equals any text in some languages", id="true"),
-        pytest.param(request('{"action": ["Retry"]}'), "a list of one may count as its item", id="list of one"),
+        pytest.param(
+            request('{"action": ["Retry"]}'), "a list of one may count as its item", id="list of one"
+        ),
         pytest.param(request('{"action": {"unexpected": "Retry"}}'), "somebody may look inside", id="within"),
         pytest.param(request('{"action": {"$ne": "unexpected"}}'), "may be a query", id="operator"),
-        pytest.param(request('{"Action": {"unexpected": "unexpected"}}'), "is unknown, so action absent", id="name"),
+        pytest.param(
+            request('{"Action": {"unexpected": "unexpected"}}'), "is unknown, so action absent", id="name"
+        ),
         pytest.param(request(OBJECT[:-1] + ', "action": "Retry"}'), "the last may count", id="twice"),
-        pytest.param(request(OBJECT[:-1] + ', "type": "Retry"}'), "another field may be the action", id="more"),
-        pytest.param(request(OBJECT[:-1] + ', "type": {"unexpected": "unexpected"}}'), "nobody knows it", id="unknown"),
-        pytest.param(request('{"action": "Retry"} unexpected'), "some stop at the first value's end", id="trailing"),
+        pytest.param(
+            request(OBJECT[:-1] + ', "type": "Retry"}'), "another field may be the action", id="more"
+        ),
+        pytest.param(
+            request(OBJECT[:-1] + ', "type": {"unexpected": "unexpected"}}'), "nobody knows it", id="unknown"
+        ),
+        pytest.param(
+            request('{"action": "Retry"} unexpected'), "some stop at the first value's end", id="trailing"
+        ),
         pytest.param(request('{"action": "Retry"'), "some mend it", id="cut off"),
-        pytest.param(request('{"action": {"unexpected": '), "mended it may be an empty object", id="cut off early"),
+        pytest.param(
+            request('{"action": {"unexpected": '), "mended it may be an empty object", id="cut off early"
+        ),
         pytest.param(request('{"action": "\\u0052etry"}'), "is Retry, escaped", id="escaped"),
-        pytest.param(request('{"action": "Retry"}'.encode("utf-16")), "some find out the encoding", id="UTF-16"),
+        pytest.param(
+            request('{"action": "Retry"}'.encode("utf-16")), "some find out the encoding", id="UTF-16"
+        ),
         pytest.param(request("action=Retry"), "may be read as a form", id="form"),
         pytest.param(request("unexpected: 1"), "may be YAML without an action", id="YAML"),
-        pytest.param(request(OBJECT, Content_Type="text/plain"), "a body unread may count as absent", id="media type"),
+        pytest.param(
+            request(OBJECT, Content_Type="text/plain"), "a body unread may count as absent", id="media type"
+        ),
         pytest.param(request(OBJECT, X_HTTP_Method_Override="DELETE"), "is another method", id="override"),
         pytest.param(request(OBJECT, X_Action="Retry"), "nobody knows this header", id="header"),
         pytest.param(request(OBJECT, path=f"{CSE_PATH}?action=Retry"), "the query may count", id="query"),
@@ -680,13 +735,21 @@ def test_a_get_cannot_act() -> None:
         pytest.param(request("", "DELETE"), "may be another operation", id="DELETE"),
         pytest.param(request(OBJECT, "PATCH"), "may be another operation", id="PATCH"),
         pytest.param(request(OBJECT, "GET"), "a GET has no body", id="GET with a body"),
-        pytest.param(request("{}", "POST", WORKSPACE_PATH), "nobody knows what is retried", id="nothing named"),
         pytest.param(
-            request('{"record_id": [{"record_id": "r-1"}]}', "POST", WORKSPACE_PATH), "is the page's own", id="page"
+            request("{}", "POST", WORKSPACE_PATH), "nobody knows what is retried", id="nothing named"
         ),
-        pytest.param(request('{"record_id": 1}', "POST", WORKSPACE_PATH), "is an ID that was not given", id="ID"),
         pytest.param(
-            request('{"task_id": true}', "POST", WORKSPACE_PATH), "equals many IDs in some databases", id="SQL"
+            request('{"record_id": [{"record_id": "r-1"}]}', "POST", WORKSPACE_PATH),
+            "is the page's own",
+            id="page",
+        ),
+        pytest.param(
+            request('{"record_id": 1}', "POST", WORKSPACE_PATH), "is an ID that was not given", id="ID"
+        ),
+        pytest.param(
+            request('{"task_id": true}', "POST", WORKSPACE_PATH),
+            "equals many IDs in some databases",
+            id="SQL",
         ),
     ],
 )
@@ -706,7 +769,9 @@ def changed(folder: Path, old: str, new: str) -> Contract:
 def test_without_a_field_that_is_required_nothing_is_known_as_harmless(tmp_path: Path) -> None:
     sent = request('{"record_id": {"unexpected": "unexpected"}}', "POST", WORKSPACE_PATH)
     assert live.cannot_act(CONTRACT, sent)
-    contract = changed(tmp_path, "      x-at-least-one-of: [record_id, task_id]\n", "      required: [task_id]\n")
+    contract = changed(
+        tmp_path, "      x-at-least-one-of: [record_id, task_id]\n", "      required: [task_id]\n"
+    )
     assert not live.cannot_act(contract, sent)
 
 

@@ -162,7 +162,9 @@ class Tested:
             if key not in self._used or (not self.resets and self.status(work) == work.status):
                 self._used.add(key)
                 return work
-        raise NotApplicableError(f"the state describes no {what}, or it is used up and the server has no reset")
+        raise NotApplicableError(
+            f"the state describes no {what}, or it is used up and the server has no reset"
+        )
 
     def all_failed(self, works: list[Work]) -> list[Work]:
         """Return all that failed; two where there is no reset, so that other rules have some."""
@@ -173,7 +175,9 @@ class Tested:
         """Take an engine whose last job failed; `wanted`: fields of the job."""
         found = [e for e in self.engines() if e.failed and wanted.items() <= e.given.items()]
         lasting = [e for e in found if self.run_time(e) > 0]
-        return self.fresh(lasting if not wanted else found, f"engine with a failed job {wanted or ''}".rstrip())
+        return self.fresh(
+            lasting if not wanted else found, f"engine with a failed job {wanted or ''}".rstrip()
+        )
 
     def failed_record(self) -> Work:
         """Take a record that failed."""
@@ -262,7 +266,9 @@ class Tested:
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
         reply = self._sent(request)
-        for name, problem in self.about_every_response(self.near(request), reply.status, reply.headers, reply.content):
+        for name, problem in self.about_every_response(
+            self.near(request), reply.status, reply.headers, reply.content
+        ):
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
             key = operation.id, reply.status
@@ -280,7 +286,9 @@ class Tested:
         lower = {name.lower(): value for name, value in headers.items()}
         id_ = lower.get("x-request-id", "")
         if not id_ or "," in id_ or id_ in self._ids:
-            problem = "X-Request-Id is that of an earlier response" if id_ in self._ids else "not one X-Request-Id"
+            problem = (
+                "X-Request-Id is that of an earlier response" if id_ in self._ids else "not one X-Request-Id"
+            )
             yield "each_response_has_a_request_id_of_its_own", problem
         self._ids.add(id_)
         said = content.decode(errors="replace") + "\n".join(lower.values())
@@ -293,7 +301,10 @@ class Tested:
         if found and of_status and not any(error.assumed for error in of_status):
             code = wire.bare(found[1].decode())
             if code not in {wire.bare(error.code) for error in of_status}:
-                yield "an_error_code_comes_with_its_status", f"x-error-codes has no {code} with status {status}"
+                yield (
+                    "an_error_code_comes_with_its_status",
+                    f"x-error-codes has no {code} with status {status}",
+                )
 
     def _sent(self, request: Request) -> Reply:
         try:
@@ -383,7 +394,9 @@ class Tested:
         if self.resets:
             self._admin("clock", {"advance": seconds})
         elif seconds > _LONGEST_WAIT:
-            raise NotApplicableError(f"this takes {seconds:g} seconds, and the server has no clock to put forward")
+            raise NotApplicableError(
+                f"this takes {seconds:g} seconds, and the server has no clock to put forward"
+            )
         else:
             time.sleep(seconds)
 
@@ -420,11 +433,15 @@ class Tested:
         meant = seen or sent
         fields = {name.lower(): value for name, value in meant.headers} | {"x-sdk-date": date}
         fields.setdefault("host", self.url.partition("//")[2])
-        covered = {name.lower(): fields[name.lower()] for name in (*names, *(["X-Sdk-Date"] if dated else []))}
+        covered = {
+            name.lower(): fields[name.lower()] for name in (*names, *(["X-Sdk-Date"] if dated else []))
+        }
         canonical = signing.canonical_request(meant.method, meant.target, covered, meant.body)
         if payload:
             canonical = f"{canonical.rpartition(chr(10))[0]}\n{payload}"
-        return sent.with_headers({"Authorization": signing.authorization(access_key, secret_key, canonical, date)})
+        return sent.with_headers(
+            {"Authorization": signing.authorization(access_key, secret_key, canonical, date)}
+        )
 
 
 # --- Rules ------------------------------------------------------------------------------------------------------------

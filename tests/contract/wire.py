@@ -36,7 +36,9 @@ class Request:
     chunks: int = 0
     """Send the body in pieces of so many bytes, without Content-Length; 0: as a whole."""
 
-    def with_headers(self, headers: Mapping[str, str | None] = MappingProxyType({}), /, **more: Any) -> "Request":
+    def with_headers(
+        self, headers: Mapping[str, str | None] = MappingProxyType({}), /, **more: Any
+    ) -> "Request":
         """Return it with headers replaced (None: taken away), and other fields changed."""
         lower = {name.lower() for name in headers}
         kept = [(name, value) for name, value in self.headers if name.lower() not in lower]
@@ -100,7 +102,10 @@ def about_any_response(
     statuses = {error.status for error in errors if bare(error.code) == bare(str(code))}
     if statuses and status not in statuses:
         wanted = " or ".join(map(str, sorted(statuses)))
-        yield "an_error_code_comes_with_its_status", f"error_code {code} comes with status {wanted}, and not {status}"
+        yield (
+            "an_error_code_comes_with_its_status",
+            f"error_code {code} comes with status {wanted}, and not {status}",
+        )
     if id_ is not None and id_ != lower.get("x-request-id", id_):
         yield "each_response_has_a_request_id_of_its_own", "request_id is not X-Request-Id"
     if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):

@@ -595,7 +595,9 @@ class Play:
                 found = violations(engine_id, outcome, received, alone=len(wave) == 1)
                 wrong += [f"{about}; it {violation}" for violation in found]
         assert not wrong, "\n".join(wrong)
-        assert max(now - then for now, then in zip(after, before, strict=True)) <= 0, "files or threads are left"
+        assert max(now - then for now, then in zip(after, before, strict=True)) <= 0, (
+            "files or threads are left"
+        )
 
     def _sync(self, server: Server, client: Client) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}

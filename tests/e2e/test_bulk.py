@@ -98,7 +98,12 @@ def test_each_item_is_sent_once_and_its_outcome_told(mock: Mock) -> None:
     assert len(asked(mock)) == RECORDS + 1
     assert run.counts == Counts(accepted=RECORDS, refused=1)
     first = next(outcome for outcome in outcomes if outcome.item == record("r0"))
-    assert (first.message, first.status, first.response, first.attempts) == ("task t", 200, {"task_id": "t"}, 1)
+    assert (first.message, first.status, first.response, first.attempts) == (
+        "task t",
+        200,
+        {"task_id": "t"},
+        1,
+    )
     last = next(outcome for outcome in outcomes if outcome.verdict == "refused")
     assert (last.status, last.error_code) == (404, "WKS.00211902")
     assert last.message.startswith("404 WKS.00211902: The script execution record does not exist")
@@ -252,7 +257,9 @@ def test_an_event_loop_that_ends_leaves_a_true_journal_that_is_free(mock: Mock, 
         assert again.counts.accepted + again.counts.unknown == 8
 
 
-def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(mock: Mock, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothing(
+    mock: Mock, tmp_path: Path
+) -> None:
     told: list[str] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -278,7 +285,9 @@ def test_a_journal_that_cannot_be_written_any_more_ends_the_run_and_loses_nothin
 
 
 @pytest.mark.parametrize(
-    "changes", [{"enterprise_project_id": "7"}, {"region": "cn-north-4"}], ids=["enterprise project", "region"]
+    "changes",
+    [{"enterprise_project_id": "7"}, {"region": "cn-north-4"}],
+    ids=["enterprise project", "region"],
 )
 def test_the_same_thing_at_the_same_place_is_known_again_however_it_is_given(
     mock: Mock, tmp_path: Path, changes: dict[str, str]
@@ -299,9 +308,14 @@ def test_the_same_thing_at_the_same_place_is_known_again_however_it_is_given(
 
 
 @pytest.mark.parametrize("accessed_by", ["read", "hard link"])
-def test_no_second_process_sends_what_a_run_has_in_its_journal(mock: Mock, tmp_path: Path, accessed_by: str) -> None:
+def test_no_second_process_sends_what_a_run_has_in_its_journal(
+    mock: Mock, tmp_path: Path, accessed_by: str
+) -> None:
     file, other = tmp_path / "journal", tmp_path / "link"
-    lines = [json.dumps({"operation": "RetryScriptExecution", "project_id": "p", "record_id": id_}) for id_ in KNOWN]
+    lines = [
+        json.dumps({"operation": "RetryScriptExecution", "project_id": "p", "record_id": id_})
+        for id_ in KNOWN
+    ]
     (tmp_path / "input").write_text("\n".join(lines), encoding="utf-8")
     second: list[subprocess.CompletedProcess[str]] = []
 
@@ -324,7 +338,9 @@ def test_no_second_process_sends_what_a_run_has_in_its_journal(mock: Mock, tmp_p
             )
         )
 
-    assert verdicts(done(bulk(mock, records(), journal=file, concurrency=2), start_second)) == {"accepted": RECORDS}
+    assert verdicts(done(bulk(mock, records(), journal=file, concurrency=2), start_second)) == {
+        "accepted": RECORDS
+    }
     assert second[0].returncode == 2
     assert ("in use" if accessed_by == "read" else "hard link") in second[0].stderr
     assert len(asked(mock)) == RECORDS
@@ -335,10 +351,14 @@ def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
     run = bulk(mock, records(9), journal=file, concurrency=1)
     assert len(done(run, lambda _: run.stop())) < 8
     content = bytearray(file.read_bytes())
-    content[content.index(b'"record_id":"r8"') + len('"record_id":"r')] ^= 8  # r8, which is planned, is now r0
+    content[content.index(b'"record_id":"r8"') + len('"record_id":"r')] ^= (
+        8  # r8, which is planned, is now r0
+    )
     file.write_bytes(content)
     sent = len(asked(mock))
-    with pytest.raises(JournalError, match=r"is damaged: rows that do not match their checksums: 9. Nothing was sent"):
+    with pytest.raises(
+        JournalError, match=r"is damaged: rows that do not match their checksums: 9. Nothing was sent"
+    ):
         done(bulk(mock, records(9), journal=file))
     assert len(asked(mock)) == sent
 
@@ -361,7 +381,11 @@ def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
             {"region": "cn-north-4"},
             "and this run sends to cn-north-4: give region= and endpoint=",
         ),
-        ({"region": "cn-north-4"}, {"region": "cn-north-4", "endpoint": None}, "sends to https://workspace.cn-north-4"),
+        (
+            {"region": "cn-north-4"},
+            {"region": "cn-north-4", "endpoint": None},
+            "sends to https://workspace.cn-north-4",
+        ),
     ],
     ids=["endpoint", "region", "other region", "mock, then production"],
 )
@@ -382,7 +406,9 @@ def test_a_host_of_the_environment_counts_as_an_endpoint(
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", mock.url)
     assert verdicts(done(bulk(mock, records(2), **given))) == {"accepted": 2}
     monkeypatch.delenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4")
-    with pytest.raises(JournalError, match=r"this run sends to https://workspace.cn-north-4.myhuaweicloud.com"):
+    with pytest.raises(
+        JournalError, match=r"this run sends to https://workspace.cn-north-4.myhuaweicloud.com"
+    ):
         done(bulk(mock, records(2), **given))
 
 
@@ -405,7 +431,12 @@ class FrozenError(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [FileNotFoundError("vault: command not found"), ValueError("no secret"), KeyError("token"), FrozenError(7)],
+    [
+        FileNotFoundError("vault: command not found"),
+        ValueError("no secret"),
+        KeyError("token"),
+        FrozenError(7),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_failed_before_it_was_sent_stays_planned(mock: Mock, tmp_path: Path, error: Exception) -> None:
@@ -432,7 +463,9 @@ def test_what_ends_the_process_before_anything_is_sent_leaves_all_planned(
     assert verdicts(done(bulk(mock, records(3), journal=tmp_path / "journal"))) == {"accepted": 3}
 
 
-def test_a_token_that_cannot_be_fetched_for_want_of_a_connection_leaves_all_planned(mock: Mock, tmp_path: Path) -> None:
+def test_a_token_that_cannot_be_fetched_for_want_of_a_connection_leaves_all_planned(
+    mock: Mock, tmp_path: Path
+) -> None:
     def fetch() -> str:
         raise httpx.ConnectError("the vault is gone")
 
@@ -485,7 +518,9 @@ def test_text_that_cannot_be_written_is_written_without_it(tmp_path: Path) -> No
 
     def serve(line: Line) -> None:
         while line.request() is not None:
-            line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            line.socket.sendall(
+                b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
 
     items = [Item(operation="RetryEngine", project_id="p", engine_id="1")]
     with Server(serve) as server:
@@ -505,7 +540,9 @@ def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Moc
     run = bulk(mock, records(3), journal=tmp_path / "journal", credentials=Curious())
     (outcome,) = done(run)
     assert (outcome.verdict, outcome.item) == ("unknown", record("r0"))
-    assert outcome.message == "RuntimeError: I had not expected a response; the request may have been processed"
+    assert (
+        outcome.message == "RuntimeError: I had not expected a response; the request may have been processed"
+    )
     assert run.halted == outcome.message
     assert (acted(mock), run.counts) == ({"r0"}, Counts(planned=2, unknown=1))
 
@@ -622,7 +659,9 @@ def test_what_is_under_way_when_the_time_is_up_is_unknown(mock: Mock, at_once: b
     assert run.counts == Counts(planned=RECORDS - 5, accepted=1, unknown=4)
 
 
-def test_who_waits_for_a_429_to_pass_when_it_stops_is_sent_by_the_next_run(mock: Mock, tmp_path: Path) -> None:
+def test_who_waits_for_a_429_to_pass_when_it_stops_is_sent_by_the_next_run(
+    mock: Mock, tmp_path: Path
+) -> None:
     faults(mock, {"delay": 0, "times": 1}, {"status": 429, "retry_after": 3000})
     run = bulk(mock, records(3), journal=tmp_path / "journal")
     run.on_attempt = lambda *_: run.stop()
@@ -667,7 +706,9 @@ def test_who_does_not_listen_at_all_holds_up_no_stop(mock: Mock, monkeypatch: py
 
 
 @pytest.mark.parametrize(("status", "first", "attempts"), [(429, 404, 2), (503, 503, 1)])
-def test_iam_that_is_busy_does_not_end_the_run_at_once(mock: Mock, status: int, first: int, attempts: int) -> None:
+def test_iam_that_is_busy_does_not_end_the_run_at_once(
+    mock: Mock, status: int, first: int, attempts: int
+) -> None:
     mock.reset()  # to the built-in state, whose user IAM knows
     mock.add_fault(status=status, operation="KeystoneCreateUserTokenByPassword", times=1)
     names = {"domain_name": "mock-domain", "project_name": "cn-north-4"}

@@ -74,7 +74,9 @@ def says_unknown(error: APIError) -> str:
 
 def synchronous(url: str) -> list[str | APIError]:
     auth = AkSkAuth("mock-ak", "mock-sk")
-    with connect("cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(initial_backoff=0)) as client:
+    with connect(
+        "cse", endpoint=url, credentials=auth, timeout=TIMEOUT, resend=Resend(initial_backoff=0)
+    ) as client:
 
         def call(number: int) -> str | APIError:
             try:

@@ -103,7 +103,9 @@ class Cli:
         ours = ("HW_", "OS_", "HUAWEICLOUD_", "SSL_CERT_")
         for name in [each for each in os.environ if each.startswith(ours) or each.upper().endswith("_PROXY")]:
             patch.delenv(name)
-        patch.delenv("PYTHONUNBUFFERED", raising=False)  # most people do not have it, and pipes fail otherwise with it
+        patch.delenv(
+            "PYTHONUNBUFFERED", raising=False
+        )  # most people do not have it, and pipes fail otherwise with it
         self.set(**TOKEN, HW_PROJECT_ID="demo-project", HOME=str(folder), TERM="xterm", COLUMNS="150")
 
     def set(self, **environment: str) -> None:
@@ -335,7 +337,11 @@ def ends(out: str) -> list[tuple[str, str | None, str | None]]:
         ("script --record-id r1", 0, ("accepted", "succeeded", "record r1 is SUCCESS")),
         ("script --record-id r2", 4, ("accepted", "failed", "record r2 is FAILED: 1: No net.")),
         ("script --task-id t3", 0, ("accepted", "succeeded", "record r9 is SUCCESS")),
-        ("script --task-id t1 --wait-timeout 0", 5, ("accepted", "running", "records: 2 SUCCESS, 1 FAILED, 1 RUNNING")),
+        (
+            "script --task-id t1 --wait-timeout 0",
+            5,
+            ("accepted", "running", "records: 2 SUCCESS, 1 FAILED, 1 RUNNING"),
+        ),
     ],
 )
 def test_waited_for_the_exit_code_says_whether_it_succeeded(
@@ -354,7 +360,9 @@ def test_of_several_the_worst_is_the_exit_code(cli: Cli, ids: str, code: int) ->
 
 
 @pytest.mark.usefixtures("fates")
-def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_to_look_again(cli: Cli) -> None:
+def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_to_look_again(
+    cli: Cli,
+) -> None:
     ran = cli("engine", "ends", "fails", "runs", "--wait", "--wait-timeout", "0", "--quiet", *cli.sending)
     assert [each["seen"] for each in json.loads(ran.out)] == [
         "job 0 is Finished",
@@ -418,10 +426,14 @@ def test_interrupted_it_says_that_the_retry_goes_on_and_how_to_look_again(cli: C
     assert process.returncode == 130
     assert [end for _, end, _ in ends(out)] == ["running", "succeeded"]
     assert "hwc-retry engine: stopped waiting: what was accepted goes on by itself\n" in err
-    assert err.endswith(f"hwc-retry engine: to look again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n")
+    assert err.endswith(
+        f"hwc-retry engine: to look again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n"
+    )
 
 
-@pytest.mark.parametrize(("status", "says"), [(401, "five wrong signatures lock"), (403, "the action cse:engine:get")])
+@pytest.mark.parametrize(
+    ("status", "says"), [(401, "five wrong signatures lock"), (403, "the action cse:engine:get")]
+)
 def test_a_read_that_is_refused_is_exit_code_5_and_does_not_hide_that_the_retry_was_accepted(
     cli: Cli, fates: Mock, status: int, says: str
 ) -> None:
@@ -441,11 +453,15 @@ def test_after_a_read_with_401_no_other_is_tried(cli: Cli, fates: Mock) -> None:
     assert sum(entry["operation"] == "ShowEngineJob" for entry in fates.journal()) <= 3
 
 
-def test_what_is_unknown_is_looked_at_and_what_turns_out_accepted_is_waited_for(cli: Cli, fates: Mock) -> None:
+def test_what_is_unknown_is_looked_at_and_what_turns_out_accepted_is_waited_for(
+    cli: Cli, fates: Mock
+) -> None:
     fates.add_fault(operation="RetryEngine", close="after", times=1)
     ran = cli("engine", "ends", "--wait", *cli.sending)
     assert (ran.code, ends(ran.out)) == (0, [("accepted", "succeeded", "job 0 is Finished")])
-    assert re.search(r"engine ends: accepted: job 0 is Finished, ended 20.* the request was sent", ran.err), ran.err
+    assert re.search(r"engine ends: accepted: job 0 is Finished, ended 20.* the request was sent", ran.err), (
+        ran.err
+    )
 
 
 def test_what_stays_unknown_is_exit_code_3_with_how_to_look_again(cli: Cli, fates: Mock) -> None:
@@ -518,7 +534,12 @@ def test_status_shows_engines_and_retries_none(cli: Cli, fates: Mock) -> None:
     runs, fails = json.loads(ran.out)
     assert (ran.code, ran.err) == (0, "")
     assert [runs["name"], runs["status"], runs["can_retry"]] == ["the runs", "Modifying", False]
-    assert [runs["job"][name] for name in ("id", "status", "state", "ended_at")] == [2, "Executing", "running", None]
+    assert [runs["job"][name] for name in ("id", "status", "state", "ended_at")] == [
+        2,
+        "Executing",
+        "running",
+        None,
+    ]
     assert (fails["can_retry"], fails["job"]["reason"]) == (True, "modify: No node.")
     assert sent(fates) == ["runs"]
 
@@ -620,29 +641,57 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
     [
         ("engine", {}, "the following arguments are required: ENGINE_ID"),
         ("script", {}, "one of the arguments --record-id --task-id --failed-of is required"),
-        ("script --record-id r --failed-of t", {}, "argument --failed-of: not allowed with argument --record-id"),
+        (
+            "script --record-id r --failed-of t",
+            {},
+            "argument --failed-of: not allowed with argument --record-id",
+        ),
         ("engine e1 --region cn-north-4 --wait-timeout 5", {}, "--wait-timeout needs --wait"),
         ("status", {}, "give IDs of one kind: ENGINE_ID, --record-id or --task-id"),
         ("status e1 --task-id t1", {}, "give IDs of one kind: ENGINE_ID, --record-id or --task-id"),
-        ("status --record-id .. --region cn-north-4", {}, "record_id is '..', which cannot be a segment of the path"),
+        (
+            "status --record-id .. --region cn-north-4",
+            {},
+            "record_id is '..', which cannot be a segment of the path",
+        ),
         ("status e1", {}, "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"),
         ("engine e1 --timeout 0", {}, "'0' is no number from 0.001 to 3600"),
-        ("engine e1", {"HW_PROJECT_ID": ""}, "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or"),
+        (
+            "engine e1",
+            {"HW_PROJECT_ID": ""},
+            "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or",
+        ),
         ("engine e1", {}, "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"),
         ("engine e1 --region cn-nort-4", {}, "cse has no region 'cn-nort-4' (--region); did you mean"),
-        ("engine e1 --endpoint http://a.test", {}, "would show its secrets to anyone on the way: use https\n"),
+        (
+            "engine e1 --endpoint http://a.test",
+            {},
+            "would show its secrets to anyone on the way: use https\n",
+        ),
         ("engine .. --region cn-north-4", {}, "engine_id is '..', which cannot be a segment of the path"),
         (PLACED, {"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
         ("engine e1 --token-file nowhere", {}, "--token-file: nowhere cannot be read: No such file"),
-        ("engine e1 --token-file /dev/null", {}, "--token-file: /dev/null: the token must be printable ASCII"),
+        (
+            "engine e1 --token-file /dev/null",
+            {},
+            "--token-file: /dev/null: the token must be printable ASCII",
+        ),
         ("engine - --token-file -", {}, "standard input cannot have both IDs and --token-file"),
         ("engine -", {}, "standard input has no ID"),
         ("engine e1 --quiet --verbose", {}, "argument --verbose: not allowed with argument --quiet"),
         ("engine e1 --profile p --token-file t", {}, "not allowed with argument --profile"),
-        ("engine e1 --profile p", {}, "credentials cannot be read: No such file or directory; profile 'p' is looked"),
+        (
+            "engine e1 --profile p",
+            {},
+            "credentials cannot be read: No such file or directory; profile 'p' is looked",
+        ),
         ("engine e1 --output tabel", {}, "; did you mean table?"),
         ("engine e1 --regoin x", {}, "unrecognized arguments: --regoin x; did you mean --region?"),
-        ("engine e1", {"HW_REGION_NAME": "cn-nort-4"}, "cse has no region 'cn-nort-4' (HW_REGION_NAME); did you mean"),
+        (
+            "engine e1",
+            {"HW_REGION_NAME": "cn-nort-4"},
+            "cse has no region 'cn-nort-4' (HW_REGION_NAME); did you mean",
+        ),
         ("bulk nowhere", {}, "nowhere cannot be read: No such file or directory"),
         (f"bulk {'n' * 300}", {}, "n cannot be read: File name too long"),
         pytest.param(
@@ -654,7 +703,11 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
         ("bulk -", {}, "standard input has no place for a journal: give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
         ("bulk x --concurrency 101", {}, "'101' is no integer from 1 to 100"),
-        (PLACED, {"HTTPS_PROXY": "foo://mock-password@x"}, f"{NO_PROXY}, such as http://proxy.example.com:3128"),
+        (
+            PLACED,
+            {"HTTPS_PROXY": "foo://mock-password@x"},
+            f"{NO_PROXY}, such as http://proxy.example.com:3128",
+        ),
         (PLACED, {"HTTPS_PROXY": "::bad"}, NO_PROXY),
         (PLACED, {"HTTPS_PROXY": "http://u:mock-password/@x"}, NO_PROXY),
         (PLACED, {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "needs socksio: pip install 'httpx[socks]', "),
@@ -731,7 +784,9 @@ def test_a_profile_is_a_section_of_the_file_and_comes_before_the_environment(cli
     profile = cli.folder / ".huaweicloud" / "credentials"
     profile.parent.mkdir()
     keys = "ak = mock-ak\nsk = mock-sk\nsecurity_token = mock-security-token\n"
-    profile.write_text(f"[basic]\nak = x\nsk = y\n[test]\n{keys}project_id = demo-project\n[empty]\n", encoding="utf-8")
+    profile.write_text(
+        f"[basic]\nak = x\nsk = y\n[test]\n{keys}project_id = demo-project\n[empty]\n", encoding="utf-8"
+    )
     profile.chmod(0o600)
     assert cli("engine", "e1", "--profile", "test", *cli.sending).code == 0
     assert cli("bulk", cli.file(engines("e2")), "--profile", "test", *cli.sending).code == 0
@@ -754,7 +809,9 @@ def test_debug_leaves_an_error_to_python_and_its_traceback(idle: Cli, arguments:
 
 
 @pytest.mark.parametrize("credentials", [TOKEN, KEYS], ids=["token", "keys"])
-def test_a_dry_run_shows_what_is_sent_then_and_sends_nothing(cli: Cli, mock: Mock, credentials: dict[str, str]) -> None:
+def test_a_dry_run_shows_what_is_sent_then_and_sends_nothing(
+    cli: Cli, mock: Mock, credentials: dict[str, str]
+) -> None:
     cli.unset("HW_AUTH_TOKEN")
     cli.set(**credentials)
     given = ["engine", "e1", "--enterprise-project-id", "7", *cli.sending]
@@ -777,7 +834,11 @@ def test_a_dry_run_asks_iam_for_no_token_but_shows_that_it_would(cli: Cli, mock:
     cli.unset("HW_AUTH_TOKEN")
     cli.set(**PASSWORD, HUAWEICLOUD_SDK_IAM_ENDPOINT=mock.url)
     iam, retry = json.loads(cli("script", "--task-id", TASK, *cli.sending, "--dry-run").out)
-    assert (iam["method"], iam["url"], iam["body"]) == ("POST", f"{mock.url}/v3/auth/tokens?nocatalog=true", "***")
+    assert (iam["method"], iam["url"], iam["body"]) == (
+        "POST",
+        f"{mock.url}/v3/auth/tokens?nocatalog=true",
+        "***",
+    )
     assert retry["headers"]["x-auth-token"] == "***"
     assert json.loads(retry["body"]) == {"task_id": TASK}
     assert mock.journal() == []
@@ -819,7 +880,10 @@ def test_a_dry_run_leaves_a_journal_without_a_plan_alone(cli: Cli) -> None:
     journal = cli.folder / "j"
     for name in ("j", "j.lock"):  # as a run leaves them that is killed when it begins
         (cli.folder / name).touch()
-    assert "1 would be sent" in cli("bulk", cli.file(engines("e1")), "--journal", "j", *cli.sending, "--dry-run").err
+    assert (
+        "1 would be sent"
+        in cli("bulk", cli.file(engines("e1")), "--journal", "j", *cli.sending, "--dry-run").err
+    )
     assert journal.read_bytes() == b""
     assert cli("bulk", cli.file(engines("e2")), "--journal", "j", *cli.sending).code == 0
 
@@ -867,9 +931,7 @@ def test_all_accepted_before_is_said_in_one_line_with_the_date_and_what_to_do(cl
     again = cli("bulk", file, *cli.sending)
     assert (again.code, again.out, len(sent(mock))) == (0, "", 2)
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
-    said = (
-        rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
-    )
+    said = rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
     found = re.search(said, again.err)
     assert found
     assert cli("bulk", file, *cli.sending, *shlex.split(found[1])).code == 1  # their jobs run already
@@ -893,7 +955,10 @@ def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock
     for flags in ([], ["--dry-run"]):
         ran = cli("bulk", file, "--endpoint", "http://localhost:1", *flags)
         assert ran.code == 2
-        assert f"input.jsonl.journal was sent to {mock.url} (cse), and this run sends to http://localhost:1" in ran.err
+        assert (
+            f"input.jsonl.journal was sent to {mock.url} (cse), and this run sends to http://localhost:1"
+            in ran.err
+        )
         assert "give --region and --endpoint as before, or another --journal\n" in ran.err
 
 
@@ -937,7 +1002,10 @@ def test_what_was_refused_and_what_is_unknown_is_sent_again_if_asked(cli: Cli, m
     first = cli("bulk", file, *cli.sending)
     assert first.code == 3
     assert "--retry-refused sends those that were refused again" in first.err
-    assert f"hwc-retry resolve {file}.journal looks at the service what became of those that are unknown" in first.err
+    assert (
+        f"hwc-retry resolve {file}.journal looks at the service what became of those that are unknown"
+        in first.err
+    )
     assert "--resend-unknown sends them again, which may run them twice" in first.err
     assert cli("bulk", file, *cli.sending, "--retry-refused").code == 3
     assert cli("bulk", file, *cli.sending, "--resend-unknown").code == 0
@@ -953,7 +1021,9 @@ JSON_LINES = "\n".join(map(json.dumps, engines("e1", "e2")))
     [("input.csv", CSV), ("input", BOM + CSV), ("input", BOM + JSON_LINES.encode())],
     ids=["by name", "CSV by its look", "JSON lines by their look"],
 )
-def test_csv_and_json_lines_are_known_by_name_or_look(cli: Cli, mock: Mock, name: str, content: bytes) -> None:
+def test_csv_and_json_lines_are_known_by_name_or_look(
+    cli: Cli, mock: Mock, name: str, content: bytes
+) -> None:
     (cli.folder / name).write_bytes(content)
     assert cli("bulk", name, *cli.sending).code == 0
     assert sent(mock) == ["e1", "e2"]
@@ -972,7 +1042,11 @@ def test_standard_input_is_taken_with_a_journal(cli: Cli, mock: Mock) -> None:
         ("input.csv", "{x", "input.csv:1: the first line must name the columns"),
         ("input.jsonl", "x", "input.jsonl:1: is not JSON"),
         ("in", "\n", "there is nothing in it"),
-        ("in", JSON_LINES, "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n"),
+        (
+            "in",
+            JSON_LINES,
+            "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n",
+        ),
     ],
 )
 def test_an_input_that_will_not_do_is_told_why(idle: Cli, name: str, content: str, says: str) -> None:
@@ -1022,7 +1096,9 @@ def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(cli: Cli, mock: Moc
     ids = [f"r{n}" for n in range(120)]
     records = {id_: {"status": "FAILED", "retries_end": ["FAILED"]} for id_ in ids}
     mock.set_state(json.dumps({"projects": {"demo-project": {"script_tasks": {"t": {"records": records}}}}}))
-    file = cli.file([{"operation": "RetryScriptExecution", "record_id": id_} for id_ in (*ids, "nowhere", "r0")])
+    file = cli.file(
+        [{"operation": "RetryScriptExecution", "record_id": id_} for id_ in (*ids, "nowhere", "r0")]
+    )
     given = ["bulk", file, *cli.sending, "--rate", "0", "--concurrency", "8"]
     printed: list[dict[str, Any]] = []
     for lines in (1, 9, 20):
@@ -1121,7 +1197,9 @@ def test_interrupted_once_it_waits_for_those_under_way_and_sends_nothing_more(
     with held.started("bulk", file, *held.sending) as process:
         holding.asked()
         process.send_signal(by)
-        read_until(process.stderr, "interrupted: nothing more is sent; waiting for requests in flight, 60 s at most")
+        read_until(
+            process.stderr, "interrupted: nothing more is sent; waiting for requests in flight, 60 s at most"
+        )
         holding.answer.set()
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
@@ -1132,7 +1210,10 @@ def test_interrupted_once_it_waits_for_those_under_way_and_sends_nothing_more(
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("engine", "1 not sent: engine e2\n"), ("bulk", "2 retries: accepted 0, refused 0, unknown 1, not sent 1\n")],
+    [
+        ("engine", "1 not sent: engine e2\n"),
+        ("bulk", "2 retries: accepted 0, refused 0, unknown 1, not sent 1\n"),
+    ],
 )
 def test_interrupted_twice_it_ends_at_once_and_says_what_is_unknown(
     held: Cli, holding: Holding, command: str, says: str
@@ -1193,16 +1274,22 @@ def test_a_second_process_on_a_journal_is_refused(held: Cli, holding: Holding) -
     assert "input.jsonl.journal is in use by another run or report" in ran.err
 
 
-def test_where_there_is_no_terminal_a_line_every_few_seconds_tells_counts_and_speed(cli: Cli, mock: Mock) -> None:
+def test_where_there_is_no_terminal_a_line_every_few_seconds_tells_counts_and_speed(
+    cli: Cli, mock: Mock
+) -> None:
     mock.add_fault(delay=0, times=39)
     mock.add_fault(delay=3000)
     with cli.started("bulk", cli.file(engines(*IDS)), *cli.sending) as process:
         # All of them were there before the first of these lines: it knows the speed nevertheless.
-        read_until(process.stderr, r"hwc-retry bulk: accepted 39, refused 0, unknown 0; [1-9]\d*/s; \d+ m?s left\n")
+        read_until(
+            process.stderr, r"hwc-retry bulk: accepted 39, refused 0, unknown 0; [1-9]\d*/s; \d+ m?s left\n"
+        )
 
 
 @pytest.mark.parametrize("command", ["engine", "bulk"])
-def test_when_nobody_reads_any_more_it_ends_quietly_and_loses_nothing(cli: Cli, mock: Mock, command: str) -> None:
+def test_when_nobody_reads_any_more_it_ends_quietly_and_loses_nothing(
+    cli: Cli, mock: Mock, command: str
+) -> None:
     what = IDS if command == "engine" else [cli.file(engines(*IDS))]
     with (
         read_by_nobody() as writing,
@@ -1266,7 +1353,9 @@ def test_of_all_that_cannot_be_printed_the_first_is_reported_alone() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")
 @pytest.mark.parametrize("command", ["engine e1 --output jsonl", "completion bash"])
-def test_an_output_that_cannot_be_written_is_said_so(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_an_output_that_cannot_be_written_is_said_so(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     sending = cli.sending if command.startswith("engine") else ()
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
@@ -1302,7 +1391,9 @@ def unread(held: Cli, holding: Holding) -> Iterator[Unread]:
     holding.answer.set()
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # of 13,000 bytes that are to be written
-    with held.started("bulk", held.file(engines(*IDS)), "--output", "jsonl", *held.sending, stdout=writing) as process:
+    with held.started(
+        "bulk", held.file(engines(*IDS)), "--output", "jsonl", *held.sending, stdout=writing
+    ) as process:
         os.close(writing)
         holding.asked(len(IDS))
         yield process, reading
@@ -1368,7 +1459,9 @@ def test_interrupted_while_it_starts_it_says_so_in_one_line(idle: Cli) -> None:
         ("hwc-retry bulk --journal inp", ["input.jsonl"]),
     ],
 )
-def test_bash_completes_commands_options_choices_and_files(idle: Cli, line: str, completed: list[str]) -> None:
+def test_bash_completes_commands_options_choices_and_files(
+    idle: Cli, line: str, completed: list[str]
+) -> None:
     idle.file([])
     (idle.folder / "script").write_text(idle("completion", "bash").out, encoding="utf-8")
     words = f"COMP_WORDS=({line}); COMP_CWORD={line.count(' ')}; COMP_LINE={line!r}; COMP_POINT={len(line)}"

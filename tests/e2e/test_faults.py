@@ -50,8 +50,12 @@ class Call(NamedTuple):
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-ENGINE = Call("RetryEngine", "PUT", f"/v2/demo-project/enginemgr/engines/{ENGINE_ID}/actions", {"action": "Retry"})
-SCRIPT = Call("RetryScriptExecution", "POST", "/v2/demo-project/script-executions/retry", {"record_id": RECORD})
+ENGINE = Call(
+    "RetryEngine", "PUT", f"/v2/demo-project/enginemgr/engines/{ENGINE_ID}/actions", {"action": "Retry"}
+)
+SCRIPT = Call(
+    "RetryScriptExecution", "POST", "/v2/demo-project/script-executions/retry", {"record_id": RECORD}
+)
 BY_PASSWORD = {"auth": {"identity": {"methods": ["password"], "password": {"user": USER}}}}
 TOKEN = Call("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", BY_PASSWORD)
 
@@ -61,7 +65,9 @@ class Mock:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, headers={"X-Auth-Token": "mock-token"}, trust_env=False, timeout=LONG)
+        self.http = httpx.Client(
+            base_url=url, headers={"X-Auth-Token": "mock-token"}, trust_env=False, timeout=LONG
+        )
 
     def connected(self) -> socket.socket:
         address = self.http.base_url.host, self.http.base_url.port or 0
@@ -119,7 +125,9 @@ class Process:
     def __init__(self, stderr: Path, *options: str) -> None:
         command = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock", "--port", "0", "--quiet"]
         with stderr.open("w") as file:
-            self._process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=file, text=True)
+            self._process = subprocess.Popen(
+                [*command, *options], stdout=subprocess.PIPE, stderr=file, text=True
+            )
         assert self._process.stdout is not None
         ready = re.match(r"mock ready at (\S+)", self._process.stdout.readline())
         assert ready, stderr.read_text()
@@ -157,7 +165,13 @@ class Process:
     ],
 )
 def test_state_and_journal_say_whether_it_acted_and_the_next_request_is_served(
-    mock: Mock, call: Call, fault: dict[str, Any], begins: bytes, acted: bool, outcome: str, status: int | None
+    mock: Mock,
+    call: Call,
+    fault: dict[str, Any],
+    begins: bytes,
+    acted: bool,
+    outcome: str,
+    status: int | None,
 ) -> None:
     given = {**fault, "operation": call.operation, "times": 1}
     failed = mock.work(call)
@@ -165,7 +179,13 @@ def test_state_and_journal_say_whether_it_acted_and_the_next_request_is_served(
     answer = mock.ask(call)
     assert (answer[: len(begins)], bool(answer)) == (begins, bool(begins))
     (entry,) = mock.journal
-    expected = {"operation": call.operation, "acted": acted, "outcome": outcome, "status": status, "fault": given}
+    expected = {
+        "operation": call.operation,
+        "acted": acted,
+        "outcome": outcome,
+        "status": status,
+        "fault": given,
+    }
     assert {name: entry[name] for name in expected} == expected
     assert (mock.work(call) != failed, mock.work(call)[1]) == (acted, int(acted))
     assert mock.ask(call).startswith(b"HTTP/1.1 400 " if acted else b"HTTP/1.1 200 ")
@@ -205,7 +225,10 @@ def test_a_status_has_the_specs_example_or_a_body_of_the_gateways_shape_and_the_
         ('{"status": 429}', "2"),  # the spec's example
         ('{"status": 429, "retry_after": 7}', "7"),
         ('{"status": 429, "retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}', "Wed, 21 Oct 2015 07:28:00 GMT"),
-        ('{"status": 429.0, "retry_after": 7.0}', "7"),  # whole numbers to JSON Schema, however they are written
+        (
+            '{"status": 429.0, "retry_after": 7.0}',
+            "7",
+        ),  # whole numbers to JSON Schema, however they are written
     ],
 )
 def test_retry_after(mock: Mock, fault: str, header: str) -> None:
@@ -273,11 +296,18 @@ def test_several_meet_requests_in_their_order_each_of_its_operation(mock: Mock) 
 
 def test_faults_for_all_meet_no_unknown_path_no_wrong_method_and_no_page_of_the_mock(mock: Mock) -> None:
     mock.add({"close": "before", "times": 1})
-    unknown = [("GET", "/nope", 404), ("GET", ENGINE.path, 405), ("GET", TOKEN.path, 405), ("POST", "/_mock", 404)]
+    unknown = [
+        ("GET", "/nope", 404),
+        ("GET", ENGINE.path, 405),
+        ("GET", TOKEN.path, 405),
+        ("POST", "/_mock", 404),
+    ]
     own = [("GET", "/docs", 200), ("GET", "/_mock/health", 200), ("GET", "/_mock/nope", 404)]
     for method, path, status in unknown + own:
         assert mock.http.request(method, path).status_code == status
-    assert [(entry["status"], entry["fault"]) for entry in mock.journal] == [(status, None) for _, _, status in unknown]
+    assert [(entry["status"], entry["fault"]) for entry in mock.journal] == [
+        (status, None) for _, _, status in unknown
+    ]
     assert mock.page("faults") == [{"close": "before", "times": 1}]
 
 
@@ -307,7 +337,9 @@ def test_a_file_the_command_line_and_requests_and_a_reset_that_goes_back_to_the_
     chance = Faults([half], seed=7)
     by_chance = [503 if chance.pick(TOKEN.operation) else 201 for _ in range(20)]
     try:
-        assert mock.http.post("/_mock/faults", json={"close": "after"}).status_code == 204  # one, not in a list
+        assert (
+            mock.http.post("/_mock/faults", json={"close": "after"}).status_code == 204
+        )  # one, not in a list
         assert mock.page("faults") == [*started, {"close": "after"}]
         assert mock.http.delete("/_mock/faults").status_code == 204
         assert (mock.page("faults"), mock.statuses(ENGINE), len(mock.journal)) == ([], [200], 1)
@@ -328,7 +360,10 @@ BAD: list[tuple[Any, str]] = [  # as the second of a list
         {"status": 503, "operation": "Nope"},
         "/1/operation: there is no Nope; there are RetryScriptExecution, RetryEngine",
     ),
-    ({"status": 400, "example": "nope"}, "/1/example: RetryScriptExecution has no example 'nope' for status 400"),
+    (
+        {"status": 400, "example": "nope"},
+        "/1/example: RetryScriptExecution has no example 'nope' for status 400",
+    ),
     ({"status": 418, "example": "nope"}, "/1/example: RetryScriptExecution documents no status 418"),
     ({"status": 503, "share": 0}, "/1/share: 0 is less than or equal to the minimum of 0"),
     ({"status": 503, "share": 2}, "/1/share: 2 is greater than the maximum of 1"),

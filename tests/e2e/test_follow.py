@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from huaweicloud_retry import AuthenticationError, NotFoundError, PermissionDeniedError, RateLimitError, TokenAuth
+from huaweicloud_retry import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    TokenAuth,
+)
 from huaweicloud_retry.follow import (
     SETTLE,
     Both,
@@ -86,7 +92,9 @@ class World:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, function: Both[..., T], url: str, *arguments: Any, token: str = "mock-token", **more: Any) -> T:
+    def __call__(
+        self, function: Both[..., T], url: str, *arguments: Any, token: str = "mock-token", **more: Any
+    ) -> T:
         client = Client(url, auth=TokenAuth(token))
         if self.name == "sync":
             with client:
@@ -142,7 +150,9 @@ def by_hand(steps: Steps[T], on_pause: Callable[[float], object] = lambda _: Non
 def waiting(mock: Mock, work: Work, **how: Any) -> Steps[Status]:
     if work.engine_id is not None:
         return wait_for_job.steps(mock.cse, PROJECT, work.engine_id, None, **how)
-    return wait_for_script.steps(mock.workspace, PROJECT, record_id=work.record_id, task_id=work.task_id, **how)
+    return wait_for_script.steps(
+        mock.workspace, PROJECT, record_id=work.record_id, task_id=work.task_id, **how
+    )
 
 
 def reads(mock: Mock, operation: str) -> int:
@@ -258,8 +268,12 @@ def test_what_will_not_get_better_is_raised_at_once(
     assert reads(mock, READS[kind]) <= 1
 
 
-@pytest.mark.parametrize("how", [{"timeout": -1}, {"interval": -1}, {"timeout": nan}, {"interval": nan}], ids=str)
-def test_a_wrong_time_is_refused_before_anything_is_sent(mock: Mock, world: World, how: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "how", [{"timeout": -1}, {"interval": -1}, {"timeout": nan}, {"interval": nan}], ids=str
+)
+def test_a_wrong_time_is_refused_before_anything_is_sent(
+    mock: Mock, world: World, how: dict[str, float]
+) -> None:
     with pytest.raises(ValueError, match="timeout and interval must be 0 or more seconds"):
         world.wait(mock.url, WORKS["engine"], **how)
     assert mock.journal() == []
@@ -328,7 +342,10 @@ def lost(mock: Mock, work: Work, **fault: Any) -> float:
     mock.add_fault(times=1, **fault)
     timeout = httpx.Timeout(60, read=0.5)
     sent_at = time.time()
-    with Client(mock.url, auth=TokenAuth("mock-token"), timeout=timeout) as client, pytest.raises(APIError) as caught:
+    with (
+        Client(mock.url, auth=TokenAuth("mock-token"), timeout=timeout) as client,
+        pytest.raises(APIError) as caught,
+    ):
         retry(client, work)
     assert caught.value.outcome_unknown
     return sent_at
@@ -336,10 +353,14 @@ def lost(mock: Mock, work: Work, **fault: Any) -> float:
 
 @pytest.mark.parametrize(("fault", "acted"), NO_ANSWER.values(), ids=NO_ANSWER)
 @pytest.mark.parametrize("kind", WORKS)
-def test_an_unknown_outcome_is_settled(mock: Mock, world: World, kind: str, fault: dict[str, Any], acted: bool) -> None:
+def test_an_unknown_outcome_is_settled(
+    mock: Mock, world: World, kind: str, fault: dict[str, Any], acted: bool
+) -> None:
     sent_at = lost(mock, WORKS[kind], **fault)
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
-    assert [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")] == [acted]
+    assert [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")] == [
+        acted
+    ]
     assert (found.verdict, found.status is not None) == ("accepted" if acted else "not run", True)
     assert "the request was sent" in found.evidence
 
@@ -369,7 +390,9 @@ def test_a_request_from_the_future_is_not_waited_for(mock: Mock) -> None:
 @pytest.mark.parametrize("seconds", [600, -600])
 @pytest.mark.parametrize("acted", [True, False])
 @pytest.mark.parametrize("kind", WORKS)
-def test_clocks_ten_minutes_apart_do_not_matter(mock: Mock, world: World, kind: str, acted: bool, seconds: int) -> None:
+def test_clocks_ten_minutes_apart_do_not_matter(
+    mock: Mock, world: World, kind: str, acted: bool, seconds: int
+) -> None:
     mock.set_state(f"seconds_ahead: {seconds}\n{STATE}")
     sent_at = lost(mock, WORKS[kind], close="after" if acted else "before")
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
@@ -432,7 +455,11 @@ def test_an_item_of_nothing_is_refused(mock: Mock, world: World) -> None:
 def test_a_read_that_fails_three_times_settles_nothing(mock: Mock, kind: str) -> None:
     mock.add_fault(status=503, times=3)
     found, pauses = by_hand(resolve.steps(mock.cse, WORKS[kind], time.time(), settle=0))
-    assert (found.verdict, pauses, found.evidence[:30]) == ("unknown", [2, 4], "the state cannot be read: 503 ")
+    assert (found.verdict, pauses, found.evidence[:30]) == (
+        "unknown",
+        [2, 4],
+        "the state cannot be read: 503 ",
+    )
 
 
 def test_a_quota_that_is_used_up_is_not_waited_for_without_end(mock: Mock) -> None:
@@ -447,7 +474,9 @@ def test_a_quota_that_is_used_up_is_not_waited_for_without_end(mock: Mock) -> No
 
 def script_state(*records: str) -> str:
     own = "old: {records: {old: {status: FAILED, script_id: s1, resource_id: d1}, no-place: {status: FAILED, script_id: '', resource_id: ''}}}"
-    tasks = ", ".join(f"t{number}: {{records: {{n{number}: {record}}}}}" for number, record in enumerate(records))
+    tasks = ", ".join(
+        f"t{number}: {{records: {{n{number}: {record}}}}}" for number, record in enumerate(records)
+    )
     return f"projects: {{{PROJECT}: {{script_tasks: {{{own}, {tasks}}}}}}}"
 
 
@@ -463,14 +492,17 @@ def script_state(*records: str) -> str:
         ("no-place", "{status: SUCCESS, script_id: s2, resource_id: d2}", "not run"),
     ],
 )
-def test_a_new_record_may_be_the_retry(mock: Mock, world: World, record_id: str, other: str, verdict: str) -> None:
+def test_a_new_record_may_be_the_retry(
+    mock: Mock, world: World, record_id: str, other: str, verdict: str
+) -> None:
     mock.set_state(script_state(other))
     work = Work(project_id=PROJECT, record_id=record_id)
     found = world(resolve, mock.url, work, time.time(), settle=0)
     assert found.verdict == verdict
     if verdict == "unknown":
         assert (
-            found.evidence == "record n0 of the same script and desktop may have begun since: perhaps it is the retry"
+            found.evidence
+            == "record n0 of the same script and desktop may have begun since: perhaps it is the retry"
         )
 
 
@@ -500,7 +532,13 @@ class Fixed(httpx.MockTransport):
         return httpx.Response(200, headers=headers, content=content)
 
 
-ENGINE = {"id": "e", "name": "n", "status": "ModifyFailed", "latestJobId": 7, "engineAdditionalActions": ["Retry"]}
+ENGINE = {
+    "id": "e",
+    "name": "n",
+    "status": "ModifyFailed",
+    "latestJobId": 7,
+    "engineAdditionalActions": ["Retry"],
+}
 PAST = 1_000_000_000_000
 JOB = {"id": 7, "status": "Error", "startTime": PAST, "endTime": PAST + 1000}
 RECORD = {"id": "r", "status": "FAILED", "script_id": "s", "resource_id": "d", "start_time": "2001-09-09T01:46:40Z",

@@ -23,12 +23,26 @@ RUNS = 100.0  # seconds; the mock's clock is put forward where a test needs the 
 
 
 def job(id_: int, *ends: str, run_time: float = RUNS) -> dict[str, Any]:
-    jobs = [{"id": id_, "status": "Error", "reason": "No space left.", "retries_end": [*ends], "run_time": run_time}]
+    jobs = [
+        {
+            "id": id_,
+            "status": "Error",
+            "reason": "No space left.",
+            "retries_end": [*ends],
+            "run_time": run_time,
+        }
+    ]
     return {"name": f"engine {id_}", "jobs": jobs}
 
 
 def record(*ends: str) -> dict[str, Any]:
-    return {"status": "FAILED", "retries_end": [*ends], "run_time": RUNS, "script_id": "s", "resource_id": "d"}
+    return {
+        "status": "FAILED",
+        "retries_end": [*ends],
+        "run_time": RUNS,
+        "script_id": "s",
+        "resource_id": "d",
+    }
 
 
 STATE = {
@@ -85,7 +99,9 @@ def all_of(run: Bulk | Followup) -> list[Outcome]:
 
 def acted(mock: Mock) -> Counter[str]:
     paths_and_bodies = [(entry["path"], entry["body"] or {}) for entry in mock.journal() if entry["acted"]]
-    ids = (body.get("record_id") or body.get("task_id") or path.split("/")[-2] for path, body in paths_and_bodies)
+    ids = (
+        body.get("record_id") or body.get("task_id") or path.split("/")[-2] for path, body in paths_and_bodies
+    )
     return Counter(ids)
 
 
@@ -97,7 +113,11 @@ def rows(journal: Path) -> list[dict[str, Any]]:
 def test_what_acted_is_accepted_and_what_did_not_is_sent_by_the_next_run(mock: Mock, journal: Path) -> None:
     for close in ("after", "before"):
         mock.add_fault(close=close, times=1)
-    assert sent(mock, journal, E1, E2, R1) == {"engine e1": "unknown", "engine e2": "unknown", "record r1": "accepted"}
+    assert sent(mock, journal, E1, E2, R1) == {
+        "engine e1": "unknown",
+        "engine e2": "unknown",
+        "record r1": "accepted",
+    }
 
     found = {outcome.item: outcome for outcome in followed(mock, journal, resolve=True)}
 
@@ -139,12 +159,16 @@ def test_what_cannot_be_told_stays_unknown_and_says_why(mock: Mock, journal: Pat
 def test_a_clock_that_is_set_between_sending_and_looking_misleads_nobody(mock: Mock, journal: Path) -> None:
     mock.add_fault(close="after", times=1)
     sent(mock, journal, E3, E1)  # the second response tells the server's time
-    mock.advance(3600)  # in which the job has run and failed again: by the new clock, before the request was sent
+    mock.advance(
+        3600
+    )  # in which the job has run and failed again: by the new clock, before the request was sent
     (outcome,) = followed(mock, journal, resolve=True)
     assert outcome.verdict == "unknown"
 
 
-def sent_by_another_clock(mock: Mock, journal: Path, seconds: float, *ids: str, boot: Path | None = None) -> None:
+def sent_by_another_clock(
+    mock: Mock, journal: Path, seconds: float, *ids: str, boot: Path | None = None
+) -> None:
     """Send retries of engines from a process whose clock is so far ahead; on another machine if its boot is given."""
     script = f"""
 import time
@@ -170,10 +194,14 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not name the boot")
 @pytest.mark.parametrize("seconds", [600, -600])
-def test_a_clock_that_was_wrong_at_the_sending_misleads_nobody(mock: Mock, journal: Path, seconds: float) -> None:
+def test_a_clock_that_was_wrong_at_the_sending_misleads_nobody(
+    mock: Mock, journal: Path, seconds: float
+) -> None:
     for close in ("after", "before"):
         mock.add_fault(close=close, times=1)
-    sent_by_another_clock(mock, journal, seconds, "e1", "e2")  # no response: nothing is known of the server's clock
+    sent_by_another_clock(
+        mock, journal, seconds, "e1", "e2"
+    )  # no response: nothing is known of the server's clock
     verdicts = {outcome.item.name: outcome.verdict for outcome in followed(mock, journal, resolve=True)}
     assert verdicts == {"engine e1": "unknown", "engine e2": "unknown"}
 
@@ -292,7 +320,10 @@ def test_bulk_waits_if_asked_and_the_exit_code_says_how_it_ended(
     capsys.readouterr()
     assert main([*waiting, "60", "--output", "json"]) == 4
     out, err = capsys.readouterr()
-    assert {each["engine_id"]: each["ended"] for each in json.loads(out)} == {"e1": "succeeded", "e3": "failed"}
+    assert {each["engine_id"]: each["ended"] for each in json.loads(out)} == {
+        "e1": "succeeded",
+        "e3": "failed",
+    }
     assert "2 accepted: 1 succeeded, 1 failed again" in err
 
     assert main(["report", f"{file}.journal", "--output", "csv", "--only", "failed"]) == 0

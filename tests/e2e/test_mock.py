@@ -147,10 +147,19 @@ class Tampered(AkSkAuth):
     ("why", "auth"),
     [
         ("the Authorization header must read", Tampered("Authorization", lambda value: value[:-1] + "g")),
-        ("the access key is unknown", Tampered("Authorization", lambda value: value.replace("mock-ak", "other"))),
-        ("is not that of the canonical request", Tampered("Authorization", lambda value: value[:-4] + "0000")),
+        (
+            "the access key is unknown",
+            Tampered("Authorization", lambda value: value.replace("mock-ak", "other")),
+        ),
+        (
+            "is not that of the canonical request",
+            Tampered("Authorization", lambda value: value[:-4] + "0000"),
+        ),
         ("not sent: x-absent", Tampered("Authorization", lambda value: value.replace("host", "x-absent"))),
-        ("X-Sdk-Date must be signed", Tampered("Authorization", lambda value: value.replace(";x-sdk-date", ""))),
+        (
+            "X-Sdk-Date must be signed",
+            Tampered("Authorization", lambda value: value.replace(";x-sdk-date", "")),
+        ),
         ("is not that of the canonical request", Tampered("X-Security-Token", lambda _: "s3cret2")),
         ("X-Sdk-Date must read like", Tampered("X-Sdk-Date", lambda _: "yesterday")),
         ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "20200608T023900Z")),
@@ -183,9 +192,13 @@ def test_another_method_is_refused_with_those_allowed(stranger: httpx.Client, me
     if method == "HEAD":
         assert script.content == engine.content == b""
         return
-    says = f"The method specified in the request is not allowed for this resource: {method}; the path has POST."
+    says = (
+        f"The method specified in the request is not allowed for this resource: {method}; the path has POST."
+    )
     assert error(script)[1:] == ("WKS.00000405", says)
-    says = f"The method specified in the request is not allowed for this resource: {method}; the path has PUT."
+    says = (
+        f"The method specified in the request is not allowed for this resource: {method}; the path has PUT."
+    )
     assert error(engine)[1:] == ("APIGW.0101", says)
 
 
@@ -196,7 +209,9 @@ def test_an_unknown_path(stranger: httpx.Client, path: str) -> None:
     refused = stranger.post(stranger.base_url.copy_with(raw_path=path.encode()))
     status, code, says = error(refused)
     assert (status, code) == (404, "APIGW.0101")
-    assert says.startswith(f"The API does not exist: POST {path}; the mock has POST /v2/{{project_id}}/script-exec")
+    assert says.startswith(
+        f"The API does not exist: POST {path}; the mock has POST /v2/{{project_id}}/script-exec"
+    )
     assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
 
 
@@ -228,7 +243,9 @@ def test_what_does_not_parse_is_refused_in_the_gateways_words(
         assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
 
 
-def test_what_breaks_the_schema_is_refused_in_the_words_of_the_service_if_it_has_any(mock: httpx.Client) -> None:
+def test_what_breaks_the_schema_is_refused_in_the_words_of_the_service_if_it_has_any(
+    mock: httpx.Client,
+) -> None:
     script = mock.post(SCRIPT, json={"record_id": [{"record_id": "r"}], "task_id": ""})
     says = (
         'The parameter is invalid: body /record_id: [{"record_id":"r"}] is not of type "string"; '
@@ -236,7 +253,11 @@ def test_what_breaks_the_schema_is_refused_in_the_words_of_the_service_if_it_has
     )
     assert error(script) == (400, "WKS.00211102", says)
     engine = mock.put(ENGINE, json={"action": "Stop"})
-    assert error(engine) == (400, "APIGW.0201", 'The parameter is invalid: body /action: "Retry" was expected')
+    assert error(engine) == (
+        400,
+        "APIGW.0201",
+        'The parameter is invalid: body /action: "Retry" was expected',
+    )
 
 
 ENTERPRISE = "X-Enterprise-Project-ID"
@@ -282,7 +303,10 @@ def test_an_offer_of_another_protocol_is_passed_over(
     mock: httpx.Client, protocol: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As Java's HttpClient makes one with every request, unless it is told not to."""
-    assert mock.put(ENGINE, json=RETRY, headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code == 200
+    assert (
+        mock.put(ENGINE, json=RETRY, headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code
+        == 200
+    )
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
@@ -306,7 +330,10 @@ def with_stop(folder: Path, status: str, media_type: object) -> Contract:
         script = spec["paths"][RETRY_PATH]
         responses = {status: {"description": "", "content": {"application/json": media_type}}}
         post = {**script["post"], "operationId": "StopScriptExecution", "responses": responses}
-        spec["paths"]["/v2/{project_id}/script-executions/stop"] = {"parameters": script["parameters"], "post": post}
+        spec["paths"]["/v2/{project_id}/script-executions/stop"] = {
+            "parameters": script["parameters"],
+            "post": post,
+        }
 
     return edited(folder, edit)
 
@@ -314,10 +341,16 @@ def with_stop(folder: Path, status: str, media_type: object) -> Contract:
 def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(tmp_path: Path) -> None:
     contract = with_stop(tmp_path, "202", {"examples": {"done": {"value": {"task_id": TASK}}}})
     path = "/v2/any/script-executions/stop"
-    with running(contract) as url, client_for(url, contract=contract) as client, plain_client(url) as unchecked:
+    with (
+        running(contract) as url,
+        client_for(url, contract=contract) as client,
+        plain_client(url) as unchecked,
+    ):
         answer = client.post(path, json={"record_id": RECORD})
         assert (answer.status_code, answer.json()) == (202, {"task_id": TASK})
-        refused = unchecked.post(path, json={"record_id": 5})  # with a status that this operation does not list
+        refused = unchecked.post(
+            path, json={"record_id": 5}
+        )  # with a status that this operation does not list
         assert error(refused)[:2] == (400, "WKS.00211102")
         assert client.get("/_mock/health").json()["sha256"] == contract.sha256
 
@@ -435,7 +468,9 @@ def test_sigterm_right_after_the_line_stops_it_as_well() -> None:
     assert lines == []
 
 
-def test_why_it_cannot_listen_is_told_in_one_line(mock: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_it_cannot_listen_is_told_in_one_line(
+    mock: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
     start, port = "python -m huaweicloud_retry.mock: cannot listen on", str(mock.base_url.port)
     hint = "; choose another --port, or 0 for a free one\n"
     assert main(["--quiet", "--port", port]) == 2
@@ -456,9 +491,13 @@ def test_a_broken_spec_is_told_in_one_line(tmp_path: Path) -> None:
     broken = SPEC.read_text(encoding="utf-8").replace("\npaths:\n", "\npaths: [\n")
     (tmp_path / "openapi.yaml").write_text(broken, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
-    ran = subprocess.run([*COMMAND, "--port", "0"], capture_output=True, text=True, check=False, env=environment)
+    ran = subprocess.run(
+        [*COMMAND, "--port", "0"], capture_output=True, text=True, check=False, env=environment
+    )
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
-    assert ran.stderr.startswith(f"python -m huaweicloud_retry.mock: {tmp_path}/openapi.yaml: is not YAML: line ")
+    assert ran.stderr.startswith(
+        f"python -m huaweicloud_retry.mock: {tmp_path}/openapi.yaml: is not YAML: line "
+    )
 
 
 # Runs the command and, as a test would, takes `running` from its package: each time as if a package was not installed.

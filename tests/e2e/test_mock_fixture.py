@@ -61,11 +61,32 @@ NOWHERE = "http://192.0.2.1:9"  # no proxy is there
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_example.py").write_text(TEST, encoding="utf-8")
     (folder / "conftest.py").write_text(ONLY_LOOPBACK, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-rP", "-W", "error", "-p", "huaweicloud_retry.testing", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rP",
+        "-W",
+        "error",
+        "-p",
+        "huaweicloud_retry.testing",
+        *options,
+    ]
     names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    clean = {name: value for name, value in os.environ.items() if name.lower() not in names and "PYTEST" not in name}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() not in names and "PYTEST" not in name
+    }
     return subprocess.run(
-        command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=False, timeout=180
+        command,
+        cwd=folder,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
     )
 
 
@@ -81,7 +102,9 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     ],
     ids=["none", "HTTP_PROXY", "ALL_PROXY", "ALL_PROXY socks", "NO_PROXY", "both"],
 )
-def test_the_fixture_works_whatever_proxies_the_environment_has(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_fixture_works_whatever_proxies_the_environment_has(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     ran = run(tmp_path, **environment)
     assert "7 passed" in ran.stdout, ran.stdout + ran.stderr
 

@@ -112,7 +112,9 @@ def test_a_body_without_a_type_is_refused_too(mock: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("change", ADMIN)
-def test_a_change_from_a_script_or_the_mocks_own_page_is_made(mock: httpx.Client, url: str, change: str) -> None:
+def test_a_change_from_a_script_or_the_mocks_own_page_is_made(
+    mock: httpx.Client, url: str, change: str
+) -> None:
     method, path, body = ADMIN[change]
     for origin in {}, {"Origin": url}:
         assert mock.request(method, path, json=body, headers=origin).is_success
@@ -129,7 +131,9 @@ PATHS = ["/_mock/state", "/_mock/journal", "/docs", "/openapi.json", ENGINE, IAM
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("host", ["evil.test", "evil.test:80", "127.0.0.1.evil.test", "192.0.2.1", "a@127.0.0.1", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:80", "127.0.0.1.evil.test", "192.0.2.1", "a@127.0.0.1", ""]
+)
 def test_a_foreign_host_is_refused_on_every_path(url: str, path: str, host: str) -> None:
     assert status_of(url, f"Host: {host}", path=path) == 403
 
@@ -138,7 +142,9 @@ def test_a_request_without_a_host_or_with_two_is_refused(url: str) -> None:
     assert [status_of(url), status_of(url, "Host: localhost", "Host: evil.test")] == [403, 403]
 
 
-@pytest.mark.parametrize("host", ["localhost", "LocalHost:1", "localhost.", "127.0.0.1", "127.8.9.1:80", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost:1", "localhost.", "127.0.0.1", "127.8.9.1:80", "[::1]:80"]
+)
 def test_localhost_and_loopback_addresses_are_served(url: str, host: str) -> None:
     assert status_of(url, f"Host: {host}") == 200
 
@@ -202,20 +208,27 @@ def test_a_mock_for_the_network_warns_and_keeps_its_admin_endpoints_to_itself(
                 assert client.get("/_mock/state").status_code == admin
                 assert client.put(ENGINE, json=RETRY).status_code == 200
                 assert client.get("/docs", headers={"Host": "evil.test"}).status_code == 403
-            with plain_client(f"http://{other_address()}:{found[1]}") as client:  # by the address that it was sent to
+            with plain_client(
+                f"http://{other_address()}:{found[1]}"
+            ) as client:  # by the address that it was sent to
                 assert client.get("/docs").status_code == 200
         finally:
             mock.terminate()
         err = mock.communicate(timeout=60)[1]
     assert err.count("\n") == 1
     assert err.startswith(f"warning: http://0.0.0.0:{found[1]} is open to every machine that reaches it: ")
-    assert ("/_mock/: request log, state, faults, clock" in err, "--admin" in err) == (admin == 200, admin == 404)
+    assert ("/_mock/: request log, state, faults, clock" in err, "--admin" in err) == (
+        admin == 200,
+        admin == 404,
+    )
 
 
 # --- HEAD, OPTIONS, CORS ---
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/docs.js", "/openapi.json", "/openapi.yaml", "/_mock/health"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/docs/docs.js", "/openapi.json", "/openapi.yaml", "/_mock/health"]
+)
 def test_head_is_get_without_the_body_and_options_says_what_there_is(mock: httpx.Client, path: str) -> None:
     got, head, options = (mock.request(method, path) for method in ("GET", "HEAD", "OPTIONS"))
     assert (head.status_code, head.content) == (200, b"")
@@ -226,7 +239,10 @@ def test_head_is_get_without_the_body_and_options_says_what_there_is(mock: httpx
 
 
 PAGE = "http://localhost:3000"
-PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type,x-auth-token"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "PUT",
+    "Access-Control-Request-Headers": "content-type,x-auth-token",
+}
 
 
 def cors(answer: httpx.Response) -> dict[str, str]:
@@ -249,14 +265,23 @@ def test_with_cors_the_pages_of_one_origin_may() -> None:
         assert asked.status_code == 204
         assert cors(asked)["access-control-allow-methods"] == "PUT"
         assert cors(asked)["access-control-allow-headers"] == "content-type,x-auth-token"
-        for answer in client.put(ENGINE, json=RETRY), client.put(ENGINE), client.get("/docs"), client.post(IAM), asked:
+        for answer in (
+            client.put(ENGINE, json=RETRY),
+            client.put(ENGINE),
+            client.get("/docs"),
+            client.post(IAM),
+            asked,
+        ):
             assert answer.headers["Access-Control-Allow-Origin"] == PAGE
             assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
             assert answer.headers["Vary"] == "Origin"
         assert client.post("/_mock/reset", json={}).status_code == 204
         other = client.get("/_mock/state", headers={"Origin": "http://localhost:3001"})
         assert (cors(other), other.headers["Vary"]) == ({}, "Origin")
-        assert client.post("/_mock/reset", json={}, headers={"Origin": "http://localhost:3001"}).status_code == 403
+        assert (
+            client.post("/_mock/reset", json={}, headers={"Origin": "http://localhost:3001"}).status_code
+            == 403
+        )
 
 
 @pytest.mark.parametrize("origin", ["*", "localhost:3000", "http://localhost:3000/", "null"])
@@ -289,7 +314,9 @@ def test_more_than_1000_header_fields_are_refused_and_the_connection_serves_on(m
         assert mock.get("/nope", headers={f"x{number}": "" for number in range(count)}).status_code == status
 
 
-@pytest.mark.parametrize("rest", [b"1;" + b"a" * MIB, b"0\r\nX-Trailer: " + b"a" * MIB], ids=["extension", "trailer"])
+@pytest.mark.parametrize(
+    "rest", [b"1;" + b"a" * MIB, b"0\r\nX-Trailer: " + b"a" * MIB], ids=["extension", "trailer"]
+)
 def test_the_framing_of_a_body_is_bounded_as_a_header_is(url: str, rest: bytes) -> None:
     with connected(url) as sock:
         send_head(sock, "PUT", ENGINE, "Transfer-Encoding: chunked")
@@ -297,7 +324,9 @@ def test_the_framing_of_a_body_is_bounded_as_a_header_is(url: str, rest: bytes) 
         assert received(sock).startswith(b"HTTP/1.1 494 ")
 
 
-def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(url: str, mock: httpx.Client) -> None:
+def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
+    url: str, mock: httpx.Client
+) -> None:
     with ExitStack() as open_:
         full = [open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB)) for _ in range(4)]
         one_more = open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB))
@@ -314,7 +343,10 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(url
         outcome = mock.get("/_mock/journal").json()["entries"][0]
         assert (outcome["status"], outcome["error_code"]) == (503, "MOCK.503")
     for _ in range(200):  # all are given back, once the mock has noticed
-        if mock.put(ENGINE, headers=JSON, content=json.dumps(RETRY).encode().ljust(12 * MIB)).status_code != 503:
+        if (
+            mock.put(ENGINE, headers=JSON, content=json.dumps(RETRY).encode().ljust(12 * MIB)).status_code
+            != 503
+        ):
             break
     else:
         pytest.fail("the bodies of connections that are gone still count")
@@ -360,7 +392,9 @@ def test_a_state_is_bounded_and_read_aside(url: str, mock: httpx.Client) -> None
     large = mock.put("/_mock/state", content=state + "#" * MIB, headers=yaml)
     assert error(large)[:2] == (413, "MOCK.413")
     with connected(url) as sock:  # the mock answers others while it reads this one
-        send_head(sock, "PUT", "/_mock/state", f"Content-Length: {len(state)}", "Content-Type: application/yaml")
+        send_head(
+            sock, "PUT", "/_mock/state", f"Content-Length: {len(state)}", "Content-Type: application/yaml"
+        )
         sock.sendall(state.encode())
         assert len(mock.get("/_mock/state").json()["projects"]) == 1
         assert sock.recv(12) == b"HTTP/1.1 204"
@@ -374,12 +408,16 @@ def test_callers_that_reset_their_connections_leave_no_line_in_the_log(
     request = f"PUT {ENGINE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
     for sent in (b"GET / HTT", request, request * 3, request + b"\x00", b"\x00\r\n\r\n") * 20:
         with connected(str(mock.base_url)) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that close() resets
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # so that close() resets
             sock.sendall(sent)
     mock.delete("/_mock/faults")
     for _ in range(20):
         mock.get("/_mock/health")
-    assert [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+    assert [
+        record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}
+    ] == []
 
 
 @pytest.mark.parametrize("path", [ENGINE, IAM])
@@ -432,7 +470,9 @@ def test_requests_that_offer_an_upgrade_are_served_without_however_many_come_at_
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(url) as sock:
-        sock.sendall(b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 1000)
+        sock.sendall(
+            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 1000
+        )
         assert responses(sock, 1000) == [200] * 1000
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -487,7 +527,10 @@ def test_the_page_shows_the_built_in_credentials(url: str, mock: httpx.Client) -
 @pytest.mark.parametrize(
     ("credentials", "expected"),
     [
-        ("{tokens: {s3cret: {}, s3cret2: {}}, users: {ann: {password: s3cret, domain: d}}}", ["2, in", "none", "ann"]),
+        (
+            "{tokens: {s3cret: {}, s3cret2: {}}, users: {ann: {password: s3cret, domain: d}}}",
+            ["2, in", "none", "ann"],
+        ),
         ("{access_keys: {'<b>': {secret_key: s3cret}}}", ["0, in", "&lt;b&gt;", "none"]),
     ],
     ids=["tokens and a user", "a key"],

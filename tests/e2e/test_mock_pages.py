@@ -98,20 +98,36 @@ SECRETS: dict[str, tuple[str, Any, Any]] = {
     "signature": (ENGINE, {"Authorization": f"{SIGNED}Signature={SECRET}"}, RETRY),
     "signature in small letters": (ENGINE, {"Authorization": f"{SIGNED}signature={SECRET}"}, RETRY),
     "signature of another form": (ENGINE, {"Authorization": f"SDK-HMAC-SHA256 {SECRET}"}, RETRY),
-    "two authorizations": (ENGINE, [("Authorization", f"{SIGNED}Signature=0"), ("Authorization", SECRET)], RETRY),
+    "two authorizations": (
+        ENGINE,
+        [("Authorization", f"{SIGNED}Signature=0"), ("Authorization", SECRET)],
+        RETRY,
+    ),
     "security token": (ENGINE, {"X-Security-Token": SECRET}, RETRY),
-    "other headers": (ENGINE, {"Cookie": f"a={SECRET}", "Proxy-Authorization": SECRET, "X-Api-Key": SECRET}, RETRY),
+    "other headers": (
+        ENGINE,
+        {"Cookie": f"a={SECRET}", "Proxy-Authorization": SECRET, "X-Api-Key": SECRET},
+        RETRY,
+    ),
     "referer": (ENGINE, {"Referer": f"http://a/?token={SECRET}"}, RETRY),
     "IAM": (IAM, {}, asked(SECRET)),
     "IAM, a number": (IAM, {}, asked(int(SECRET))),
     "IAM, a list": (IAM, {}, asked([SECRET])),
-    "IAM, in place of the user": (IAM, {}, {"auth": {"identity": {"methods": ["password"], "password": SECRET}}}),
+    "IAM, in place of the user": (
+        IAM,
+        {},
+        {"auth": {"identity": {"methods": ["password"], "password": SECRET}}},
+    ),
     "IAM, in a list": (IAM, {}, {"auth": {"identity": [asked(SECRET)]}}),
     "IAM, a header": (IAM, {"X-Subject-Token": SECRET}, asked()),
     "IAM, a form": (IAM, {"Content-Type": "application/x-www-form-urlencoded"}, f"password={SECRET}"),
     "IAM, cut short": (IAM, JSON, json.dumps(asked(SECRET))[:-1]),
     "IAM, twice": (IAM, JSON, f'{{"password": "{SECRET}", "password": "{SECRET}"}}'),
-    "query": (f"{ENGINE}?token={SECRET}&X-Auth-Token={SECRET}&secret_key={SECRET}&%70assword={SECRET}", {}, RETRY),
+    "query": (
+        f"{ENGINE}?token={SECRET}&X-Auth-Token={SECRET}&secret_key={SECRET}&%70assword={SECRET}",
+        {},
+        RETRY,
+    ),
     "query, api_key": (f"{ENGINE}?api_key={SECRET}", {}, RETRY),
     "query, semicolon": (f"{ENGINE}?a=b;token={SECRET}", {}, RETRY),
     "query of no operation": (f"/nope?token={SECRET}", {"Authorization": SECRET}, None),
@@ -138,7 +154,9 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
 ) -> None:
     caplog.set_level(logging.DEBUG, "huaweicloud_retry")
     answer = send(mock, case)
-    pages = "".join(mock.get(f"/_mock/{page}").text for page in ("journal", "state", "health", "faults", "nope"))
+    pages = "".join(
+        mock.get(f"/_mock/{page}").text for page in ("journal", "state", "health", "faults", "nope")
+    )
     assert (len(entries(mock)), len(caplog.records)) == ((0, 0) if case.startswith("state") else (1, 1))
     shown = {"answer": answer, "pages": pages, "log": caplog.text}
     assert [place for place, text in shown.items() if SECRET in text] == []
@@ -149,7 +167,11 @@ def test_the_request_log_keeps_the_last_10000_requests() -> None:
     for number in range(10_100):
         log.add(Request("GET", f"/{number}"), 404, None, None, acted=False)
     shown: Any = log.as_json()
-    assert [shown["count"], shown["dropped"], len(shown["entries"])] == [10_100, 100, KEPT] == [10_100, 100, 10_000]
+    assert (
+        [shown["count"], shown["dropped"], len(shown["entries"])]
+        == [10_100, 100, KEPT]
+        == [10_100, 100, 10_000]
+    )
     assert [shown["entries"][at]["path"] for at in (0, -1)] == ["/100", "/10099"]
 
 
@@ -158,7 +180,9 @@ def test_the_request_log_keeps_no_large_bodies_headers_or_urls(mock: httpx.Clien
     mock.put(ENGINE, json={**RETRY, "a": large})
     mock.put(f"{ENGINE}?a={large}", json=RETRY, headers={"X-A": large})
     mock.get(f"/{large}")
-    mock.get("/nope", headers={f"X-{number}": "" for number in range(70)})  # whose memory is not in their bytes
+    mock.get(
+        "/nope", headers={f"X-{number}": "" for number in range(70)}
+    )  # whose memory is not in their bytes
     assert [entry["method"] for entry in entries(mock)] == ["PUT", "PUT", "GET", "GET"]
     assert [len(entry["headers"]) > 0 for entry in entries(mock)] == [True, False, False, False]
     assert len(mock.get("/_mock/journal").content) < 10_000
@@ -180,7 +204,8 @@ def test_each_page_names_its_methods_to_whoever_uses_another(mock: httpx.Client)
             refused = mock.request(method, f"/_mock/{page}")
             assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
         assert all(
-            mock.request(method, f"/_mock/{page}").status_code in {200, 204, 400} for method in allowed.split(", ")
+            mock.request(method, f"/_mock/{page}").status_code in {200, 204, 400}
+            for method in allowed.split(", ")
         )
     for path in "", "nope", "state/", "State", "state/x", "%73tate":
         unknown = mock.get(f"/_mock/{path}")
@@ -194,7 +219,10 @@ def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> No
     refused = mock.post("/_mock/faults", json=[{"status": 503}, {"status": 200}])
     assert refused.status_code == 400
     assert refused.json()["error_msg"].startswith("The body will not do: /1/status: ")
-    assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [503, 502]
+    assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [
+        503,
+        502,
+    ]
     assert mock.get("/_mock/faults").json() == [{**twice, "times": 1}, ever]
     assert [mock.put(ENGINE, json=RETRY).status_code for _ in range(2)] == [503, 502]
     assert mock.delete("/_mock/faults").status_code == 204
@@ -212,7 +240,9 @@ def test_the_spec_is_served_as_it_is(mock: httpx.Client) -> None:
     assert as_json.json() == CONTRACT.document
     types = [answer.headers["Content-Type"] for answer in (as_yaml, as_json)]
     assert types == ["application/yaml", "application/json"]
-    assert [mock.post(f"/openapi.{kind}").headers["Allow"] for kind in ("yaml", "json")] == ["GET, HEAD, OPTIONS"] * 2
+    assert [mock.post(f"/openapi.{kind}").headers["Allow"] for kind in ("yaml", "json")] == [
+        "GET, HEAD, OPTIONS"
+    ] * 2
 
 
 DOCS = {
@@ -273,14 +303,18 @@ def shown(operation: Operation) -> tuple[str, str, Any]:
     parameters = [follow(each) for each in DOCUMENT["paths"][operation.path]["parameters"]]
     path = operation.path.format(**{each["name"]: each["example"] for each in parameters})
     content = described(operation).get("requestBody", {"content": {}})["content"]
-    bodies = [follow(example)["value"] for media in content.values() for example in media["examples"].values()]
+    bodies = [
+        follow(example)["value"] for media in content.values() for example in media["examples"].values()
+    ]
     return operation.method, path, bodies[0] if bodies else None
 
 
 CALLS = {operation.id: shown(operation) for operation in CONTRACT.operations}
 
 
-def prefer(mock: httpx.Client, *wishes: str, operation: str = "RetryEngine", **options: Any) -> httpx.Response:
+def prefer(
+    mock: httpx.Client, *wishes: str, operation: str = "RetryEngine", **options: Any
+) -> httpx.Response:
     method, path, body = CALLS[operation]
     path = options.pop("path", path)
     headers = [*options.pop("headers", {}).items(), *(("Prefer", wish) for wish in wishes)]
@@ -294,7 +328,11 @@ def test_each_answer_of_the_spec_can_be_had_and_changes_no_state(
     before = mock.get("/_mock/state").json()
     answer = prefer(mock, f"code={status}, example={name}", operation=operation)
     own = {"request_id": answer.headers["X-Request-Id"]} if "request_id" in body else {}
-    assert [answer.status_code, answer.json(), "Allow" in answer.headers] == [status, body | own, status == 405]
+    assert [answer.status_code, answer.json(), "Allow" in answer.headers] == [
+        status,
+        body | own,
+        status == 405,
+    ]
     assert prefer(mock, f"code={status}", operation=operation).status_code == status
     assert mock.get("/_mock/state").json() == before
     entry = entries(mock)[0]
@@ -330,7 +368,9 @@ HAS |= {"code=400, example=page": "unknownEngine, wrongState", 'example="accepte
 
 
 @pytest.mark.parametrize(("wish", "has"), HAS.items())
-def test_what_the_spec_does_not_have_is_refused_with_what_it_has(mock: httpx.Client, wish: str, has: str) -> None:
+def test_what_the_spec_does_not_have_is_refused_with_what_it_has(
+    mock: httpx.Client, wish: str, has: str
+) -> None:
     refused = prefer(mock, wish)
     assert (refused.status_code, refused.json().get("error_code")) == (400, "APIGW.0201")
     assert has in refused.json()["error_msg"]
@@ -376,6 +416,11 @@ def test_no_admin_takes_the_pages_away_and_nothing_else_and_quiet_the_lines() ->
         for page, methods in PAGES.items():
             for method in methods.split(", "):
                 assert client.request(method, f"/_mock/{page}").status_code == 404
-        assert [client.get(path).status_code for path in ("/docs", "/openapi.yaml", "/openapi.json")] == [200] * 3
-        assert [client.put(ENGINE, json=RETRY).status_code, client.post(IAM, json=asked()).status_code] == [200, 201]
+        assert [client.get(path).status_code for path in ("/docs", "/openapi.yaml", "/openapi.json")] == [
+            200
+        ] * 3
+        assert [client.put(ENGINE, json=RETRY).status_code, client.post(IAM, json=asked()).status_code] == [
+            200,
+            201,
+        ]
     assert lines == []

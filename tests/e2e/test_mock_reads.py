@@ -113,7 +113,8 @@ def test_a_record_runs_and_ends_by_the_mocks_clock(mock: httpx.Client) -> None:
     assert seen == [failed, running_, failed, running_, done]
     record = get(mock, f"{RECORDS}/r1")
     began, ended = (
-        datetime.strptime(record[name], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) for name in ("start_time", "end_time")
+        datetime.strptime(record[name], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        for name in ("start_time", "end_time")
     )
     assert 29 <= (ended - began).total_seconds() <= 31
     assert ended.timestamp() <= now(mock)
@@ -121,10 +122,18 @@ def test_a_record_runs_and_ends_by_the_mocks_clock(mock: httpx.Client) -> None:
 
 REFUSED = {
     f"{ENGINES}/nope": (400, "SVCSTG.00501116", "Engine instance not found; the mock has e1, running."),
-    f"{ENGINES}/nope/jobs/8": (400, "SVCSTG.00501116", "Engine instance not found; the mock has e1, running."),
+    f"{ENGINES}/nope/jobs/8": (
+        400,
+        "SVCSTG.00501116",
+        "Engine instance not found; the mock has e1, running.",
+    ),
     f"{ENGINES}/e1/jobs/9": (400, "SVCSTG.00501153", "Task not found; the engine has 7, 8."),
     f"{ENGINES}/e1/jobs/x": (400, "SVCSTG.00501152", "The task ID is invalid: it must be an integer."),
-    f"{RECORDS}/t1": (404, "WKS.00211902", "The script execution record does not exist; the mock has r1, r2, r3, …."),
+    f"{RECORDS}/t1": (
+        404,
+        "WKS.00211902",
+        "The script execution record does not exist; the mock has r1, r2, r3, ….",
+    ),
     f"{RECORDS}?limit=101": (
         400,
         "WKS.00211102",
@@ -135,7 +144,11 @@ REFUSED = {
         "WKS.00211102",
         "The parameter is invalid: query show_history: true needs resource_id and script_id",
     ),
-    RECORDS.replace("demo", "other"): (403, "APIGW.0310", "The project is unavailable; the mock has demo-project."),
+    RECORDS.replace("demo", "other"): (
+        403,
+        "APIGW.0310",
+        "The project is unavailable; the mock has demo-project.",
+    ),
 }
 
 
@@ -147,7 +160,9 @@ def test_a_read_changes_nothing_and_needs_credentials_and_meets_faults(mock: htt
     before = mock.get("/_mock/state").json()
     shown = get(mock, path)
     assert error(mock.get(path, headers={"X-Auth-Token": "wrong"}))[:2] == (401, "APIGW.0301")
-    mock.post("/_mock/faults", json=[{"status": 504, "acted": True, "times": 1}, {"close": "after", "times": 1}])
+    mock.post(
+        "/_mock/faults", json=[{"status": 504, "acted": True, "times": 1}, {"close": "after", "times": 1}]
+    )
     assert mock.get(path).status_code == 504
     with pytest.raises(httpx.RemoteProtocolError):
         mock.get(path)

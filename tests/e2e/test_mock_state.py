@@ -58,7 +58,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def mock(url: str) -> Iterator[httpx.Client]:
     """Sends the token that never expires; the state is fresh."""
-    with httpx.Client(base_url=url, verify=NO_TLS, headers={"X-Auth-Token": "always"}, trust_env=False) as client:
+    with httpx.Client(
+        base_url=url, verify=NO_TLS, headers={"X-Auth-Token": "always"}, trust_env=False
+    ) as client:
         assert client.post("/_mock/reset").status_code == 204
         yield client
 
@@ -95,7 +97,15 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     for seconds in 1000.5, 10:
         advance(mock, seconds)
     assert mock.get("/_mock/state").json()["seconds_ahead"] == 1010.5
-    for body in "", "[]", "{}", '{"advance": -1}', '{"advance": "1"}', '{"advance": 2e9}', '{"advance": 1, "by": 1}':
+    for body in (
+        "",
+        "[]",
+        "{}",
+        '{"advance": -1}',
+        '{"advance": "1"}',
+        '{"advance": 2e9}',
+        '{"advance": 1, "by": 1}',
+    ):
         assert mock.post("/_mock/clock", headers=JSON, content=body).status_code == 400
     assert mock.get("/_mock/state").json()["seconds_ahead"] == 1010.5
     mock.put("/_mock/state", headers=JSON, content=ONE_JOB % "Error")
@@ -108,7 +118,10 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
 
 # --- State files ------------------------------------------------------------------------------------------------------
 
-JOB, TASKS = "projects:\n p:\n  engines: {e: {name: n, jobs: [{id: %s}]}}", "projects:\n p:\n  script_tasks:\n   t: "
+JOB, TASKS = (
+    "projects:\n p:\n  engines: {e: {name: n, jobs: [{id: %s}]}}",
+    "projects:\n p:\n  script_tasks:\n   t: ",
+)
 TWICE = TASKS + "{records: {r: &r {status: FAILED}}}\n   u: {records: {r: *r}}"
 BAD = {
     "": "line 1: null is not of type",
@@ -156,9 +169,21 @@ MAKE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize(("says", "make"), MAKE.items())
-def test_the_command_tells_why_its_state_will_not_do(tmp_path: Path, make: Callable[[Path], object], says: str) -> None:
+def test_the_command_tells_why_its_state_will_not_do(
+    tmp_path: Path, make: Callable[[Path], object], says: str
+) -> None:
     make(file := tmp_path / "state")
-    command = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock", "--port", "0", "--state", str(file)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "huaweicloud_retry.mock",
+        "--port",
+        "0",
+        "--state",
+        str(file),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
     assert re.match(f"python -m huaweicloud_retry.mock: {file}: {says}", ran.stderr)
@@ -203,11 +228,17 @@ def test_iam_gives_a_token_of_the_documented_form_which_lets_in(
 ) -> None:
     answer = ask(mock, ANN, **scope)
     token, kind = answer.json()["token"], next(iter(scope), "domain")
-    comes_in = EXPIRED if granted.get("id") == "p2" else WELCOME  # in the words of the gateway; the path is of p1
+    comes_in = (
+        EXPIRED if granted.get("id") == "p2" else WELCOME
+    )  # in the words of the gateway; the path is of p1
     assert (answer.status_code, let_in(mock, answer.headers["X-Subject-Token"])) == (201, comes_in)
     assert set(token) == {"catalog", "expires_at", "issued_at", "methods", "roles", "user", kind}
     assert granted.items() <= token[kind].items()
-    assert [token["user"]["name"], token["user"]["domain"]["name"], token["methods"]] == ["ann", "one", ["password"]]
+    assert [token["user"]["name"], token["user"]["domain"]["name"], token["methods"]] == [
+        "ann",
+        "one",
+        ["password"],
+    ]
     assert token["roles"]
     assert all(set(role) == {"id", "name"} for role in token["roles"])
     times = [token["issued_at"], token["expires_at"]]
@@ -223,7 +254,12 @@ def test_tokens_expire_by_the_mocks_clock(mock: httpx.Client) -> None:
     advance(mock, 4900)
     second = ask(mock)
     old, new = first.headers["X-Subject-Token"], second.headers["X-Subject-Token"]
-    assert [let_in(mock, token) for token in (old, new, "always", "brief")] == [WELCOME, WELCOME, WELCOME, EXPIRED]
+    assert [let_in(mock, token) for token in (old, new, "always", "brief")] == [
+        WELCOME,
+        WELCOME,
+        WELCOME,
+        EXPIRED,
+    ]
     advance(mock, 100)
     assert [let_in(mock, token) for token in (old, new)] == [EXPIRED, WELCOME]
     issued = [datetime.fromisoformat(answer.json()["token"]["issued_at"]) for answer in (first, second)]
@@ -271,9 +307,19 @@ def iam_error(refused: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_iam_refuses_in_its_own_shape_whom_it_does_not_know(mock: httpx.Client) -> None:
-    for user in ("ann", "b", "one"), ("ann", "a", "two"), ("eve", "a", "one"), ("ANN", "a", "one"), ("ann", "", "one"):
+    for user in (
+        ("ann", "b", "one"),
+        ("ann", "a", "two"),
+        ("eve", "a", "one"),
+        ("ANN", "a", "one"),
+        ("ann", "", "one"),
+    ):
         assert iam_error(ask(mock, user)) == (401, "Unauthorized", "The username or password is wrong.")
-    for kind, wanted in ("project", {"name": "p1"}), ("project", {"id": "north"}), ("domain", {"name": "two"}):
+    for kind, wanted in (
+        ("project", {"name": "p1"}),
+        ("project", {"id": "north"}),
+        ("domain", {"name": "two"}),
+    ):
         assert iam_error(ask(mock, ANN, **{kind: wanted}))[:2] == (404, "Not Found")
     assert [ask(mock).status_code, ask(mock, ("bob", "b", "two")).status_code] == [201, 201]
     for method in "GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS":
@@ -285,8 +331,20 @@ def test_iam_refuses_in_its_own_shape_what_it_cannot_read(mock: httpx.Client) ->
     both = {"id": "p1", "name": "north"}
     bodies = [json.dumps(asked(project=project)) for project in ({}, both, {"id": "p1", "x": ""})]
     bodies += [json.dumps(asked(project={"id": "p1"}, domain={"name": "one"})), json.dumps(asked())[:-1]]
-    bodies += [json.dumps(asked()).replace(*change) for change in (('["password"]', '["token"]'), ('"a"', "5"))]
-    bodies += ["", "{", "[]", "null", "{}", '{"auth": {}}', '{"auth": 5}', "[" * 5000, '{"auth": 1, "auth": 1}']
+    bodies += [
+        json.dumps(asked()).replace(*change) for change in (('["password"]', '["token"]'), ('"a"', "5"))
+    ]
+    bodies += [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"auth": {}}',
+        '{"auth": 5}',
+        "[" * 5000,
+        '{"auth": 1, "auth": 1}',
+    ]
     for body in bodies:
         headers = {"Content-Type": "application/json;charset=utf8"}
         status, title, message = iam_error(mock.post("/v3/auth/tokens", content=body, headers=headers))
@@ -308,7 +366,10 @@ def test_five_wrong_signatures_in_a_row_lock_an_access_key_for_five_minutes(mock
     wrong_signatures(mock, 5)
     target = f"{mock.base_url}/v2/p1/script-executions/retry"
     refused = httpx.post(target, json={}, auth=right, verify=NO_TLS, trust_env=False)
-    assert "AK access failed to reach the limit, forbidden: five failures in a row" in refused.json()["error_msg"]
+    assert (
+        "AK access failed to reach the limit, forbidden: five failures in a row"
+        in refused.json()["error_msg"]
+    )
     assert (refused.status_code, refused.json()["error_code"]) == WRONG
     assert [let_in(mock, auth=other), let_in(mock, "always")] == [WELCOME, WELCOME]  # as before
     advance(mock, 290)
@@ -330,7 +391,9 @@ def test_a_wrong_security_token_counts_and_an_outdated_or_unknown_key_does_not(m
 
 
 def test_five_wrong_passwords_in_a_row_lock_a_user_for_five_minutes(mock: httpx.Client) -> None:
-    for user in [("ann", "b", "one")] * 4 + [ANN] + [("ann", "b", "one"), ("ann", "a", "two")] * 2 + [("ann", "", "")]:
+    for user in (
+        [("ann", "b", "one")] * 4 + [ANN] + [("ann", "b", "one"), ("ann", "a", "two")] * 2 + [("ann", "", "")]
+    ):
         ask(mock, user)
     says = "The user is locked: five failures in a row lock it for five minutes of the mock's clock."
     assert iam_error(ask(mock)) == (401, "Unauthorized", says)

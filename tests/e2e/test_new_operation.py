@@ -55,7 +55,9 @@ ADDED = """
 """
 
 
-ABOUT_EACH = ["every_operation_needs_credentials"]  # a rule that knows the new operation; others are about single ones
+ABOUT_EACH = [
+    "every_operation_needs_credentials"
+]  # a rule that knows the new operation; others are about single ones
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_client_has_it_and_the_mock_responds_with_the_example(spec: Path, tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", spec.read_text("utf-8"))
-    assert "GET /v2/{project_id}/script-execution-tasks -> api/workspace/list_script_tasks.py" in project.make()
+    assert (
+        "GET /v2/{project_id}/script-execution-tasks -> api/workspace/list_script_tasks.py" in project.make()
+    )
     made = Generated(project.root / "generated")
     with running(Contract.load(spec)) as url, made.entered():
         with made.module("").Client(url, auth=TokenAuth("mock-token")) as client:

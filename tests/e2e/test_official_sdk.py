@@ -28,7 +28,8 @@ STATE = {
     "projects": {
         "demo-project": {
             "engines": {
-                id_: {"name": "cse-1", "jobs": [{"id": 7, "status": "Error"}]} for id_ in ("engine", ODD, "a/b")
+                id_: {"name": "cse-1", "jobs": [{"id": 7, "status": "Error"}]}
+                for id_ in ("engine", ODD, "a/b")
             }
             | {"read": {"name": "cse-2", "jobs": [{"id": 8, "status": "Timeout", "reason": "No node."}]}},
             "script_tasks": {
@@ -99,7 +100,13 @@ def cse(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
         "slash": call("a/b"),
         "wrong": call("engine", sk="s3cret-but-wrong"),
     }
-    names = ("huaweicloudsdkcse.v1", "CseClient", "retry_engine", "RetryEngineRequest", "EngineAdditionalActionReq")
+    names = (
+        "huaweicloudsdkcse.v1",
+        "CseClient",
+        "retry_engine",
+        "RetryEngineRequest",
+        "EngineAdditionalActionReq",
+    )
     return sdk(tmp_path_factory.mktemp("home"), url, *names, calls)
 
 
@@ -113,7 +120,12 @@ def workspace(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
         "no project": ["mock-sk", "nope ~%", {}, {"task_id": "task"}],
         "no ASCII": ["mock-sk", "é", {}, {"task_id": "task"}],  # in the path, and in X-Project-Id
     }
-    names = ("WorkspaceClient", "retry_script_execution", "RetryScriptExecutionRequest", "RetryScriptExecutionReq")
+    names = (
+        "WorkspaceClient",
+        "retry_script_execution",
+        "RetryScriptExecutionRequest",
+        "RetryScriptExecutionReq",
+    )
     return sdk(tmp_path_factory.mktemp("home"), url, "huaweicloudsdkworkspace.v2", *names, calls)
 
 
@@ -148,17 +160,23 @@ def test_a_wrong_secret_key_is_shown_the_canonical_request_and_no_secret(cse: An
     status, code, says, text = cse["wrong"]
     assert (status, code) == (401, "APIGW.0301")
     assert "|/v2/demo-project/enginemgr/engines/engine/actions/||" in says
-    assert says.startswith("Incorrect IAM authentication information: the signature is not that of the canonical requ")
+    assert says.startswith(
+        "Incorrect IAM authentication information: the signature is not that of the canonical requ"
+    )
     assert "s3cret" not in text
 
 
-def test_an_id_with_a_slash_is_signed_by_the_sdk_as_two_segments_but_by_us_as_it_is_sent(url: str, cse: Any) -> None:
+def test_an_id_with_a_slash_is_signed_by_the_sdk_as_two_segments_but_by_us_as_it_is_sent(
+    url: str, cse: Any
+) -> None:
     path = "/v2/demo-project/enginemgr/engines/a%2Fb/actions"
     status, code, says, _ = cse["slash"]
     assert (status, code) == (401, "APIGW.0301")
     assert f"PUT|{path}/||" in says  # what was sent, and what the mock therefore expects to be signed
     sent = SdkRequest("PUT", "http", "host", path, query_params=[], header_params={})
-    assert Signer(SimpleNamespace(ak="ak", sk="sk"))._process_canonical_uri(sent) == f"{path}/".replace("%2F", "/")
+    assert Signer(SimpleNamespace(ak="ak", sk="sk"))._process_canonical_uri(sent) == f"{path}/".replace(
+        "%2F", "/"
+    )
     ours = httpx.put(url + path, auth=AkSkAuth("mock-ak", "mock-sk"), json=RETRY, trust_env=False)
     assert (ours.status_code, ours.json()["id"]) == (200, "a/b")
 
@@ -172,17 +190,23 @@ def test_random_requests_have_the_signature_that_the_sdk_gives_them() -> None:
 
     for _ in range(SIGNATURES):
         method = chance.choice(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
-        path = "".join(f"/{quote(text(0, alphabet.replace('/', '')), safe='')}" for _ in range(chance.randint(1, 5)))
+        path = "".join(
+            f"/{quote(text(0, alphabet.replace('/', '')), safe='')}" for _ in range(chance.randint(1, 5))
+        )
         query = [(text(0), text(0)) for _ in range(chance.randint(0, 4))]
         query += [(name, text(0)) for name, _ in query[:2]]  # repeated
         headers = {"Host": "cse.test", "X-Sdk-Date": f"20200608T0239{chance.randint(10, 59)}Z"}
         headers |= {f"X-{text(1, 'aBc-9')}-{i}": text(0, "aZ \té一,;:=") for i in range(chance.randint(0, 4))}
-        headers |= chance.choice([{}, {"Content-Type": "application/json"}, {"content-type": "application/json;x=y"}])
+        headers |= chance.choice(
+            [{}, {"Content-Type": "application/json"}, {"content-type": "application/json;x=y"}]
+        )
         body = text(0).encode() * chance.randint(0, 3)
         sdks = SdkRequest(method, "https", "cse.test", path, "", list(query), dict(headers), body)
         theirs = Signer(SimpleNamespace(ak="AK", sk="SK")).sign(sdks).header_params["Authorization"]
         chance.shuffle(query)
-        target = path + "?" * bool(query) + "&".join(f"{quote(n, safe='')}={quote(v, safe='')}" for n, v in query)
+        target = (
+            path + "?" * bool(query) + "&".join(f"{quote(n, safe='')}={quote(v, safe='')}" for n, v in query)
+        )
         canonical = canonical_request(method, target, headers, body)
         ours = authorization("AK", "SK", canonical, headers["X-Sdk-Date"])
         assert ours == theirs, (method, target, headers, body)
@@ -190,7 +214,12 @@ def test_random_requests_have_the_signature_that_the_sdk_gives_them() -> None:
 
 READS = {
     "show_engine": ("cse.v1", "CseClient", "enginemgr/engines/read", {"engine_id": "read"}),
-    "show_engine_job": ("cse.v1", "CseClient", "enginemgr/engines/read/jobs/8", {"engine_id": "read", "job_id": "8"}),
+    "show_engine_job": (
+        "cse.v1",
+        "CseClient",
+        "enginemgr/engines/read/jobs/8",
+        {"engine_id": "read", "job_id": "8"},
+    ),
     "list_script_records": (
         "workspace.v2",
         "WorkspaceClient",

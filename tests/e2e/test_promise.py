@@ -72,7 +72,9 @@ def test_what_an_auth_does_afterwards_makes_no_known_outcome_and_no_resend(own: 
             raise httpx.ConnectError("down")
         return httpx.Response(own, json={"id": "e", "name": "n", "jobId": 7})
 
-    client = Client("http://127.0.0.1", auth=Audited(), transport=httpx.MockTransport(handler), resend=AT_ONCE)
+    client = Client(
+        "http://127.0.0.1", auth=Audited(), transport=httpx.MockTransport(handler), resend=AT_ONCE
+    )
     with pytest.raises(APIConnectionError) as caught:
         World("sync").call(client)
     assert (caught.value.outcome_unknown, sent) == (True, ["PUT", "POST"])
@@ -148,7 +150,9 @@ may_end.set()
 thread.join()
 print(status)
 """
-    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True
+    )
     assert ran.stdout == "0\n"
 
 
@@ -159,7 +163,9 @@ def test_a_wrong_password_is_tried_once_even_if_the_caller_gives_up_in_the_middl
     def serve(line: Line) -> None:
         while part := line.socket.recv(1 << 16):
             requests.append(part)
-            line.socket.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n")  # and a body that never comes
+            line.socket.sendall(
+                b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n"
+            )  # and a body that never comes
             is_sent.set()
 
     async def calls(iam: Server) -> None:

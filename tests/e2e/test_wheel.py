@@ -49,7 +49,9 @@ print(len(names), huaweicloud_retry.__file__, job.id, job.job_id, huaweicloud_re
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True
+    )
     (built,) = folder.glob("*.whl")
     return built
 
@@ -62,11 +64,15 @@ class CleanEnvironment:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         lock = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
         self.pins = folder / "pins.txt"  # a wheel of ours has no hash in the lock, so pins without hashes
-        self.pins.write_text("\n".join(re.findall(r"^\S+==\S+(?: ;[^\\]*)?", lock, re.MULTILINE)), encoding="utf-8")
+        self.pins.write_text(
+            "\n".join(re.findall(r"^\S+==\S+(?: ;[^\\]*)?", lock, re.MULTILINE)), encoding="utf-8"
+        )
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         found = self.folder / "venv/bin" / command
-        return subprocess.run([found, *arguments], check=False, cwd=self.folder, capture_output=True, text=True)
+        return subprocess.run(
+            [found, *arguments], check=False, cwd=self.folder, capture_output=True, text=True
+        )
 
     def python(self, *arguments: str) -> str:
         ran = self.run("python", *arguments)
@@ -77,7 +83,16 @@ class CleanEnvironment:
         """Install as `make` does: by uv or, where it cannot run, by pip."""
         python = str(self.folder / "venv/bin/python")
         uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python]
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--disable-pip-version-check"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "-qq",
+            "--disable-pip-version-check",
+        ]
         options = "--constraint", str(self.pins), *requirements
         environment = {**os.environ, "UV_SYSTEM_CERTS": "true"}
         if subprocess.run([*uv, *options], check=False, capture_output=True, env=environment).returncode:
@@ -121,7 +136,9 @@ def test_only_the_mock_needs_the_docs_page(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     needs = re.findall(
-        r"^Requires-Dist: mkdocs-swagger-ui-tag.*; extra == '(.*)'$", archive.read(name).decode(), re.MULTILINE
+        r"^Requires-Dist: mkdocs-swagger-ui-tag.*; extra == '(.*)'$",
+        archive.read(name).decode(),
+        re.MULTILINE,
     )
     assert sorted(needs) == ["all", "mock"]
 

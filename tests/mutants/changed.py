@@ -37,13 +37,17 @@ class Mutant:
     @property
     def texts(self) -> dict[Path, str]:
         """Return each changed file as the mutant has it."""
-        return {file: self._changed(file, given) for name, given in self.changes.items() for file in _files(name)}
+        return {
+            file: self._changed(file, given) for name, given in self.changes.items() for file in _files(name)
+        }
 
     def _changed(self, file: Path, given: Sequence[str]) -> str:
         text = file.read_text("utf-8")
         for old, new in zip(given[::2], given[1::2], strict=True):
             if old not in text:
-                raise LookupError(f"mutant {self.what!r}: {file.relative_to(ROOT)} has no {old!r}: change one of both")
+                raise LookupError(
+                    f"mutant {self.what!r}: {file.relative_to(ROOT)} has no {old!r}: change one of both"
+                )
             text = text.replace(old, new)
         return text
 

@@ -35,7 +35,9 @@ def first_failure(mutant: changed.Mutant, seed: int) -> str:
     It takes the place of the client in this process, which should end with this.
     """
     for name in list(sys.modules):
-        if name.partition(".")[0] in changed.PACKAGES or (name.startswith("tests.") and "mutants" not in name):
+        if name.partition(".")[0] in changed.PACKAGES or (
+            name.startswith("tests.") and "mutants" not in name
+        ):
             del sys.modules[name]
     sys.meta_path.insert(0, changed.Finder(mutant.texts))
     os.environ |= {"EXAMPLES": "10", "SEED": str(seed)}

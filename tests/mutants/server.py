@@ -64,7 +64,9 @@ class Broken:
     def __init__(self, app: Any, changes: Any) -> None:
         self._app, self._memory = app, list[Any]()
         self.error: Exception | None = None
-        self._request, self._answer = (compile(changes.get(name, ""), name, "exec") for name in ("request", "answer"))
+        self._request, self._answer = (
+            compile(changes.get(name, ""), name, "exec") for name in ("request", "answer")
+        )
 
     async def __call__(self, request: Any, pause: Any) -> Any:
         """Answer one request."""
@@ -88,7 +90,9 @@ class Broken:
             encoded = encoded._replace(status=names["reply"], content=content)
         answer = Answer(encoded)
         before = json.dumps(answer.body)
-        names |= {n: getattr(answer, n) for n in ("headers", "body", "recode", "rename", "put", "set_", "unset")}
+        names |= {
+            n: getattr(answer, n) for n in ("headers", "body", "recode", "rename", "put", "set_", "unset")
+        }
         names |= {"status": encoded.status, "content": encoded.content}
         exec(self._answer, names)
         if json.dumps(names["body"]) != before:

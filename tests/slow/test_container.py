@@ -53,7 +53,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
             continue  # changes the machine
         here = step.replace("/dist", str(dist))
         if here.startswith("pip install --no-cache-dir "):
-            expanded = subprocess.run(["sh", "-c", f"echo {here}"], capture_output=True, text=True, check=True).stdout
+            expanded = subprocess.run(
+                ["sh", "-c", f"echo {here}"], capture_output=True, text=True, check=True
+            ).stdout
             made.install(expanded.split()[3])
         else:
             assert here.startswith("python ")
@@ -68,7 +70,9 @@ def command(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [[], ["--admin", "--allow-host", "mock"]], ids=["docker run", "compose"])
-def test_it_starts_is_healthy_and_the_test_of_compose_passes(image: CleanEnvironment, options: list[str]) -> None:
+def test_it_starts_is_healthy_and_the_test_of_compose_passes(
+    image: CleanEnvironment, options: list[str]
+) -> None:
     compose: Any = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
     mock, test = compose["services"]["mock"], compose["services"]["test"]
     assert options in ([], mock["command"])
@@ -81,11 +85,15 @@ def test_it_starts_is_healthy_and_the_test_of_compose_passes(image: CleanEnviron
             assert process.stdout
             assert process.stdout.readline().startswith(f"mock ready at http://0.0.0.0:{port} ")
             (check,) = steps("HEALTHCHECK")
-            ran = image.run(*[part.replace("8000", str(port)) for part in command(check.partition(" CMD ")[2])])
+            ran = image.run(
+                *[part.replace("8000", str(port)) for part in command(check.partition(" CMD ")[2])]
+            )
             assert (ran.returncode, ran.stderr) == (0, "")
             with plain_client(f"http://127.0.0.1:{port}") as client:
                 assert client.put(ENGINE, json=RETRY).status_code == 200
-                assert client.get("/docs", headers={"Host": "mock:8000"}).status_code == (200 if options else 403)
+                assert client.get("/docs", headers={"Host": "mock:8000"}).status_code == (
+                    200 if options else 403
+                )
             if options:
                 assert test["entrypoint"] == ["python", "-c"]
                 code = test["command"][0].replace("http://mock:8000", f"http://127.0.0.1:{port}")

@@ -39,17 +39,25 @@ def run(what: str, *options: str) -> suite.Outcome:
 
 def test_a_failure_is_reported_once_and_names_its_checks_and_operation() -> None:
     titles = [title for title, _ in suite.by_case(run("no task_id").findings)]
-    checked = "response_schema_conformance, agrees_with_contract: POST /v2/{project_id}/script-executions/retry"
+    checked = (
+        "response_schema_conformance, agrees_with_contract: POST /v2/{project_id}/script-executions/retry"
+    )
     assert titles.count(checked) == 1
     assert any(title.startswith("a_script_retry_names_the_task_that_runs: ") for title in titles)
 
 
-@pytest.mark.parametrize(("what", "status"), [("405 without Allow", "405"), ("any Content-Type will do", "200")])
+@pytest.mark.parametrize(
+    ("what", "status"), [("405 without Allow", "405"), ("any Content-Type will do", "200")]
+)
 def test_the_curl_line_of_a_failure_repeats_it(what: str, status: str) -> None:
     if not shutil.which("curl"):
         pytest.skip("no curl")
     with broken(what) as url:
-        lines = [finding.curl for finding in suite.run(url, seed=1, examples=5, only=RULES).findings if finding.curl]
+        lines = [
+            finding.curl
+            for finding in suite.run(url, seed=1, examples=5, only=RULES).findings
+            if finding.curl
+        ]
         assert lines
         assert {sent_again(line, url) for line in lines} == {status}
 
@@ -85,7 +93,9 @@ def secrets_in(text: str) -> set[str]:
     return {secret for secret in {*ours, "mock-token", "mock-sk"} if secret in text}
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # that st opens to see whether it can be written
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # that st opens to see whether it can be written
 @pytest.mark.parametrize("what", ["any secret key will do", "any token will do", "the token is in the error"])
 def test_a_run_that_fails_shows_no_secret_either(what: str, tmp_path: Path) -> None:
     html, junit, of_rules = tmp_path / "html", tmp_path / "junit.xml", tmp_path / "rules.xml"

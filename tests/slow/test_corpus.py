@@ -25,7 +25,11 @@ from tests.codegen.loop import check
 from tests.codegen.project import ROOT
 from tests.contract.suite import whole_number
 
-BY_CONTRACT = {"pets", "service", "unions"}  # the others have cookies, files or styles that contract.py does not read
+BY_CONTRACT = {
+    "pets",
+    "service",
+    "unions",
+}  # the others have cookies, files or styles that contract.py does not read
 CASES = whole_number("CASES", 20)
 SEED = secrets.randbelow(2**32) if os.environ.get("SEED") == "random" else whole_number("SEED", 1)
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of what failed
@@ -49,7 +53,9 @@ def test_the_documents_are_valid(spec: str) -> None:
 
 
 @of_each(EACH)
-def test_random_calls_keep_the_document(operation: Operation, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_random_calls_keep_the_document(
+    operation: Operation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     client = client_of(operation.spec, tmp_path_factory)
 
     @MANY
@@ -94,7 +100,10 @@ def test_values_that_are_not_listed_come_back_as_they_are(
 @pytest.mark.parametrize("spec", SPECS)
 def test_mypy_is_content(spec: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     generated = client_of(spec, tmp_path_factory).folder
-    assert _checked("mypy", "--strict", "--no-incremental", "--config-file=", str(generated), cwd=generated) == ""
+    assert (
+        _checked("mypy", "--strict", "--no-incremental", "--config-file=", str(generated), cwd=generated)
+        == ""
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -109,6 +118,11 @@ def _checked(*command: str, cwd: Path) -> str:
     """Run a type checker; what it finds."""
     environment = {**os.environ, "MYPYPATH": str(ROOT / "src")}
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -38,7 +38,10 @@ class Visit:
         context.on("request", self._request)
         context.on("console", self._console)
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
-        context.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"))
+        context.on(
+            "requestfailed",
+            lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"),
+        )
 
     def _request(self, request: Request) -> None:
         self.requests.append(request)
@@ -75,7 +78,9 @@ def expect_answer(block: Locator, status: int, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium("--host-resolver-rules=MAP evil.test 127.0.0.1") as browser:  # as who owns the name can have it
+    with chromium(
+        "--host-resolver-rules=MAP evil.test 127.0.0.1"
+    ) as browser:  # as who owns the name can have it
         yield browser
 
 
@@ -107,14 +112,22 @@ def test_the_banner_leads_to_pages_that_exist(visit: Visit) -> None:
 
 
 def test_the_page_may_load_nothing_but_its_own_files(visit: Visit) -> None:
-    for path in ("/docs", "/docs/docs.js", "/docs/docs.css", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"):
+    for path in (
+        "/docs",
+        "/docs/docs.js",
+        "/docs/docs.css",
+        "/docs/swagger-ui-bundle.js",
+        "/docs/swagger-ui.css",
+    ):
         answer = visit.page.request.get(f"{visit.url}{path}")
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy, path
         assert "unsafe" not in policy, path
     visit.open()
     with visit.page.expect_event("requestfailed") as blocked:
-        visit.page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://outside.invalid/'}))")
+        visit.page.evaluate(
+            "document.body.append(Object.assign(new Image(), {src: 'http://outside.invalid/'}))"
+        )
     assert blocked.value.failure == "csp"
 
 
@@ -138,7 +151,10 @@ def test_what_execute_sends_for_the_engine_is_what_the_spec_shows(visit: Visit) 
     with visit.page.expect_request("**/actions") as caught:
         execute(engine)
     sent = caught.value
-    assert (sent.method, sent.url) == ("PUT", f"{visit.url}/v2/demo-project/enginemgr/engines/{ENGINE_ID}/actions")
+    assert (sent.method, sent.url) == (
+        "PUT",
+        f"{visit.url}/v2/demo-project/enginemgr/engines/{ENGINE_ID}/actions",
+    )
     assert sent.post_data_json == {"action": "Retry"}
     headers = sent.all_headers()
     assert headers["content-type"] == "application/json;charset=UTF-8"
@@ -156,7 +172,9 @@ def test_execute_retries_the_script(visit: Visit) -> None:
     assert visit.origins() == {visit.url}
 
 
-each_operation = pytest.mark.parametrize(("tag", "name"), [(each.tags[0], each.id) for each in CONTRACT.operations])
+each_operation = pytest.mark.parametrize(
+    ("tag", "name"), [(each.tags[0], each.id) for each in CONTRACT.operations]
+)
 
 
 @each_operation
@@ -214,13 +232,19 @@ def test_what_the_browser_records_of_the_page_can_be_verified(
         "RetryEngine: requests 1, deviations 0",
         "RetryScriptExecution: requests 1, deviations 0",
     )
-    assert re.match(rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest)
+    assert re.match(
+        rf"not checked: parts of entries {unchecked}, entries of other APIs or with OPTIONS [1-9]", rest
+    )
     assert len(unread) == unchecked
 
 
-def test_a_state_file_has_its_own_credentials_on_the_page_and_none_filled_in(browser: Browser, tmp_path: Path) -> None:
+def test_a_state_file_has_its_own_credentials_on_the_page_and_none_filled_in(
+    browser: Browser, tmp_path: Path
+) -> None:
     state = tmp_path / "state.yaml"
-    state.write_text("projects: {}\ncredentials: {users: {ann: {password: s3cret, domain: d}}}", encoding="utf-8")
+    state.write_text(
+        "projects: {}\ncredentials: {users: {ann: {password: s3cret, domain: d}}}", encoding="utf-8"
+    )
     with running(state=state) as url, browser.new_context() as context:
         visit = Visit(context.new_page(), url)
         visit.watch()
@@ -255,7 +279,9 @@ def elsewhere(browser: Browser) -> Iterator[Page]:
     """A page of another origin on this machine."""
     with running() as other, browser.new_context() as context:
         page = context.new_page()
-        page.goto(f"{other.replace('127.0.0.1', 'localhost')}/_mock/health")  # which has no policy that stops it
+        page.goto(
+            f"{other.replace('127.0.0.1', 'localhost')}/_mock/health"
+        )  # which has no policy that stops it
         yield page
 
 
@@ -290,6 +316,10 @@ def test_a_name_that_is_pointed_at_this_machine_reads_and_changes_nothing(browse
         opened = page.goto(f"{evil}/_mock/journal")
         assert opened is not None
         assert (opened.status, "--allow-host" in opened.text()) == (403, True)
-        for method, path, body in [*CHANGES, ("GET", "/_mock/state", None), ("POST", "/v3/auth/tokens", "{}")]:
+        for method, path, body in [
+            *CHANGES,
+            ("GET", "/_mock/state", None),
+            ("POST", "/v3/auth/tokens", "{}"),
+        ]:
             said = page.evaluate(SEND, [evil, path, method, body, "application/json", "cors"])
             assert said.startswith('403 {"error_code": "MOCK.403"'), (method, path)

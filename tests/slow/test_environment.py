@@ -52,11 +52,20 @@ def checkout(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(index))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-        yield root, {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}"}
+        yield (
+            root,
+            {
+                **kept,
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}",
+            },
+        )
         server.shutdown()
 
 
-def set_up(checkout: tuple[Path, dict[str, str]], lock: str = "requirements.lock") -> subprocess.CompletedProcess[str]:
+def set_up(
+    checkout: tuple[Path, dict[str, str]], lock: str = "requirements.lock"
+) -> subprocess.CompletedProcess[str]:
     root, environment = checkout
     command = [str(BASE_PYTHON), str(root / "codegen/environment.py"), lock]
     return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
@@ -68,7 +77,9 @@ def test_without_uv_pip_installs_what_the_lock_pins(checkout: tuple[Path, dict[s
     assert done.stdout.startswith("setting up .venv from requirements.lock ... done in ")
     python = checkout[0] / ".venv/bin/python"
     code = "import sys, tiny; print(*sys.path, sep='\\n')"
-    path = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    path = subprocess.run(
+        [python, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     assert path[-2:] == [str(checkout[0] / "src"), str(checkout[0] / "generated")]
 
 

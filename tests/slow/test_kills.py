@@ -74,7 +74,9 @@ def work(url: str, journal: Path, reported: Path, count: int) -> None:
     asyncio.run(main())
 
 
-def kill_and_resume(url: str, folder: Path, chance: random.Random, kills: int, count: int = ITEMS + 100) -> int:
+def kill_and_resume(
+    url: str, folder: Path, chance: random.Random, kills: int, count: int = ITEMS + 100
+) -> int:
     """Kill runs until there were enough, or one came to its end before; returns how many were killed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["huaweicloud_retry.bulk", "huaweicloud_retry.auth", __name__])

@@ -31,7 +31,9 @@ def mock() -> Iterator[tuple[str, int]]:
 
 def peak(pid: int) -> float:
     """The most memory that a process ever had resident, in MiB."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"), re.MULTILINE)
+    found = re.search(
+        r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"), re.MULTILINE
+    )
     assert found
     return int(found[1]) / 1024
 
@@ -95,7 +97,9 @@ def test_a_hundred_unfinished_bodies() -> None:
 
 
 def test_a_large_state_does_not_keep_others_waiting() -> None:
-    engines = "".join(f"      e{number}: {{name: n, jobs: [{{id: 1, status: Error}}]}}\n" for number in range(8000))
+    engines = "".join(
+        f"      e{number}: {{name: n, jobs: [{{id: 1, status: Error}}]}}\n" for number in range(8000)
+    )
     with mock() as (url, pid), plain_client(url) as client:
         answers: list[httpx.Response] = []
 

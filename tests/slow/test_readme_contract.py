@@ -31,4 +31,6 @@ def test_the_line_for_a_live_endpoint() -> None:
         assert "RetryEngine: 6 requests planned; answers: 4 of 400, 1 of 401, 1 of 405" in shell(
             "make contract", replacements
         )
-        assert not any(entry["acted"] for entry in httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"])
+        assert not any(
+            entry["acted"] for entry in httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
+        )

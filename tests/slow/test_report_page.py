@@ -31,7 +31,9 @@ def record(number: int) -> Item:
 
 
 def outcome(item: Item, verdict: Verdict, at: float, message: str = "job 1", **others: Any) -> Outcome:
-    return Outcome(item=item, verdict=verdict, message=message, started_at=NOON + at, **{"seconds": 0.2, **others})
+    return Outcome(
+        item=item, verdict=verdict, message=message, started_at=NOON + at, **{"seconds": 0.2, **others}
+    )
 
 
 def two_runs() -> Iterator[Outcome]:
@@ -63,7 +65,10 @@ class Visit:
         context.on("request", lambda request: self.requests.append(request.url))
         context.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
-        context.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"))
+        context.on(
+            "requestfailed",
+            lambda request: self.complaints.append(f"failed: {request.url} {request.failure}"),
+        )
 
 
 Open = Callable[..., Visit]
@@ -79,10 +84,14 @@ def report(folder: Path, outcomes: Iterator[Outcome], planned: int = 0) -> Path:
     """Make a journal, and a page of it."""
     known = list(outcomes)
     with Journal(folder / "items.journal") as journal:
-        journal.plan([*(each.item for each in known), *(engine(90_000 + number) for number in range(planned))])
+        journal.plan(
+            [*(each.item for each in known), *(engine(90_000 + number) for number in range(planned))]
+        )
         journal.begin(retry_refused=False, resend_unknown=False)
         last = 0
-        while last < len(known) and (rows := [row for row in journal.planned(last) if row.number <= len(known)]):
+        while last < len(known) and (
+            rows := [row for row in journal.planned(last) if row.number <= len(known)]
+        ):
             journal.write((), [(row.number, known[row.number - 1]) for row in rows])
             last = rows[-1].number
     assert main(["report", str(folder / "items.journal"), "--html", str(folder / "report.html")]) == 0
@@ -112,7 +121,9 @@ def open_(browser: Browser) -> Iterator[Open]:
         context.close()
 
 
-def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(large: Path, open_: Open) -> None:
+def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(
+    large: Path, open_: Open
+) -> None:
     visit = open_(large)
     assert visit.requests == [large.as_uri()]
     assert visit.complaints == []
@@ -157,7 +168,9 @@ def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: P
     page = open_(large).page
     charts = page.get_by_role("img")
     expect(charts).to_have_count(2)
-    for chart, name in zip(charts.all(), ("Outcomes over time", "Time until outcomes were known"), strict=True):
+    for chart, name in zip(
+        charts.all(), ("Outcomes over time", "Time until outcomes were known"), strict=True
+    ):
         description = chart.locator("> desc").text_content()
         assert description
         expect(chart).to_have_accessible_name(f"{name} {description}")
@@ -243,17 +256,23 @@ def test_nothing_is_wider_than_the_window(large: Path, open_: Open) -> None:
 
 def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open) -> None:
     item = Item(operation="RetryScriptExecution", project_id="p", record_id=HOSTILE, region=HOSTILE)
-    nasty = report(tmp_path, iter([outcome(item, "unknown", 0, HOSTILE, error_code=HOSTILE, request_id=HOSTILE)]))
+    nasty = report(
+        tmp_path, iter([outcome(item, "unknown", 0, HOSTILE, error_code=HOSTILE, request_id=HOSTILE)])
+    )
     visit = open_(nasty)
     assert visit.requests == [nasty.as_uri()]
     assert visit.complaints == []
     expect(visit.page.locator("#reasons td").nth(1)).to_contain_text(HOSTILE)
-    expect(visit.page).to_have_title("0 of 1 accepted, 1 unknown: check it before you resend it. items.journal")
+    expect(visit.page).to_have_title(
+        "0 of 1 accepted, 1 unknown: check it before you resend it. items.journal"
+    )
     assert visit.page.locator("script, img, a[href^=javascript]").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_bars_stand_out_in_light_and_dark(large: Path, open_: Open, scheme: Literal["light", "dark"]) -> None:
+def test_text_and_bars_stand_out_in_light_and_dark(
+    large: Path, open_: Open, scheme: Literal["light", "dark"]
+) -> None:
     page = open_(large, scheme=scheme).page
 
     def style(selector: str, name: str) -> str:

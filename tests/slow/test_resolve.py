@@ -43,12 +43,17 @@ class Sent(NamedTuple):
 def works() -> list[Work]:
     """A third each of engines, records and tasks; each task has a few records."""
     kinds = ("engine_id", "record_id", "task_id")
-    return [Work(project_id=f"p{number % PROJECTS}", **{kinds[number % 3]: f"i{number}"}) for number in range(RETRIES)]
+    return [
+        Work(project_id=f"p{number % PROJECTS}", **{kinds[number % 3]: f"i{number}"})
+        for number in range(RETRIES)
+    ]
 
 
 def state(seconds_ahead: float) -> str:
     """Of work whose retry runs on, ends well, or fails again at once or after a while."""
-    projects: dict[str, Any] = {f"p{number}": {"engines": {}, "script_tasks": {}} for number in range(PROJECTS)}
+    projects: dict[str, Any] = {
+        f"p{number}": {"engines": {}, "script_tasks": {}} for number in range(PROJECTS)
+    }
     for number, work in enumerate(works()):
         ends: dict[str, Any] = {"run_time": 0 if number % 20 == 1 else (20, 40, 1000)[number % 3]}
         good = number % 2 == 0
@@ -74,7 +79,9 @@ async def send(client: Client, work: Work) -> Sent | None:
     at = time.time()
     try:
         if work.engine_id:
-            await retry_engine.asyncio(work.project_id, work.engine_id, client=client, body=EngineActionRequest())
+            await retry_engine.asyncio(
+                work.project_id, work.engine_id, client=client, body=EngineActionRequest()
+            )
         else:
             given = {"record_id": work.record_id} if work.record_id else {"task_id": work.task_id}
             body = RetryScriptExecutionRequest.from_dict(given)

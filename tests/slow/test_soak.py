@@ -22,7 +22,9 @@ RECORD, TASK = "0000000059071dbc01591661d3990020", "0000000059071dbc01591661d399
 PASSWORD = {"user": {"name": "mock-user", "password": "mock-password", "domain": {"name": "mock-domain"}}}
 IAM = {"auth": {"identity": {"methods": ["password"], "password": PASSWORD}}}
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc to look into")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="this system has no /proc to look into"
+)
 
 
 def request(method: str, path: str, body: object = None, *headers: str, token: str = "mock-token") -> bytes:
@@ -38,7 +40,10 @@ def request(method: str, path: str, body: object = None, *headers: str, token: s
 
 KINDS = [
     (request("PUT", ENGINE, {"action": "Retry"}), {200, 400}),
-    (request("PUT", ENGINE, {"action": "Retry"}, "Content-Type: application/json", "Prefer: code=429"), {429}),
+    (
+        request("PUT", ENGINE, {"action": "Retry"}, "Content-Type: application/json", "Prefer: code=429"),
+        {429},
+    ),
     (request("PUT", ENGINE, {"action": "Stop"}), {400}),
     (request("PUT", ENGINE, b'{"action":'), {400}),
     (request("PUT", ENGINE, {"action": "Retry"}, "Content-Type: text/plain"), {400}),
@@ -85,7 +90,9 @@ async def load(port: int, rounds: int) -> Counter[int]:
 
 def resident(pid: int) -> float:
     """Resident memory in MiB."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"), re.MULTILINE)
+    found = re.search(
+        r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"), re.MULTILINE
+    )
     assert found
     return int(found[1]) / 1024
 

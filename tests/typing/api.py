@@ -44,16 +44,21 @@ def the_operations_return_the_model_of_200_and_no_union(client: Client) -> None:
     script = RetryScriptExecutionRequest(record_id="r1")
     assert_type(retry_script_execution.sync("p1", client=client, body=script), RetryScriptExecutionResponse)
     assert_type(
-        retry_script_execution.sync_detailed("p1", client=client, body=script), Response[RetryScriptExecutionResponse]
+        retry_script_execution.sync_detailed("p1", client=client, body=script),
+        Response[RetryScriptExecutionResponse],
     )
     engine = EngineActionRequest()
     assert_type(retry_engine.sync("p1", "e1", client=client, body=engine), EngineActionResponse)
-    assert_type(retry_engine.sync_detailed("p1", "e1", client=client, body=engine), Response[EngineActionResponse])
+    assert_type(
+        retry_engine.sync_detailed("p1", "e1", client=client, body=engine), Response[EngineActionResponse]
+    )
 
 
 async def they_do_in_asyncio_too(client: Client) -> None:
     script = RetryScriptExecutionRequest(task_id="t1")
-    assert_type(await retry_script_execution.asyncio("p1", client=client, body=script), RetryScriptExecutionResponse)
+    assert_type(
+        await retry_script_execution.asyncio("p1", client=client, body=script), RetryScriptExecutionResponse
+    )
     assert_type(
         await retry_script_execution.asyncio_detailed("p1", client=client, body=script),
         Response[RetryScriptExecutionResponse],
@@ -61,14 +66,17 @@ async def they_do_in_asyncio_too(client: Client) -> None:
     engine = EngineActionRequest()
     assert_type(await retry_engine.asyncio("p1", "e1", client=client, body=engine), EngineActionResponse)
     assert_type(
-        await retry_engine.asyncio_detailed("p1", "e1", client=client, body=engine), Response[EngineActionResponse]
+        await retry_engine.asyncio_detailed("p1", "e1", client=client, body=engine),
+        Response[EngineActionResponse],
     )
 
 
 def arguments_of_an_operation(client: Client) -> None:
     body = EngineActionRequest()
     retry_engine.sync("p1", "e1", client=client, body=body, x_enterprise_project_id="0", timeout=5)
-    retry_engine.sync("p1", "e1", client=client, body=body, x_enterprise_project_id=UNSET, timeout=httpx.Timeout(5))
+    retry_engine.sync(
+        "p1", "e1", client=client, body=body, x_enterprise_project_id=UNSET, timeout=httpx.Timeout(5)
+    )
     retry_engine.sync("p1", "e1", client=client, body=body, timeout=None)
     retry_engine.sync(project_id="p1", engine_id="e1", client=client, body=body)
 
@@ -118,7 +126,13 @@ def a_response(response: Response[EngineActionResponse]) -> None:
 
 
 def the_client(context: ssl.SSLContext) -> None:
-    Client("http://127.0.0.1", auth=httpx.BasicAuth("u", "p"), timeout=5, headers={"X-Auth-Token": "t"}, verify=context)
+    Client(
+        "http://127.0.0.1",
+        auth=httpx.BasicAuth("u", "p"),
+        timeout=5,
+        headers={"X-Auth-Token": "t"},
+        verify=context,
+    )
     Client("http://127.0.0.1", verify=Path("ca.pem"), resend=Resend(max_attempts=2), service="cse")
     Client("http://127.0.0.1", verify=False, transport=httpx.AsyncHTTPTransport())
     Client("http://127.0.0.1", transport=httpx.MockTransport(lambda _: httpx.Response(200)))
@@ -194,7 +208,12 @@ def errors_of_iam(error: IAMAuthenticationError) -> None:
     assert_type(wrong_credentials.error_code, str | None)
 
 
-ERRORS: list[type[APIError]] = [APIConnectionError, APITimeoutError, APIStatusError, APIResponseValidationError]
+ERRORS: list[type[APIError]] = [
+    APIConnectionError,
+    APITimeoutError,
+    APIStatusError,
+    APIResponseValidationError,
+]
 STATUS_ERRORS: list[type[APIStatusError]] = [
     *[BadRequestError, AuthenticationError, PermissionDeniedError, NotFoundError],
     *[MethodNotAllowedError, RateLimitError, InternalServerError],

@@ -34,7 +34,11 @@ def unanswered(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
         (400, "WKS.00211102", "Only what has failed can be retried"),
         (400, "APIGW.0201", "Only what has failed can be retried"),
         (401, "", "Check the credentials, and that they are of this region"),
-        (401, "APIGW.0301", "Check the access key and its secret key, or the token, and this machine's clock"),
+        (
+            401,
+            "APIGW.0301",
+            "Check the access key and its secret key, or the token, and this machine's clock",
+        ),
         (401, "APIG.0301", "Check the access key and its secret key"),
         (401, "APIGW.0303", "The gateway takes this for an app's key"),
         (401, "APIGW.0305", "Check the credentials, and --endpoint"),
@@ -63,16 +67,23 @@ def test_a_services_own_code_is_not_taken_for_the_gateways(code: str) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["Incorrect IAM authentication information: Ak access failed to reach the limit,forbidden", "the key is locked"],
+    [
+        "Incorrect IAM authentication information: Ak access failed to reach the limit,forbidden",
+        "the key is locked",
+    ],
 )
 def test_a_locked_key_is_to_be_left_alone(message: str) -> None:
-    assert about(401, "APIGW.0301", message).startswith("The access key is locked: leave it alone for five minutes")
+    assert about(401, "APIGW.0301", message).startswith(
+        "The access key is locked: leave it alone for five minutes"
+    )
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 499])
 def test_of_an_unknown_outcome_the_thing_is_to_be_looked_at_first(status: int) -> None:
     assert about(status, "APIGW.0301").startswith("Look at the engine's last job before you send this again")
-    assert about(status, item=SCRIPT).startswith("Look at the script's execution records before you send this again")
+    assert about(status, item=SCRIPT).startswith(
+        "Look at the script's execution records before you send this again"
+    )
     assert unanswered("ReadTimeout", unknown=True) == about(status)
     for item, command in (
         (ENGINE, "hwc-retry status ENGINE_ID"),
@@ -95,7 +106,9 @@ def test_of_an_unknown_outcome_the_thing_is_to_be_looked_at_first(status: int) -
         (502, "", "Try again in a few minutes."),
     ],
 )
-def test_what_to_do_about_a_failed_read_says_nothing_of_what_was_run(status: int, code: str, says: str) -> None:
+def test_what_to_do_about_a_failed_read_says_nothing_of_what_was_run(
+    status: int, code: str, says: str
+) -> None:
     content = json.dumps({"error_code": code, "error_msg": "no"}).encode()
     error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=content))
     assert advise_read("ListScriptRecords", error).startswith(says)
@@ -115,7 +128,10 @@ def test_what_iam_refuses_is_not_explained_by_the_gateways_codes() -> None:
 
 def test_the_iam_actions_are_the_specs() -> None:
     operations = [
-        operation for path in SPEC["paths"].values() for operation in path.values() if "operationId" in operation
+        operation
+        for path in SPEC["paths"].values()
+        for operation in path.values()
+        if "operationId" in operation
     ]
     assert {o["operationId"]: o["x-iam-action"]["action"] for o in operations} == IAM_ACTIONS
     assert IAM_ACTIONS["RetryScriptExecution"] in about(403, item=SCRIPT)

@@ -77,7 +77,9 @@ def test_all_names_of_the_package_can_be_imported_and_no_others() -> None:
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_a_template_says_what_it_replaces_why_and_until_when(template: Path) -> None:
     head = re.sub(r"\s+", " ", template.read_text(encoding="utf-8").partition("-#}")[0])
-    pinned = re.search(r"openapi-python-client==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pinned = re.search(
+        r"openapi-python-client==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    )
     assert pinned
     assert f"Upstream: openapi-python-client {pinned[1]}, {template.name}." in head
     assert "Written anew because" in head
@@ -101,7 +103,12 @@ def test_a_lock_pins_with_hashes_and_names_no_index(lock: str) -> None:
 
 def test_the_locks_agree_with_each_other_and_with_pyproject() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    exact = {r for group in pyproject["dependency-groups"].values() for r in group if isinstance(r, str) and "==" in r}
+    exact = {
+        r
+        for group in pyproject["dependency-groups"].values()
+        for r in group
+        if isinstance(r, str) and "==" in r
+    }
     first, all_but_uv, uv = (dict(pins(lock)) for lock in LOCKS)
     assert first.items() <= all_but_uv.items(), "run `make lock`"
     assert exact <= all_but_uv.keys() | uv.keys(), "run `make lock`"

@@ -40,6 +40,8 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(before: str, after
 def test_no_log_shows_the_token(caplog: pytest.LogCaptureFixture) -> None:
     auth = TokenAuth(SECRET)
     with caplog.at_level(logging.DEBUG):
-        logging.getLogger().warning("%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)])
+        logging.getLogger().warning(
+            "%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)]
+        )
     assert "TokenAuth(<hidden>)" in caplog.text
     assert SECRET not in caplog.text

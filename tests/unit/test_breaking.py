@@ -137,7 +137,9 @@ def read(file: Path, spec: Any) -> Document:
 def compared(folder: Path, before: Changes, changes: Changes) -> list[str]:
     """What the changes break, without file, line and place."""
     old = changed(SPEC, before)
-    found = Comparison(read(folder / "old.yaml", old), read(folder / "new.yaml", changed(old, changes))).findings()
+    found = Comparison(
+        read(folder / "old.yaml", old), read(folder / "new.yaml", changed(old, changes))
+    ).findings()
     return sorted(re.sub(r"^\S+:\d+: | \(at \S+\)", "", line) for line in found)
 
 
@@ -239,10 +241,14 @@ def named(rows: Sequence[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("row", named(BREAKING))
-def test_a_change_of_the_spec_breaks(tmp_path: Path, row: tuple[Changes, str, str | list[str], Changes]) -> None:
+def test_a_change_of_the_spec_breaks(
+    tmp_path: Path, row: tuple[Changes, str, str | list[str], Changes]
+) -> None:
     changes, whom, said, *before = row
     findings = [said] if isinstance(said, str) else said
-    assert compared(tmp_path, before[0] if before else {}, changes) == [f"{each}; breaks {whom}" for each in findings]
+    assert compared(tmp_path, before[0] if before else {}, changes) == [
+        f"{each}; breaks {whom}" for each in findings
+    ]
 
 
 def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path: Path) -> None:
@@ -309,7 +315,9 @@ HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
 
 
 @pytest.mark.parametrize("changes", HARMLESS.values(), ids=HARMLESS)
-def test_these_changes_of_the_spec_are_harmless(tmp_path: Path, changes: Changes | tuple[Changes, Changes]) -> None:
+def test_these_changes_of_the_spec_are_harmless(
+    tmp_path: Path, changes: Changes | tuple[Changes, Changes]
+) -> None:
     before, after = changes if isinstance(changes, tuple) else ({}, changes)
     assert compared(tmp_path, before, after) == []
 
@@ -320,7 +328,9 @@ def test_what_breaks_is_told_once_with_file_line_and_place(tmp_path: Path) -> No
     new = read(tmp_path / "new.yaml", changed(SPEC, {"Step.run/maxLength": 7}))
     lines = (tmp_path / "new.yaml").read_text("utf-8").splitlines()
     (line,) = (number for number, text in enumerate(lines, 1) if '"run": {' in text)
-    place = f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/components/schemas/Step/properties/run)"
+    place = (
+        f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/components/schemas/Step/properties/run)"
+    )
     assert Comparison(old, new).findings() == [f"{place}; breaks {BOTH}"]
 
 
@@ -575,8 +585,15 @@ def test_what_the_project_exports_is_compared() -> None:
     for package in load(ROOT).values():
         assert [*missed_by_griffe(package, package, compared)] == []
     ours = "auth.AkSkAuth", "connection.connect", "runtime.errors.NotFoundError", "testing.mock_server"
-    generated = "api.cse.retry_engine.asyncio", "client.Client", "models.engine_action_request.EngineActionRequest"
-    assert {path for path, _ in compared} >= {*(f"{A}.{each}" for each in ours), *(f"{G}.{each}" for each in generated)}
+    generated = (
+        "api.cse.retry_engine.asyncio",
+        "client.Client",
+        "models.engine_action_request.EngineActionRequest",
+    )
+    assert {path for path, _ in compared} >= {
+        *(f"{A}.{each}" for each in ours),
+        *(f"{G}.{each}" for each in generated),
+    }
 
 
 def test_what_the_readme_imports_from_is_public() -> None:
@@ -611,8 +628,14 @@ RAISE, TELL, LOWER = "it must be", "say there what breaks", "must not go down"
         ("0.1.0", "0.2.0", OLD.replace("- Old.", "-  Old. "), [TELL]),
         ("0.1.0", "0.2.0", NEW.replace("- New.", "<!--\n- New.\n-->"), [TELL]),
         ("0.1.0", "0.2.0", NEW.replace("- New", "* New"), []),
-        *(("0.1.0", "0.2.0", NEW.replace("[Unreleased]", title), []) for title in ("0.2.0 - 2026-01-31", "v0.2.0")),
-        *(("0.1.0", "0.2.0", NEW.replace("Unreleased]", end), []) for end in ("0.2.0] - 2026-01-31", "unreleased]")),
+        *(
+            ("0.1.0", "0.2.0", NEW.replace("[Unreleased]", title), [])
+            for title in ("0.2.0 - 2026-01-31", "v0.2.0")
+        ),
+        *(
+            ("0.1.0", "0.2.0", NEW.replace("Unreleased]", end), [])
+            for end in ("0.2.0] - 2026-01-31", "unreleased]")
+        ),
     ],
 )
 def test_what_breaks_needs_the_next_version_and_a_new_entry(
@@ -628,8 +651,12 @@ def test_without_breaking_changes_the_version_only_must_not_go_down(
     assert_missing(tmp_path, "0.1.0", now, OLD, missing, breaks=False)
 
 
-def assert_missing(folder: Path, was: str, now: str, changelog: str, missing: list[str], *, breaks: bool) -> None:
-    old, new = (read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now))
+def assert_missing(
+    folder: Path, was: str, now: str, changelog: str, missing: list[str], *, breaks: bool
+) -> None:
+    old, new = (
+        read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now)
+    )
     lines = untold("v", (old, OLD), (new, changelog), breaks=breaks)
     assert [reason in line for line, reason in zip(lines, missing, strict=True)] == [True] * len(missing)
 
@@ -639,7 +666,9 @@ def assert_missing(folder: Path, was: str, now: str, changelog: str, missing: li
 
 def git(folder: Path, *arguments: str) -> str:
     identity = "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
@@ -690,7 +719,9 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
         f"{A}.Token: is not public any more; breaks callers",
         "changes since v0.1.0 that break callers or servers: 2",
     ]
-    needed = "the version was 0.1.0 at v0.1.0; with these changes it must be 0.2.0 or more (at #/info/version)"
+    needed = (
+        "the version was 0.1.0 at v0.1.0; with these changes it must be 0.2.0 or more (at #/info/version)"
+    )
     lacking = "nothing was added under [0.1.0] or [Unreleased] since v0.1.0; say there what breaks"
     code, out, err = run(project, "v0.1.0")
     assert (code, err) == (1, "")
@@ -737,14 +768,40 @@ def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
         (no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit"),
         (broken_old_spec, "HEAD", "HEAD:openapi.yaml:12: JSON has no date"),
         (replaced(MOCK, '["running"]', "]"), "HEAD", f"{MOCK}:3: unmatched ']'"),
-        (replaced(MOCK, '["running"]', "[\0]"), "HEAD", f"{MOCK}:1: source code string cannot contain null bytes"),
+        (
+            replaced(MOCK, '["running"]', "[\0]"),
+            "HEAD",
+            f"{MOCK}:1: source code string cannot contain null bytes",
+        ),
         (replaced("openapi.yaml", "3.1.0", "3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1"),
-        (replaced("openapi.yaml", "0.1.0", "next"), "HEAD", "openapi.yaml:2: the version is next; three numbers"),
-        (lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"), "HEAD", "CHANGELOG.md:1: not UTF-8; save"),
+        (
+            replaced("openapi.yaml", "0.1.0", "next"),
+            "HEAD",
+            "openapi.yaml:2: the version is next; three numbers",
+        ),
+        (
+            lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"),
+            "HEAD",
+            "CHANGELOG.md:1: not UTF-8; save",
+        ),
     ],
     ids=[
-        *("no BASE", "an unknown ref", "an option of git's", "a file", "no checkout", "a commit without a spec"),
-        *("a commit with a broken spec", "Python that is none", "a NUL", "another OpenAPI", "no version", "no text"),
+        *(
+            "no BASE",
+            "an unknown ref",
+            "an option of git's",
+            "a file",
+            "no checkout",
+            "a commit without a spec",
+        ),
+        *(
+            "a commit with a broken spec",
+            "Python that is none",
+            "a NUL",
+            "another OpenAPI",
+            "no version",
+            "no text",
+        ),
     ],
 )
 def test_it_exits_2_and_says_what_is_wrong(

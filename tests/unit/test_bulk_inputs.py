@@ -20,7 +20,12 @@ class Reading:
     """What came of reading some lines."""
 
     def __init__(
-        self, text: str | bytes, *, is_csv: bool = False, flags: dict[str, bool] | None = None, **defaults: str
+        self,
+        text: str | bytes,
+        *,
+        is_csv: bool = False,
+        flags: dict[str, bool] | None = None,
+        **defaults: str,
     ) -> None:
         self.items: list[Item] = []
         self.bad: list[tuple[int, str]] = []
@@ -53,7 +58,9 @@ BAD_HEADER = "the header is invalid; nothing was sent"
 
 def line(**changes: object) -> str:
     """A JSON line of an engine, changed; None takes a field away."""
-    return json.dumps({name: value for name, value in {**ENGINE, **changes}.items() if value is not None}) + "\n"
+    return (
+        json.dumps({name: value for name, value in {**ENGINE, **changes}.items() if value is not None}) + "\n"
+    )
 
 
 def test_each_line_is_a_json_object() -> None:
@@ -68,13 +75,16 @@ def test_each_line_is_a_json_object() -> None:
 
 def test_a_csv_names_its_fields_in_the_first_line_and_leaves_empty_what_is_not_given() -> None:
     read = Reading(
-        "operation,project_id,engine_id,task_id\r\nRetryEngine,p,e,\r\n\r\nRetryScriptExecution,p,,t\r\n", is_csv=True
+        "operation,project_id,engine_id,task_id\r\nRetryEngine,p,e,\r\n\r\nRetryScriptExecution,p,,t\r\n",
+        is_csv=True,
     )
     assert [item.name for item in read.items] == ["engine e", "task t"]
 
 
 def test_blanks_around_what_a_csv_gives_are_no_part_of_it() -> None:
-    read = Reading('operation , engine_id,task_id\nRetryEngine , "e 1", \n , , \n', is_csv=True, project_id="p")
+    read = Reading(
+        'operation , engine_id,task_id\nRetryEngine , "e 1", \n , , \n', is_csv=True, project_id="p"
+    )
     assert [item.fields() for item in read.items] == [{**ENGINE, "engine_id": "e 1"}]
     assert not read.error
 
@@ -117,7 +127,10 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
-        (line(operation=None, task_id="t"), "has engine_id and task_id, which are of two operations: leave one empty"),
+        (
+            line(operation=None, task_id="t"),
+            "has engine_id and task_id, which are of two operations: leave one empty",
+        ),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be text, and not empty"),
         (line(project_id=None), "project_id missing"),
@@ -132,7 +145,10 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
-        (line(name="n"), "no field 'name'; there are operation, project_id, engine_id, record_id, task_id, enter"),
+        (
+            line(name="n"),
+            "no field 'name'; there are operation, project_id, engine_id, record_id, task_id, enter",
+        ),
         (line(recordid="r"), "no field 'recordid'; did you mean record_id?"),
         (line(recordId="r"), "no field 'recordId'; did you mean record_id?"),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
@@ -149,7 +165,15 @@ def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(bad: str | b
 
 
 def test_a_reason_is_reported_once_with_its_first_line_and_the_others() -> None:
-    lines = ["{", "[]", "{}", line(operation="a"), line(), *[line(operation=f"b{n}") for n in range(20)], "[]"]
+    lines = [
+        "{",
+        "[]",
+        "{}",
+        line(operation="a"),
+        line(),
+        *[line(operation=f"b{n}") for n in range(20)],
+        "[]",
+    ]
     read = Reading("\n".join(each.strip() for each in lines))
     others = "; and 20 more lines: 6, 7, 8, 9, 10, 11, 12, 13, 14, …"
     assert read.bad == [
@@ -171,14 +195,20 @@ def test_the_reasons_reported_are_at_most_twenty_and_one_for_all_others() -> Non
 @pytest.mark.parametrize(
     ("text", "bad"),
     [
-        ("engine_id\ne,more\n", (2, "has 2 fields, and line 1 names 1: does a text with commas need quotes?")),
+        (
+            "engine_id\ne,more\n",
+            (2, "has 2 fields, and line 1 names 1: does a text with commas need quotes?"),
+        ),
         (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8")),
         ('engine_id\n"e"e\n', (2, "is not CSV: ',' expected after '\"'")),
         ('engine_id\n"e\ne,f"\n', (2, "spans lines 2 to 3: is a quote missing?")),
         ('engine_id\n"e\nf\n', (2, "spans lines 2 to 3: is a quote missing?")),
         ('engine_id\n"e\nf"f\n', (2, "spans lines 2 to 3: is a quote missing?")),
         ("engine_id,Comment\n,see below\n", (2, "engine_id, record_id or task_id missing")),
-        ("engine_id,,\ne,,f\n", (2, "has 3 fields, and line 1 names 1: does a text with commas need quotes?")),
+        (
+            "engine_id,,\ne,,f\n",
+            (2, "has 3 fields, and line 1 names 1: does a text with commas need quotes?"),
+        ),
     ],
 )
 def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) -> None:
@@ -189,7 +219,10 @@ def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) ->
     ("header", "says"),
     [
         *[
-            (header, f"the first line must name the columns, such as engine_id or record_id; it is '{header}'")
+            (
+                header,
+                f"the first line must name the columns, such as engine_id or record_id; it is '{header}'",
+            )
             for header in ("a, b", "operation, project_id", "0000000059071dbc01591661d3990020")
         ],
         ("engine_id,Engine ID", "names engine_id twice"),
@@ -251,7 +284,14 @@ def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_
 
 
 def test_what_came_of_items_is_an_input_again() -> None:
-    told = {"verdict": "refused", "message": "m", "status": 400, "error_code": None, "response": None, "attempts": 1}
+    told = {
+        "verdict": "refused",
+        "message": "m",
+        "status": 400,
+        "error_code": None,
+        "response": None,
+        "attempts": 1,
+    }
     assert Reading(line(**told)).items == [Item(**ENGINE)]
 
 
@@ -293,7 +333,8 @@ def test_an_operation_that_is_given_decides_between_ids() -> None:
 @pytest.mark.parametrize("field", ["record_id", "project_id"])
 def test_an_id_that_a_spreadsheet_damaged_is_refused(id_: str, reason: str, field: str) -> None:
     text = "".join(
-        json.dumps({"record_id": "r", "project_id": "p", field: each}) + "\n" for each in ("r1", id_, "r2", id_)
+        json.dumps({"record_id": "r", "project_id": "p", field: each}) + "\n"
+        for each in ("r1", id_, "r2", id_)
     )
     read = Reading(text)
     ((number, said),) = read.bad
@@ -312,7 +353,9 @@ def ids(*given: str) -> str:
 
 
 def test_an_id_of_another_length_than_all_that_look_alike_is_refused() -> None:
-    text = ids(*map(HEX, range(20)), HEX(20)[2:], *map(HEX, range(30, 50)), HEX(60) + "0", *map(UUID, range(9)))
+    text = ids(
+        *map(HEX, range(20)), HEX(20)[2:], *map(HEX, range(30, 50)), HEX(60) + "0", *map(UUID, range(9))
+    )
     read = table(text)
     ((number, said),) = read.bad
     assert number == 22

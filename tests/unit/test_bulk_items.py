@@ -10,12 +10,16 @@ from huaweicloud_retry_client import APIConnectionError, Response
 from huaweicloud_retry_client.models import EngineActionResponse, RetryScriptExecutionResponse
 
 ENGINE = Item(operation="RetryEngine", project_id="p", engine_id="e", enterprise_project_id="0")
-SCRIPT = Item(operation="RetryScriptExecution", project_id="p", record_id="r", task_id="t", region="cn-north-4")
+SCRIPT = Item(
+    operation="RetryScriptExecution", project_id="p", record_id="r", task_id="t", region="cn-north-4"
+)
 
 
 def answer(status: int, parsed: object = None, **body: object) -> Response[object]:
     content = json.dumps(body).encode()
-    return Response(status_code=status, headers=httpx.Headers({"X-Request-Id": "id"}), content=content, parsed=parsed)
+    return Response(
+        status_code=status, headers=httpx.Headers({"X-Request-Id": "id"}), content=content, parsed=parsed
+    )
 
 
 def outcome(item: Item, came: Response[object] | APIConnectionError) -> Outcome:
@@ -25,9 +29,14 @@ def outcome(item: Item, came: Response[object] | APIConnectionError) -> Outcome:
 def test_the_same_retry_has_the_same_key_and_another_has_another() -> None:
     again = Item(operation="RetryEngine", enterprise_project_id="0", engine_id="e", project_id="p")
     assert again.key == ENGINE.key
-    assert ENGINE.key == '{"engine_id":"e","enterprise_project_id":"0","operation":"RetryEngine","project_id":"p"}'
+    assert (
+        ENGINE.key
+        == '{"engine_id":"e","enterprise_project_id":"0","operation":"RetryEngine","project_id":"p"}'
+    )
     assert Item.of(json.loads(SCRIPT.key)) == SCRIPT
-    assert len({ENGINE.key, SCRIPT.key, Item(operation="RetryEngine", project_id="p", engine_id="e").key}) == 3
+    assert (
+        len({ENGINE.key, SCRIPT.key, Item(operation="RetryEngine", project_id="p", engine_id="e").key}) == 3
+    )
 
 
 def test_it_names_what_is_retried() -> None:
@@ -51,7 +60,8 @@ def test_a_good_answer_is_accepted(item: Item, parsed: object, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"), [(400, "refused"), (401, "refused"), (429, "refused"), (503, "refused"), (502, "unknown")]
+    ("status", "verdict"),
+    [(400, "refused"), (401, "refused"), (429, "refused"), (503, "refused"), (502, "unknown")],
 )
 def test_an_error_is_refused_or_unknown_as_it_says_itself(status: int, verdict: str) -> None:
     came = outcome(ENGINE, answer(status, error_code="CODE.1", error_msg="Why."))

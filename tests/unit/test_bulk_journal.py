@@ -66,7 +66,11 @@ def mixed(file: Path) -> list[dict[str, Any]]:
     with begun(file) as journal:
         first, second, third, *_ = (each.item for each in journal.planned(0))
         journal.write([1, 2, 3, 4], [])
-        outcomes: list[Outcome] = [outcome(first, "accepted"), outcome(second, "refused"), outcome(third, "unknown")]
+        outcomes: list[Outcome] = [
+            outcome(first, "accepted"),
+            outcome(second, "refused"),
+            outcome(third, "unknown"),
+        ]
         journal.write([], list(enumerate(outcomes, start=1)))
     return items_in(file)
 
@@ -365,7 +369,9 @@ def test_a_bad_input_leaves_no_journal(file: Path) -> None:
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(file: Path, tmp_path: Path) -> None:
+def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(
+    file: Path, tmp_path: Path
+) -> None:
     def items() -> Iterator[Item]:
         yield from map(engine, range(3000))
         for suffix in ("", "-journal"):  # as SIGKILL leaves them
@@ -448,7 +454,11 @@ def copy_a_page(content: bytearray, chance: random.Random) -> None:
 
 def swap_words(content: bytearray, chance: random.Random) -> None:
     # Of the kind that no check of SQLite finds.
-    for one, other in ((b"accepted", b"planned\0"), (b"RetryEngine", b"RetryEngina"), (b"refused", b"planned")):
+    for one, other in (
+        (b"accepted", b"planned\0"),
+        (b"RetryEngine", b"RetryEngina"),
+        (b"refused", b"planned"),
+    ):
         if chance.random() < 0.5 and one in content:
             content[:] = content.replace(one, other, 1)
 
@@ -459,7 +469,16 @@ def spoil_the_schema(content: bytearray, chance: random.Random) -> None:
     content[at + chance.randrange(4)] = chance.choice((0xFF, 0x80, ord('"')))
 
 
-DAMAGES: list[Damage] = [spoil_the_schema, flip_a_bit, overwrite, shift, truncate, lose_a_page, copy_a_page, swap_words]
+DAMAGES: list[Damage] = [
+    spoil_the_schema,
+    flip_a_bit,
+    overwrite,
+    shift,
+    truncate,
+    lose_a_page,
+    copy_a_page,
+    swap_words,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -521,7 +540,10 @@ def test_a_row_that_is_older_than_the_others_is_found(file: Path, tmp_path: Path
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "items.journal"
-    assert why_not(file) == f"{file} cannot be written: No such file or directory: {file}.lock; is it on a local disk?"
+    assert (
+        why_not(file)
+        == f"{file} cannot be written: No such file or directory: {file}.lock; is it on a local disk?"
+    )
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -240,7 +240,9 @@ def test_a_request_without_a_response_is_not_resent(mock: Mock, resend: Resend |
 
 
 @SYNC_AND_ASYNC
-def test_a_proxy_of_the_environment_is_used(sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used(
+    sends: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running(allow_hosts=["cse.example.com"]) as url, Mock(url) as proxy:
         monkeypatch.setenv("http_proxy", url)  # responds to any request that it is to pass on
         auth = TokenAuth("mock-token")

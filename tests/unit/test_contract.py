@@ -36,7 +36,9 @@ RETRY_SCRIPT = operation(CONTRACT, "RetryScriptExecution")
 
 
 def engine_request(
-    body: bytes = b'{"action": "Retry"}', headers: Mapping[str, str] = JSON, path: Mapping[str, str] | None = None
+    body: bytes = b'{"action": "Retry"}',
+    headers: Mapping[str, str] = JSON,
+    path: Mapping[str, str] | None = None,
 ) -> list[str]:
     """What is wrong with a request to RetryEngine, one line each."""
     params = {"project_id": "demo-project", "engine_id": "e1", **(path or {})}
@@ -44,7 +46,9 @@ def engine_request(
 
 
 def script_request(body: bytes) -> list[str]:
-    return [str(p) for p in RETRY_SCRIPT.check_request({"project_id": "demo-project"}, "", JSON, body).problems]
+    return [
+        str(p) for p in RETRY_SCRIPT.check_request({"project_id": "demo-project"}, "", JSON, body).problems
+    ]
 
 
 def answer(status: int, body: object, headers: dict[str, str] = JSON) -> list[str]:
@@ -76,7 +80,9 @@ def test_a_token_or_a_signature_authenticates() -> None:
 
 
 def test_a_request_is_matched_by_method_and_path() -> None:
-    assert CONTRACT.match("PUT", ENGINE) == Match(RETRY_ENGINE, {"project_id": "demo-project", "engine_id": "e1"})
+    assert CONTRACT.match("PUT", ENGINE) == Match(
+        RETRY_ENGINE, {"project_id": "demo-project", "engine_id": "e1"}
+    )
     assert CONTRACT.match("POST", SCRIPT) == Match(RETRY_SCRIPT, {"project_id": "demo-project"})
 
 
@@ -90,7 +96,18 @@ def test_another_method_is_told_from_another_path(method: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/", "*", "/v2", f"{ENGINE}/", f"/{ENGINE}", f"{ENGINE}/x", ENGINE.upper(), f"{ENGINE}%2F", f"{ENGINE}\n"],
+    [
+        "",
+        "/",
+        "*",
+        "/v2",
+        f"{ENGINE}/",
+        f"/{ENGINE}",
+        f"{ENGINE}/x",
+        ENGINE.upper(),
+        f"{ENGINE}%2F",
+        f"{ENGINE}\n",
+    ],
 )
 def test_a_path_that_the_spec_does_not_have(path: str) -> None:
     assert CONTRACT.match("PUT", path) is None
@@ -136,7 +153,9 @@ def test_the_bodies_that_the_spec_shows_keep_the_contract() -> None:
 
 
 def test_a_checked_request_has_the_parsed_body() -> None:
-    checked = RETRY_SCRIPT.check_request({"project_id": "p"}, "", JSON, b' {"record_id": "r", "new": [1.5, null]} ')
+    checked = RETRY_SCRIPT.check_request(
+        {"project_id": "p"}, "", JSON, b' {"record_id": "r", "new": [1.5, null]} '
+    )
     assert checked.problems == []
     assert checked.body == {"record_id": "r", "new": [1.5, None]}
 
@@ -182,7 +201,9 @@ def test_a_body_that_cannot_be_read_is_malformed(body: bytes, problem: str) -> N
         (b'{"action": ["Retry"]}', 'body /action: "Retry" was expected'),
     ],
 )
-def test_a_body_that_breaks_the_schema_is_not_malformed_and_is_pointed_into(body: bytes, problem: str) -> None:
+def test_a_body_that_breaks_the_schema_is_not_malformed_and_is_pointed_into(
+    body: bytes, problem: str
+) -> None:
     (found,) = RETRY_ENGINE.check_request({"project_id": "p", "engine_id": "e"}, "", JSON, body).problems
     assert str(found) == problem
     assert not found.malformed
@@ -224,7 +245,9 @@ def test_no_problem_quotes_a_value_where_that_was_asked_for() -> None:
 def test_of_very_many_problems_a_few_are_told(tmp_path: Path) -> None:
     schema = {"type": "array", "items": {"type": "string"}}
     listing = operation(edited(tmp_path, with_body(schema)), "RetryEngine")
-    checked = listing.check_request({"project_id": "p", "engine_id": "e"}, "", JSON, json.dumps([1] * 1000).encode())
+    checked = listing.check_request(
+        {"project_id": "p", "engine_id": "e"}, "", JSON, json.dumps([1] * 1000).encode()
+    )
     assert [str(problem) for problem in checked.problems[:2]] == [
         'body /0: 1 is not of type "string"',
         'body /1: 1 is not of type "string"',
@@ -422,7 +445,9 @@ def test_an_example_brings_the_headers_that_have_one() -> None:
 
 def written(folder: Path, spec: object) -> Path:
     file = folder / "openapi.yaml"
-    file.write_text(spec if isinstance(spec, str) else yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    file.write_text(
+        spec if isinstance(spec, str) else yaml.safe_dump(spec, sort_keys=False), encoding="utf-8"
+    )
     return file
 
 
@@ -448,7 +473,10 @@ def add_parameter(spec: Any, **parameter: object) -> None:
 
 
 def problems_with(
-    contract: Contract, query: str = "", headers: dict[str, str] | None = None, body: bytes = b'{"action": "Retry"}'
+    contract: Contract,
+    query: str = "",
+    headers: dict[str, str] | None = None,
+    body: bytes = b'{"action": "Retry"}',
 ) -> list[str]:
     params = {"project_id": "p", "engine_id": "e"}
     checked = operation(contract, "RetryEngine").check_request(params, query, JSON | (headers or {}), body)
@@ -495,7 +523,9 @@ def test_a_new_error_status_is_documented(tmp_path: Path) -> None:
 def test_new_query_parameters_are_checked(tmp_path: Path, query: str, problems: list[str]) -> None:
     def with_query(spec: Any) -> None:
         tags = {"type": "array", "items": {"type": "string", "minLength": 1}}
-        add_parameter(spec, name="limit", **{"in": "query"}, required=True, schema={"type": "integer", "maximum": 10})
+        add_parameter(
+            spec, name="limit", **{"in": "query"}, required=True, schema={"type": "integer", "maximum": 10}
+        )
         add_parameter(spec, name="tag", **{"in": "query"}, schema=tags)
         numbers = {"type": "array", "items": {"type": "integer"}}
         add_parameter(spec, name="number", **{"in": "query"}, schema=numbers)
@@ -508,7 +538,9 @@ def test_new_query_parameters_are_checked(tmp_path: Path, query: str, problems: 
 def test_a_new_required_header_is_checked_and_those_that_openapi_ignores_are_not(tmp_path: Path) -> None:
     def with_headers(spec: Any) -> None:
         for name in ("X-Language", "Accept", "Content-Type", "Authorization"):
-            add_parameter(spec, name=name, **{"in": "header"}, required=True, schema={"enum": ["zh-cn", "en-us"]})
+            add_parameter(
+                spec, name=name, **{"in": "header"}, required=True, schema={"enum": ["zh-cn", "en-us"]}
+            )
 
     contract = edited(tmp_path, with_headers)
     assert problems_with(contract) == ["header X-Language: is missing"]
@@ -550,9 +582,23 @@ def test_integer_ranges_are_checked_wherever_a_schema_may_stand_and_nowhere_else
         }
     }
     contract = edited(tmp_path, with_body(schema))
-    good = {"in_list": [1], "in_map": {"x": 1}, "const": 1, "long": 2**40, "bounded": 1, "data": {"format": "int32"}}
+    good = {
+        "in_list": [1],
+        "in_map": {"x": 1},
+        "const": 1,
+        "long": 2**40,
+        "bounded": 1,
+        "data": {"format": "int32"},
+    }
     assert problems_with(contract, body=json.dumps(good).encode()) == []
-    bad = {"in_list": [2**31], "in_map": {"x": 2**31}, "const": 2**31, "long": 2**63, "bounded": -1, "data": {}}
+    bad = {
+        "in_list": [2**31],
+        "in_map": {"x": 2**31},
+        "const": 2**31,
+        "long": 2**63,
+        "bounded": -1,
+        "data": {},
+    }
     where = [problem.partition(":")[0] for problem in problems_with(contract, body=json.dumps(bad).encode())]
     assert sorted(where) == [
         "body /bounded",
@@ -582,9 +628,13 @@ MINIMAL: dict[str, Any] = {
     "security": [{"Token": []}],
     "paths": {
         "/engines/{engine_id}": {
-            "parameters": [{"name": "engine_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "parameters": [
+                {"name": "engine_id", "in": "path", "required": True, "schema": {"type": "string"}}
+            ],
             "delete": {"operationId": "Delete", "responses": {204: {"description": "gone"}}},
-            "get": {"responses": {"2XX": {"description": "", "content": {"application/json": {"example": [1]}}}}},
+            "get": {
+                "responses": {"2XX": {"description": "", "content": {"application/json": {"example": [1]}}}}
+            },
         },
         "/engines/all": {"get": {"operationId": "ListAll", "security": [], "responses": {"default": {}}}},
         "/engines/{engine_id}.{ext}": {
@@ -646,7 +696,9 @@ def test_a_status_without_content_must_have_none(minimal: Contract) -> None:
     delete = operation(minimal, "Delete")
     assert delete.example() == (204, {}, None)
     assert delete.check_response(204, {}, b"") == []
-    assert [str(p) for p in delete.check_response(204, JSON, b"{}")] == ["body: there must be none with status 204"]
+    assert [str(p) for p in delete.check_response(204, JSON, b"{}")] == [
+        "body: there must be none with status 204"
+    ]
 
 
 def test_ranges_and_default_document_statuses(minimal: Contract) -> None:

@@ -205,7 +205,9 @@ def test_a_body_that_was_not_read_to_its_end_is_logged_with_the_reason(
 @pytest.mark.parametrize(
     "content", ['{"error_code": ["%s"], "error_msg": {"%s": "%s"}}', '["%s", "%s", "%s"]', '"%s%s%s"']
 )
-def test_no_value_of_the_traffic_is_logged(connected: Connect, caplog: pytest.LogCaptureFixture, content: str) -> None:
+def test_no_value_of_the_traffic_is_logged(
+    connected: Connect, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     secret = "s3cret" * 20
     with (
         LoopbackServer(raw_response(400, (content % ((secret,) * 3)).encode())) as server,

@@ -39,7 +39,9 @@ def sent_by(auth: httpx.Auth, **extensions: str) -> dict[str, Any]:
             return httpx.Response(200)
         seen["iam"] = f"{request.method} {request.url.copy_with(query=None)}"
         seen["auth"] = json.loads(request.content)["auth"]
-        body = {"token": {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}}
+        body = {
+            "token": {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}
+        }
         return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json=body)
 
     with httpx.Client(transport=httpx.MockTransport(respond), auth=auth) as client:
@@ -76,7 +78,13 @@ def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-nor
         find_credentials(region, environ, home)
     error: BaseException | None = caught.value
     while error:
-        shown = [str(error), repr(error), repr(error.args), repr(vars(error)), *getattr(error, "__notes__", [])]
+        shown = [
+            str(error),
+            repr(error),
+            repr(error.args),
+            repr(vars(error)),
+            *getattr(error, "__notes__", []),
+        ]
         assert SECRET not in " ".join(shown)
         error = error.__cause__ or error.__context__
     return str(caught.value)
@@ -172,11 +180,19 @@ def test_within_a_source_keys_come_before_a_token_and_a_token_before_a_password(
     assert "authorization" in sent_by(find_credentials("cn-north-4", {**login, **token, **keys}, tmp_path))
     assert sent_by(find_credentials("cn-north-4", {**login, **token}, tmp_path)) == {"x-auth-token": "t1"}
     half = [name for name in login if "USER" in name][:1]  # next to a token this is no half credential
-    assert sent_by(find_credentials("cn-north-4", {half[0]: "u", **token}, tmp_path)) == {"x-auth-token": "t1"}
+    assert sent_by(find_credentials("cn-north-4", {half[0]: "u", **token}, tmp_path)) == {
+        "x-auth-token": "t1"
+    }
 
 
 def test_what_is_no_credential_by_itself_is_passed_over(tmp_path: Path) -> None:
-    names = ("HUAWEICLOUD_SDK_PROJECT_ID", "HW_DOMAIN_NAME", "HW_PROJECT_ID", "HW_PROJECT_NAME", "HW_REGION_NAME")
+    names = (
+        "HUAWEICLOUD_SDK_PROJECT_ID",
+        "HW_DOMAIN_NAME",
+        "HW_PROJECT_ID",
+        "HW_PROJECT_NAME",
+        "HW_REGION_NAME",
+    )
     environ = {**dict.fromkeys(names, "x"), **OS}
     assert keys_of(find_credentials(None, environ, tmp_path), "os-sk") == {
         "ak": "os-ak",
@@ -241,7 +257,14 @@ def test_half_a_credential_in_the_file(tmp_path: Path, present: str, missing: st
 
 # --- What cannot be sent ---
 
-UNSENDABLE = [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX-Admin: 1", f"{SECRET}é", f"{SECRET}\x00", f"{SECRET}\udcff"]
+UNSENDABLE = [
+    f"{SECRET}\n",
+    f" {SECRET}",
+    f"{SECRET}\r\nX-Admin: 1",
+    f"{SECRET}é",
+    f"{SECRET}\x00",
+    f"{SECRET}\udcff",
+]
 
 
 @pytest.mark.parametrize("value", [*UNSENDABLE, " "])
@@ -268,7 +291,9 @@ def test_a_value_that_cannot_be_sent_is_refused_by_its_name(
 def test_a_login_may_be_any_text(tmp_path: Path, name: str) -> None:
     sent = sent_by(find_credentials("cn-north-4", {**OS_LOGIN, name: " pässwörd 密码 "}, tmp_path))
     assert " pässwörd 密码 " in json.dumps(sent["auth"], ensure_ascii=False)
-    assert refusal({**OS_LOGIN, name: f"{SECRET}\udcff"}, tmp_path) == f"{name} in the environment must be UTF-8"
+    assert (
+        refusal({**OS_LOGIN, name: f"{SECRET}\udcff"}, tmp_path) == f"{name} in the environment must be UTF-8"
+    )
 
 
 def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Path) -> None:
@@ -307,7 +332,9 @@ def test_a_file_gives_what_it_gives_to_the_sdk(tmp_path: Path, text: str) -> Non
     assert keys_of(find_credentials(None, {}, tmp_path), expected["sk"]) == expected
     moved = file.rename(tmp_path / "elsewhere")
     expected = json.loads(
-        subprocess.run(code, env={**env, FILE_VARIABLE: str(moved)}, capture_output=True, check=True, text=True).stdout
+        subprocess.run(
+            code, env={**env, FILE_VARIABLE: str(moved)}, capture_output=True, check=True, text=True
+        ).stdout
     )
     assert keys_of(find_credentials(None, {FILE_VARIABLE: str(moved)}, tmp_path), expected["sk"]) == expected
 
@@ -322,7 +349,9 @@ def test_a_named_file_takes_the_place_of_the_one_at_home(tmp_path: Path) -> None
     named = tmp_path / "named"
     named.write_text("[basic]\nak = named-ak\nsk = named-sk\n")
     named.chmod(0o600)
-    assert keys_of(find_credentials(None, {FILE_VARIABLE: str(named)}, tmp_path), "named-sk")["ak"] == "named-ak"
+    assert (
+        keys_of(find_credentials(None, {FILE_VARIABLE: str(named)}, tmp_path), "named-sk")["ak"] == "named-ak"
+    )
 
 
 def test_the_file_is_not_looked_at_when_the_environment_has_credentials(tmp_path: Path) -> None:
@@ -383,7 +412,9 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int) -> None:
     file = write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\n", mode)
     with pytest.warns(UserWarning, match="chmod 600") as caught:
         find_credentials(None, {}, tmp_path)
-    assert [str(each.message) for each in caught] == [f"others can read or change your credentials: chmod 600 {file}"]
+    assert [str(each.message) for each in caught] == [
+        f"others can read or change your credentials: chmod 600 {file}"
+    ]
     assert caught[0].filename == __file__
 
 
@@ -423,7 +454,9 @@ def test_a_file_closed_to_others_is_not(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize(
     "text", [None, "no folder", "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"]
 )
-def test_without_credentials_the_error_says_where_they_were_looked_for(tmp_path: Path, text: str | None) -> None:
+def test_without_credentials_the_error_says_where_they_were_looked_for(
+    tmp_path: Path, text: str | None
+) -> None:
     if text == "no folder":
         (tmp_path / ".huaweicloud").touch()
     elif text is not None:
@@ -436,7 +469,11 @@ def test_without_credentials_the_error_says_where_they_were_looked_for(tmp_path:
 
 
 def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> None:
-    environ = {"HUAWEICLOUD_SDK_IDP_ID": SECRET, "HW_SHARED_CONFIG_FILE": SECRET, "HUAWEICLOUD_OIDC_PROVIDER_URN": ""}
+    environ = {
+        "HUAWEICLOUD_SDK_IDP_ID": SECRET,
+        "HW_SHARED_CONFIG_FILE": SECRET,
+        "HUAWEICLOUD_OIDC_PROVIDER_URN": "",
+    }
     named = ". Set, but not supported: HUAWEICLOUD_SDK_IDP_ID, HW_SHARED_CONFIG_FILE"
     assert refusal(environ, tmp_path).endswith(named)
     file = write(tmp_path, f"[basic]\nidp_id = {SECRET}\nid_token_file = {SECRET}\n")
@@ -451,12 +488,17 @@ def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> Non
     "environ", [SDK, HW, HW_LOGIN, {"HW_AUTH_TOKEN": "x"}, {}], ids=lambda e: next(iter(e), "file")
 )
 def test_no_log_shows_a_secret(
-    tmp_path: Path, environ: Mapping[str, str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    environ: Mapping[str, str],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\nsecurity_token = {SECRET}\n")
     environ = {name: "public" if name in ("HW_USER_NAME", "HW_DOMAIN_NAME") else SECRET for name in environ}
     with caplog.at_level(logging.DEBUG):
         auth = find_credentials("cn-north-4", environ, tmp_path)
-        logging.getLogger().warning("%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)])
+        logging.getLogger().warning(
+            "%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)]
+        )
     out, err = capfd.readouterr()
     assert SECRET not in caplog.text + out + err

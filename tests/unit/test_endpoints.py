@@ -32,7 +32,9 @@ def test_a_service_may_be_written_in_any_case(service: str) -> None:
     assert service_url(service, "cn-north-4", {}) == f"https://{service.lower()}.cn-north-4.myhuaweicloud.com"
 
 
-@pytest.mark.parametrize(("service", "region"), [(name, each) for name in SERVERS for each in SERVERS[name][1]])
+@pytest.mark.parametrize(
+    ("service", "region"), [(name, each) for name in SERVERS for each in SERVERS[name][1]]
+)
 def test_every_region_of_the_spec_has_a_host(service: str, region: str) -> None:
     url = service_url(service, region, {})
     assert url == f"https://{service}.{region}.myhuaweicloud.com"
@@ -86,7 +88,9 @@ def test_an_unknown_region_is_refused_with_its_origin_the_closest_and_all(
     region: str | None, environ: Mapping[str, str], where: str
 ) -> None:
     text = refusal("Workspace", region, environ)
-    assert text.startswith(f"workspace has no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-")
+    assert text.startswith(
+        f"workspace has no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-"
+    )
     assert all(each in text for each in SERVERS["workspace"][1])
     assert text.endswith("; endpoint= takes any host")
 
@@ -103,7 +107,13 @@ def test_a_region_is_not_put_into_a_url_unless_it_is_known() -> None:
     [
         ("cse", "cn-north-4", "CSE_CN_NORTH_4", "https://a.example.com", "https://a.example.com"),
         ("Cse", "moon-1", "CSE_MOON_1", "https://a.example.com/", "https://a.example.com"),
-        ("workspace", "moon-1", "WORKSPACE_MOON_1", " https://a.example.com , https://b", "https://a.example.com"),
+        (
+            "workspace",
+            "moon-1",
+            "WORKSPACE_MOON_1",
+            " https://a.example.com , https://b",
+            "https://a.example.com",
+        ),
         ("workspace", "moon-1", "WORKSPACE_MOON_1", "a.example.com,b.example.com", "https://a.example.com"),
         ("cse", "moon-1", "CSE_MOON_1", "http://127.0.0.1:8000/cse", "http://127.0.0.1:8000/cse"),
     ],
@@ -177,7 +187,11 @@ ELSEWHERE = [
     "http://localhost.example.com",
     "http://my-localhost",
 ]
-DISGUISED = ["http://127.0.0.1@example.com", "http://example.com#@127.0.0.1", "http://127.0.0.1\\.example.com"]
+DISGUISED = [
+    "http://127.0.0.1@example.com",
+    "http://example.com#@127.0.0.1",
+    "http://127.0.0.1\\.example.com",
+]
 DISGUISED += [
     "http://localhost%2eexample.com",
     "http://[::1].example.com",
@@ -214,7 +228,9 @@ import json
 from huaweicloudsdkcore.auth import endpoint
 print(json.dumps(vars(endpoint)["__IAM_ENDPOINT_DICT"]))
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, text=True
+    )
     assert {region: iam_url(region, {}) for region in IAM_REGIONS} == json.loads(done.stdout)
 
 
@@ -229,7 +245,12 @@ def test_iam_takes_the_region_of_the_environment() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["https://x.example.com", "https://x.example.com/", "https://x.example.com/v3", "https://x.example.com/v3/"],
+    [
+        "https://x.example.com",
+        "https://x.example.com/",
+        "https://x.example.com/v3",
+        "https://x.example.com/v3/",
+    ],
 )
 @pytest.mark.parametrize("variable", ["HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL"])
 def test_iam_may_be_set(variable: str, value: str) -> None:

@@ -90,7 +90,10 @@ RESPONSES = [
     # more than one way to see where the body ends
     (head(LENGTH, LENGTH) + b"ok", REFUSED),
     (head(LENGTH, "Content-Length: 1") + b"ok", REFUSED),
-    *((head(f"Content-Length: {length}") + b"ok", REFUSED) for length in ("2, 2", "-2", "+2", "", "0x2", "9" * 30)),
+    *(
+        (head(f"Content-Length: {length}") + b"ok", REFUSED)
+        for length in ("2, 2", "-2", "+2", "", "0x2", "9" * 30)
+    ),
     (head(LENGTH, "Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\n\r\n", REFUSED),
     (head("Transfer-Encoding: chunked", LENGTH) + b"2\r\nok\r\n0\r\n\r\n", REFUSED),
     *(
@@ -98,15 +101,27 @@ RESPONSES = [
         for coding in ("gzip", "gzip, chunked", "chunked, chunked", "xchunked", "identity", "")
     ),
     (head("Transfer-Encoding: chunked", status="HTTP/1.0 200 OK") + b"2\r\nok\r\n0\r\n\r\n", REFUSED),
-    *((CHUNKED + size + b"\r\nok\r\n0\r\n\r\n", BROKEN) for size in (b"-2", b"0x2", b"2 ", b"x", b"f" * 17, b"1", b"")),
+    *(
+        (CHUNKED + size + b"\r\nok\r\n0\r\n\r\n", BROKEN)
+        for size in (b"-2", b"0x2", b"2 ", b"x", b"f" * 17, b"1", b"")
+    ),
     (CHUNKED + b"2\nok\n0\n\n", BROKEN),
     # what is not HTTP/1
-    *((head(LENGTH, status=f"HTTP/{version} 200 OK") + b"ok", REFUSED) for version in ("2.0", "1.2", "0.9", "11")),
-    *((head(LENGTH, status=f"HTTP/1.1 {status} OK") + b"ok", REFUSED) for status in ("099", "20", "1000", "2x0", "")),
+    *(
+        (head(LENGTH, status=f"HTTP/{version} 200 OK") + b"ok", REFUSED)
+        for version in ("2.0", "1.2", "0.9", "11")
+    ),
+    *(
+        (head(LENGTH, status=f"HTTP/1.1 {status} OK") + b"ok", REFUSED)
+        for status in ("099", "20", "1000", "2x0", "")
+    ),
     (OK.replace(b"\r\n", b"\n"), REFUSED),
     (b"GET / HTTP/1.1\r\n\r\n", REFUSED),
     (b"\x15\x03\x01\x00\x02\x02\x0a", REFUSED),  # a TLS alert
-    *((head(LENGTH, line) + b"ok", REFUSED) for line in ("X: a\r\n folded", "X : a", "X y: a", "X: a\0b", ": a")),
+    *(
+        (head(LENGTH, line) + b"ok", REFUSED)
+        for line in ("X: a\r\n folded", "X : a", "X y: a", "X: a\0b", ": a")
+    ),
 ]
 
 
@@ -203,7 +218,9 @@ def test_heads_and_trailers_below_the_limit_are_read() -> None:
 @pytest.mark.parametrize("size", [1000, READ_SIZE, 2 * MAX_BODY])
 def test_a_body_over_the_limit_ends_the_reading(size: int) -> None:
     whole, over = b"x" * MAX_BODY, b"x" * (MAX_BODY + 1)
-    assert read(*in_parts(head(f"Content-Length: {MAX_BODY}") + whole, size)) == Seen(200, whole, is_reusable=True)
+    assert read(*in_parts(head(f"Content-Length: {MAX_BODY}") + whole, size)) == Seen(
+        200, whole, is_reusable=True
+    )
     for framed in (
         head(f"Content-Length: {9 * MAX_BODY}") + over,
         CHUNKED + b"%x\r\n%b" % (9 * MAX_BODY, over),
@@ -228,7 +245,8 @@ def test_a_request_is_one_piece_with_a_length_of_its_own() -> None:
 @pytest.mark.parametrize("sign", ["\r", "\n", "\r\n", "\0", "\r\nX: y\r\n\r\n"])
 def test_a_request_with_a_line_break_is_refused_and_not_shown(sign: str) -> None:
     in_a_header = [
-        httpx.Request("GET", "http://host/", headers=pair) for pair in ({"X": f"s3cret{sign}"}, {f"X{sign}": "s3cret"})
+        httpx.Request("GET", "http://host/", headers=pair)
+        for pair in ({"X": f"s3cret{sign}"}, {f"X{sign}": "s3cret"})
     ]
     in_the_path = httpx.Request("GET", "http://host/")
     in_the_path.url = type("Raw", (httpx.URL,), {"raw_path": f"/s3cret{sign}".encode()})("http://host/")
@@ -237,4 +255,6 @@ def test_a_request_with_a_line_break_is_refused_and_not_shown(sign: str) -> None
             http1.payload(request, b"")
         assert "s3cret" not in repr(caught.value)
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-    assert "s3cret" not in repr(http1.payload(httpx.Request("GET", "http://host/", headers={"X": "s3cret"}), b"s3cret"))
+    assert "s3cret" not in repr(
+        http1.payload(httpx.Request("GET", "http://host/", headers={"X": "s3cret"}), b"s3cret")
+    )

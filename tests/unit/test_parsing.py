@@ -9,7 +9,10 @@ SCHEMA = jsonschema_rs.Draft202012Validator(
     {
         "type": "object",
         "properties": {
-            "engines": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}
+            "engines": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+            }
         },
         "additionalProperties": False,
     }
@@ -30,9 +33,15 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("engines:\n  a: [1]\n  b:\n    - 2\n    - x\n", 'line 5, /engines/b/1: "x" is not of type "integer"'),
+        (
+            "engines:\n  a: [1]\n  b:\n    - 2\n    - x\n",
+            'line 5, /engines/b/1: "x" is not of type "integer"',
+        ),
         ("engines:\n  a: 5\n", 'line 2, /engines/a: 5 is not of type "array"'),
-        ("engines: {}\ntasks: {}\n", "line 2: Additional properties are not allowed ('tasks' was unexpected)"),
+        (
+            "engines: {}\ntasks: {}\n",
+            "line 2: Additional properties are not allowed ('tasks' was unexpected)",
+        ),
         ("- 1\n", 'line 1: [1] is not of type "object"'),
         ("", 'line 1: null is not of type "object"'),
         ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
@@ -41,12 +50,17 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
         (
             "engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
-            + "".join(f"  {b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+            + "".join(
+                f"  {b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)
+            ),
             "is nested too deeply, or too large",
         ),
         ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: this key stands here a second time"),
         ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
-        ("engines: !!python/name:os.system\n", "is not YAML: line 1, column 10: could not determine a constructor"),
+        (
+            "engines: !!python/name:os.system\n",
+            "is not YAML: line 1, column 10: could not determine a constructor",
+        ),
         ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
         ("engines: {a: &loop [*loop]}\n", "is not YAML that stands for JSON: Circular reference detected"),
     ],

@@ -84,7 +84,9 @@ def command(folder: Path, *arguments: str) -> Generator[subprocess.Popen[str], N
 def mock() -> Generator[Mock, None, None]:
     with mock_server() as mock:
         engine = {"name": "one", "jobs": [{"id": 1, "status": "Error"}]}
-        mock.set_state(json.dumps({**CREDENTIALS, "projects": {"demo-project": {"engines": {ENGINE: engine}}}}))
+        mock.set_state(
+            json.dumps({**CREDENTIALS, "projects": {"demo-project": {"engines": {ENGINE: engine}}}})
+        )
         yield mock
 
 

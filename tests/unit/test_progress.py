@@ -28,7 +28,9 @@ def test_the_speed_is_that_of_the_last_ten_seconds() -> None:
     assert text == "accepted 1,100, refused 0, unknown 0; 10/s"
 
 
-@pytest.mark.parametrize(("allowed", "limit", "is_told"), [(50, 100, True), (100, 100, False), (10_000, None, False)])
+@pytest.mark.parametrize(
+    ("allowed", "limit", "is_told"), [(50, 100, True), (100, 100, False), (10_000, None, False)]
+)
 def test_throttling_is_told(allowed: float, limit: float | None, *, is_told: bool) -> None:
     text = Speed().text(Counts(planned=1), now=0, allowed=allowed, limit=limit)
     assert ("throttled to 50/s" in text) == is_told

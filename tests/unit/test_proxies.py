@@ -60,7 +60,9 @@ def three_calls(world: World, client: Client) -> list[int | None]:
 
 
 def client_of(endpoint: str, credentials: httpx.Auth | None = None) -> Client:
-    return connect("cse", endpoint=endpoint, credentials=credentials or TokenAuth("t"), allow_http=True, resend=None)
+    return connect(
+        "cse", endpoint=endpoint, credentials=credentials or TokenAuth("t"), allow_http=True, resend=None
+    )
 
 
 # ---- which requests go through a proxy
@@ -115,7 +117,10 @@ def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
         ({"https": "h", "all": "a"}, "https://a.test", "HTTPS_PROXY"),
         ({"https": "", "all": "a"}, "https://a.test", "ALL_PROXY"),
         ({"http": "h", "all": "a"}, "http://a.test", "HTTP_PROXY"),
-        *(({"all": "a"}, f"http://{host}", None) for host in ("localhost", "127.9.9.9", "[::1]:80", "LOCALHOST")),
+        *(
+            ({"all": "a"}, f"http://{host}", None)
+            for host in ("localhost", "127.9.9.9", "[::1]:80", "LOCALHOST")
+        ),
         ({"no": "*"}, "https://a.test", None),
     ],
 )
@@ -129,7 +134,11 @@ def test_the_variable_is_that_of_the_scheme_else_all_proxy(
     ("entry", "direct", "proxied"),
     [
         ("*", "a.test 10.0.0.1 [fd00::1]", ""),
-        ("example.com", "example.com EXAMPLE.com a.example.com", "badexample.com example.com.test example.org"),
+        (
+            "example.com",
+            "example.com EXAMPLE.com a.example.com",
+            "badexample.com example.com.test example.org",
+        ),
         ("Example.COM", "example.com a.example.com", "example.org"),
         (".example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
         ("*.example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
@@ -165,7 +174,9 @@ def leaks(error: BaseException | None, secret: str) -> list[str]:
         return found
     for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
         if "/huaweicloud_retry" in frame.filename:
-            found += [f"{frame.name}: {name}" for name, value in (frame.locals or {}).items() if secret in value]
+            found += [
+                f"{frame.name}: {name}" for name, value in (frame.locals or {}).items() if secret in value
+            ]
     return found + leaks(error.__cause__, secret) + leaks(error.__context__, secret)
 
 

@@ -105,7 +105,17 @@ def test_the_block_on_what_became_of_it(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_block_of_tests_passes_under_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(BLOCKS[6], encoding="utf-8")
     # In a checkout nothing is installed, so pytest does not find the plugin by itself; tests/e2e/test_wheel.py shows that.
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "huaweicloud_retry.testing", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "huaweicloud_retry.testing",
+        str(tmp_path),
+    ]
     ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
 
@@ -141,7 +151,9 @@ def test_the_curl_lines_that_make_faults() -> None:
 
 
 def test_the_faults_named_are_all_there_are() -> None:
-    schema = yaml.safe_load((ROOT / "src/huaweicloud_retry/mock/faults.schema.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load(
+        (ROOT / "src/huaweicloud_retry/mock/faults.schema.yaml").read_text(encoding="utf-8")
+    )
     (said,) = re.findall(r"^The faults: .*?\n\n", README, re.MULTILINE | re.DOTALL)
     fields = schema["items"]["properties"]
     names = {*fields, *fields["close"]["enum"], *fields["reply"]["enum"]}
@@ -177,14 +189,21 @@ def test_the_mocks_pages_named_exist(page: str) -> None:
 def test_the_error_table_names_every_error_with_its_outcome() -> None:
     table = dict(re.findall(r"^\| `(\w+Error)` \| .*? \| (.*?) \|$", README, re.MULTILINE))
     listed = {n for n in huaweicloud_retry.__all__ if n.endswith("Error")} - {"APIError"}
-    assert listed == {*table, "IAMAuthenticationError", "APIRequestValidationError"}  # with IAMError, and further down
+    assert listed == {
+        *table,
+        "IAMAuthenticationError",
+        "APIRequestValidationError",
+    }  # with IAMError, and further down
     for status in (400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504, 505, 302, 499, 413):
         error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=b""))
         says = table[type(error).__name__]
         if type(error) is APIStatusError:
             assert (says, error.outcome_unknown) == ("False for 4xx but 499, else True", status in (302, 499))
         elif status >= 500:
-            assert (says, error.outcome_unknown) == ("True; False for 501, 503, 505", status not in (501, 503, 505))
+            assert (says, error.outcome_unknown) == (
+                "True; False for 501, 503, 505",
+                status not in (501, 503, 505),
+            )
         else:
             assert (says, error.outcome_unknown) == ("False", False)
 

@@ -106,7 +106,9 @@ def test_backslashes_count_as_characters_of_a_secret() -> None:
             assert masked(f"<{escape(secret[:6])}~>", secret) == "<***~>", secret
 
 
-@pytest.mark.parametrize("secret", ["/s3cret", '"s3cret', "\\s3cret", "\ts3cret", "é-s3cret", "\U0001f511-s3cret"])
+@pytest.mark.parametrize(
+    "secret", ["/s3cret", '"s3cret', "\\s3cret", "\ts3cret", "é-s3cret", "\U0001f511-s3cret"]
+)
 def test_json_stays_json(secret: str) -> None:
     for written in (as_json(secret), as_json(secret).replace("/", "\\/")):
         text = masked(f'{{"error_code": "c", "error_msg": "{written}"}}', secret)
@@ -244,7 +246,9 @@ def test_a_holder_gives_its_secret_to_who_asks_for_it() -> None:
 
 
 @pytest.mark.parametrize("escape", ESCAPES.values())
-def test_what_is_far_behind_is_kept_only_if_nothing_of_the_secret_can_be_there(escape: Callable[[str], str]) -> None:
+def test_what_is_far_behind_is_kept_only_if_nothing_of_the_secret_can_be_there(
+    escape: Callable[[str], str],
+) -> None:
     secret, filler = "s3cret-canary", "x" * (1 << 18)
     assert masked(f"{filler}tail", secret) == f"{filler}tail"
     for at in (0, 3, 6, 12):

@@ -39,11 +39,15 @@ def engine(number: int) -> Item:
 
 
 def record(number: int) -> Item:
-    return Item(operation="RetryScriptExecution", project_id="p", record_id=f"record-{number}", region="cn-north-4")
+    return Item(
+        operation="RetryScriptExecution", project_id="p", record_id=f"record-{number}", region="cn-north-4"
+    )
 
 
 def outcome(item: Item, verdict: Verdict = "accepted", message: str = "job 1", **others: Any) -> Outcome:
-    return Outcome(item=item, verdict=verdict, message=message, **{"started_at": NOON, "seconds": 0.25, **others})
+    return Outcome(
+        item=item, verdict=verdict, message=message, **{"started_at": NOON, "seconds": 0.25, **others}
+    )
 
 
 def refused(item: Item, request_id: str = "id", **others: Any) -> Outcome:
@@ -64,7 +68,9 @@ def made(file: Path, outcomes: Iterable[Outcome], planned: Iterable[Item] = ()) 
 def write(journal: Journal, outcomes: list[Outcome]) -> None:
     """Write the outcomes of the first items."""
     last = 0
-    while last < len(outcomes) and (rows := [row for row in journal.planned(last) if row.number <= len(outcomes)]):
+    while last < len(outcomes) and (
+        rows := [row for row in journal.planned(last) if row.number <= len(outcomes)]
+    ):
         journal.write((), [(row.number, outcomes[row.number - 1]) for row in rows])
         last = rows[-1].number
 
@@ -226,10 +232,16 @@ def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], objec
     [
         pytest.param(lambda file: None, "is not there", id="missing"),
         pytest.param(Path.mkdir, "is no file", id="folder"),
-        pytest.param(lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"),
-        pytest.param(Path.touch, "is empty, which no journal is: remove it if nothing was sent with it", id="empty"),
+        pytest.param(
+            lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"
+        ),
+        pytest.param(
+            Path.touch, "is empty, which no journal is: remove it if nothing was sent with it", id="empty"
+        ),
         pytest.param(database, "is a database, but no journal", id="database"),
-        pytest.param(changed("PRAGMA user_version = 1"), "has format 1 and this version reads 3", id="version"),
+        pytest.param(
+            changed("PRAGMA user_version = 1"), "has format 1 and this version reads 3", id="version"
+        ),
         pytest.param(overwritten(lambda page: bytes(len(page))), "is damaged", id="zeros"),
         pytest.param(overwritten(bytes), "is damaged", id="the same items twice"),
         pytest.param(changed("UPDATE item SET state = 'lost'"), "is damaged", id="state"),
@@ -318,7 +330,8 @@ def test_reasons_that_differ_only_in_an_id_are_one(ids: tuple[str, ...]) -> None
 
 def test_an_id_may_be_a_part_of_another(file: Path) -> None:
     items = [
-        Item(operation="RetryScriptExecution", project_id="p", record_id=f"r{n}", task_id=f"r{n} t") for n in range(3)
+        Item(operation="RetryScriptExecution", project_id="p", record_id=f"r{n}", task_id=f"r{n} t")
+        for n in range(3)
     ]
     made(file, (outcome(each, "refused", f"'{each.task_id}' is of {each.record_id}") for each in items))
     assert [reason.message for reason in summary(file).reasons] == ["'…' is of …"]
@@ -328,7 +341,9 @@ def test_an_id_may_be_a_part_of_another(file: Path) -> None:
     "id_", ["a", "no", "the", "is", "400", "60", ".", "…", "busy", "engine", "SVC", "e", "'", "v2"]
 )
 def test_an_id_that_is_an_ordinary_word_or_number_leaves_these_as_they_are(id_: str) -> None:
-    text = "the engine e2 is busy, no more than a job in 60 s. HTTP 400 of SVC.1 and/or engine no longer there"
+    text = (
+        "the engine e2 is busy, no more than a job in 60 s. HTTP 400 of SVC.1 and/or engine no longer there"
+    )
     assert grouped((id_, text)) == [text]
 
 
@@ -387,7 +402,9 @@ def test_percentiles_of_one_are_that_one(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("apart", [0.001, 0.3, 7, 3600, 1e6])
-def test_a_timeline_has_so_many_buckets_however_long_it_is(monkeypatch: pytest.MonkeyPatch, apart: float) -> None:
+def test_a_timeline_has_so_many_buckets_however_long_it_is(
+    monkeypatch: pytest.MonkeyPatch, apart: float
+) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.report._KEPT_BUCKETS", 2000)  # of 20,000, which take a second
     timeline = Timeline()
     for number in range(TIMES):
@@ -480,7 +497,9 @@ def test_one_sentence_says_what_happened_and_steps_what_to_do_next(
 
 def of(counts: Counts, file: Path, input_: str | None = None) -> Summary:
     nothing: dict[str, Any] = dict.fromkeys(Summary.__dataclass_fields__)
-    return Summary(**{**nothing, "file": file, "input": input_, "operations": {"RetryEngine": counts}, "ended": {}})
+    return Summary(
+        **{**nothing, "file": file, "input": input_, "operations": {"RetryEngine": counts}, "ended": {}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -508,7 +527,14 @@ def test_the_input_is_the_file_that_the_items_came_from(file: Path) -> None:
 OUTCOMES = [
     outcome(engine(1), status=200, response={"id": "e", "name": "n", "jobId": 1}),
     refused(record(1), attempts=3),
-    outcome(engine(2), "unknown", "504 APIG.0201: Backend timeout", status=504, error_code="APIG.0201", seconds=30.0),
+    outcome(
+        engine(2),
+        "unknown",
+        "504 APIG.0201: Backend timeout",
+        status=504,
+        error_code="APIG.0201",
+        seconds=30.0,
+    ),
 ]
 
 
@@ -527,7 +553,9 @@ def test_json_lines_have_every_item_in_the_order_of_the_input(
     assert (last["verdict"], last["engine_id"], last["message"]) == ("planned", "engine-3", None)
 
 
-def test_csv_has_every_item_in_the_order_of_the_input(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_has_every_item_in_the_order_of_the_input(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", str(journal), "--output", "csv"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [each["verdict"] for each in rows] == ["accepted", "refused", "unknown", "planned"]
@@ -580,9 +608,20 @@ def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
     assert main(["report", str(journal)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["summary"].startswith("1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown")
-    assert [told[state] for state in ("items", "accepted", "refused", "unknown", "planned")] == [4, 1, 1, 1, 1]
+    assert [told[state] for state in ("items", "accepted", "refused", "unknown", "planned")] == [
+        4,
+        1,
+        1,
+        1,
+        1,
+    ]
     assert told["resent"] == 1
-    assert told["operations"]["RetryScriptExecution"] == {"accepted": 0, "refused": 1, "unknown": 0, "planned": 0}
+    assert told["operations"]["RetryScriptExecution"] == {
+        "accepted": 0,
+        "refused": 1,
+        "unknown": 0,
+        "planned": 0,
+    }
     assert [(reason["verdict"], reason["message"]) for reason in told["reasons"]] == [
         ("unknown", "Backend timeout"),
         ("refused", "record … is busy"),
@@ -600,7 +639,9 @@ def test_json_has_all_items_of_each_reason(file: Path, capsys: pytest.CaptureFix
     assert main(["report", str(file), "--output", "json"]) == 0
     reasons = json.loads(capsys.readouterr().out)["reasons"]
     assert (
-        [reason["count"] for reason in reasons] == [len(reason["items"]) for reason in reasons] == [LISTED + 9, 1, 1, 1]
+        [reason["count"] for reason in reasons]
+        == [len(reason["items"]) for reason in reasons]
+        == [LISTED + 9, 1, 1, 1]
     )
     assert [each["engine_id"] for each in reasons[0]["items"]] == [f"engine-{n}" for n in range(LISTED + 9)]
 
@@ -655,12 +696,17 @@ def test_a_table_has_the_first_items_of_each_reason(file: Path, capsys: pytest.C
 def test_no_word_of_a_table_is_broken(file: Path, columns: int, capsys: pytest.CaptureFixture[str]) -> None:
     ids = [f"0f0e0d0c-0b0a-4908-8706-05040302{number:04}" for number in range(30)]
     items = [Item(operation="RetryEngine", project_id="p", engine_id=id_) for id_ in ids]
-    records = [Item(operation="RetryScriptExecution", project_id="p", record_id=id_, task_id=id_) for id_ in ids]
+    records = [
+        Item(operation="RetryScriptExecution", project_id="p", record_id=id_, task_id=id_) for id_ in ids
+    ]
     text = "SVCSTG.00501149: {} cannot be upgraded because SpecificationOfTheEngineIsTooSmall (cn-north-4.example.com)"
     made(
         file,
         [
-            *(outcome(each, "refused", text.format(each.name), status=400, seconds=3570.0 + 5) for each in items),
+            *(
+                outcome(each, "refused", text.format(each.name), status=400, seconds=3570.0 + 5)
+                for each in items
+            ),
             *(outcome(each, "unknown", "504: timeout", status=504, seconds=86_400 * 9.3) for each in records),
             *(outcome(engine(number)) for number in range(1001)),
         ],
@@ -670,13 +716,21 @@ def test_no_word_of_a_table_is_broken(file: Path, columns: int, capsys: pytest.C
     others = [line for line in out.splitlines() if line not in commands]
     assert max(map(len, others)) <= columns
     words = {word for line in others for word in line.replace(",", " ").split()}
-    for word in (*ids[:10], "RetryScriptExecution", "SpecificationOfTheEngineIsTooSmall", "accepted", "shortest"):
+    for word in (
+        *ids[:10],
+        "RetryScriptExecution",
+        "SpecificationOfTheEngineIsTooSmall",
+        "accepted",
+        "shortest",
+    ):
         assert word in words
     assert re.search(r"RetryEngine +1,001 +30 +0 +0", out)
     assert len(commands) == 4
 
 
-def test_a_table_shows_a_servers_text_and_obeys_none_of_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_shows_a_servers_text_and_obeys_none_of_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made(file, [outcome(engine(1), "unknown", "\x1b[2J\u202e[bold]gone[/bold]")])
     assert main(["report", str(file), "--output", "table"]) == 0
     out = capsys.readouterr().out
@@ -687,7 +741,9 @@ def test_a_table_shows_a_servers_text_and_obeys_none_of_it(file: Path, capsys: p
 def test_a_table_without_rich_says_what_to_install(
     journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name == "rich" or name.startswith("rich.") or "report_table" in name]:
+    for name in [
+        name for name in sys.modules if name == "rich" or name.startswith("rich.") or "report_table" in name
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "rich", None)
     assert main(["report", str(journal), "--output", "table"]) == 2
@@ -742,7 +798,9 @@ def test_what_a_server_sends_is_no_formula_and_no_row_of_its_own(message: str, c
 
 @pytest.mark.parametrize("id_", ["=1+1", "-1", '"', "a,b", "007", "5.9071E+25"])
 def test_an_id_in_csv_is_as_it_was(id_: str) -> None:
-    item = Item(operation="RetryScriptExecution", project_id=id_, record_id=id_, task_id=id_, region="cn-north-4")
+    item = Item(
+        operation="RetryScriptExecution", project_id=id_, record_id=id_, task_id=id_, region="cn-north-4"
+    )
     read = {name: value for name, value in row(outcome(item).to_dict()).items() if value}
     assert Item.of({name: read[name] for name in item.fields()}) == item
 
@@ -761,7 +819,9 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
     def some(number: int) -> Iterator[Outcome]:
         for each in range(number):
             item = engine(each)
-            yield refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
+            yield (
+                refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
+            )
 
     small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 6000))
     peak(small)  # what is made once for all is there afterwards

@@ -43,12 +43,16 @@ def run(kind: Kind, word: str, began: float | None = None, ended: float | None =
         start, end = (None if at is None else int(at * 1000) for at in times)
         job = EngineJob(id=7, status=WORDS[kind].get(word, word), start_time=start, end_time=end)
         return run_of_job(job, **more)
-    started, stopped = (None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in times)
+    started, stopped = (
+        None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in times
+    )
     status = WORDS[kind].get(word, word)
     return run_of_record(ScriptRecord(id="r7", status=status, start_time=started, end_time=stopped, **more))
 
 
-def judge(*runs: Run, now: Clock | None = CLOCK, then: Clock | None = None, sent: float = SENT) -> tuple[str, str]:
+def judge(
+    *runs: Run, now: Clock | None = CLOCK, then: Clock | None = None, sent: float = SENT
+) -> tuple[str, str]:
     found = judged(Status(state=of_all(runs), runs=runs, clock=now), sent, then)
     assert "\n" not in found.evidence
     return found.verdict, found.evidence
@@ -58,7 +62,9 @@ def judge(*runs: Run, now: Clock | None = CLOCK, then: Clock | None = None, sent
 TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("runs", 0, None): ("accepted",),
     ("runs", 50, None): ("accepted",),
-    ("runs", -2, None): ("accepted",),  # perhaps it began after the request, and nobody else is known to have sent one
+    ("runs", -2, None): (
+        "accepted",
+    ),  # perhaps it began after the request, and nobody else is known to have sent one
     ("runs", -3, None): ("unknown", "accepted"),  # cut to whole seconds, -3 may be -2.1
     ("runs", -4, None): ("unknown",),  # it ran when the request came
     ("runs", None, None): ("accepted",),  # it waits for its turn
@@ -96,7 +102,9 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("history", "verdicts"), TABLE.items(), ids=lambda value: "-".join(map(str, value)))
-def test_one_run(kind: Kind, history: tuple[str, float | None, float | None], verdicts: tuple[Verdict, ...]) -> None:
+def test_one_run(
+    kind: Kind, history: tuple[str, float | None, float | None], verdicts: tuple[Verdict, ...]
+) -> None:
     assert judge(run(kind, *history))[0] == verdicts[KINDS.index(kind) % len(verdicts)]
 
 
@@ -148,7 +156,10 @@ def stamp(at: float) -> str:
             "is Finished, ended {-10}, 10.0 s before the request was sent; nothing began since, and nothing has failed",
         ),
         (("odd", -50, -10), "before the request was sent; what this status means is documented nowhere"),
-        (("failed",), "is Error; its times are missing, impossible, or too near to when the request was sent"),
+        (
+            ("failed",),
+            "is Error; its times are missing, impossible, or too near to when the request was sent",
+        ),
     ],
     ids=str,
 )
@@ -160,7 +171,10 @@ def test_the_evidence_is_one_line(history: tuple[Any, ...], evidence: str) -> No
 
 def test_neither_a_status_word_nor_an_id_can_break_the_line() -> None:
     record = run_of_record(ScriptRecord(id="r\n7", status="odd\rnot run"))
-    assert judge(record) == ("unknown", "record r 7 is odd not run; what this status means is documented nowhere")
+    assert judge(record) == (
+        "unknown",
+        "record r 7 is odd not run; what this status means is documented nowhere",
+    )
     assert str(Status(state="unknown", runs=(record,))) == "record r 7 is odd not run"
 
 
@@ -168,13 +182,18 @@ def test_neither_a_status_word_nor_an_id_can_break_the_line() -> None:
 @pytest.mark.parametrize("history", [FRESH, STALE, OLD, ("failed", 5, 20)], ids=str)
 def test_without_a_date_of_the_server_no_times_are_compared(kind: Kind, history: tuple[Any, ...]) -> None:
     verdict, evidence = judge(run(kind, *history), now=None)
-    assert (verdict, evidence.endswith("the response has no Date, so times cannot be compared")) == ("unknown", True)
+    assert (verdict, evidence.endswith("the response has no Date, so times cannot be compared")) == (
+        "unknown",
+        True,
+    )
     assert judge(run(kind, "runs"), now=None)[0] == "accepted"
 
 
 def test_what_was_known_of_the_clock_at_the_time_of_sending_counts_too() -> None:
     ahead, behind = Clock(599.5, 600.5), Clock(-600.5, -599.5)  # one of the clocks was set since
-    assert judge(run("job", *FRESH), then=ahead)[0] == "unknown"  # perhaps it began ten minutes before the request
+    assert (
+        judge(run("job", *FRESH), then=ahead)[0] == "unknown"
+    )  # perhaps it began ten minutes before the request
     assert judge(run("job", *FRESH), then=behind)[0] == "accepted"
     assert judge(run("job", *STALE), then=ahead)[0] == "not run"
     assert judge(run("job", *STALE), then=behind)[0] == "unknown"
@@ -322,7 +341,9 @@ def test_a_verdict_is_never_wrong_and_there_is_one_where_the_events_are_far_enou
     at = asked + responded * took
     sent = at - (acted_after or 0.0) - read_after
     acted = acted_after is not None
-    first = Clock(math.floor(sent + server) - sent, math.floor(sent + server) + 1 - sent)  # known when it was sent
+    first = Clock(
+        math.floor(sent + server) - sent, math.floor(sent + server) + 1 - sent
+    )  # known when it was sent
     date = math.floor(at + server + server_step)
     clock = Clock(date - now, date + 1 - (asked + local_step))
 
@@ -353,7 +374,9 @@ def test_the_words_of_both_services_are_known() -> None:
 
 
 def test_a_record_tells_why_it_failed_and_a_job_what_its_task_logs() -> None:
-    record = ScriptRecord.from_dict({"id": "r", "status": "FAILED", "result_code": "28", "reason": "No\ndisk"})
+    record = ScriptRecord.from_dict(
+        {"id": "r", "status": "FAILED", "result_code": "28", "reason": "No\ndisk"}
+    )
     assert run_of_record(record).reason == "28: No disk"
     task = {"taskName": "modify", "status": "Error", "log": "No node."}
     step = {"taskName": "all", "status": "Error", "tasks": [{"status": "Finished", "log": "Done."}, task]}
@@ -373,5 +396,7 @@ def test_a_status_says_how_far_the_work_is_in_one_line() -> None:
         return str(Status(state=of_all(runs), runs=runs))
 
     assert text(run("job", "failed")) == "job 7 is Error"
-    assert text(*(run("record", word) for word in ("done", "runs", "done"))) == "records: 2 SUCCESS, 1 RUNNING"
+    assert (
+        text(*(run("record", word) for word in ("done", "runs", "done"))) == "records: 2 SUCCESS, 1 RUNNING"
+    )
     assert text() == "records: none"

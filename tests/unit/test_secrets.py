@@ -33,7 +33,14 @@ Reply = Callable[[bytes], bytes | None]  # request -> response; None: a reset
 
 
 def http(status: int, body: bytes, *headers: bytes) -> bytes:
-    lines = (b"HTTP/1.1 %d X" % status, b"Connection: close", b"Content-Length: %d" % len(body), *headers, b"", body)
+    lines = (
+        b"HTTP/1.1 %d X" % status,
+        b"Connection: close",
+        b"Content-Length: %d" % len(body),
+        *headers,
+        b"",
+        body,
+    )
     return b"\r\n".join(lines)
 
 
@@ -49,7 +56,9 @@ def grant(_: bytes, **changes: Any) -> bytes:
 
 def with_header(status: int, name: bytes) -> Reply:
     def reply(request: bytes) -> bytes:
-        return http(status, b"{}", b"%b: /?%b" % (name, b" ".join(request.split(b"\r\n")).replace(b"\0", b"")))
+        return http(
+            status, b"{}", b"%b: /?%b" % (name, b" ".join(request.split(b"\r\n")).replace(b"\0", b""))
+        )
 
     return reply
 
@@ -154,8 +163,12 @@ def shown(error: BaseException) -> Iterator[tuple[str, object]]:
             yield from shown(other)
 
 
-def leaks(error: BaseException, secrets: set[str], caplog: pytest.LogCaptureFixture, warned: list[Any]) -> list[str]:
-    records = [(f"log of {record.name}", f"{record.getMessage()} {vars(record)}") for record in caplog.records]
+def leaks(
+    error: BaseException, secrets: set[str], caplog: pytest.LogCaptureFixture, warned: list[Any]
+) -> list[str]:
+    records = [
+        (f"log of {record.name}", f"{record.getMessage()} {vars(record)}") for record in caplog.records
+    ]
     places = [*shown(error), *records, *(("a warning", str(each.message)) for each in warned)]
     texts = [(place, text if isinstance(text, str) else repr(text)) for place, text in places]
     return sorted({f"{place}: {text[:300]}" for place, text in texts for secret in secrets if secret in text})
@@ -186,7 +199,9 @@ def check(caplog: pytest.LogCaptureFixture) -> Check:
 
 def sync(client: Client) -> None:
     with client:
-        retry_engine.sync("p", "e", client=client, body=EngineActionRequest(), timeout=httpx.Timeout(5, read=0.1))
+        retry_engine.sync(
+            "p", "e", client=client, body=EngineActionRequest(), timeout=httpx.Timeout(5, read=0.1)
+        )
 
 
 def in_asyncio(client: Client) -> None:
@@ -230,7 +245,9 @@ def test_no_reply_makes_an_error_show_the_credentials(
     reply: Reply,
 ) -> None:
     server = serving(reply)
-    client = connect("cse", endpoint=f"http://{server.host}", credentials=credentials(server.host), resend=None)
+    client = connect(
+        "cse", endpoint=f"http://{server.host}", credentials=credentials(server.host), resend=None
+    )
     check(lambda: call(client), server.secrets)
 
 
@@ -291,7 +308,9 @@ def test_no_error_before_a_request_is_sent_shows_a_secret(
         password(host, project_id="another"),
         AkSkAuth("AK", KEY, security_token=TOKEN),
     ):
-        check(lambda auth=auth: call(connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None)))
+        check(
+            lambda auth=auth: call(connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None))
+        )
     client = connect("workspace", region="cn-north-4", credentials=TokenAuth(TOKEN))
     check(lambda: call(client))  # an operation of another service
     check(lambda: client.call({"method": "GET", "path": "/\n", "headers": {}}, lambda *_: None, None))

@@ -72,7 +72,9 @@ CSE = {"Host": "cse.cn-north-4.myhuaweicloud.com"} | OWN
         ),
     ],
 )
-def test_known_signatures(method: str, target: str, headers: dict[str, str], body: bytes, signature: str) -> None:
+def test_known_signatures(
+    method: str, target: str, headers: dict[str, str], body: bytes, signature: str
+) -> None:
     canonical = canonical_request(method, target, headers | {"X-Sdk-Date": DATE}, body)
     value = authorization("AccessKey", "SecretKey", canonical, DATE)
     names = ";".join(sorted(name.lower() for name in [*headers, "X-Sdk-Date"]))
@@ -128,7 +130,9 @@ class Gateway:
 
 def verify(request: httpx.Request, access_key: str, secret_key: str) -> list[str]:
     """Compute the signature from what arrived, as a gateway does; return the names of the signed headers."""
-    fields = dict(part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(", "))
+    fields = dict(
+        part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(", ")
+    )
     signed = {name: request.headers[name] for name in fields["SignedHeaders"].split(";")}
     canonical = canonical_request(request.method, request.url.raw_path.decode(), signed, request.content)
     expected = authorization(access_key, secret_key, canonical, request.headers["X-Sdk-Date"])
@@ -141,14 +145,19 @@ def call_sync(client: Client, **arguments: Any) -> None:
 
 
 def call_asyncio(client: Client, **arguments: Any) -> None:
-    asyncio.run(retry_engine.asyncio_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments))
+    asyncio.run(
+        retry_engine.asyncio_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments)
+    )
 
 
 @pytest.mark.parametrize("call", [call_sync, call_asyncio])
 def test_what_arrives_is_what_was_signed(call: Callable[..., None]) -> None:
     gateway = Gateway()
     auth = AkSkAuth("AK", SECRET, project_id="another", security_token="tok")
-    call(Client("https://cse.test", auth=auth, transport=httpx.MockTransport(gateway)), x_enterprise_project_id="0")
+    call(
+        Client("https://cse.test", auth=auth, transport=httpx.MockTransport(gateway)),
+        x_enterprise_project_id="0",
+    )
     (request,) = gateway.requests  # a 401 is final: five wrong signatures lock the key
     assert sorted(verify(request, "AK", SECRET)) == [
         "content-type",

@@ -82,7 +82,9 @@ def verify_setting(kind: str, ca: trustme.CA, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["context", "path", "folder", "False"])
-def test_verify_says_which_certificates_are_accepted(world: World, ca: trustme.CA, tmp_path: Path, kind: str) -> None:
+def test_verify_says_which_certificates_are_accepted(
+    world: World, ca: trustme.CA, tmp_path: Path, kind: str
+) -> None:
     verify = verify_setting(kind, ca, tmp_path)
     with server_of(ca, "127.0.0.1" if verify else "other.example.com") as server:
         client = Client(server.url, verify=verify)

@@ -68,7 +68,9 @@ NO_TLS = None, None
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_calls_one_after_the_other_share_a_connection(world: World, tls: Contexts, *, encrypted: bool) -> None:
+def test_calls_one_after_the_other_share_a_connection(
+    world: World, tls: Contexts, *, encrypted: bool
+) -> None:
     server_tls, client_tls = tls if encrypted else NO_TLS
     with Server(tls=server_tls) as server, client_of(world, server.url, client_tls) as client:
         assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
@@ -138,7 +140,9 @@ def test_an_idle_connection_that_something_came_on_is_not_used_again(
 
 
 @pytest.mark.parametrize("behind", [response(666), b"x"], ids=["response", "byte"])
-def test_bytes_behind_a_response_in_tls_never_become_the_next_one(world: World, tls: Contexts, behind: bytes) -> None:
+def test_bytes_behind_a_response_in_tls_never_become_the_next_one(
+    world: World, tls: Contexts, behind: bytes
+) -> None:
     def serve(line: Line) -> None:
         while (engine := line.request()) is not None:
             line.socket.sendall(response(engine) + behind)
@@ -231,7 +235,9 @@ def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(world: Worl
 
 
 @pytest.mark.parametrize("is_said", [False, True])
-def test_a_body_that_ends_with_the_connection_is_whole_only_if_tls_says_so(tls: Contexts, *, is_said: bool) -> None:
+def test_a_body_that_ends_with_the_connection_is_whole_only_if_tls_says_so(
+    tls: Contexts, *, is_said: bool
+) -> None:
     def serve(line: Line) -> None:
         line.request()
         line.socket.sendall(response(7, framed=False))
@@ -271,7 +277,9 @@ def test_of_a_failed_handshake_nothing_was_sent(world: World, serve: Callable[[L
 def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connections(tasks: World) -> None:
     async def calls(client: Client) -> list[int]:
         async def one(engine: int) -> int:
-            return (await retry_engine.asyncio("p", str(engine), client=client, body=EngineActionRequest())).job_id
+            return (
+                await retry_engine.asyncio("p", str(engine), client=client, body=EngineActionRequest())
+            ).job_id
 
         return await asyncio.gather(*(one(engine) for engine in range(1, 251)))
 
@@ -296,7 +304,9 @@ def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
     async def calls(client: Client) -> None:
         def call(engine: str, **timeouts: float) -> "asyncio.Task[Any]":
             timeout = httpx.Timeout(LONG, **timeouts)
-            coroutine = retry_engine.asyncio("p", engine, client=client, body=EngineActionRequest(), timeout=timeout)
+            coroutine = retry_engine.asyncio(
+                "p", engine, client=client, body=EngineActionRequest(), timeout=timeout
+            )
             return asyncio.create_task(coroutine)
 
         held = [call("1"), call("1")]
@@ -370,7 +380,9 @@ def test_after_a_fork_each_process_gets_its_own_responses(world: World) -> None:
             expected = list(range(first, first + 50))
             assert [own.call(client, engine) for engine in expected] == expected
 
-        assert outcome(in_child(lambda: check(1000, world.other()))) == 0  # a forked event loop cannot be used
+        assert (
+            outcome(in_child(lambda: check(1000, world.other()))) == 0
+        )  # a forked event loop cannot be used
         assert server.connections == 2  # the child has its own
         child = in_child(lambda: check(2000, world.other()))
         check(3000, world)

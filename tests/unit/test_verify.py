@@ -107,7 +107,9 @@ def verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     return run
 
 
-def test_what_the_client_and_the_mock_say_to_each_other_keeps_the_contract(recording: Har, verify: Verify) -> None:
+def test_what_the_client_and_the_mock_say_to_each_other_keeps_the_contract(
+    recording: Har, verify: Verify
+) -> None:
     assert [entry["response"]["status"] for entry in recording["log"]["entries"]] == [201, 200, 400, 200, 429]
     assert verify(recording) == (
         0,
@@ -220,14 +222,18 @@ def test_a_form_in_place_of_json_is_a_deviation(engine: dict[str, Any], verify: 
     form = "application/x-www-form-urlencoded"
     change(engine, "request/postData", {"mimeType": form, "params": [{"name": "action", "value": "Retry"}]})
     change(engine, "request/headers", [{"name": "Content-Type", "value": form}])
-    assert verify(har(engine))[1][0].startswith("/log/entries/0/request/headers: RetryEngine: header Content-Type: ")
+    assert verify(har(engine))[1][0].startswith(
+        "/log/entries/0/request/headers: RetryEngine: header Content-Type: "
+    )
 
 
 @pytest.mark.parametrize("data", [None, {"mimeType": "", "text": "", "params": []}])
 def test_a_request_without_a_body_is_a_deviation(engine: dict[str, Any], verify: Verify, data: Any) -> None:
     change(engine, "request/postData", data)
     change(engine, "request/bodySize", 0)
-    assert verify(har(engine))[1][0].startswith("/log/entries/0/request/postData: RetryEngine: body: is empty")
+    assert verify(har(engine))[1][0].startswith(
+        "/log/entries/0/request/postData: RetryEngine: body: is empty"
+    )
 
 
 # --- What is none -----------------------------------------------------------------------------------------------------
@@ -271,7 +277,9 @@ def without_headers(entry: dict[str, Any]) -> None:
 
 def with_two_spellings(entry: dict[str, Any]) -> None:
     for message in (entry["request"], entry["response"]):
-        types = ({"name": "content-type", "value": f"application/json{end}"} for end in (";charset=UTF-8", ""))
+        types = (
+            {"name": "content-type", "value": f"application/json{end}"} for end in (";charset=UTF-8", "")
+        )
         message["headers"] = [*types]
 
 
@@ -298,7 +306,11 @@ def test_a_base64_body_is_looked_into(engine: dict[str, Any], verify: Verify) ->
 
 def packed(entry: dict[str, Any], encoding: str, body: bytes) -> None:
     entry["response"]["headers"].append({"name": "Content-Encoding", "value": encoding})
-    entry["response"]["content"] |= {"text": base64.b64encode(body).decode(), "encoding": "base64", "size": len(body)}
+    entry["response"]["content"] |= {
+        "text": base64.b64encode(body).decode(),
+        "encoding": "base64",
+        "size": len(body),
+    }
 
 
 def raw_deflate(body: bytes) -> bytes:
@@ -398,7 +410,9 @@ def test_what_is_of_others_is_counted_and_passed_over(
 
 
 @pytest.mark.parametrize("status", [0, -1])
-def test_where_no_answer_came_the_request_is_checked_still(engine: dict[str, Any], verify: Verify, status: int) -> None:
+def test_where_no_answer_came_the_request_is_checked_still(
+    engine: dict[str, Any], verify: Verify, status: int
+) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
     unanswered = "/log/entries/0/response: RetryEngine: no answer came, so none was checked"
     code, lines, _ = verify(har(engine))
@@ -413,8 +427,12 @@ NOT_WHOLE = "RetryEngine: the body was not recorded, or not whole, so it was not
 
 
 @pytest.mark.parametrize("text", [{"text": '{"id": "e", "name'}, {}], ids=["cut", "no longer kept"])
-def test_a_body_that_was_not_recorded_whole_is_unchecked(engine: dict[str, Any], verify: Verify, text: Any) -> None:
-    change(engine, "response/content", {"size": 5_000_000 * len(text), "mimeType": "application/json", **text})
+def test_a_body_that_was_not_recorded_whole_is_unchecked(
+    engine: dict[str, Any], verify: Verify, text: Any
+) -> None:
+    change(
+        engine, "response/content", {"size": 5_000_000 * len(text), "mimeType": "application/json", **text}
+    )
     code, lines, _ = verify(har(engine))
     assert (code, lines[0]) == (0, f"/log/entries/0/response/content: {NOT_WHOLE}")
 
@@ -442,7 +460,13 @@ def test_bodies_that_were_not_recorded_are_said_to_be_unchecked_and_the_rest_is_
 
 def test_no_value_of_the_traffic_is_shown(engine: dict[str, Any], verify: Verify) -> None:
     secret = "s3cret" * 20
-    names = ("X-Auth-Token", "Authorization", "X-Security-Token", "X-Subject-Token", "X-Enterprise-Project-ID")
+    names = (
+        "X-Auth-Token",
+        "Authorization",
+        "X-Security-Token",
+        "X-Subject-Token",
+        "X-Enterprise-Project-ID",
+    )
     for message in (engine["request"], engine["response"]):
         message["headers"] += [{"name": name, "value": secret} for name in names]
     engine["request"]["url"] = f"https://a.test/v2/{secret}/enginemgr/engines/{secret}/actions?token={secret}"
@@ -482,12 +506,17 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
         (har(7), f"{NOTHING}: /log/entries/0/request: is no object, so the entry was not checked"),
-        (har(GET), f"{NOTHING}: /log/entries/0/request: has no method or no url, so the entry was not checked"),
+        (
+            har(GET),
+            f"{NOTHING}: /log/entries/0/request: has no method or no url, so the entry was not checked",
+        ),
         (har(), f"{NOTHING}: no entry is of the contract, of 0"),
         (har(STRANGER), f"{NOTHING}: no entry is of the contract, of 1"),
     ],
 )
-def test_a_file_that_cannot_be_checked_is_refused_in_one_line(verify: Verify, content: Any, says: str) -> None:
+def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
+    verify: Verify, content: Any, says: str
+) -> None:
     assert verify(content) == (2, [], f"hwc-retry verify: FILE: {says}\n")
 
 
@@ -505,7 +534,12 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(verify: Verify, co
             "response/content/encoding",
             "is none that is understood, which is base64",
         ),
-        ("request/postData", {"text": "abcde", "encoding": "base64"}, "request/postData/text", "is not base64"),
+        (
+            "request/postData",
+            {"text": "abcde", "encoding": "base64"},
+            "request/postData/text",
+            "is not base64",
+        ),
     ],
 )
 def test_an_odd_part_of_an_entry_is_named_and_all_else_is_checked(

@@ -153,7 +153,9 @@ class Followup:
             yield
             error = read.error
             if isinstance(error, RateLimitError):
-                self._limiter.slow_down(min(error.retry_after or _BACKOFF, _LONGEST_BACKOFF), time.monotonic())
+                self._limiter.slow_down(
+                    min(error.retry_after or _BACKOFF, _LONGEST_BACKOFF), time.monotonic()
+                )
 
     async def _all(self, phase: "_Phase", journal: Journal, thread: _Thread) -> AsyncGenerator[Outcome, None]:
         """Follow all items of a phase, so many at a time, and write what is found."""
@@ -174,7 +176,11 @@ class Followup:
                 self.left -= len(found)
                 for before, row in found:
                     is_not_run = row.state == "planned"
-                    shown = before._replace(state="refused", message=row.seen, seen=row.seen) if is_not_run else row
+                    shown = (
+                        before._replace(state="refused", message=row.seen, seen=row.seen)
+                        if is_not_run
+                        else row
+                    )
                     outcome = shown.outcome()
                     if outcome.ended != "running":
                         self._count(outcome)
@@ -258,7 +264,9 @@ class _Resolving:
             return row._replace(seen=f"the state cannot be read: {error}")
         if found.verdict == "accepted":
             return row._replace(state="accepted", may_have_run=0, message=found.evidence, seen=found.evidence)
-        return row.planned(found.evidence) if found.verdict == "not run" else row._replace(seen=found.evidence)
+        return (
+            row.planned(found.evidence) if found.verdict == "not run" else row._replace(seen=found.evidence)
+        )
 
 
 class _Looking:

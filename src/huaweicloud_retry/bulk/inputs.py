@@ -257,7 +257,9 @@ class _Columns:
     def named(self, row: list[str]) -> dict[str, Any] | ValueError | None:
         """Return the fields of a row; None: it is blank."""
         names = self._names
-        given = {name: value for name, cell in zip(names, row, strict=False) if name and (value := cell.strip())}
+        given = {
+            name: value for name, cell in zip(names, row, strict=False) if name and (value := cell.strip())
+        }
         if len(row) > len(names):
             while row and not row[-1].strip():
                 row.pop()

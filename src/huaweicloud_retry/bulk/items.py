@@ -130,7 +130,9 @@ class Item:
 
     def in_region(self, region: str) -> Self:
         """Return the same item of a region."""
-        placed = copy.copy(self)  # as `replace` does, without the checks, which take a third of the time to read a line
+        placed = copy.copy(
+            self
+        )  # as `replace` does, without the checks, which take a third of the time to read a line
         object.__setattr__(placed, "region", region)
         return placed
 
@@ -192,7 +194,12 @@ class Outcome:
     ) -> Self:
         """Judge a response, or the error that came in its place."""
         error = came.error if isinstance(came, Response) else came
-        shared: dict[str, Any] = {"item": item, "attempts": attempts, "started_at": started_at, "seconds": seconds}
+        shared: dict[str, Any] = {
+            "item": item,
+            "attempts": attempts,
+            "started_at": started_at,
+            "seconds": seconds,
+        }
         if error is None:
             body: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
             what = f"job {body['jobId']}" if item.engine_id is not None else f"task {body['task_id']}"
@@ -208,12 +215,18 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it: the verdict, the fields of the item, and the rest."""
-        rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in {"item", "verdict"}}
+        rest = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in {"item", "verdict"}
+        }
         return {"verdict": self.verdict, **self.item.fields(), **rest, "started_at": rfc3339(self.started_at)}
 
 
 def _shown(text: str | None) -> str | None:
-    return text and one_line(text)  # halves of characters, which JSON can have, could not be written to the journal
+    return text and one_line(
+        text
+    )  # halves of characters, which JSON can have, could not be written to the journal
 
 
 def rfc3339(at: float) -> str:

@@ -47,12 +47,16 @@ from .journal_file import (
 )
 from .lock import Lock
 
-_CHUNK: Final = 500  # rows that are in memory at a time, and values of a statement: SQLite once took 999 at most
+_CHUNK: Final = (
+    500  # rows that are in memory at a time, and values of a statement: SQLite once took 999 at most
+)
 _NAMED: Final = 3  # items that a message names
 # What this run is about: the rows of its input, which need not be all of the journal.
 _SEEN: Final = "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY)"
 _OF_INPUT: Final = "number IN (SELECT number FROM seen)"
-_INSERT: Final = "INSERT INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT: Final = (
+    "INSERT INTO item (number, fields, state, may_have_run, checksum, digest) VALUES (?, ?, ?, ?, ?, ?)"
+)
 _CHANGED: Final = Row._fields[1:]
 _UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
 Which: TypeAlias = Literal["unknown", "running"]
@@ -162,9 +166,10 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
         self._db.execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves it in the cache of the disk
-        if copy_of is not None and os.path.exists(copy_of) and not _is_left(copy_of, Path(f"{copy_of}.lock").exists()):  # noqa: PTH110 - see above
-            with JournalReader(copy_of, may_be_empty=True) as original:
-                original.copy_to(self._db)
+        original = copy_of if copy_of and os.path.exists(copy_of) else None  # noqa: PTH110 - see above
+        if original and not _is_left(original, Path(f"{original}.lock").exists()):
+            with JournalReader(original, may_be_empty=True) as reader:
+                reader.copy_to(self._db)
             self._was_there = True
         self._db.execute(_SEEN)
         self._db.execute("BEGIN IMMEDIATE")
@@ -259,7 +264,9 @@ class Journal:
         """Return the rows that there are, and whether this input had them before."""
         marks = ",".join("?" * len(digests))
         query = SELECT.replace(" FROM", f", {_OF_INPUT}, digest FROM") + f" WHERE digest IN ({marks})"
-        return {id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in self._execute(query, *digests)}
+        return {
+            id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in self._execute(query, *digests)
+        }
 
     def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
         known: dict[str, str] = json.loads(self._about.places)
@@ -302,7 +309,8 @@ class Journal:
                 self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row.with_state("planned"))
             if resend_unknown:
                 self._change(
-                    f"state = 'unknown' AND {_OF_INPUT}", lambda row: row._replace(state="planned", may_have_run=1)
+                    f"state = 'unknown' AND {_OF_INPUT}",
+                    lambda row: row._replace(state="planned", may_have_run=1),
                 )
             return self._counts("state")
 
@@ -418,9 +426,7 @@ class Journal:
 
     def ended(self) -> Counter[str]:
         """Count the items of the input that were accepted by how they ended; `running` if that is not known."""
-        query = (
-            f"SELECT coalesce(ended, 'running'), count(*) FROM item WHERE state = 'accepted' AND {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
-        )
+        query = f"SELECT coalesce(ended, 'running'), count(*) FROM item WHERE state = 'accepted' AND {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
         return Counter(dict(self._execute(query)))
 
     def settle(self, changes: Sequence[tuple[Row, Row]]) -> None:
@@ -453,7 +459,9 @@ class Journal:
         with suppress(sqlite3.Error, UnicodeDecodeError, AttributeError):  # the last: it could not be opened
             try:
                 self._db.rollback()
-                self._db.execute("PRAGMA journal_mode = DELETE")  # which is empty, and would stay next to the file
+                self._db.execute(
+                    "PRAGMA journal_mode = DELETE"
+                )  # which is empty, and would stay next to the file
             finally:
                 self._db.close()
         if self._lock is not None and self._file is not None:

@@ -29,9 +29,7 @@ FORMAT: Final = 3
 CUT_SHORT: Final = "in flight, or about to be, when an earlier run ended"
 _VERDICTS: Final[dict[str, Verdict]] = {"accepted": "accepted", "refused": "refused", "unknown": "unknown"}
 _NAMED: Final = 10  # damaged rows that a message names
-_KEEP: Final = (
-    "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
-)
+_KEEP: Final = "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
 _UNWRITABLE: Final = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
 }  # fmt: skip
@@ -142,7 +140,14 @@ class Row(NamedTuple):
     def reported(self) -> "Row":
         """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
         if self.state == "sending":
-            return Row(self.number, self.fields, "unknown", message=CUT_SHORT, started_at=self.started_at, run=self.run)
+            return Row(
+                self.number,
+                self.fields,
+                "unknown",
+                message=CUT_SHORT,
+                started_at=self.started_at,
+                run=self.run,
+            )
         if self.state == "planned":  # the rest is of an earlier attempt
             return self.with_state("unknown") if self.may_have_run else self.planned(self.seen)
         return self
@@ -186,7 +191,9 @@ def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
     Raises:
         JournalError: It is no journal, or one of another version.
     """
-    (kind,), (format_,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    (kind,), (format_,) = (
+        db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+    )
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if kind == KIND and not tables:
         return True
@@ -211,7 +218,9 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()  # the index over the digests, too
     if found != "ok":
         raise sqlite3.DatabaseError(found)
-    tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")]
+    tables = [
+        sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")
+    ]
     about = db.execute("SELECT * FROM about").fetchall() if tables == list(TABLES) else []
     if len(about) != 1 or checksum(about[0][:-1]) != about[0][-1]:
         raise JournalError(f"{file} is damaged: what it says of itself does not match its checksum. {_KEEP}")
@@ -226,7 +235,9 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
     if damaged:
         raise damaged_rows(file, damaged)
     if (count, total) != (own.rows, own.sum):
-        raise JournalError(f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}")
+        raise JournalError(
+            f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}"
+        )
     return own
 
 
@@ -249,7 +260,10 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
         yield
     except InUseError as error:
         raise JournalError(f"{name} is in use by another run or report") from error
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's text, which quotes the file
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+    ) as error:  # the latter: of SQLite's text, which quotes the file
         code: int | None = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None  # the rest tells details
         if primary == sqlite3.SQLITE_BUSY:
@@ -260,7 +274,9 @@ def explained(file: Path | None, *, reading: bool = False) -> Generator[None, No
         raise JournalError(f"{name} is damaged, or no journal: {one_line(str(error))}. {_KEEP}") from error
     except OSError as error:
         what, which = "read" if reading else "written", f": {error.filename}" if error.filename else ""
-        raise JournalError(f"{name} cannot be {what}: {error.strerror}{which}; is it on a local disk?") from error
+        raise JournalError(
+            f"{name} cannot be {what}: {error.strerror}{which}; is it on a local disk?"
+        ) from error
 
 
 class JournalReader:
@@ -283,7 +299,9 @@ class JournalReader:
     def __init__(self, file: Path, *, may_be_empty: bool = False) -> None:
         with explained(file, reading=True), ExitStack() as stack:
             if not file.is_file():
-                raise JournalError(f"{file} is {'no file' if file.exists() else 'not there'}: name a bulk's journal")
+                raise JournalError(
+                    f"{file} is {'no file' if file.exists() else 'not there'}: name a bulk's journal"
+                )
             # Not opened and closed, with which this process would lose SQLite's lock of a Bulk of its own.
             if not os.access(file, os.R_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

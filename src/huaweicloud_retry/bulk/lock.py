@@ -47,7 +47,9 @@ class Lock:
         self._shared = shared
         self.was_left = self._path.exists()
         while True:
-            self._handle = os.open(self._path, _NO_WAIT | (os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT), 0o666)
+            self._handle = os.open(
+                self._path, _NO_WAIT | (os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT), 0o666
+            )
             try:
                 _lock(self._handle, shared=shared)
                 if self.is_held():
@@ -71,7 +73,8 @@ class Lock:
             self._path.unlink()  # while it is locked: nobody else can have locked this file
         os.close(self._handle)
         if is_ours and fcntl is None:
-            with suppress(OSError):  # Windows removes no open file: not before, nor if another has opened it since
+            # Windows removes no open file: not before, nor if another has opened it since.
+            with suppress(OSError):
                 self._path.unlink()
 
     def __enter__(self) -> Self:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from huaweicloud_retry_client import Client
 
 _RESEND: Final = Resend(max_attempts=5)
-_GATHER: Final = 0.005  # seconds in which what happens is written together: a thread and an fsync have their price
+_GATHER: Final = (
+    0.005  # seconds in which what happens is written together: a thread and an fsync have their price
+)
 _UNREAD: Final = 1000  # outcomes that wait for the caller; then no more is sent until they were taken
 
 _Thread: TypeAlias = Callable[..., Awaitable[Any]]
@@ -162,7 +164,9 @@ class Bulk:
             raise RuntimeError("a Bulk is for one run: make another")
         self._has_begun = True
         outcomes = _Outcomes()
-        run = asyncio.create_task(self._run(outcomes))  # of its own: it has to come to its end even if nobody iterates
+        run = asyncio.create_task(
+            self._run(outcomes)
+        )  # of its own: it has to come to its end even if nobody iterates
         try:
             while (outcome := await outcomes.get()) is not None:
                 yield outcome
@@ -191,14 +195,17 @@ class Bulk:
         while not future.done():
             try:
                 await asyncio.wait([future])
-            except asyncio.CancelledError:  # the thread goes on all the same, and what it wrote has to be known
+            # The thread goes on all the same, and what it wrote has to be known.
+            except asyncio.CancelledError:
                 self._stop.set(at_once=True)
         return future.result()
 
     async def _send_all(self, journal: Journal, thread: _Thread, outcomes: "_Outcomes") -> None:
         items, places = self._places.of(self._items), self._places
         async with aclosing(self._places):
-            plan = await thread(partial(journal.plan, items, places.target, places.urls, input_name=self._input_name))
+            plan = await thread(
+                partial(journal.plan, items, places.target, places.urls, input_name=self._input_name)
+            )
             workers = Workers(
                 self._places.clients,
                 limiter=self._limiter,
@@ -250,7 +257,9 @@ class Places:
     def _connect(self, first: Item, region: str | None) -> None:
         given = first.region or self._given  # if neither, connect() finds it, and knows where
         try:
-            self.clients[first.service, region] = connect(first.service, region=given, resend=None, **self._settings)
+            self.clients[first.service, region] = connect(
+                first.service, region=given, resend=None, **self._settings
+            )
         except ConfigurationError as error:
             if not first.region:
                 raise
@@ -263,7 +272,8 @@ class Places:
     def urls(self) -> dict[str, str]:
         """Return where each client sends to, and what items without a region were given."""
         urls = {
-            " in ".join(filter(None, place)): client.base_url for place, client in sorted(self.clients.items(), key=str)
+            " in ".join(filter(None, place)): client.base_url
+            for place, client in sorted(self.clients.items(), key=str)
         }
         return urls | ({"items without a region": self._region or "no region"} if self._has_default else {})
 
@@ -338,7 +348,9 @@ class _Writer:
                 room = self._room(breaker)
                 await self._write(self._admitted(room, limiter, stop), stop)
                 if self._is_more(stop):
-                    wait = limiter.wait(time.monotonic()) if self._planned and self._room(breaker) > 0 else None
+                    wait = (
+                        limiter.wait(time.monotonic()) if self._planned and self._room(breaker) > 0 else None
+                    )
                     await self._news(tasks, wait, stop)
                     await asyncio.sleep(_GATHER)
         except JournalError:
@@ -378,7 +390,9 @@ class _Writer:
             return
         self._workers.results = []
         numbers = [each.number for each in admitted]
-        settled = [(result.number, result.outcome) for result in results if result.outcome and result.is_settled]
+        settled = [
+            (result.number, result.outcome) for result in results if result.outcome and result.is_settled
+        ]
         unsent = [result.number for result in results if not (result.outcome and result.is_settled)]
         self._under_way.update((each.number, each.item) for each in admitted)
         try:
@@ -418,7 +432,9 @@ class _Writer:
         await asyncio.gather(*tasks, return_exceptions=True)
         known = {result.number for result in self._workers.results}
         self._workers.results += [
-            self._workers.cut_off(number, item) for number, item in self._under_way.items() if number not in known
+            self._workers.cut_off(number, item)
+            for number, item in self._under_way.items()
+            if number not in known
         ]
 
     async def _write_the_last(self, stop: Stop) -> None:

@@ -182,7 +182,12 @@ class Workers:
             planned = await self.queue.get()
             result = await self._send(planned)
             outcome = result.outcome
-            if planned.may_have_run and outcome is not None and outcome.verdict == "refused" and result.is_settled:
+            if (
+                planned.may_have_run
+                and outcome is not None
+                and outcome.verdict == "refused"
+                and result.is_settled
+            ):
                 # Perhaps just because the attempt before was processed.
                 message = f"{outcome.message}; an earlier attempt may have been processed"
                 result = result._replace(outcome=replace(outcome, verdict="unknown", message=message))
@@ -237,7 +242,9 @@ class Workers:
         if date != self._last_date and (seen := Clock.of(came, asked_at, came_at)) is not None:
             self._last_date, self.clock = date, seen.widened(self.clock)
 
-    def _wait_before_next(self, attempt: int, came: Response[Any] | APIConnectionError | IAMError) -> float | None:
+    def _wait_before_next(
+        self, attempt: int, came: Response[Any] | APIConnectionError | IAMError
+    ) -> float | None:
         """Return how many seconds to wait before the item is sent again; None: that was its last attempt."""
         if self._resend is None or self._breaker.halted is not None:
             return None

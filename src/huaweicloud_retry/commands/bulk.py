@@ -13,7 +13,9 @@ project_id,engine_id,record_id
 0123456789abcdef0123456789abcdef,4a1bc63d-4719-4bd3-b1ad-5ee590b05e87,
 0123456789abcdef0123456789abcdef,,0000000059071dbc01591661d3990020
 """
-DESCRIPTION = "Send the retries of a file, each once, with a journal: started again after a crash, it goes on."
+DESCRIPTION = (
+    "Send the retries of a file, each once, with a journal: started again after a crash, it goes on."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='CSV with a header, or JSON lines such as {"engine_id": "…"}; - for stdin',
     )
-    parser.add_argument("--journal", type=Path, metavar="FILE", help="default: next to the input, FILE.journal")
+    parser.add_argument(
+        "--journal", type=Path, metavar="FILE", help="default: next to the input, FILE.journal"
+    )
     reading = parser.add_argument_group("how FILE is read")
     reading.add_argument(
         "--operation",
@@ -74,7 +78,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--enterprise-project-id", metavar="ID", help="of engines for which the input does not give one"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"CSV, for example:\n\n{textwrap.indent(SAMPLE, '  ')}\n{textwrap.fill(str(parser.epilog), 78)}"
+    parser.epilog = (
+        f"CSV, for example:\n\n{textwrap.indent(SAMPLE, '  ')}\n{textwrap.fill(str(parser.epilog), 78)}"
+    )
     parser.set_defaults(run=run, prog=parser.prog)
 
 
@@ -84,7 +90,9 @@ def run(options: argparse.Namespace) -> int:
     if is_stdin and options.token_file == options.file:
         raise CommandError("standard input cannot be both FILE and --token-file")
     journal: Path | None = options.journal
-    if journal is None and not is_stdin and (not os.path.exists(options.file) or os.path.isfile(options.file)):  # noqa: PTH110, PTH113 - Path's raise where a name is too long
+    # Path's raise where a name is too long.
+    is_file = not os.path.exists(options.file) or os.path.isfile(options.file)  # noqa: PTH110, PTH113
+    if journal is None and not is_stdin and is_file:
         journal = Path(f"{options.file}.journal")
     if journal is None and not options.dry_run:
         raise CommandError(

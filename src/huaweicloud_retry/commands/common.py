@@ -24,7 +24,9 @@ def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None
     add_where(parser)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
-    shown.add_argument("--dry-run", action="store_true", help="show the request, secrets masked, and send nothing")
+    shown.add_argument(
+        "--dry-run", action="store_true", help="show the request, secrets masked, and send nothing"
+    )
     amount = shown.add_mutually_exclusive_group()
     amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
     amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
@@ -57,9 +59,13 @@ def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> N
     where = parser.add_argument_group("where to")
     if has_project:
         where.add_argument(
-            "--project-id", metavar="ID", help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID"
+            "--project-id",
+            metavar="ID",
+            help="default: HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID or OS_PROJECT_ID",
         )
-    where.add_argument("--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME")
+    where.add_argument(
+        "--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME"
+    )
     where.add_argument("--endpoint", metavar="URL", help="the host, in place of the one that the region has")
     credentials = where.add_mutually_exclusive_group()
     credentials.add_argument(

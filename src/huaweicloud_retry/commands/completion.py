@@ -12,7 +12,9 @@ SHELLS = ("bash", "zsh", "fish", "tcsh")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the command's options."""
     parser.add_argument("shell", choices=SHELLS)
-    parser.epilog = "For bash: hwc-retry completion bash > ~/.local/share/bash-completion/completions/hwc-retry"
+    parser.epilog = (
+        "For bash: hwc-retry completion bash > ~/.local/share/bash-completion/completions/hwc-retry"
+    )
     parser.set_defaults(run=run, prog=parser.prog)
 
 

@@ -38,7 +38,9 @@ class _Catcher(httpx.AsyncBaseTransport):
         is_iam = request.url.path.endswith(_IAM_PATH)
         body = "***" if is_iam else (await request.aread()).decode()
         headers = {name: _masked(name, value) for name, value in request.headers.items()}
-        self.requests.append({"method": request.method, "url": str(request.url), "headers": headers, "body": body})
+        self.requests.append(
+            {"method": request.method, "url": str(request.url), "headers": headers, "body": body}
+        )
         if is_iam:
             return httpx.Response(201, headers={"X-Subject-Token": "***"}, content=_IAM_TOKEN)
         return httpx.Response(503)
@@ -93,7 +95,9 @@ def show_plan(
     show_requests(first, settings, options.output)
 
 
-async def _requests_of(items: Iterable[Item], places: Places, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _requests_of(
+    items: Iterable[Item], places: Places, settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     catcher = _Catcher()
     for item in items:
         url = places.clients[item.service, item.region].base_url
@@ -112,4 +116,8 @@ def _as_text(request: Mapping[str, Any]) -> str:
 def _masked(name: str, value: str) -> str:
     if name.lower() in _SECRET:
         return "***"
-    return re.sub(r"\b(Access|Signature)=[^,\s]+", r"\1=***", value) if name.lower() == "authorization" else value
+    return (
+        re.sub(r"\b(Access|Signature)=[^,\s]+", r"\1=***", value)
+        if name.lower() == "authorization"
+        else value
+    )

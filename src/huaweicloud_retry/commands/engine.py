@@ -23,4 +23,6 @@ def run(options: argparse.Namespace) -> int:
     from .sending import send_few  # noqa: PLC0415 - see the package
 
     shared = {"operation": "RetryEngine", "enterprise_project_id": options.enterprise_project_id}
-    return send_few(options, [{**shared, "engine_id": engine_id} for engine_id in ids_of(options.engine_ids, options)])
+    return send_few(
+        options, [{**shared, "engine_id": engine_id} for engine_id in ids_of(options.engine_ids, options)]
+    )

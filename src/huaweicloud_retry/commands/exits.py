@@ -47,7 +47,9 @@ class OutputError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror}")
-        self.is_unread = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL  # the latter on Windows
+        self.is_unread = (
+            isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
+        )  # the latter on Windows
 
 
 @contextmanager

@@ -58,7 +58,9 @@ async def follow(  # noqa: PLR0913 - what it connects
     finally:
         screen.do(writer.end)
         if not await screen.close():
-            os._exit(Exit.INTERRUPTED)  # the thread that prints would be waited for; the journal is closed already
+            os._exit(
+                Exit.INTERRUPTED
+            )  # the thread that prints would be waited for; the journal is closed already
 
 
 class Following:
@@ -126,7 +128,9 @@ class Following:
                 continue
             found, left = self._followup.found, self._followup.left
             done = sum(found.values())
-            text = "; ".join(filter(None, (in_words(found, _FOUND), in_words(found, ENDED), f"{left:,} left")))
+            text = "; ".join(
+                filter(None, (in_words(found, _FOUND), in_words(found, ENDED), f"{left:,} left"))
+            )
             if text != self._said or isinstance(self._progress, Bar):
                 self._said = text
                 self._screen.do(self._progress.show, text, done, done + left)

@@ -91,7 +91,9 @@ def _record(client: Client, item: Item) -> dict[str, Any]:
 def _task(client: Client, item: Item) -> dict[str, Any]:
     status = look(client, item)
     failed = [
-        {"record_id": run.name.removeprefix("record "), **_run(run)} for run in status.runs if run.state == "failed"
+        {"record_id": run.name.removeprefix("record "), **_run(run)}
+        for run in status.runs
+        if run.state == "failed"
     ]
     can_retry = True if failed else None if status.state == "unknown" else False
     counts = Counter(run.word for run in status.runs)
@@ -103,7 +105,9 @@ _READS: Final = {"engine_id": _engine, "record_id": _record, "task_id": _task}
 
 def _run(run: Run) -> dict[str, Any]:
     began, ended = (None if at is None else rfc3339(at) for at in (run.began_at, run.ended_at))
-    reason = run.reason if run.state in {"failed", "unknown"} else None  # a record that succeeded has result_code 0
+    reason = (
+        run.reason if run.state in {"failed", "unknown"} else None
+    )  # a record that succeeded has result_code 0
     return {"status": run.word, "state": run.state, "began_at": began, "ended_at": ended, "reason": reason}
 
 

@@ -59,7 +59,9 @@ class Messages:
                 continue
             counts = bulk.counts
             if not counts.total:
-                self._screen.do(self._progress.show, f"reading the input: {self.read:,} retries so far", 0, None)
+                self._screen.do(
+                    self._progress.show, f"reading the input: {self.read:,} retries so far", 0, None
+                )
                 continue
             text = self._speed.text(counts, now=time.monotonic(), allowed=bulk.rate, limit=self._rate)
             done = counts.total - counts.planned - counts.sending
@@ -95,7 +97,11 @@ class Messages:
         advice = advise(outcome)
         if advice not in self._advice_given:
             self._advice_given.add(advice)
-            name, what, self._last_reason = one_line(outcome.item.name), _WHAT[outcome.verdict], outcome.message
+            name, what, self._last_reason = (
+                one_line(outcome.item.name),
+                _WHAT[outcome.verdict],
+                outcome.message,
+            )
             self._screen.say(f"{name}: {what}: {outcome.message}\n  -> {advice}")
 
     def say_unwritten(self, error: JournalError) -> None:

@@ -122,7 +122,9 @@ class ReasonsInTable:
     def end(self) -> None:
         """Print the reasons, the most frequent first."""
         by_count = sorted(self._reasons.values(), key=lambda each: -each[0])
-        rows = [(first.verdict, f"{count:,}", f"{first.item.name}: {first.message}") for count, first in by_count]
+        rows = [
+            (first.verdict, f"{count:,}", f"{first.item.name}: {first.message}") for count, first in by_count
+        ]
         print_table(("", "items", "the first of them"), rows)
 
 
@@ -191,8 +193,12 @@ def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
-    table.add_column(columns[-1], overflow="fold")  # the one with the room: no ID is broken in it at 80 columns
+    table.add_column(
+        columns[-1], overflow="fold"
+    )  # the one with the room: no ID is broken in it at 80 columns
     for verdict, *cells in rows:
-        table.add_row(Text(verdict, style=_STYLES.get(verdict, "red")), *(Text(one_line(cell, 1200)) for cell in cells))
+        table.add_row(
+            Text(verdict, style=_STYLES.get(verdict, "red")), *(Text(one_line(cell, 1200)) for cell in cells)
+        )
     Console(highlight=False).print(table)
     sys.stdout.flush()

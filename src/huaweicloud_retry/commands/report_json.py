@@ -62,7 +62,8 @@ def _totals(summary: Summary) -> dict[str, Any]:
         "started_at": None if summary.started_at is None else rfc3339(summary.started_at),
         "ended_at": None if summary.ended_at is None else rfc3339(summary.ended_at),
         "operations": {
-            name: _counts(counts) | _ended(summary.ended.get(name)) for name, counts in summary.operations.items()
+            name: _counts(counts) | _ended(summary.ended.get(name))
+            for name, counts in summary.operations.items()
         },
         "seconds": {verdict: _seconds(each) for verdict, each in summary.latency.items()},
     }

@@ -79,7 +79,9 @@ class Run:
             if few is None:
                 self._messages.sum_up(self._bulk)
             else:
-                self._messages.name_unsent(self._bulk, [item for item in dict.fromkeys(few) if item not in self._done])
+                self._messages.name_unsent(
+                    self._bulk, [item for item in dict.fromkeys(few) if item not in self._done]
+                )
             with self._minding_output():
                 if not await self._screen.close():
                     # The thread that prints would be waited for; the journal is closed already.
@@ -130,7 +132,9 @@ class Run:
             self._bulk.abort()
             self._screen.hurry()
         else:
-            os._exit(Exit.INTERRUPTED)  # the reader of stdout may hold it up; the journal is true at any moment
+            os._exit(
+                Exit.INTERRUPTED
+            )  # the reader of stdout may hold it up; the journal is true at any moment
 
     def _exit_code(self) -> Exit:
         counts = self._bulk.counts

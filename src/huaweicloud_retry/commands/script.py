@@ -12,7 +12,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop; - for stdin")
     which.add_argument("--task-id", nargs="+", metavar="ID", help="a task, with all its records; - for stdin")
-    which.add_argument("--failed-of", metavar="TASK_ID", help="each failed record of a task, which is read for them")
+    which.add_argument(
+        "--failed-of", metavar="TASK_ID", help="each failed record of a task, which is read for them"
+    )
     add_sending(parser, default_output="table on a terminal, else json")
     add_waiting(parser)
     parser.set_defaults(run=run, prog=parser.prog)
@@ -25,4 +27,6 @@ def run(options: argparse.Namespace) -> int:
     if options.failed_of is not None:
         return send_failed_of(options)
     name, ids = ("record_id", options.record_id) if options.record_id else ("task_id", options.task_id)
-    return send_few(options, [{"operation": "RetryScriptExecution", name: each} for each in ids_of(ids, options)])
+    return send_few(
+        options, [{"operation": "RetryScriptExecution", name: each} for each in ids_of(ids, options)]
+    )

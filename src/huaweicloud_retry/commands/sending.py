@@ -91,9 +91,12 @@ def _say_records(options: argparse.Namespace, runs: Sequence[ScriptRun]) -> None
     counts = Counter(run.word for run in runs)
     failed = [run for run in runs if run.state == "failed"]
     listed = ", ".join(f"{count:,} {one_line(word)}" for word, count in counts.items())
-    lines = [f"task {one_line(options.failed_of)}: {listed}{'' if failed else '; none has failed: nothing to retry'}"]
+    lines = [
+        f"task {one_line(options.failed_of)}: {listed}{'' if failed else '; none has failed: nothing to retry'}"
+    ]
     lines += [
-        f"{one_line(run.name)} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}" for run in failed
+        f"{one_line(run.name)} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}"
+        for run in failed
     ]
     lines += [
         f"{one_line(run.name)} is {one_line(run.word)}, and what this means is documented nowhere: left alone"
@@ -124,7 +127,9 @@ def _send_items(options: argparse.Namespace, items: list[Item], settings: dict[s
     return asyncio.run(_sent(options, items, settings, writer))
 
 
-async def _sent(options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer) -> Exit:
+async def _sent(
+    options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer
+) -> Exit:
     bulk, screen = Bulk(items, **settings), Screen(options.prog)
     messages = Messages(screen, is_quiet=options.quiet)
     bulk.on_attempt = messages.say_attempt if options.verbose else None
@@ -225,7 +230,9 @@ def send_many(options: argparse.Namespace, journal: Path | None) -> int:
                     writer.end()
         if journal is None or not is_followed:
             return code
-        return follow_journal(options, journal, settings, FoundInTable() if is_table else writer, has_bar=has_bar)
+        return follow_journal(
+            options, journal, settings, FoundInTable() if is_table else writer, has_bar=has_bar
+        )
 
 
 def resolve_journal(options: argparse.Namespace) -> int:
@@ -258,7 +265,9 @@ def follow_journal(
         rate=options.rate or None,
         **settings,
     )
-    following = follow(followup, writer, options.prog, is_quiet=options.quiet, has_bar=has_bar, is_waiting=options.wait)
+    following = follow(
+        followup, writer, options.prog, is_quiet=options.quiet, has_bar=has_bar, is_waiting=options.wait
+    )
     try:
         return asyncio.run(following)
     except JournalError as error:
@@ -288,7 +297,9 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "endpoint": options.endpoint,
         "region": options.region,
         "credentials": credentials,
-        "timeout": None if timeout is None else httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+        "timeout": None
+        if timeout is None
+        else httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
     }
 
 

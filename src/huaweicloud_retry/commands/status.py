@@ -5,7 +5,9 @@ import argparse
 from .common import add_where, ids_of
 from .exits import CommandError
 
-DESCRIPTION = "Show how far engines, script records or tasks are, and whether a retry would be accepted; only reads."
+DESCRIPTION = (
+    "Show how far engines, script records or tasks are, and whether a retry would be accepted; only reads."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,14 +16,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "engine_ids", nargs="*", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
     )
     parser.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop; - for stdin")
-    parser.add_argument("--task-id", nargs="+", metavar="ID", help="a task, with all its records; - for stdin")
+    parser.add_argument(
+        "--task-id", nargs="+", metavar="ID", help="a task, with all its records; - for stdin"
+    )
     add_where(parser)
     parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
     shown = "on stdout; default: table on a terminal, else json"
     parser.add_argument("--output", choices=("json", "table"), help=shown)
-    parser.epilog = (
-        "Exit code: 0 all could be read, whatever they say; 1 at least one could not; 2 usage or configuration."
-    )
+    parser.epilog = "Exit code: 0 all could be read, whatever they say; 1 at least one could not; 2 usage or configuration."
     parser.set_defaults(run=run, prog=parser.prog)
 
 

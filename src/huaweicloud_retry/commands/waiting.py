@@ -49,7 +49,12 @@ class Kept:
 
 
 async def see_through(
-    outcomes: list[Outcome], client: Client, options: argparse.Namespace, writer: Writer, *, is_interrupted: bool
+    outcomes: list[Outcome],
+    client: Client,
+    options: argparse.Namespace,
+    writer: Writer,
+    *,
+    is_interrupted: bool,
 ) -> Exit:
     """Wait, and print what became of each; returns the exit code, as if all had been sent.
 
@@ -99,7 +104,9 @@ def _exit_code(followed: list[Outcome]) -> Exit:
 class _Waiting:
     """Follows all at the same time, says how far they are, and what went wrong."""
 
-    def __init__(self, outcomes: list[Outcome], client: Client, screen: Screen, options: argparse.Namespace) -> None:
+    def __init__(
+        self, outcomes: list[Outcome], client: Client, screen: Screen, options: argparse.Namespace
+    ) -> None:
         self.is_interrupted = False
         self._outcomes = {each.item: each for each in outcomes}
         self._client = client
@@ -165,7 +172,9 @@ class _Waiting:
 
     def followed(self) -> list[Outcome]:
         """Return what became of all, as far as it is known."""
-        return [self._ended.get(item) or self._unfinished(outcome) for item, outcome in self._outcomes.items()]
+        return [
+            self._ended.get(item) or self._unfinished(outcome) for item, outcome in self._outcomes.items()
+        ]
 
     # --- One of them ---
 
@@ -195,7 +204,9 @@ class _Waiting:
         if found.verdict == "accepted":
             return replace(outcome, verdict="accepted", message=found.evidence, seen=found.evidence)
         if found.verdict == "not run":
-            return replace(outcome, verdict="refused", message=f"not run: {found.evidence}", seen=found.evidence)
+            return replace(
+                outcome, verdict="refused", message=f"not run: {found.evidence}", seen=found.evidence
+            )
         return replace(outcome, seen=found.evidence)
 
     def _steps(self, outcome: Outcome) -> Steps[Status]:
@@ -209,7 +220,9 @@ class _Waiting:
             how["enterprise_project_id"] = item.enterprise_project_id
             return wait_for_job.steps(self._client, item.project_id, item.engine_id, body.get("jobId"), **how)
         task_id = body.get("task_id") or item.task_id
-        return wait_for_script.steps(self._client, item.project_id, record_id=item.record_id, task_id=task_id, **how)
+        return wait_for_script.steps(
+            self._client, item.project_id, record_id=item.record_id, task_id=task_id, **how
+        )
 
     def _left(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
@@ -261,16 +274,24 @@ class _Waiting:
             if each.ended == "failed":
                 self._screen.say(f"{one_line(each.item.name)}: ran and failed again: {each.seen}")
             elif each.ended == "unknown" and (status := self._seen.get(each.item)) is not None:
-                why = "; this status is documented nowhere: whether it has ended is not known" if status.is_new else ""
+                why = (
+                    "; this status is documented nowhere: whether it has ended is not known"
+                    if status.is_new
+                    else ""
+                )
                 self._screen.say(f"{one_line(each.item.name)}: {status.text}{why}")
-        left = [each for each in followed if each.ended in {"running", "unknown"} or each.verdict == "unknown"]
+        left = [
+            each for each in followed if each.ended in {"running", "unknown"} or each.verdict == "unknown"
+        ]
         if not left:
             return
         running = sum(each.ended == "running" for each in left)
         if self.is_interrupted:
             self._screen.say("stopped waiting: what was accepted goes on by itself")
         elif running:
-            what = "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still running"
+            what = (
+                "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still running"
+            )
             self._screen.say(f"{what}: the --wait-timeout of {self._timeout:g} s is over")
         command = look_again(self._options, [each.item for each in left])
         self._screen.say(f"to look again:\n  {command}")

@@ -67,7 +67,9 @@ def steps(summary: Summary) -> Iterator[Step]:
         text = f"{items} {was} not processed. Fix the reason, then resend {them}:"
         yield Step(text, f"{bulk} --retry-refused")
     if failed := summary.all_ended["failed"]:
-        yield Step(f"{failed:,} failed again. List them, as an input of another bulk:", list_all(summary, "failed"))
+        yield Step(
+            f"{failed:,} failed again. List them, as an input of another bulk:", list_all(summary, "failed")
+        )
     elif counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 

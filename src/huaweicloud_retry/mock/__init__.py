@@ -19,5 +19,7 @@ def __getattr__(name: str) -> object:
     try:
         from .server import running  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}; pip install 'huaweicloud-retry[mock]'", name=error.name) from error
+        raise ModuleNotFoundError(
+            f"{error}; pip install 'huaweicloud-retry[mock]'", name=error.name
+        ) from error
     return running

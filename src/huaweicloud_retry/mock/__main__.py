@@ -28,7 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--fault", action="append", default=[], metavar="NAME=VALUE,…", help=fault)
     add("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
     add("--seed", type=int, help="makes faults that come by chance repeatable")
-    add("--delay", type=_seconds, default=0.0, metavar="SECONDS", help="before each response (default: %(default)s)")
+    add(
+        "--delay",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="before each response (default: %(default)s)",
+    )
     admin = "serve /_mock/, or not (default: only if --host is a loopback address)"
     add("--admin", action=argparse.BooleanOptionalAction, help=admin)
     allow_host = "serve requests to this host name, too"

@@ -23,7 +23,9 @@ _Change: TypeAlias = Callable[[Any], Json]
 class Admin:
     """Answers all of /_mock/."""
 
-    def __init__(self, contract: Contract, state: State, faults: Faults, log: RequestLog, guard: Guard) -> None:
+    def __init__(
+        self, contract: Contract, state: State, faults: Faults, log: RequestLog, guard: Guard
+    ) -> None:
         self._state = state
         self._resets = state.reset, faults.reset, log.reset
         self._guard = guard

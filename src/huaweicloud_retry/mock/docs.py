@@ -42,7 +42,10 @@ class Docs:
             "/docs/docs.css": (_STYLE, (own / "docs.css").read_bytes),
             "/docs/docs.js": (_SCRIPT, (own / "docs.js").read_bytes),
             "/docs/swagger-ui.css": (_STYLE, style.read_bytes),
-            "/docs/swagger-ui-bundle.js": (_SCRIPT, (swagger_ui / "javascripts" / "swagger-ui-bundle.js").read_bytes),
+            "/docs/swagger-ui-bundle.js": (
+                _SCRIPT,
+                (swagger_ui / "javascripts" / "swagger-ui-bundle.js").read_bytes,
+            ),
             "/openapi.json": ("application/json", lambda: json.dumps(document, ensure_ascii=False).encode()),
             "/openapi.yaml": ("application/yaml", lambda: raw),
         }
@@ -67,5 +70,9 @@ class Docs:
 
     def _with_credentials(self, page: bytes) -> bytes:
         token, shown = self._state.credentials.shown()
-        rows = [f"<div><dt>{escape(kind)}</dt><dd>{escape(names)}</dd></div>" for kind, names in shown.items()]
-        return page.replace(b"{token}", escape(token).encode()).replace(b"{credentials}", "".join(rows).encode())
+        rows = [
+            f"<div><dt>{escape(kind)}</dt><dd>{escape(names)}</dd></div>" for kind, names in shown.items()
+        ]
+        return page.replace(b"{token}", escape(token).encode()).replace(
+            b"{credentials}", "".join(rows).encode()
+        )

@@ -104,7 +104,9 @@ class Faults:
     def pick(self, operation_id: str) -> Fault | None:
         """Return the first that meets this request of an operation, and count it."""
         for fault in self._waiting:
-            if fault.operation in {None, operation_id} and (fault.share >= 1 or self.chance.random() < fault.share):
+            if fault.operation in {None, operation_id} and (
+                fault.share >= 1 or self.chance.random() < fault.share
+            ):
                 if fault.left is not None:
                     fault.left -= 1
                     if not fault.left:

@@ -17,7 +17,9 @@ _AUTHORIZATION = re.compile(
     rf"{signing.ALGORITHM} Access=(?P<access_key>[^,]+), SignedHeaders=(?P<names>[^,]+), Signature=[0-9a-f]{{64}}"
 )
 
-_MAX_JSON = 1024 * 1024  # bytes, without spaces around it; 12 MiB of small values would take a gigabyte of memory
+_MAX_JSON = (
+    1024 * 1024
+)  # bytes, without spaces around it; 12 MiB of small values would take a gigabyte of memory
 
 _TOKEN, _SIGNATURE = frozenset({"AuthToken"}), frozenset({"Signature"})
 
@@ -63,7 +65,11 @@ def check_credentials(
     elif "authorization" in request.headers and _SIGNATURE in operation.security:
         why = _wrong_signature(credentials, request)
     if why:
-        text = "The token must be updated" if cause == "token-expired" else "Incorrect IAM authentication information"
+        text = (
+            "The token must be updated"
+            if cause == "token-expired"
+            else "Incorrect IAM authentication information"
+        )
         raise Refusal(cause, f"{text}: {why}; {credentials.hint}")
     if request.headers.get("x-project-id", project) != project:
         raise Refusal("project", "The project is unavailable: X-Project-Id is not the project of the path.")
@@ -75,7 +81,9 @@ def _wrong_signature(credentials: Credentials, request: Request) -> str:  # noqa
     value = headers["authorization"]
     found = _AUTHORIZATION.fullmatch(value)
     if not found:
-        return f"the Authorization header must read {signing.ALGORITHM} Access=…, SignedHeaders=…, Signature=…"
+        return (
+            f"the Authorization header must read {signing.ALGORITHM} Access=…, SignedHeaders=…, Signature=…"
+        )
     key = credentials.access_keys.get(found["access_key"])
     if key is None:
         return "the access key is unknown"
@@ -99,7 +107,9 @@ def _wrong_signature(credentials: Credentials, request: Request) -> str:  # noqa
     if headers.get("x-sdk-content-sha256") == "UNSIGNED-PAYLOAD":
         canonical = f"{canonical.rpartition(chr(10))[0]}\nUNSIGNED-PAYLOAD"
     security_token = headers.get("x-security-token")
-    signed_right = hmac.compare_digest(signing.authorization(key.access_key, key.secret_key, canonical, date), value)
+    signed_right = hmac.compare_digest(
+        signing.authorization(key.access_key, key.secret_key, canonical, date), value
+    )
     if credentials.locks.count(key, right=signed_right and key.security_token in {None, security_token}):
         return ""
     if signed_right:

@@ -27,9 +27,7 @@ class Guard:
         """Refuse a foreign name (403)."""
         name = _name(request.headers.get("host", ""))
         if name not in self._hosts and name != request.address and not is_loopback(name):
-            what = (
-                f"Host {name[:200] or 'is missing or malformed, and'} is not served: start the mock with --allow-host."
-            )
+            what = f"Host {name[:200] or 'is missing or malformed, and'} is not served: start the mock with --allow-host."
             raise Refusal("MOCK.403", what)
 
     def check_change(self, request: Request) -> None:
@@ -39,13 +37,21 @@ class Guard:
             what = f"Pages of {origin!r:.200} may change nothing here: start the mock with --cors ORIGIN."
             raise Refusal("MOCK.403", what)
         media_type = (content_type or "").partition(";")[0].strip().lower()
-        if media_type not in {"application/json", "application/yaml"} and (request.body or content_type is not None):
-            raise Refusal("MOCK.403", "A change needs Content-Type: application/json, which forms cannot send.")
+        if media_type not in {"application/json", "application/yaml"} and (
+            request.body or content_type is not None
+        ):
+            raise Refusal(
+                "MOCK.403", "A change needs Content-Type: application/json, which forms cannot send."
+            )
 
     def preflight(self, request: Request) -> Answer | None:
         """Answer the question whether a page may send a request, if it may."""
         headers, asked = request.headers, "access-control-request-"
-        if request.method != "OPTIONS" or headers.get("origin") not in self._origins or f"{asked}method" not in headers:
+        if (
+            request.method != "OPTIONS"
+            or headers.get("origin") not in self._origins
+            or f"{asked}method" not in headers
+        ):
             return None
         names = {"Access-Control-Allow-Headers": headers.get(f"{asked}headers", "")}
         return Answer(204, None, {"Access-Control-Allow-Methods": headers[f"{asked}method"], **names})
@@ -55,7 +61,11 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is None or origin not in self._origins:
             return {"Vary": "Origin"} if self._origins else {}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
+        return {
+            "Vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": _EXPOSED,
+        }
 
 
 @lru_cache(maxsize=100)

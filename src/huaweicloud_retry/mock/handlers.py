@@ -63,7 +63,9 @@ def _list_records(project: Project, _path: Path, query: str, _body: Any) -> Json
         for record in records.values()
         if _passes((shown := _record(record, task_id, now)), record.given, asked)
     ]
-    offset, limit = (int(asked.get(name, [default])[0]) for name, default in (("offset", "0"), ("limit", "10")))
+    offset, limit = (
+        int(asked.get(name, [default])[0]) for name, default in (("offset", "0"), ("limit", "10"))
+    )
     return {"count": len(found), "script_records": [*found[offset : offset + limit]]}
 
 
@@ -74,7 +76,9 @@ def _passes(shown: Mapping[str, Any], given: Mapping[str, Any], asked: Mapping[s
         all(known.get(name) in asked[name] for name in _FILTERS if name in asked)
         and first in {"", "false" if shown["execute_order"] == _SECOND_BATCH else "true"}
         # Such times sort as text.
-        and asked.get("execute_time_start", [""])[0] < shown["start_time"] < asked.get("execute_time_end", ["~"])[0]
+        and asked.get("execute_time_start", [""])[0]
+        < shown["start_time"]
+        < asked.get("execute_time_end", ["~"])[0]
     )
 
 
@@ -87,7 +91,9 @@ def _show_record(project: Project, path: Path, _query: str, _body: Any) -> Json:
 
 def _record(record: Work, task_id: str, now: float) -> dict[str, Json]:
     given = record.given
-    began, ended = (at and f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in record.times(now))
+    began, ended = (
+        at and f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in record.times(now)
+    )
     result_code, reason = ("0", "") if ended else (None, None)
     if record.failed(now):
         result_code = given.get("result_code", "1")

@@ -79,7 +79,9 @@ class Credentials:
         # A token that was issued proves itself by this key, so that none has to be remembered.
         self._key = secrets.token_bytes()
         self._public = public
-        self.hint = "the mock takes what its state file lists under credentials"  # as far as everybody may know
+        self.hint = (
+            "the mock takes what its state file lists under credentials"  # as far as everybody may know
+        )
         if public:
             keys = (f"{name} and {key.secret_key}" for name, key in self.access_keys.items())
             # Not in the form of a header: what shows error texts masks those, as this client does.
@@ -88,8 +90,12 @@ class Credentials:
     def shown(self) -> tuple[str, dict[str, str]]:
         """Return a token, and what there is by kind, for a page that anybody may see: secrets only if they are dummies."""
         tokens = ", ".join(self._tokens) if self._public else f"{len(self._tokens)}, in the state file"
-        keys = ", ".join(f"{name} {key.secret_key}" if self._public else name for name, key in self.access_keys.items())
-        users = ", ".join(f"{name} {user.password}" if self._public else name for name, user in self.users.items())
+        keys = ", ".join(
+            f"{name} {key.secret_key}" if self._public else name for name, key in self.access_keys.items()
+        )
+        users = ", ".join(
+            f"{name} {user.password}" if self._public else name for name, user in self.users.items()
+        )
         kinds = {
             "Token": tokens,
             "Signature: access key, secret key": keys or "none",
@@ -118,7 +124,11 @@ class Credentials:
         issued = self._now()
         expiry = issued + self._token_lifetime
         claim = f"{int(expiry * 1e6)}.{secrets.token_hex(8)}.{project.encode().hex()}"
-        return f"{claim}.{self._proof(claim)}", datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expiry, UTC)
+        return (
+            f"{claim}.{self._proof(claim)}",
+            datetime.fromtimestamp(issued, UTC),
+            datetime.fromtimestamp(expiry, UTC),
+        )
 
     def _proof(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), "sha256").hexdigest()
@@ -157,7 +167,12 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
         "methods": ["password"],
         "issued_at": issued.strftime(_TIME),
         "expires_at": expiry.strftime(_TIME),
-        "user": {"id": _id_of(user.name), "name": user.name, "domain": _domain(user.domain), "password_expires_at": ""},
+        "user": {
+            "id": _id_of(user.name),
+            "name": user.name,
+            "domain": _domain(user.domain),
+            "password_expires_at": "",
+        },
         "roles": [{"id": "0", "name": "te_admin"}],
         **scope,
     }

@@ -17,9 +17,14 @@ _MAX_KEPT = 4096  # bytes, of a body and of all that stands before it; a larger 
 _MAX_ALL = 10 * 1024 * 1024  # bytes, of all that is kept, about
 _MAX_HEADERS = 64  # more are not kept: many small ones take far more memory than bytes
 _SECRET = re.compile(
-    r"auth|token|secret|passw|pwd|credential|signature|cookie|api[-_]?key|access[-_]?key|\bsk\b", re.IGNORECASE
+    r"auth|token|secret|passw|pwd|credential|signature|cookie|api[-_]?key|access[-_]?key|\bsk\b",
+    re.IGNORECASE,
 )
-_OPEN = {"id", "methods", "name"}  # what IAM's request has beside the password, in objects named auth and password
+_OPEN = {
+    "id",
+    "methods",
+    "name",
+}  # what IAM's request has beside the password, in objects named auth and password
 _SIGNED = re.compile(rf"({signing.ALGORITHM} Access=[\w-]+, SignedHeaders=[\w;-]+, Signature=)[0-9a-f]{{64}}")
 _MASK = "***"
 
@@ -79,7 +84,9 @@ class RequestLog:
         self._entries.clear()
         self.count = self._size = 0
 
-    def add(self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool) -> Entry:
+    def add(
+        self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool
+    ) -> Entry:
         """Write down a request that is done with; what is large about it is dropped."""
         if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
             request.path, request.query, request.headers, request.size = shorten(request.path), "", {}, 0
@@ -113,7 +120,9 @@ def _masked(name: str, value: str) -> str:
 
 def _query(query: str) -> str:
     parts = re.split("([&;])", query)
-    return "".join(f"{part.partition('=')[0]}={_MASK}" if _SECRET.search(unquote(part)) else part for part in parts)
+    return "".join(
+        f"{part.partition('=')[0]}={_MASK}" if _SECRET.search(unquote(part)) else part for part in parts
+    )
 
 
 def _body(body: bytes) -> Json:
@@ -127,7 +136,9 @@ def _without_secrets(value: Json, *, secret: bool = False) -> Json:
     """Mask what has a name that secrets have, or stands within something that has one."""
     if isinstance(value, dict):
         return {
-            name: _without_secrets(part, secret=name not in _OPEN and (secret or _SECRET.search(name) is not None))
+            name: _without_secrets(
+                part, secret=name not in _OPEN and (secret or _SECRET.search(name) is not None)
+            )
             for name, part in value.items()
         }
     if isinstance(value, list):

@@ -59,7 +59,9 @@ def running(
 
 
 @contextmanager
-def serving(app: Application, timeout: float = TIMEOUT, contract: Contract | None = None) -> Generator[str, None, None]:
+def serving(
+    app: Application, timeout: float = TIMEOUT, contract: Contract | None = None
+) -> Generator[str, None, None]:
     """Serve an application on a free port of 127.0.0.1 as long as the block lasts; yields its base URL.
 
     The contract, by default the packaged one, has the limits that hold before the application is asked.
@@ -105,11 +107,14 @@ def serve(options: Namespace) -> None:
         url = base_url(sock)
         if not local:
             other = (
-                "and /_mock/: request log, state, faults, clock" if admin else "but not /_mock/, for want of --admin"
+                "and /_mock/: request log, state, faults, clock"
+                if admin
+                else "but not /_mock/, for want of --admin"
             )
             what = f"{url} is open to every machine that reaches it: operations, tokens, docs, {other}"
             print(f"warning: {what}", file=sys.stderr)  # noqa: T201
-        print(f"mock ready at {url} (page: {url}/docs; {known.credentials.hint}; Ctrl-C stops it)", flush=True)  # noqa: T201
+        ready = f"mock ready at {url} (page: {url}/docs; {known.credentials.hint}; Ctrl-C stops it)"
+        print(ready, flush=True)  # noqa: T201
         server.run()
 
 

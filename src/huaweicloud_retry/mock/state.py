@@ -38,16 +38,34 @@ _ENDED_BEFORE = 3600.0  # seconds: what has ended at the start did so that long 
 
 # The job statuses are those of ShowEngineJob; for records none are documented, and these are the nearest evidence,
 # the filter of ShowDesktopPoolsScriptExecTasks.
-JOB = Kind("job", frozenset({"Error", "Timeout"}), frozenset({"PreInit", "Init", "Executing"}), "Executing", "Finished")
+JOB = Kind(
+    "job",
+    frozenset({"Error", "Timeout"}),
+    frozenset({"PreInit", "Init", "Executing"}),
+    "Executing",
+    "Finished",
+)
 RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"}), "RUNNING", "SUCCESS")
 
 
 class Work:
     """A job of an engine, or a record of a script task: something that runs, ends and may be retried."""
 
-    __slots__ = ("_began_at", "_ends_at", "_kind", "_retries_end", "_run_time", "_status", "given", "id", "retries")
+    __slots__ = (
+        "_began_at",
+        "_ends_at",
+        "_kind",
+        "_retries_end",
+        "_run_time",
+        "_status",
+        "given",
+        "id",
+        "retries",
+    )
 
-    def __init__(self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float) -> None:
+    def __init__(
+        self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float
+    ) -> None:
         self.id, self._kind, self.given = id_, kind, given
         self.retries = 0  # how often it was retried
         self._status: str = given["status"]
@@ -102,7 +120,9 @@ class Project:
     name: str
     now: Callable[[], float]
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
-    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])  # each with its records
+    tasks: dict[str, dict[str, Work]] = field(
+        default_factory=dict[str, dict[str, Work]]
+    )  # each with its records
     task_of: dict[str, str] = field(default_factory=dict[str, str])  # of each record
 
     def retry_engine(self, engine_id: str) -> Json:
@@ -123,7 +143,9 @@ class Project:
         if records is None:
             raise _not_found(f"The script execution task does not exist; the mock has {some(self.tasks)}.")
         if record_id is not None and record_id not in records:
-            raise _not_found(f"The script execution record is not of task {task_id}, which has {some(records)}.")
+            raise _not_found(
+                f"The script execution record is not of task {task_id}, which has {some(records)}."
+            )
         now = self.now()
         chosen = list(records.values()) if record_id is None else [records[record_id]]
         failed = [record for record in chosen if record.failed(now)]
@@ -159,16 +181,23 @@ class Project:
         if record_id is None:
             raise _not_found("There is nothing to retry: give record_id or task_id.")
         if record_id not in self.task_of:
-            raise _not_found(f"The script execution record does not exist; the mock has {some(self.task_of)}.")
+            raise _not_found(
+                f"The script execution record does not exist; the mock has {some(self.task_of)}."
+            )
         return self.task_of[record_id]
 
     def as_json(self) -> dict[str, Json]:
         """Return what /_mock/state shows."""
         now, engines, tasks = self.now(), dict[str, Json](), dict[str, Json]()
         for id_, engine in self.engines.items():
-            engines[id_] = {"name": engine.name, "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs]}
+            engines[id_] = {
+                "name": engine.name,
+                "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs],
+            }
         for id_, records in self.tasks.items():
-            tasks[id_] = {"records": {record_id: record.as_json(now) for record_id, record in records.items()}}
+            tasks[id_] = {
+                "records": {record_id: record.as_json(now) for record_id, record in records.items()}
+            }
         return {"name": self.name, "engines": engines, "script_tasks": tasks}
 
 
@@ -177,7 +206,9 @@ class State:
 
     def __init__(self, start: Description | None = None) -> None:
         self._start = start or _builtin()
-        self.ahead = 0.0  # seconds before the machine's clock; jobs and tokens end by it, so that nobody has to wait
+        self.ahead = (
+            0.0  # seconds before the machine's clock; jobs and tokens end by it, so that nobody has to wait
+        )
         self.projects: dict[str, Project] = {}
         self.credentials = Credentials({}, self.now)
         self.reset()
@@ -196,7 +227,9 @@ class State:
         self.ahead = description.get("seconds_ahead", self.ahead)
         run_time: float = {**_builtin(), **description}["run_time"]
         now = self.now()
-        projects = {id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()}
+        projects = {
+            id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()
+        }
         builtin = "credentials" not in description or description is _builtin()
         given: Mapping[str, Any] = _builtin()["credentials"] if builtin else description["credentials"]
         self.projects, self.credentials = projects, Credentials(given, self.now, public=builtin)
@@ -208,7 +241,9 @@ class State:
             project.engines[id_] = Engine(engine["name"], jobs)
         for id_, task in given.get("script_tasks", {}).items():
             records: dict[str, Any] = task["records"]
-            project.tasks[id_] = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
+            project.tasks[id_] = {
+                key: Work(RECORD, key, record, run_time, now) for key, record in records.items()
+            }
             project.task_of |= dict.fromkeys(task["records"], id_)
         return project
 

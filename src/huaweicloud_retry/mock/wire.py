@@ -26,7 +26,9 @@ from .request import Request
 MAX_CONNECTIONS = 512
 MAX_FIELDS = 1000  # of a header: many small ones take far more memory than bytes
 MAX_HELD = 48 * 1024 * 1024  # bytes, of all bodies under way
-_SMALL = 64 * 1024  # bytes of a body that are not counted, so that large ones keep out no small one; and of a write
+_SMALL = (
+    64 * 1024
+)  # bytes of a body that are not counted, so that large ones keep out no small one; and of a write
 PIECE = 4096  # bytes, of a read: requests that come at once take far more memory than bytes
 _IDLE = 75.0  # seconds; longer than clients keep idle connections, so they never meet a closed one
 _LINGER = 1.0  # seconds to read a response that came before the end of its request
@@ -185,7 +187,10 @@ class Connection:
 def _head(request: Request, response: Encoded) -> bytes:
     status = response.status
     headers = {"date": formatdate(usegmt=True), **response.headers}
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *(f"{n.lower()}: {v}" for n, v in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} {_PHRASES.get(status, '')}",
+        *(f"{n.lower()}: {v}" for n, v in headers.items()),
+    ]
     if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         lines.append(f"content-length: {len(response.content)}")
     if not request.keep_alive:

@@ -45,8 +45,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             try:
                 await connection.receive(reader, timeouts.get("read"))
             finally:
-                request.extensions["status"] = reader.status  # an auth may have to know, if this was cancelled
-                if reader.has_ended and reader.is_reusable and connection.descriptor >= 0 and not self._is_closed:
+                request.extensions["status"] = (
+                    reader.status
+                )  # an auth may have to know, if this was cancelled
+                if (
+                    reader.has_ended
+                    and reader.is_reusable
+                    and connection.descriptor >= 0
+                    and not self._is_closed
+                ):
                     connection.idle_since = monotonic()
                     self._idle.setdefault(origin, []).append(connection)
                 else:
@@ -77,9 +84,13 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout(f"none of {http1.MAX_CONNECTIONS} connections became free in time") from None
+            raise httpx.PoolTimeout(
+                f"none of {http1.MAX_CONNECTIONS} connections became free in time"
+            ) from None
 
-    async def _send(self, origin: Origin, payload: Payload, timeouts: Mapping[str, float | None]) -> "_Connection":
+    async def _send(
+        self, origin: Origin, payload: Payload, timeouts: Mapping[str, float | None]
+    ) -> "_Connection":
         """Return the connection that the request went out on: one that is idle, else a new one."""
         idle = self._idle.get(origin, [])
         while idle:

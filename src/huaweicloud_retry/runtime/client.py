@@ -46,7 +46,9 @@ _NOT_SENT: Final = (
 _FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
 _ONLY_READ: Final = ("GET", "HEAD")  # RFC 9110, section 9.2.1: they act on nothing
 _SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
-_TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # as httpx does
+_TO_JSON: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode  # as httpx does
 _QUOTED_PATH: Final = re.compile(r"(/([\w~!$&'()*+,;=:@-]|%[\dA-F]{2}|\.(?![./]|$))+)+", re.ASCII)
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
@@ -130,7 +132,9 @@ class Client:
         check: ContractCheck | None = None,
     ) -> None:
         own, headers = Secret(dict(headers or {})), None
-        problem = _url_problem(base_url) or _headers_problem(own.reveal()) or _kind_problem(auth, transport, resend)
+        problem = (
+            _url_problem(base_url) or _headers_problem(own.reveal()) or _kind_problem(auth, transport, resend)
+        )
         if transport is not None and verify is not True:
             problem = problem or "verify is a setting of the transport, and one was given: set it there"
         if problem is not None:
@@ -258,10 +262,16 @@ class Client:
     # --- The exchange: yields what is to be done, takes what came of it ---
 
     def _exchange(
-        self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+        self,
+        io: _IO,
+        call: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,
     ) -> _Steps[Response[T]]:
         if self._service is not None and self._service != (other := call.get("service", self._service)):
-            raise ValueError(f"this client is for {self._service}, and the operation is of {other}; nothing was sent")
+            raise ValueError(
+                f"this client is for {self._service}, and the operation is of {other}; nothing was sent"
+            )
         attempt = 1
         while True:
             if not self._is_open[0]:
@@ -285,14 +295,20 @@ class Client:
                 return outcome if attempt == 1 else attrs.evolve(outcome, attempts=attempt)
 
     def _attempt(
-        self, io: _IO, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
+        self,
+        io: _IO,
+        call: Mapping[str, Any],
+        parse: Callable[[int, bytes], T],
+        timeout: float | httpx.Timeout | None,
     ) -> _Steps[Response[T]]:
         own = self._request(call, timeout)
         if self._check is not None:
             own.read()
             self._check.request(call["path"], own)
         response = _response((yield from self._sent(io, own)), own, parse)
-        return response if self._check is None else self._check.response(call["method"], call["path"], response)
+        return (
+            response if self._check is None else self._check.response(call["method"], call["path"], response)
+        )
 
     def _sent(self, io: _IO, own: httpx.Request) -> _Steps[_Received]:
         """Send the operation's own request, and whatever the auth asks for before and after it."""
@@ -309,7 +325,8 @@ class Client:
                     trace.may_be_processed = True
                 received: _Received = yield io.send, sending
                 is_sending = False
-                if _is_same(sending, own) and not may_be_processed:  # after which no refusal says that it was not
+                # After which no refusal says that it was not.
+                if _is_same(sending, own) and not may_be_processed:
                     kept, may_be_processed = received, not refuses(received.response.status_code)
                     if trace is not None:
                         trace.may_be_processed = may_be_processed
@@ -323,7 +340,11 @@ class Client:
             failed = sending if is_sending else getattr(error, "_request", None) or sending
             is_own = is_sending and _is_same(sending, own)
             failure = _connection_error(
-                failed, error, is_own=is_own, may_be_processed=may_be_processed, only_read=own.method in _ONLY_READ
+                failed,
+                error,
+                is_own=is_own,
+                may_be_processed=may_be_processed,
+                only_read=own.method in _ONLY_READ,
             )
             if is_sending:
                 yield io.fail, error  # for those who wait for the same token
@@ -343,13 +364,17 @@ class Client:
         }
         method, headers = call["method"], call["headers"]
         if "json" not in call and "content" not in call:
-            return httpx.Request(method, url, headers=self._headers.with_those_of(headers), extensions=extensions)
+            return httpx.Request(
+                method, url, headers=self._headers.with_those_of(headers), extensions=extensions
+            )
         if "media_type" in call:
             headers = {**headers, "Content-Type": call["media_type"]}
         body = call["content"] if "content" in call else _TO_JSON(call["json"]).encode()
         headers = self._headers.with_those_of(headers, len(body))
         # As a stream, since `content=` would be looked at once more, which takes longer.
-        request = httpx.Request(method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body))
+        request = httpx.Request(
+            method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body)
+        )
         request.read()  # so that auth flows and transports can use `content`
         return request
 
@@ -420,7 +445,8 @@ class _Received:
             del self.content[self._limit :]
             self.problem = f"its body has more than {self._limit} bytes"
             return True
-        if self._deadline is not None and time.monotonic() > self._deadline:  # of a transport that minds single reads
+        # Of a transport that minds single reads.
+        if self._deadline is not None and time.monotonic() > self._deadline:
             return self.fail("it was not complete in time")
         return False
 
@@ -554,7 +580,12 @@ _Steps: TypeAlias = Generator[tuple[Callable[[Any], Any], Any], Any, T]
 
 
 def _response(received: _Received, own: httpx.Request, parse: Callable[[int, bytes], T]) -> Response[T]:
-    status, content, problem, parsed = received.response.status_code, bytes(received.content), received.problem, None
+    status, content, problem, parsed = (
+        received.response.status_code,
+        bytes(received.content),
+        received.problem,
+        None,
+    )
     only_read = own.method in _ONLY_READ
     if only_read:  # which may show what somebody has logged, and is in no hurry
         content = _masked(content, own)
@@ -571,7 +602,12 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
         content = _masked(content[:MAX_BODY], own)
         problem = None if problem is None else _masked(problem.encode(errors="replace"), own).decode()
     return Response(
-        status_code=status, headers=headers, content=content, parsed=parsed, problem=problem, only_read=only_read
+        status_code=status,
+        headers=headers,
+        content=content,
+        parsed=parsed,
+        problem=problem,
+        only_read=only_read,
     )
 
 
@@ -585,7 +621,8 @@ def _connection_error(
 ) -> APIConnectionError:
     outcome_unknown = may_be_processed or (is_own and not isinstance(error, _NOT_SENT))
     what = "the request may have been processed" if outcome_unknown else "nothing was sent"
-    if not (outcome_unknown or is_own):  # the auth's own request, such as for a token: before ours, or after its 401
+    # The auth's own request, such as for a token: before ours, or after its 401.
+    if not (outcome_unknown or is_own):
         what = "the request was not processed"
     if outcome_unknown and only_read:
         outcome_unknown, what = False, "no response"
@@ -593,7 +630,9 @@ def _connection_error(
     # h11 quotes a header that cannot be sent, and it may be the token.
     is_safe = not isinstance(error, httpx.LocalProtocolError) or "nothing was sent" in str(error)
     reason = f"{type(error).__name__}: {error}" if is_safe and str(error) else type(error).__name__
-    made = error_class(f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown)
+    made = error_class(
+        f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown
+    )
     made.__cause__ = error if is_safe else None
     return made
 
@@ -662,7 +701,11 @@ def _url_problem(base_url: object) -> str | None:
         return "base_url may not hold a user, password, query or fragment; give credentials with auth="
     try:
         url = httpx.URL(base_url)
-        good = url.scheme in ("http", "https") and "" not in url.host.split(".") and 0 < (url.port or 443) < 1 << 16
+        good = (
+            url.scheme in ("http", "https")
+            and "" not in url.host.split(".")
+            and 0 < (url.port or 443) < 1 << 16
+        )
     except httpx.InvalidURL:
         good = False
     if not good or re.search(r"\s", base_url):

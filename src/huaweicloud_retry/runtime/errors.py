@@ -125,7 +125,9 @@ class APIStatusError(APIError):
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
         message = self.error_msg or "no message"
-        code = self.error_code if self.error_code != str(self.status_code) else None  # IAM's is the status again
+        code = (
+            self.error_code if self.error_code != str(self.status_code) else None
+        )  # IAM's is the status again
         what = one_line(f"{self.status_code} {code or ''}").rstrip()
         return f"{what}: {one_line(message + detail)}{_quoted(self.request_id)}"
 
@@ -153,7 +155,9 @@ class AuthenticationError(APIStatusError):
         if abs(ahead) < 300:  # noqa: PLR2004 - seconds, see above
             return super().__str__()
         way = "ahead of" if ahead > 0 else "behind"
-        return f"{super().__str__()}; this machine's clock is {abs(ahead) / 60:.0f} minutes {way} the server's"
+        return (
+            f"{super().__str__()}; this machine's clock is {abs(ahead) / 60:.0f} minutes {way} the server's"
+        )
 
 
 class PermissionDeniedError(APIStatusError):
@@ -285,7 +289,11 @@ def _text(response: Response[Any]) -> str:
     charset = re.search(r"charset=[\"']?([\w-]+)", response.headers.get("Content-Type", ""))
     try:
         return start.decode(charset[1] if charset else "utf-8", errors="replace")
-    except (LookupError, UnicodeError):  # an unknown charset, or one that cannot replace what it does not know
+    # An unknown charset, or one that cannot replace what it does not know.
+    except (
+        LookupError,
+        UnicodeError,
+    ):
         return start.decode(errors="replace")
 
 

@@ -17,7 +17,9 @@ import httpx
 
 from .errors import succeeds
 
-IDLE_LIMIT: Final = 5.0  # seconds, as httpx; servers close idle connections, and some send a stray response first
+IDLE_LIMIT: Final = (
+    5.0  # seconds, as httpx; servers close idle connections, and some send a stray response first
+)
 MAX_CONNECTIONS: Final = 100  # of one event loop, as httpx
 MAX_BODY: Final = 1 << 20  # bytes, of an error or of IAM; those of the services have about a hundred
 MAX_RESULT: Final = 16 << 20  # bytes, of an operation that succeeded

@@ -38,7 +38,14 @@ from .redaction import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PLAIN: Final = (bool, int, str, float, NoneType, dict)  # values have the very type: bool is an int to isinstance
+_PLAIN: Final = (
+    bool,
+    int,
+    str,
+    float,
+    NoneType,
+    dict,
+)  # values have the very type: bool is an int to isinstance
 _DATE: Final = r"\d{4}-\d\d-\d\d"
 _DATE_TIME: Final = re.compile(_DATE + r"[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
@@ -215,7 +222,9 @@ def _strangeness(model: Any) -> tuple[int, int]:
     """Count the values that are not among those listed, which often tell models apart, and the unknown fields."""
     unlisted = 0
     for field in _fields(_type(model))[0]:
-        options = [each.arguments for each in map(_kind, _kind(field.type).arguments) if each.origin is Literal]
+        options = [
+            each.arguments for each in map(_kind, _kind(field.type).arguments) if each.origin is Literal
+        ]
         value = getattr(model, field.name)
         if options and isinstance(value, str | int) and not any(value in listed for listed in options):
             unlisted += 1
@@ -228,7 +237,9 @@ def _told_model(value: dict[str, Any], kind: _Kind, told: Discriminator, name: s
     for argument in kind.arguments:
         if wanted is not None and _name(argument) == wanted:
             return argument
-    raise TypeError(f"{name}.{told.field}: one of {_listing(tuple(told.models))} expected, got {bounded(found)}")
+    raise TypeError(
+        f"{name}.{told.field}: one of {_listing(tuple(told.models))} expected, got {bounded(found)}"
+    )
 
 
 def _load_model(model: Any, value: dict[str, Any], name: str, *, is_response: bool) -> Any:
@@ -236,7 +247,9 @@ def _load_model(model: Any, value: dict[str, Any], name: str, *, is_response: bo
     fields, extra = _fields(model)
     for field in fields:
         if field.json_name in rest:
-            given[field.name] = load(rest.pop(field.json_name), field.type, field.json_name, is_response=is_response)
+            given[field.name] = load(
+                rest.pop(field.json_name), field.type, field.json_name, is_response=is_response
+            )
         elif field.is_required or (is_response and field.needed_in == "response"):
             raise KeyError(field.json_name)
         else:
@@ -319,11 +332,15 @@ def _sets_problem(model: Any) -> str | None:
         return None
     names = {field.json_name: field.name for field in _fields(_type(model))[0]}
     extra = getattr(model, "additional_properties", {})
-    given = [all(getattr(model, names[key], UNSET) is not UNSET or key in extra for key in keys) for keys in sets]
+    given = [
+        all(getattr(model, names[key], UNSET) is not UNSET or key in extra for key in keys) for keys in sets
+    ]
     if sum(given) == 1 or (any(given) and not model._exactly_one):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return None
     choice = " or ".join([" and ".join([names.get(key, key) for key in keys]) for keys in sets])
-    return f"{type(model).__name__} needs {choice}; {'neither' if not any(given) else 'more than one'} was given"
+    return (
+        f"{type(model).__name__} needs {choice}; {'neither' if not any(given) else 'more than one'} was given"
+    )
 
 
 # --- types ---
@@ -355,7 +372,11 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
 
 
 def _is_plain(value: object, expected: Any) -> bool:
-    return expected is Any or (type(value) is expected and expected in _PLAIN) or (value is None and expected is None)
+    return (
+        expected is Any
+        or (type(value) is expected and expected in _PLAIN)
+        or (value is None and expected is None)
+    )
 
 
 def _is_of(value: object, expected: Any, kind: _Kind) -> bool:

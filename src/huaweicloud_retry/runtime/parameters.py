@@ -56,7 +56,9 @@ def text(value: object) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool | float | Model | list | dict):
-        return json.dumps(dump(value, is_request=True), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return json.dumps(
+            dump(value, is_request=True), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
     return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
@@ -146,7 +148,9 @@ def query(
         return []
     if style == "json":
         dumped = dump(value, is_request=True)
-        return [f"{key}={encode(json.dumps(dumped, ensure_ascii=False, separators=(',', ':'), allow_nan=False))}"]
+        return [
+            f"{key}={encode(json.dumps(dumped, ensure_ascii=False, separators=(',', ':'), allow_nan=False))}"
+        ]
     if style == "deepObject":
         return [f"{inner}={encode(item)}" for inner, item in _deep(key, dump(value, is_request=True))]
     members = _members(value)
@@ -181,7 +185,11 @@ def cookies(*pairs: tuple[str, object]) -> dict[str, str]:
     def encode(member: str) -> str:
         return quote(member, safe=_COOKIE)
 
-    sent = [f"{name}={_joined(value, ',', encode, explode=False)}" for name, value in pairs if not _is_absent(value)]
+    sent = [
+        f"{name}={_joined(value, ',', encode, explode=False)}"
+        for name, value in pairs
+        if not _is_absent(value)
+    ]
     return {"Cookie": "; ".join(sent)} if sent else {}
 
 
@@ -231,7 +239,10 @@ def multipart_body(
     # httpx picks a boundary at random. The body is made once: a file can be read once only, but sent again.
     if not parts:  # of which httpx makes no multipart body
         boundary = secrets.token_hex(16)
-        return {"content": f"--{boundary}--\r\n".encode(), "media_type": f"multipart/form-data; boundary={boundary}"}
+        return {
+            "content": f"--{boundary}--\r\n".encode(),
+            "media_type": f"multipart/form-data; boundary={boundary}",
+        }
     request = httpx.Request("POST", "http://multipart", files=parts)
     return {"content": request.read(), "media_type": request.headers["Content-Type"]}
 

@@ -11,7 +11,9 @@ import httpx
 from .errors import ConfigurationError
 from .redaction import HiddenMapping, Secret
 
-_ENTRY: Final = re.compile(r"(?:(https?|all)://)?(\[[\da-fA-F:.]+\]|[^\s:/\[\]@]+)(?::(\d{1,5}))?", re.IGNORECASE)
+_ENTRY: Final = re.compile(
+    r"(?:(https?|all)://)?(\[[\da-fA-F:.]+\]|[^\s:/\[\]@]+)(?::(\d{1,5}))?", re.IGNORECASE
+)
 _PORTS: Final = {"http": 80, "https": 443}
 
 

@@ -8,9 +8,17 @@ from typing import Final, Generic, Never, Self, TypeVar
 
 T = TypeVar("T")
 
-_LOOKED_AT: Final = 1 << 18  # bytes of a text that are searched for all ways to write a secret, which takes a while
+_LOOKED_AT: Final = (
+    1 << 18
+)  # bytes of a text that are searched for all ways to write a secret, which takes a while
 _LEAST: Final = 6  # characters; so long a start of a secret is masked if the rest is missing
-_HEADERS: Final = ("x-auth-token", "x-security-token", "x-subject-token", "authorization", "proxy-authorization")
+_HEADERS: Final = (
+    "x-auth-token",
+    "x-security-token",
+    "x-subject-token",
+    "authorization",
+    "proxy-authorization",
+)
 # The gateway may echo the signed headers of a request in its message, a temporary key's security token among
 # them. The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML.
 # Possessive, so linear.
@@ -87,8 +95,12 @@ def mask_headers(text: str) -> str:
 
 def header_secrets(headers: Mapping[str, str]) -> list[Secret[str]]:
     """Return what of a request's headers must not show."""
-    values = [headers[name].rpartition(" ")[2].removeprefix("Signature=") for name in _HEADERS if name in headers]
-    return [Secret(value) for value in values if len(value) >= _LEAST]  # shorter ones would mask ordinary text
+    values = [
+        headers[name].rpartition(" ")[2].removeprefix("Signature=") for name in _HEADERS if name in headers
+    ]
+    return [
+        Secret(value) for value in values if len(value) >= _LEAST
+    ]  # shorter ones would mask ordinary text
 
 
 def mask(text: bytes, secret: Secret[str]) -> bytes:
@@ -100,7 +112,8 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     if plain and not plain[:_LEAST].strip(b"\\"):  # which are passed over below
         text = re.sub(rb"\\{%d,}+" % min(_LEAST, len(plain)), b"***", text)
     rest = b""
-    if len(text) > _LOOKED_AT:  # what is behind is kept only if it is plain to see that nothing of the secret is there
+    # What is behind is kept only if it is plain to see that nothing of the secret is there.
+    if len(text) > _LOOKED_AT:
         behind = text[max(0, _LOOKED_AT - 12 * len(plain)) :]
         is_clean = plain[:_LEAST] not in text and not any(mark in behind for mark in (b"\\", b"%", b"&"))
         text, rest = text[:_LOOKED_AT], text[_LOOKED_AT:] if is_clean else b"***"
@@ -113,7 +126,9 @@ def mask(text: bytes, secret: Secret[str]) -> bytes:
     for span in sorted(spans):
         start, end = (_source(at, starts, sources) for at in span)
         if end > done:
-            masked += text[done : max(start, done)].rstrip(b"\\") + b"***"  # with those that escape its first character
+            masked += (
+                text[done : max(start, done)].rstrip(b"\\") + b"***"
+            )  # with those that escape its first character
             done = end
     return bytes(masked + text[done:] + rest)
 

@@ -46,8 +46,14 @@ class Resend:
 
     def __post_init__(self) -> None:
         backoffs = self.initial_backoff, self.max_backoff
-        if type(self.max_attempts) is not int or self.max_attempts < 1 or not all(0 <= each < inf for each in backoffs):
-            raise ValueError("max_attempts must be 1 or more, initial_backoff and max_backoff 0 or more seconds")
+        if (
+            type(self.max_attempts) is not int
+            or self.max_attempts < 1
+            or not all(0 <= each < inf for each in backoffs)
+        ):
+            raise ValueError(
+                "max_attempts must be 1 or more, initial_backoff and max_backoff 0 or more seconds"
+            )
 
     def wait(self, attempt: int, outcome: Response[Any] | APIConnectionError) -> float | None:
         """Return how many seconds to wait before the next attempt; None if there must not be one.
@@ -56,7 +62,9 @@ class Resend:
             attempt: The number of the one that failed, from 1.
             outcome: What came of it.
         """
-        if attempt >= self.max_attempts or (isinstance(outcome, APIConnectionError) and outcome.outcome_unknown):
+        if attempt >= self.max_attempts:
+            return None
+        if isinstance(outcome, APIConnectionError) and outcome.outcome_unknown:
             return None
         asked: float | None = None
         if isinstance(outcome, Response):
@@ -70,7 +78,9 @@ class Resend:
             if by_tls or not isinstance(outcome.__cause__, _NOT_SENT):
                 return None
             why = str(outcome)
-        backoff = min(self.initial_backoff * 2 ** min(attempt - 1, 60) if asked is None else asked, self.max_backoff)
+        backoff = min(
+            self.initial_backoff * 2 ** min(attempt - 1, 60) if asked is None else asked, self.max_backoff
+        )
         backoff += random.uniform(0, backoff / 4)  # noqa: S311 - no secret
         logger.info("attempt %d of %d: %s; resending in %.1f s", attempt, self.max_attempts, why, backoff)
         return backoff

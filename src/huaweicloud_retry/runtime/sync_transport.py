@@ -106,7 +106,8 @@ class _Connection(http1.Connection):
             while sent < len(view):
                 sent += self._socket.send(view[sent:])
         except OSError as error:
-            if not (sent or self._tls) and error.errno in http1.NOTHING_TAKEN:  # of a TLS record, a part may have left
+            # Of a TLS record, a part may have left.
+            if not (sent or self._tls) and error.errno in http1.NOTHING_TAKEN:
                 self.close()
                 return False
             if isinstance(error, TimeoutError):
@@ -124,7 +125,12 @@ class _Connection(http1.Connection):
             while not reader.has_ended:
                 self._socket.settimeout(None if deadline is None else max(0.0, deadline - monotonic()))
                 reader.feed(self._socket.recv(http1.READ_SIZE))
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):  # the latter two if no time is left at all
+        # The latter two if no time is left at all.
+        except (
+            TimeoutError,
+            BlockingIOError,
+            ssl.SSLWantReadError,
+        ):
             reader.fail(httpx.ReadTimeout("the response was not complete in time"))
         except OSError as error:
             reader.fail(httpx.ReadError(str(error)))

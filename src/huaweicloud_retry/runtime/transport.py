@@ -121,14 +121,20 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
     if verify is True:
         return _default_context
     if verify is False:
-        logger.warning("verify=False: certificates are not checked, so anyone on the way can read and change requests")
+        logger.warning(
+            "verify=False: certificates are not checked, so anyone on the way can read and change requests"
+        )
         return cache(lambda: httpx.create_ssl_context(verify=False))
     if not isinstance(verify, str | os.PathLike) or not os.fspath(verify):
-        raise ConfigurationError(f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext")
+        raise ConfigurationError(
+            f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext"
+        )
     path: str = os.fspath(verify)
     is_folder = os.path.isdir(path)  # noqa: PTH112 - may be any text
     try:
-        context = ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+        context = ssl.create_default_context(
+            cafile=None if is_folder else path, capath=path if is_folder else None
+        )
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"verify: {path} has no CAs that can be read: {error}") from error
     return lambda: context
