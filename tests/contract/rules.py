@@ -908,7 +908,7 @@ def a_temporary_key_needs_its_security_token(server: Tested) -> None:
             for token in ("", key[2][:-1], f"{key[2]}x", key[2].swapcase()):
                 server.refused(server.signed(request, "Host", key=(*key[:2], token)), "credentials")
                 server.accepted(good)
-            server.refused(server.signed(request, "Host", key=(*key[:2], "")), "credentials")
+            server.refused(server.signed(request, *names, key=(key[0], f"{key[1]}x", key[2])), "credentials")
             server.accepted(good)
 
 
