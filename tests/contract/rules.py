@@ -21,10 +21,11 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import quote
 
+from tests.contract.states import any_order_of_retries_reads_and_time_keeps_the_states
 from tests.contract.tested import FAILED, RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
 from tests.contract.wire import Reply, Request
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "any_order_of_retries_reads_and_time_keeps_the_states"]  # the last one is a rule, too
 
 _IAM_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _SECOND = 2  # of execute_order: not gray, so not of the first batch
