@@ -18,7 +18,7 @@ from tests.contract.tested import FAILED, RUNNING, BrokenError, NotApplicableErr
 from tests.contract.wire import Request
 
 _SETTINGS = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=25,
     phases=[Phase.generate],  # what is found is reported as it is
     deadline=None,
@@ -129,7 +129,7 @@ def _machine(server: Tested, tag: str, broken: list[BrokenError]) -> Any:
     return Machine
 
 
-@rule("facts 7; cse-docs: engineAdditionalActions; workspace-docs: status", spends=True)
+@rule("facts 7; cse-docs: engineAdditionalActions; workspace-docs: status", last=True)  # it takes longest
 def any_order_of_retries_reads_and_time_keeps_the_states(server: Tested) -> None:
     """Schemathesis' state machine: what failed is accepted and runs, what runs or has succeeded is refused, and reads say so."""
     if not server.resets:
