@@ -129,7 +129,9 @@ def _machine(server: Tested, tag: str, broken: list[BrokenError]) -> Any:
     return Machine
 
 
-@rule("facts 7; cse-docs: engineAdditionalActions; workspace-docs: status", last=True)  # it takes longest
+@rule(
+    "facts 7; cse-docs: engineAdditionalActions; workspace-docs: status", spends=True, last=True
+)  # it takes longest
 def any_order_of_retries_reads_and_time_keeps_the_states(server: Tested) -> None:
     """Schemathesis' state machine: what failed is accepted and runs, what runs or has succeeded is refused, and reads say so."""
     if not server.resets:
