@@ -31,9 +31,8 @@ _SETTINGS = settings(
 class Model:
     """The work of the description, and what became of it."""
 
-    def __init__(self, server: Tested) -> None:
-        self.works = [*server.engines(), *server.records()]
-        self._server = server
+    def __init__(self, server: Tested, works: list[Work]) -> None:
+        self.works, self._server = works, server
         self._retries: Counter[tuple[str, str]] = Counter()
         self._running = set[tuple[str, str]]()
 
@@ -84,7 +83,7 @@ def _is_named(work: Work, named: dict[str, Any]) -> bool:
     return any(wanted.values()) and all(value in {None, key} for key, value in wanted.items())
 
 
-def _machine(server: Tested, tag: str, broken: list[BrokenError]) -> Any:
+def _machine(server: Tested, tag: str, works: list[Work], broken: list[BrokenError]) -> Any:
     schema: Any = schemathesis.openapi.from_dict(server.contract.document, config=SchemathesisConfig())
     schema.config.generation.update(modes=[GenerationMode.POSITIVE])
     machine: Any = schema.include(tag=tag).as_state_machine()
@@ -92,8 +91,7 @@ def _machine(server: Tested, tag: str, broken: list[BrokenError]) -> Any:
     class Machine(machine):  # type: ignore[misc] # schemathesis makes the class
         def setup(self) -> None:
             server.reset()
-            self.model = Model(server)
-            self.works = [work for work in self.model.works if bool(work.task) == (tag == "Workspace")]
+            self.model = Model(server, works)
 
         def before_call(self, case: Any) -> None:
             """Name work of the description, as generated IDs do not; those of a link stay."""
@@ -102,7 +100,7 @@ def _machine(server: Tested, tag: str, broken: list[BrokenError]) -> Any:
             }
             if case.path_parameters["project_id"] in server.state["projects"]:
                 return
-            work = self.works[crc32(repr(case.path_parameters).encode()) % len(self.works)]
+            work = works[crc32(repr(case.path_parameters).encode()) % len(works)]
             known = {"project_id": work.project, "engine_id": work.id, "record_id": work.id}
             known["job_id"] = str(work.given.get("id"))
             case.path_parameters = {name: known[name] for name in case.path_parameters}
@@ -136,10 +134,14 @@ def any_order_of_retries_reads_and_time_keeps_the_states(server: Tested) -> None
     """Schemathesis' state machine: what failed is accepted and runs, what runs or has succeeded is refused, and reads say so."""
     if not server.resets:
         raise NotApplicableError("it tries many orders from the beginning, and the server has no reset")
-    for tag in dict.fromkeys(tag for operation in server.contract.operations for tag in operation.tags):
+    services = {"CSE": server.engines(), "Workspace": server.records()}
+    with_failed = {tag: works for tag, works in services.items() if any(work.failed for work in works)}
+    if not with_failed:
+        raise NotApplicableError("the state describes no failed work")
+    for tag, works in with_failed.items():
         broken: list[BrokenError] = []
         try:
-            _machine(server, tag, broken).run(settings=_SETTINGS)
+            _machine(server, tag, works, broken).run(settings=_SETTINGS)
         except Exception:
             if not broken:
                 raise
