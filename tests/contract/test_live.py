@@ -327,7 +327,7 @@ def test_the_project_is_that_of_the_requests_whatever_the_environment_says(
         ({"ALLOW_WRITES": "true"}, "ALLOW_WRITES: must be yes or no"),
         (
             {"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"},
-            "half a credential: the environment has HW_ACCESS_KEY",
+            "incomplete credentials: the environment has HW_ACCESS_KEY",
         ),
         (
             WORKSPACE | WRITES | {"RECORD_ID": "", "TASK_ID": ""},

@@ -521,7 +521,7 @@ def test_a_status_that_nobody_knows_is_said_so_and_is_exit_code_5_at_the_timeout
 def test_the_failure_before_is_not_taken_for_a_new_one_while_the_new_run_does_not_show(idle: Cli) -> None:
     with engine_with_status("Error") as url:
         ran = idle("engine", "e", "--wait", "--wait-timeout", "0", "--endpoint", url)
-    seen = "job 7 is Error as before the retry: a new run does not show"
+    seen = "job 7 is Error as before the retry: there is no new run"
     assert (ran.code, ends(ran.out)) == (5, [("accepted", "running", seen)])
 
 

@@ -415,7 +415,7 @@ def test_a_second_retry_of_what_runs_is_not_called_accepted(mock: Mock, world: W
     sent_at = lost(mock, WORKS[kind], close="after")  # it was refused, since it runs
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
     assert found.verdict == "unknown"
-    assert found.evidence.endswith("; nothing began since, and nothing has failed before")
+    assert found.evidence.endswith("; nothing began after the request, and nothing failed before it")
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ TEXT, GBK = {"Content-Type": "text/plain"}, {"Content-Type": "application/json;c
         (JSON, b"", "body: is empty; application/json is needed"),
         (JSON, b"{", "body: is not JSON: Expecting property name enclosed in double quotes, line 1 column 2"),
         (JSON, b"\xff", "body: is not UTF-8: invalid start byte at byte 0"),
-        (JSON, b"[NaN]", "body: is not JSON: NaN is no number"),
+        (JSON, b"[NaN]", "body: is not JSON: NaN is not a number"),
         (JSON, b"[" * MIB, "body: is nested too deeply"),
         ({}, b"{}", "header Content-Type: is missing; the body must be application/json"),
         (TEXT, b"{}", "header Content-Type: 'text/plain' will not do; the body must be application/json"),

@@ -128,8 +128,8 @@ BAD = {
     "engines: {}": "line 1: ",
     "projects: {\n": "is not YAML: line 2, column 1: ",
     "projects: " + "[" * 5000 + "]" * 5000: "is nested too deeply",
-    "projects:\n p: {}\n p: {}": "line 3: this key stands here a second time",
-    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not text to YAML: write it in quotes",  # both would be 1
+    "projects:\n p: {}\n p: {}": "line 3: this key is a duplicate",
+    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not a string in YAML: write it in quotes",  # both would be 1
     "projects:\n p: {size: 5}": "line 2, /projects/p: Additional properties .*'size' was unexpected",
     "projects:\n p: 5": "line 2, /projects/p: 5 is not of type",
     'projects:\n "a\\nb": 5': r"line 2, /projects/a\S+b: 5 is not of type",
@@ -164,7 +164,7 @@ MAKE: dict[str, Callable[[Path], object]] = {
     "cannot be read: Is a directory": Path.mkdir,
     "is not YAML.*invalid .*UTF-8": lambda file: file.write_bytes(b"projects: {p: {name: \xff}}"),
     "line 5, .*/u/records/r: this record belongs to task t already": lambda file: file.write_text(TWICE),
-    "line 2: this key stands here a second time": lambda file: file.write_text("projects: {}\nprojects: {}"),
+    "line 2: this key is a duplicate": lambda file: file.write_text("projects: {}\nprojects: {}"),
 }
 
 
