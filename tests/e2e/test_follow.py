@@ -359,7 +359,7 @@ def test_a_second_retry_of_running_work_is_not_called_accepted(mock: Mock, kind:
     sent_at = lost(mock, WORKS[kind], close="after")  # it was refused, since the work runs
     found = do(resolve, mock.url, WORKS[kind], sent_at, settle=0)
     assert found.verdict == "unknown"
-    assert found.evidence.endswith("; nothing began since, and nothing has failed before")
+    assert found.evidence.endswith("; nothing began after the request, and nothing failed before it")
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,8 @@ BAD = {
     "engines: {}": "line 1: ",
     "projects: {\n": "is not YAML: line 2, column 1: ",
     "projects: " + "[" * 5000 + "]" * 5000: "is nested too deeply",
-    "projects:\n p: {}\n p: {}": "line 3: this key stands here a second time",
-    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not text to YAML: write it in quotes",  # both would be 1
+    "projects:\n p: {}\n p: {}": "line 3: this key is a duplicate",
+    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not a string in YAML: write it in quotes",  # both would be 1
     "projects:\n p: {size: 5}": "line 2, /projects/p: Additional properties .*'size' was unexpected",
     "projects:\n p: 5": "line 2, /projects/p: 5 is not of type",
     'projects:\n "a\\nb": 5': r"line 2, /projects/a\S+b: 5 is not of type",
