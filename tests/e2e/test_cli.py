@@ -1041,7 +1041,7 @@ def test_standard_input_is_taken_with_a_journal(cli: Cli, mock: Mock) -> None:
         # The name says what is in it, whatever it begins with.
         ("input.csv", "{x", "input.csv:1: the first line must name the columns"),
         ("input.jsonl", "x", "input.jsonl:1: is not JSON"),
-        ("in", "\n", "there is nothing in it"),
+        ("in", "\n", "the input is empty"),
         (
             "in",
             JSON_LINES,
@@ -1369,7 +1369,7 @@ def test_an_output_that_cannot_be_written_is_said_so(
     ("closed", "command", "code", "says", "sends"),
     [
         (">&-", "engine e1", 2, "hwc-retry: standard output is closed: give it a file, or /dev/null\n", 0),
-        ("<&-", "bulk - --journal j", 2, "hwc-retry bulk: there is nothing in it: no line with a retry\n", 0),
+        ("<&-", "bulk - --journal j", 2, "hwc-retry bulk: the input is empty: no line with a retry\n", 0),
         ("2>&-", "engine e1 nowhere", 1, "", 2),
     ],
 )
