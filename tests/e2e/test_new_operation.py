@@ -77,7 +77,7 @@ def test_the_client_has_it_and_the_mock_responds_with_the_example(spec: Path, tm
 def test_the_contract_suite_tests_it(spec: Path) -> None:
     short: dict[str, Any] = {"seed": 1, "examples": 1, "spec": spec, "only": ABOUT_EACH}
     with running(Contract.load(spec), state=checks.STATE) as url:
-        outcome = suite.run(url, **short, options=("--phases", "examples"))
+        outcome = suite.run(url, **short, options=("--phases", "examples,coverage"))
     assert outcome.findings == []
     statuses = {status for id_, status in outcome.answers if id_ == "ListScriptTasks"}
     assert statuses >= {200, 400, 401, 403, 404, 405, 429, 503}
