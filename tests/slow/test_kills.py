@@ -1,6 +1,6 @@
-"""Killed 200 times at random moments, a bulk loses and repeats nothing; the mock's journal is the witness.
+"""Killed 200 times at random moments, a bulk loses and repeats nothing; the mock's request log is the witness.
 
-A quick version is in tests/e2e/test_cli.py. `KILLS=1000 pytest tests/slow/test_kills.py` kills it more often.
+A quick version is in tests/e2e/test_cli_process.py. `KILLS=1000 pytest tests/slow/test_kills.py` kills it more often.
 """
 
 import asyncio
