@@ -90,8 +90,8 @@ test: lint check-generated ## everything but test-slow: lint, generated tree cur
 
 test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
-	@CALLS=1000 SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
-		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
+	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
+		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 
 # --strict counts links and references, but not what griffe reports of docstrings.
 docs: $(DOCS) ## build the documentation into site/, and fail on any warning
