@@ -53,7 +53,7 @@ def sync_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `sync`, but return the response with any status, and raise only if there is none."""
     return client.call(
         _get_kwargs(
             project_id=project_id,
@@ -112,9 +112,9 @@ def sync(
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -136,7 +136,7 @@ async def asyncio_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[EngineActionResponse]:
-    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `asyncio`, but return the response with any status, and raise only if there is none."""
     return await client.acall(
         _get_kwargs(
             project_id=project_id,
@@ -195,9 +195,9 @@ async def asyncio(
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
         InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     _response = await asyncio_detailed(
