@@ -1,4 +1,4 @@
-"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Imports no third-party package.
+"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Imports no other package.
 
 requirements.lock (generator and runtime) makes a new environment. requirements-dev.lock adds the test
 dependencies; if they were already installed, it makes the environment anew, so that no stale package stays.
