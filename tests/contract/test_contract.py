@@ -20,9 +20,9 @@ import pytest
 
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
-from huaweicloud_retry.mock.answer import Encoded
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.response import Encoded
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
 from tests.contract import checks, rules, suite, wire

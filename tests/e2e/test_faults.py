@@ -214,7 +214,7 @@ def test_a_status_has_the_specs_example_or_a_body_of_the_gateways_shape_and_the_
     if code:
         assert answer.json()["error_code"] == code
     elif code is not None:
-        what = {"error_code": "APIGW.0201", "error_msg": f"Unexpected error: a fault, of status {status}."}
+        what = {"error_code": "APIGW.0201", "error_msg": f"Unexpected error: an injected fault, status {status}."}
         assert answer.json() == {**what, "request_id": answer.headers["X-Request-Id"]}
     assert mock.send(call).is_success  # on the same connection
 
@@ -355,7 +355,7 @@ BAD: list[tuple[Any, str]] = [  # as the second of a list
     ({"status": 503, "colour": 1}, "/1: Additional properties are not allowed ('colour' was unexpected)"),
     ({"close": "before", "status": 503}, "/1/status: not together with close"),
     ({"close": "before", "seconds": 2}, '/1: "reply" is a'),
-    ({"reply": "garbage", "seconds": 2}, "/1/seconds: only a drip takes any"),
+    ({"reply": "garbage", "seconds": 2}, "/1/seconds: only with reply: drip"),
     (
         {"status": 503, "operation": "Nope"},
         "/1/operation: there is no Nope; there are RetryScriptExecution, RetryEngine",
@@ -382,7 +382,7 @@ def refusal_of_a_request(mock: Mock, body: str) -> str:
     refused = mock.http.post("/_mock/faults", headers=JSON, content=body)
     assert (refused.status_code, refused.json()["error_code"]) == (400, "MOCK.400")
     assert mock.page("faults") == []
-    start, _, problem = refused.json()["error_msg"].partition("The body will not do: ")
+    start, _, problem = refused.json()["error_msg"].partition("The body is invalid: ")
     assert start == ""
     return str(problem)
 
@@ -426,10 +426,10 @@ def test_an_invalid_body_is_refused_and_nothing_is_added(mock: Mock, body: str, 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "must read NAME=VALUE"),
+        ("", "must be NAME=VALUE"),
         ("status=", '/status: null is not of type "integer"'),
         ("status=[", "is not YAML: line "),
-        ("status=503,status=504", "/status: is given twice"),
+        ("status=503,status=504", "/status: is a duplicate"),
         (os.fsdecode(b"status=503,example=\xff"), ""),
     ],
 )

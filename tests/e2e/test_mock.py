@@ -85,7 +85,7 @@ NOTHING = "There is nothing to retry: give record_id or task_id."
         ({"task_id": RECORD, "record_id": RECORD}, NO_TASK),
         (
             {"task_id": TASK, "record_id": "r"},
-            f"The script execution record is not of task {TASK}, which has {RECORD}.",
+            f"The script execution record is not in task {TASK}, which has {RECORD}.",
         ),
         ({}, NOTHING),
         ({"recordId": RECORD}, NOTHING),
@@ -106,7 +106,7 @@ def test_health_names_the_spec_and_each_response_has_a_request_id_of_its_own(str
 # --- Credentials ------------------------------------------------------------------------------------------------------
 
 WRONG = "the X-Auth-Token is wrong"
-FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
+FORM = "the Authorization header must be SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHea
 def test_without_the_right_credentials(stranger: httpx.Client, headers: dict[str, str], why: str) -> None:
     for method, path in BOTH:
         refused = stranger.request(method, path, headers=headers, content=b"not even looked at")
-        accepted = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
+        accepted = "the mock accepts the token mock-token, or a signature with mock-ak and mock-sk"
         says = f"Incorrect IAM authentication information: {why}; {accepted}"
         assert error(refused) == (401, "APIGW.0301", says)
         assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
@@ -152,7 +152,7 @@ class Tampered(AkSkAuth):
             Tampered("Authorization", lambda value: value.replace("mock-ak", "other")),
         ),
         (
-            "is not that of the canonical request",
+            "does not match the canonical request",
             Tampered("Authorization", lambda value: value[:-4] + "0000"),
         ),
         ("not sent: x-absent", Tampered("Authorization", lambda value: value.replace("host", "x-absent"))),
@@ -160,8 +160,8 @@ class Tampered(AkSkAuth):
             "X-Sdk-Date must be signed",
             Tampered("Authorization", lambda value: value.replace(";x-sdk-date", "")),
         ),
-        ("is not that of the canonical request", Tampered("X-Security-Token", lambda _: "s3cret2")),
-        ("X-Sdk-Date must read like", Tampered("X-Sdk-Date", lambda _: "yesterday")),
+        ("does not match the canonical request", Tampered("X-Security-Token", lambda _: "s3cret2")),
+        ("X-Sdk-Date must look like", Tampered("X-Sdk-Date", lambda _: "yesterday")),
         ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "20200608T023900Z")),
         ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "29990608T023900Z")),
     ],
@@ -176,7 +176,7 @@ def test_a_wrong_signature_is_told_why(stranger: httpx.Client, why: str, auth: h
 
 def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(stranger: httpx.Client) -> None:
     refused = stranger.put(ENGINE, auth=AkSkAuth("mock-ak", "wrong"), json=RETRY)
-    shown = refused.json()["error_msg"].split("(| for a line's end) ")[1].split(";", 1)[0].split("|")
+    shown = refused.json()["error_msg"].split("(line ends shown as |) ")[1].split(";", 1)[0].split("|")
     assert shown[:3] == ["PUT", f"{ENGINE}/", ""]
     assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
 
@@ -229,8 +229,8 @@ TEXT, GBK = {"Content-Type": "text/plain"}, {"Content-Type": "application/json;c
         (JSON, b"[NaN]", "body: is not JSON: NaN is no number"),
         (JSON, b"[" * MIB, "body: is nested too deeply"),
         ({}, b"{}", "header Content-Type: is missing; the body must be application/json"),
-        (TEXT, b"{}", "header Content-Type: 'text/plain' will not do; the body must be application/json"),
-        (GBK, b"{}", "header Content-Type: the charset will not do; JSON is UTF-8"),
+        (TEXT, b"{}", "header Content-Type: 'text/plain' is invalid; the body must be application/json"),
+        (GBK, b"{}", "header Content-Type: the charset is invalid; JSON is UTF-8"),
     ],
     ids=["empty", "cut short", "no UTF-8", "NaN", "deep", "no type", "text", "charset"],
 )
@@ -356,7 +356,7 @@ def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(
 
 
 NO_EXAMPLE = "StopScriptExecution has no example for status 200; it has: none"
-WRONG_EXAMPLE = 'that for 200 breaks its own schema: body: [1] is not of type "object"'
+WRONG_EXAMPLE = 'the one for 200 does not match its schema: body: [1] is not of type "object"'
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
 ) -> None:
     with running(with_stop(tmp_path, "200", media_type)) as url, plain_client(url) as client:
         answer = client.post("/v2/any/script-executions/stop", json={})
-    says = f"Unexpected error: the mock answers StopScriptExecution from the spec's examples, but {why}"
+    says = f"Unexpected error: the response of StopScriptExecution is the spec's example, but {why}"
     assert error(answer) == (500, "APIGW.0201", says)
 
 
@@ -388,7 +388,7 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
     with running(contract) as url, client_for(url, contract=contract) as client:
         answer = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
         assert client.get("/_mock/health").status_code == 200
-    says = "Unexpected error: the mock's own fault; its stderr says more."
+    says = "Unexpected error: internal error of the mock; see its stderr."
     assert error(answer) == (500, "APIGW.0201", says)
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -483,7 +483,7 @@ def test_why_it_cannot_listen_is_told_in_one_line(
 def test_what_is_no_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([f"--port={port}"])
-    assert f"argument --port: {port!r} is no port" in capsys.readouterr().err
+    assert f"argument --port: {port!r} is not a port" in capsys.readouterr().err
 
 
 def test_a_broken_spec_is_told_in_one_line(tmp_path: Path) -> None:

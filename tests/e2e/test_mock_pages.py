@@ -14,7 +14,7 @@ import pytest
 
 from huaweicloud_retry.contract import Operation
 from huaweicloud_retry.mock import running
-from huaweicloud_retry.mock.request import Request
+from huaweicloud_retry.mock.request import MockRequest
 from huaweicloud_retry.mock.request_log import KEPT, RequestLog
 from tests.mocks import CONTRACT, ENGINE, IAM, JSON, RETRY, SCRIPT, TASK, client_for, process
 from tests.mocks import token_request as asked
@@ -165,7 +165,7 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
 def test_the_request_log_keeps_the_last_10000_requests() -> None:
     log = RequestLog()
     for number in range(10_100):
-        log.add(Request("GET", f"/{number}"), 404, None, None, acted=False)
+        log.add(MockRequest("GET", f"/{number}"), 404, None, None, acted=False)
     shown: Any = log.as_json()
     assert (
         [shown["count"], shown["dropped"], len(shown["entries"])]
@@ -218,7 +218,7 @@ def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> No
     assert [mock.post("/_mock/faults", json=given).status_code for given in ([twice], ever)] == [204, 204]
     refused = mock.post("/_mock/faults", json=[{"status": 503}, {"status": 200}])
     assert refused.status_code == 400
-    assert refused.json()["error_msg"].startswith("The body will not do: /1/status: ")
+    assert refused.json()["error_msg"].startswith("The body is invalid: /1/status: ")
     assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [
         503,
         502,

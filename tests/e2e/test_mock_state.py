@@ -138,7 +138,7 @@ BAD = {
     JOB % "1, status: Error, retries_end: [Init]": "line 3, .*/retries_end/0: ",
     JOB % "1, status: Error, run_time: '5'": 'line 3, .*/run_time: "5" is not of type',
     TASKS + "{records: {r: {status: Error}}}": 'line 4, .*/r/status: "Error" is not one of',
-    TWICE: "line 5, .*/u/records/r: this record belongs to task t already",
+    TWICE: "line 5, .*/u/records/r: this record already belongs to task t",
     "projects: {}\nrun_time: -1": "line 2, /run_time: -1 is less than",
     f"run_time: 1{'0' * 400}\n" + ONE_JOB % "Error": "line 1, /run_time: ",
     "projects: {}\ncredentials: {token_lifetime: 1e300}": "line 2, /credentials/token_lifetime: ",
@@ -156,14 +156,14 @@ def test_a_state_that_will_not_do_is_refused_in_one_line_and_changes_nothing(
     with pytest.raises(StartError, match=f"^{file}: {says}") as caught, running(state=file):
         pass
     assert "\n" not in str(caught.value)
-    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body will not do:")
+    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body is invalid:")
 
 
 MAKE: dict[str, Callable[[Path], object]] = {
     "cannot be read: No such file or directory": Path.exists,
     "cannot be read: Is a directory": Path.mkdir,
     "is not YAML.*invalid .*UTF-8": lambda file: file.write_bytes(b"projects: {p: {name: \xff}}"),
-    "line 5, .*/u/records/r: this record belongs to task t already": lambda file: file.write_text(TWICE),
+    "line 5, .*/u/records/r: this record already belongs to task t": lambda file: file.write_text(TWICE),
     "line 2: this key stands here a second time": lambda file: file.write_text("projects: {}\nprojects: {}"),
 }
 

@@ -161,7 +161,7 @@ def test_a_wrong_secret_key_is_shown_the_canonical_request_and_no_secret(cse: An
     assert (status, code) == (401, "APIGW.0301")
     assert "|/v2/demo-project/enginemgr/engines/engine/actions/||" in says
     assert says.startswith(
-        "Incorrect IAM authentication information: the signature is not that of the canonical requ"
+        "Incorrect IAM authentication information: the signature does not match the canonical requ"
     )
     assert "s3cret" not in text
 

@@ -181,7 +181,7 @@ def test_without_the_extra_a_command_says_what_to_install(
 def test_with_the_extras_traffic_is_verified_and_the_demo_runs(with_extras: CleanEnvironment) -> None:
     (with_extras.folder / "traffic.har").write_text('{"log": {"entries": []}}', encoding="utf-8")
     ran = with_extras.run("hwc-retry", "verify", "traffic.har")
-    assert ran.stderr.endswith("nothing to check: no entry is of the contract, of 0\n")
+    assert ran.stderr.endswith("nothing to check: none of 0 entries is for an operation of the contract\n")
     assert "18638" in with_extras.python("-W", "error", "-m", "huaweicloud_retry.demo")
 
 

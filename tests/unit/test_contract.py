@@ -278,22 +278,22 @@ def test_every_json_media_type_in_utf_8_passes(content_type: str, name: str) -> 
     ("headers", "problem"),
     [
         ({}, "header Content-Type: is missing; the body must be application/json"),
-        ({"Content-Type": ""}, "header Content-Type: '' will not do; the body must be application/json"),
+        ({"Content-Type": ""}, "header Content-Type: '' is invalid; the body must be application/json"),
         (
             {"Content-Type": "text/json; key=s3cret"},
-            "header Content-Type: 'text/json' will not do; the body must be application/json",
+            "header Content-Type: 'text/json' is invalid; the body must be application/json",
         ),
         (
             {"Content-Type": "application/jsonp"},
-            "header Content-Type: 'application/jsonp' will not do; the body must be application/json",
+            "header Content-Type: 'application/jsonp' is invalid; the body must be application/json",
         ),
         (
             {"Content-Type": "application/json;charset=ISO-8859-1"},
-            "header Content-Type: the charset will not do; JSON is UTF-8",
+            "header Content-Type: the charset is invalid; JSON is UTF-8",
         ),
         (
             {"Content-Type": "application/json;charset"},
-            "header Content-Type: the charset will not do; JSON is UTF-8",
+            "header Content-Type: the charset is invalid; JSON is UTF-8",
         ),
     ],
 )
@@ -398,7 +398,7 @@ def test_documented_headers_of_an_answer_are_checked(tmp_path: Path) -> None:
 
 def test_an_answer_must_say_that_it_is_json() -> None:
     assert answer(400, b'{"error_code": "X", "error_msg": "m"}', {"content-type": "text/html"}) == [
-        "header Content-Type: 'text/html' will not do; the body must be application/json"
+        "header Content-Type: 'text/html' is invalid; the body must be application/json"
     ]
 
 
@@ -697,7 +697,7 @@ def test_a_status_without_content_must_have_none(minimal: Contract) -> None:
     assert delete.example() == (204, {}, None)
     assert delete.check_response(204, {}, b"") == []
     assert [str(p) for p in delete.check_response(204, JSON, b"{}")] == [
-        "body: there must be none with status 204"
+        "body: must be empty with status 204"
     ]
 
 
@@ -713,7 +713,7 @@ def test_without_a_good_status_or_its_example_there_is_no_success(minimal: Contr
         operation(minimal, "ListAll").example()
 
 
-# --- Specs that will not do -------------------------------------------------------------------------------------------
+# --- Invalid specs ----------------------------------------------------------------------------------------------------
 
 
 def with_minimal(**changes: object) -> dict[str, Any]:
@@ -732,27 +732,27 @@ def one_operation(**parts: object) -> dict[str, Any]:
         ("a: .nan", "not a valid OpenAPI document"),
         ("", "not a mapping"),
         ("- 1", "not a mapping"),
-        ("a: 1", r"not a valid OpenAPI document .*'paths'.*`make` says where"),
+        ("a: 1", r"not a valid OpenAPI document .*'paths'.*`make` explains where"),
         (with_minimal(paths={"/x/{id}": {"get": {"responses": {}}}}), r"GET /x/\{id\}: its path and .* differ in id$"),
         (
             one_operation(parameters=[{"name": "p", "in": "path", "schema": {"type": "string"}}]),
             "X: its path and its path parameters differ in p$",
         ),
-        (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope': there is nothing of that name"),
-        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "only references within this file"),
-        (with_minimal(a={"$ref": "#/a"}, paths={"/x": {"get": {"responses": {"200": {"$ref": "#/a"}}}}}), "that end somewhere"),
+        (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope': its target does not exist"),
+        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "or outside this file"),
+        (with_minimal(a={"$ref": "#/a"}, paths={"/x": {"get": {"responses": {"200": {"$ref": "#/a"}}}}}), "it is circular"),
         (
             one_operation(requestBody={"content": {"application/json": {"schema": {"$ref": "#/components/schemas/No"}}}}),
-            "X, request body, application/json: its schema will not do: .*/components/schemas/No",
+            "X, request body, application/json: its schema is invalid: .*/components/schemas/No",
         ),
         (
             one_operation(requestBody={"content": {"application/json": {"schema": {"type": "strnig"}}}}),
-            'X, request body, application/json: its schema will not do: "strnig"',
+            'X, request body, application/json: its schema is invalid: "strnig"',
         ),
-        (one_operation(requestBody={"content": {"text/xml": {}}}), "X, request body: only JSON is understood, and not text/xml"),
+        (one_operation(requestBody={"content": {"text/xml": {}}}), "X, request body: only JSON is supported, not text/xml"),
         (
             one_operation(parameters=[{"name": "q", "in": "query", "schema": {"type": "object"}}]),
-            "X, parameter q: only path, query and header parameters with a schema of a plain type",
+            "X, parameter q: only path, query and header parameters of a plain type",
         ),
         (
             one_operation(parameters=[{"name": "c", "in": "cookie", "schema": {"type": "string"}}]),

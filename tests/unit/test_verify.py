@@ -167,7 +167,7 @@ LONG_PATH = f"https://cse.cn-north-4.myhuaweicloud.com/v2/{'p' * 65}/enginemgr/e
         ),
         ("response/content", HTML, "body: is not JSON: Expecting value, line 1 column 1"),
         ("response", NO_BODY, "body: is empty; application/json is needed"),
-        ("response/headers", TWO_TYPES, "header Content-Type: 'text/html' will not do"),
+        ("response/headers", TWO_TYPES, "header Content-Type: 'text/html' is invalid"),
         (
             "response/headers",
             [{"name": "Via", "value": "1"}],
@@ -175,14 +175,14 @@ LONG_PATH = f"https://cse.cn-north-4.myhuaweicloud.com/v2/{'p' * 65}/enginemgr/e
         ),
         ("response/status", 418, "status: 418 is not documented; documented are 200, 400"),
         ("request/postData/text", '{"action": "Delete"}', 'body /action: "Retry" was expected'),
-        ("request/headers", TWO_TYPES[1:], "header Content-Type: 'text/plain' will not do"),
+        ("request/headers", TWO_TYPES[1:], "header Content-Type: 'text/plain' is invalid"),
         (
             "request/headers",
             [JSON_TYPE, LONG_PROJECT],
             "header X-Enterprise-Project-ID: the value is longer than 64 characters",
         ),
         ("request/url", LONG_PATH, "path project_id: the value is longer than 64 characters"),
-        ("request/method", "POST", "'POST' is not documented; the path has PUT; the answer was not checked"),
+        ("request/method", "POST", "'POST' is not documented; the path has PUT; the response was not checked"),
     ],
 )
 def test_a_deviation_is_named_by_its_place_in_the_file_and_in_the_body(
@@ -349,12 +349,12 @@ def test_a_body_that_is_still_packed_is_looked_into(
 @pytest.mark.parametrize(
     ("encoding", "body", "says"),
     [
-        ("br", b"\x0b\x0d\x80{}\x03", "is packed with br and could not be unpacked"),
-        ("zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0{}", "is packed with zstd and could not be unpacked"),
-        ("gzip", b"\x1f\x8b nonsense", "is packed with gzip and could not be unpacked"),
-        ("s3cret", b"\xff", "is packed with an encoding and could not be unpacked"),
-        ("gzip", gzip.compress(b"{}")[:-9], "was not recorded, or not whole"),
-        ("gzip", gzip.compress(bytes(1 << 25)), "has more than 16777216 bytes, unpacked"),
+        ("br", b"\x0b\x0d\x80{}\x03", "is compressed with br and cannot be decompressed"),
+        ("zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0{}", "is compressed with zstd and cannot be decompressed"),
+        ("gzip", b"\x1f\x8b nonsense", "is compressed with gzip and cannot be decompressed"),
+        ("s3cret", b"\xff", "is compressed with an unknown encoding and cannot be decompressed"),
+        ("gzip", gzip.compress(b"{}")[:-9], "was not recorded, or only in part"),
+        ("gzip", gzip.compress(bytes(1 << 25)), "has more than 16777216 bytes, decompressed"),
     ],
     ids=["br", "zstd", "damaged", "unknown", "cut", "bomb"],
 )
@@ -414,7 +414,7 @@ def test_where_no_answer_came_the_request_is_checked_still(
     engine: dict[str, Any], verify: Verify, status: int
 ) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
-    unanswered = "/log/entries/0/response: RetryEngine: no answer came, so none was checked"
+    unanswered = "/log/entries/0/response: RetryEngine: there was no response, so none was checked"
     code, lines, _ = verify(har(engine))
     assert (code, lines[0]) == (0, unanswered)
     assert lines[-1] == "not checked: parts of entries 1, entries of other APIs or with OPTIONS 0"
@@ -423,7 +423,7 @@ def test_where_no_answer_came_the_request_is_checked_still(
     assert (code, lines[1], "postData" in lines[0]) == (1, unanswered, True)
 
 
-NOT_WHOLE = "RetryEngine: the body was not recorded, or not whole, so it was not checked"
+NOT_WHOLE = "RetryEngine: the body was not recorded, or only in part, so it was not checked"
 
 
 @pytest.mark.parametrize("text", [{"text": '{"id": "e", "name'}, {}], ids=["cut", "no longer kept"])
@@ -501,17 +501,17 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
         (b"", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (b"\xff\xff", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (b"[" * 100_000, "is nested too deeply"),
-        ([], "is no HAR: there is no list at /log/entries"),
-        ({"log": {"entries": {}}}, "is no HAR: there is no list at /log/entries"),
+        ([], "is not a HAR: there is not a list at /log/entries"),
+        ({"log": {"entries": {}}}, "is not a HAR: there is not a list at /log/entries"),
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
-        (har(7), f"{NOTHING}: /log/entries/0/request: is no object, so the entry was not checked"),
+        (har(7), f"{NOTHING}: /log/entries/0/request: is not an object, so the entry was not checked"),
         (
             har(GET),
             f"{NOTHING}: /log/entries/0/request: has no method or no url, so the entry was not checked",
         ),
-        (har(), f"{NOTHING}: no entry is of the contract, of 0"),
-        (har(STRANGER), f"{NOTHING}: no entry is of the contract, of 1"),
+        (har(), f"{NOTHING}: none of 0 entries is for an operation of the contract"),
+        (har(STRANGER), f"{NOTHING}: none of 1 entries is for an operation of the contract"),
     ],
 )
 def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
@@ -523,16 +523,16 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("place", "value", "where", "says"),
     [
-        ("response", None, "response", "is no object"),
-        ("response/status", "200", "response/status", "is no whole number"),
-        ("response/status", True, "response/status", "is no whole number"),
-        ("response/headers", None, "response/headers", "is no list"),
+        ("response", None, "response", "is not an object"),
+        ("response/status", "200", "response/status", "is not an integer"),
+        ("response/status", True, "response/status", "is not an integer"),
+        ("response/headers", None, "response/headers", "is not a list"),
         ("request/headers", [{"name": "Host"}], "request/headers/0", "has no name or no value"),
         (
             "response/content/encoding",
             "gzip",
             "response/content/encoding",
-            "is none that is understood, which is base64",
+            "is not base64, the only one supported",
         ),
         (
             "request/postData",
@@ -561,7 +561,7 @@ def test_an_odd_part_of_an_entry_is_named_and_all_else_is_checked(
 def test_an_entry_that_is_odd_in_all_its_parts_is_not_counted(engine: dict[str, Any], verify: Verify) -> None:
     for part in ("request", "response"):
         change(engine, f"{part}/headers", None)
-    unchecked = "/log/entries/0/request/headers: RetryEngine: is no list, so the request was not checked"
+    unchecked = "/log/entries/0/request/headers: RetryEngine: is not a list, so the request was not checked"
     assert verify(har(engine)) == (2, [], f"hwc-retry verify: FILE: nothing to check: {unchecked}\n")
 
 
