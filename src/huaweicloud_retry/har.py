@@ -224,10 +224,10 @@ def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, st
             values.setdefault("content-type", {media_type: None})
         case _:
             pass
-    headers = {name: ", ".join(each) for name, each in values.items()}
+    joined = {name: ", ".join(each) for name, each in values.items()}
     if "content-type" in values:  # recorded twice, it may be spelled differently
-        headers["content-type"] = next(iter(values["content-type"]))
-    return headers
+        joined["content-type"] = next(iter(values["content-type"]))
+    return joined
 
 
 def _sent(request: dict[str, Json], where: str) -> bytes | str:
