@@ -2,7 +2,7 @@
 
     def test_a_failed_job_is_retried(huaweicloud_mock: Mock) -> None:
         my_code(huaweicloud_mock.cse)
-        assert huaweicloud_mock.journal()[-1]["outcome"] == "accepted"
+        assert huaweicloud_mock.request_log()[-1]["outcome"] == "accepted"
 
 pytest finds the fixture when the package is installed. It needs the extra `mock`.
 """
@@ -18,7 +18,7 @@ import httpx
 from huaweicloud_retry import TokenAuth, mock
 from huaweicloud_retry_client import Client
 
-__all__ = ["Fault", "JournalEntry", "Mock", "mock_server"]
+__all__ = ["Fault", "LoggedRequest", "Mock", "mock_server"]
 
 
 class Fault(TypedDict, total=False):
@@ -48,7 +48,7 @@ class Fault(TypedDict, total=False):
     """The duration of a drip."""
 
 
-class JournalEntry(TypedDict):
+class LoggedRequest(TypedDict):
     """A request to the mock, and how it ended. Secrets are masked with `***`."""
 
     number: int
@@ -106,9 +106,9 @@ class Mock:
         """Restore the initial state, clock and faults, and clear the request log."""
         self._ask("POST", "reset")
 
-    def journal(self) -> list[JournalEntry]:
+    def request_log(self) -> list[LoggedRequest]:
         """Return the last requests, at most 10,000, the newest at the end."""
-        return cast("list[JournalEntry]", self._ask("GET", "journal").json()["entries"])
+        return cast("list[LoggedRequest]", self._ask("GET", "request-log").json()["entries"])
 
     def state(self) -> dict[str, Any]:
         """Return all projects, with the statuses of jobs and records."""

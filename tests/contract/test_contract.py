@@ -269,7 +269,7 @@ def test_a_curl_line_sends_the_request_again(
     sent_again(
         curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell
     )
-    entry = httpx.get(f"{shell}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"][-1]
+    entry = httpx.get(f"{shell}/_mock/request-log", verify=NO_TLS, trust_env=False).json()["entries"][-1]
     assert entry["method"] == method
     assert entry["path"] + (f"?{entry['query']}" if entry["query"] else "") == target
     own = {"host", "user-agent", "accept", "content-length", "x-auth-token"}

@@ -73,9 +73,9 @@ class Service:
 
     url: str
 
-    def journal(self) -> list[dict[str, Any]]:
+    def request_log(self) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = httpx.get(
-            f"{self.url}/_mock/journal", verify=NO_TLS, trust_env=False
+            f"{self.url}/_mock/request-log", verify=NO_TLS, trust_env=False
         ).json()["entries"]
         return entries
 
@@ -189,7 +189,7 @@ def test_a_run_without_writes_is_refused_whatever_it_sends(
 ) -> None:
     ran = run(settings, credentials, CONFIRM)
     assert ran.code == 0, ran.said
-    journal = service.journal()
+    journal = service.request_log()
     assert len(journal) == count
     assert not any(entry["acted"] for entry in journal)
     assert {entry["outcome"] for entry in journal} == {"refused"}
@@ -205,7 +205,7 @@ def test_a_run_without_writes_is_refused_whatever_it_sends(
 def test_make_runs_it_with_the_settings_of_its_command_line(service: Service, tmp_path: Path) -> None:
     ran = make(CSE, KEYS, CONFIRM, {"URL": service.url}, home=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
-    assert len(service.journal()) == 6
+    assert len(service.request_log()) == 6
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_run_with_writes_retries_as_often_as_it_says(
 ) -> None:
     ran = run(settings, TOKEN, WRITES)
     assert ran.code == 0, ran.said
-    accepted = [entry for entry in service.journal() if entry["acted"]]
+    accepted = [entry for entry in service.request_log() if entry["acted"]]
     assert [entry["body"] for entry in accepted] == bodies
     assert {entry["path"] for entry in accepted} == {path}
     assert f"{len(bodies)} REALLY RETRY" in ran.said
@@ -236,7 +236,7 @@ def test_only_an_enterprise_project_that_was_given_is_named(
 ) -> None:
     assert run(CSE, TOKEN, WRITES, given).code == 0
     assert [
-        entry["headers"].get("x-enterprise-project-id") for entry in service.journal() if entry["acted"]
+        entry["headers"].get("x-enterprise-project-id") for entry in service.request_log() if entry["acted"]
     ] == sent
 
 
@@ -248,7 +248,7 @@ def test_nothing_is_retried_after_an_answer_that_breaks_the_contract(
     ran = run(CSE, TOKEN, WRITES)
     assert ran.code == 1
     assert "STOPPED: an answer breaks the contract, so nothing is retried.\n" in ran.said
-    assert not any(entry["acted"] or entry["body"] == {"action": "Retry"} for entry in service.journal())
+    assert not any(entry["acted"] or entry["body"] == {"action": "Retry"} for entry in service.request_log())
 
 
 @pytest.mark.parametrize("writes", [{}, {"ALLOW_WRITES": "yes"}])
@@ -259,7 +259,7 @@ def test_nothing_is_sent_before_it_is_confirmed(
     ran = run(WORKSPACE, PASSWORD, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}, writes, confirm)
     assert ran.code == 2
     assert "Nothing was sent. To send these, add CONFIRM=yes" in ran.said
-    assert service.journal() == []
+    assert service.request_log() == []
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_the_project_is_that_of_the_requests_whatever_the_environment_says(
     of_keys = KEYS | {"HUAWEICLOUD_SDK_PROJECT_ID": "p-2"}
     said = run(CSE, of_keys, CONFIRM).said.splitlines()
     assert said[0].endswith(f"with the access key LIVE…, which sends X-Project-Id: {PROJECT}:")
-    assert {entry["headers"].get("x-project-id") for entry in service.journal()[:-1]} == {PROJECT}
+    assert {entry["headers"].get("x-project-id") for entry in service.request_log()[:-1]} == {PROJECT}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_what_is_missing_or_wrong_is_told_before_anything_is_sent(
     )
     assert ran.said.endswith("; nothing was sent\n")
     assert ran.said.count("\n") == 1
-    assert service.journal() == []
+    assert service.request_log() == []
 
 
 def test_without_credentials_nothing_is_sent(
@@ -355,7 +355,7 @@ def test_without_credentials_nothing_is_sent(
     ran = run(CSE, CONFIRM)
     assert ran.code == 2
     assert "make contract: no credentials, neither in the environment" in ran.said
-    assert service.journal() == []
+    assert service.request_log() == []
 
 
 # --- When it stops ----------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_wrong_credentials_are_sent_once(service: Service, run: Run, wrong: dict
     ran = run(CSE, wrong, WRITES)
     assert ran.code == 1
     assert "STOPPED: 401, which was not asked for: check the credentials" in ran.said
-    assert [entry["status"] for entry in service.journal()] == [401]
+    assert [entry["status"] for entry in service.request_log()] == [401]
 
 
 def test_a_token_that_expires_meanwhile_is_not_renewed(service: Service, run: Run) -> None:
@@ -378,7 +378,7 @@ def test_a_token_that_expires_meanwhile_is_not_renewed(service: Service, run: Ru
     )
     ran = run(CSE, PASSWORD, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}, CONFIRM)
     assert ran.code == 1
-    assert [entry["status"] for entry in service.journal()] == [201, 400, 401]
+    assert [entry["status"] for entry in service.request_log()] == [201, 400, 401]
 
 
 def test_a_password_that_iam_refuses_ends_it(service: Service, run: Run) -> None:
@@ -387,7 +387,7 @@ def test_a_password_that_iam_refuses_ends_it(service: Service, run: Run) -> None
     assert ran.code == 1
     assert "STOPPED: IAM refused to give a token" in ran.said
     assert "curl" not in ran.said
-    assert [entry["path"] for entry in service.journal()] == ["/v3/auth/tokens"]
+    assert [entry["path"] for entry in service.request_log()] == ["/v3/auth/tokens"]
 
 
 def test_iam_that_does_not_answer_ends_it_before_anything_is_sent(service: Service, run: Run) -> None:
@@ -397,7 +397,7 @@ def test_iam_that_does_not_answer_ends_it_before_anything_is_sent(service: Servi
     assert ran.code == 1
     assert "STOPPED: no answer of IAM, ConnectError" in ran.said
     assert "curl" not in ran.said
-    assert service.journal() == []
+    assert service.request_log() == []
 
 
 def test_after_a_429_it_waits_as_long_as_asked_and_sends_the_same_again(service: Service, run: Run) -> None:
@@ -405,7 +405,7 @@ def test_after_a_429_it_waits_as_long_as_asked_and_sends_the_same_again(service:
     time = Time()
     assert run(CSE, TOKEN, CONFIRM, time=time).code == 0
     assert 7 <= time.slept[0] <= 9
-    first, second, *others = service.journal()
+    first, second, *others = service.request_log()
     assert (first["status"], second["status"], len(others)) == (429, 400, 5)
     assert first["body"] == second["body"]
 
@@ -413,7 +413,7 @@ def test_after_a_429_it_waits_as_long_as_asked_and_sends_the_same_again(service:
 def test_a_retry_that_was_refused_with_429_is_accepted_once(service: Service, run: Run) -> None:
     service.misbehave(*BEFORE_THE_RETRIES, {"status": 429, "times": 2})
     assert run(CSE, TOKEN, WRITES, ENTERPRISE).code == 0
-    retries = [entry["acted"] for entry in service.journal() if entry["body"] == {"action": "Retry"}]
+    retries = [entry["acted"] for entry in service.request_log() if entry["body"] == {"action": "Retry"}]
     assert retries == [False, False, True, True]
 
 
@@ -422,7 +422,7 @@ def test_after_five_429_it_stops(service: Service, run: Run) -> None:
     ran = run()
     assert ran.code == 1
     assert "STOPPED: still 429 after 5 attempts" in ran.said
-    assert len(service.journal()) == 5
+    assert len(service.request_log()) == 5
 
 
 @pytest.mark.parametrize("fault", [{"close": "before"}, {"reply": "not-http"}, {"reply": "truncated"}])
@@ -432,7 +432,7 @@ def test_without_an_answer_it_stops(service: Service, run: Run, fault: dict[str,
     assert ran.code == 1
     assert "STOPPED: no answer, RemoteProtocolError" in ran.said
     assert "MAY HAVE" not in ran.said
-    assert len(service.journal()) == 1
+    assert len(service.request_log()) == 1
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_no_retry_follows_one_whose_outcome_is_unknown(
     ran = run(CSE, TOKEN, WRITES, ENTERPRISE)
     assert ran.code == 1
     assert "a retry MAY HAVE STARTED" in ran.said or "the outcome of a retry is unknown" in ran.said
-    assert [entry["body"] for entry in service.journal()][5:] == [{"action": "Retry"}]
+    assert [entry["body"] for entry in service.request_log()][5:] == [{"action": "Retry"}]
 
 
 def test_a_host_that_takes_no_connection_has_not_acted(run: Run) -> None:
@@ -572,7 +572,7 @@ def test_an_answer_that_breaks_the_contract_is_told_with_a_way_to_repeat_it(
     service.misbehave({**fault, "times": 1})
     ran = run()
     assert ran.code == 1
-    assert len(service.journal()) == 6
+    assert len(service.request_log()) == 6
     report = ran.said.partition("RetryEngine: 6 requests planned; answers: ")[2].splitlines()
     assert report[1].startswith("BREAKS THE CONTRACT: RetryEngine, an object as action: ")
     assert any(line.startswith(f"    {problem}") for line in report[2:-1]), report
@@ -649,13 +649,13 @@ def test_every_request_is_paced(service: Service, run: Run) -> None:
     service.misbehave({"status": 429, "retry_after": 0, "times": 1})
     time = Time()
     run(CSE, TOKEN, CONFIRM, time=time)
-    assert sum(time.slept) == pytest.approx(0.2 * (len(service.journal()) - 1))
+    assert sum(time.slept) == pytest.approx(0.2 * (len(service.request_log()) - 1))
 
 
 def test_the_request_to_iam_is_paced_too(service: Service, run: Run) -> None:
     time = Time()
     run(CSE, PASSWORD, CONFIRM, {"HUAWEICLOUD_SDK_IAM_ENDPOINT": service.url}, time=time)
-    assert len(service.journal()) == 7
+    assert len(service.request_log()) == 7
     assert sum(time.slept) == pytest.approx(0.2 * 6)
 
 

@@ -19,7 +19,7 @@ import pytest
 from huaweicloud_retry import AkSkAuth, ConfigurationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.journal_file import JournalReader
-from huaweicloud_retry.testing import Fault, JournalEntry, Mock, mock_server
+from huaweicloud_retry.testing import Fault, LoggedRequest, Mock, mock_server
 from tests.connections import Line, Server
 
 RECORDS = 40
@@ -47,8 +47,8 @@ def faults(mock: Mock, *given: Fault) -> None:
         mock.add_fault(**fault)
 
 
-def asked(mock: Mock) -> list[JournalEntry]:
-    return [entry for entry in mock.journal() if entry["operation"]]
+def asked(mock: Mock) -> list[LoggedRequest]:
+    return [entry for entry in mock.request_log() if entry["operation"]]
 
 
 def acted(mock: Mock) -> set[str]:

@@ -124,7 +124,7 @@ def test_every_call_reports_what_happened(mock: Mock, calls: Any) -> None:
     outcomes = calls(mock.url)
     mock.clear_faults()
     met: dict[str, list[Any]] = {}
-    for entry in mock.journal():
+    for entry in mock.request_log():
         met.setdefault(entry["path"].split("/")[5], []).append(entry)
     kinds: Counter[str] = Counter()
     for number, (outcome, ran) in enumerate(zip(outcomes, times_run(mock), strict=True)):

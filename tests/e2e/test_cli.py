@@ -182,7 +182,9 @@ def engines(*ids: str) -> list[dict[str, str]]:
 
 
 def sent(mock: Mock) -> list[str]:
-    return [entry["path"].split("/")[5] for entry in mock.journal() if entry["operation"] == "RetryEngine"]
+    return [
+        entry["path"].split("/")[5] for entry in mock.request_log() if entry["operation"] == "RetryEngine"
+    ]
 
 
 # --- engine and script ------------------------------------------------------------------------------------------------
@@ -450,7 +452,7 @@ def test_after_a_read_with_401_no_other_is_tried(cli: Cli, fates: Mock) -> None:
     fates.add_fault(operation="ShowEngineJob", status=401)
     ran = cli("engine", "ends", "runs", "fails", "--wait", "--wait-timeout", "50", *cli.sending)
     assert ran.code == 5
-    assert sum(entry["operation"] == "ShowEngineJob" for entry in fates.journal()) <= 3
+    assert sum(entry["operation"] == "ShowEngineJob" for entry in fates.request_log()) <= 3
 
 
 def test_what_is_unknown_is_looked_at_and_what_turns_out_accepted_is_waited_for(
@@ -584,7 +586,7 @@ def test_status_is_exit_code_1_if_one_cannot_be_read(cli: Cli) -> None:
 def test_status_reads_nothing_more_after_a_401(cli: Cli, mock: Mock) -> None:
     cli.set(HW_AUTH_TOKEN="wrong")
     ran = cli("status", "e1", "e2", "e3", *cli.sending)
-    assert (ran.code, len(mock.journal())) == (1, 1)
+    assert (ran.code, len(mock.request_log())) == (1, 1)
     assert json.loads(ran.out)[2] == {"engine_id": "e3", "error": "not read: authentication failed before"}
 
 
@@ -594,7 +596,7 @@ def test_status_reads_nothing_more_after_a_401(cli: Cli, mock: Mock) -> None:
 def test_the_failed_records_of_a_task_are_retried_each_by_itself(cli: Cli, fates: Mock) -> None:
     ran = cli("script", "--failed-of", "t1", "--wait", *cli.sending)
     assert (ran.code, [end for _, end, _ in ends(ran.out)]) == (4, ["succeeded", "failed"])
-    retries = [entry["body"] for entry in fates.journal() if entry["operation"] == "RetryScriptExecution"]
+    retries = [entry["body"] for entry in fates.request_log() if entry["operation"] == "RetryScriptExecution"]
     assert retries == [{"record_id": "r1"}, {"record_id": "r2"}]
     assert ran.err.splitlines()[:3] == [
         "hwc-retry script: task t1: 2 FAILED, 1 SUCCESS, 1 RUNNING",
@@ -609,7 +611,7 @@ def test_a_dry_run_shows_the_failed_records_and_only_reads(cli: Cli, fates: Mock
         0,
         ['{"record_id":"r1"}', '{"record_id":"r2"}'],
     )
-    assert {entry["operation"] for entry in fates.journal()} == {"ListScriptRecords"}
+    assert {entry["operation"] for entry in fates.request_log()} == {"ListScriptRecords"}
 
 
 @pytest.mark.usefixtures("fates")
@@ -816,10 +818,10 @@ def test_a_dry_run_shows_what_is_sent_then_and_sends_nothing(
     cli.set(**credentials)
     given = ["engine", "e1", "--enterprise-project-id", "7", *cli.sending]
     ran = cli(*given, "--dry-run")
-    assert (ran.code, mock.journal()) == (0, [])
+    assert (ran.code, mock.request_log()) == (0, [])
     (shown,) = json.loads(ran.out)
     cli(*given)
-    came = mock.journal()[-1]
+    came = mock.request_log()[-1]
     for headers in (shown["headers"], came["headers"]):
         headers.pop("x-sdk-date", None)
         if "authorization" in headers:
@@ -841,7 +843,7 @@ def test_a_dry_run_asks_iam_for_no_token_but_shows_that_it_would(cli: Cli, mock:
     )
     assert retry["headers"]["x-auth-token"] == "***"
     assert json.loads(retry["body"]) == {"task_id": TASK}
-    assert mock.journal() == []
+    assert mock.request_log() == []
 
 
 def test_a_dry_run_on_a_terminal_reads_like_http(cli: Cli, mock: Mock) -> None:
@@ -865,7 +867,7 @@ def test_a_dry_run_of_many_checks_the_input_and_shows_the_plan(cli: Cli, mock: M
         "hwc-retry bulk: 3 would be sent; the first request of the input:",
     ]
     assert json.loads(ran.out)[0]["url"].endswith("/engines/e1/actions")
-    assert (mock.journal(), cli.files()) == ([], [file])
+    assert (mock.request_log(), cli.files()) == ([], [file])
 
 
 def test_a_dry_run_with_a_journal_tells_what_is_left(cli: Cli) -> None:
@@ -1066,7 +1068,7 @@ def test_each_bad_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, mock: M
     *told, last = ran.err.splitlines()
     assert [line.split(" ")[0] for line in told] == ["in:2:", "in:3:", "in:5:", "in:6:", "in:7:"]
     assert last == "hwc-retry bulk: 5 of 6 lines are invalid; nothing was sent"
-    assert (mock.journal(), cli.files()) == ([], ["in"])
+    assert (mock.request_log(), cli.files()) == ([], ["in"])
 
 
 def test_a_bar_and_then_the_reasons_on_a_terminal(cli: Cli) -> None:
@@ -1115,7 +1117,7 @@ def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(cli: Cli, mock: Moc
     mock.clear_faults()
     assert cli(*given).code == 3
 
-    acted = Counter(entry["body"]["record_id"] for entry in mock.journal() if entry["acted"])
+    acted = Counter(entry["body"]["record_id"] for entry in mock.request_log() if entry["acted"])
     told = map(json.loads, cli("report", f"{file}.journal", "--output", "jsonl").out.splitlines())
     known = {each["record_id"]: each["verdict"] for each in told}
     assert known.keys() == {*ids, "nowhere"}
@@ -1379,7 +1381,7 @@ def test_standard_streams_may_be_closed(
     line = f"{shlex.join([*COMMAND, *command.split(), *cli.sending])} {closed}"
     ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (code, says)
-    assert len(json.loads(ran.stdout or "[]")) == len(mock.journal()) == sends
+    assert len(json.loads(ran.stdout or "[]")) == len(mock.request_log()) == sends
 
 
 Unread = tuple[subprocess.Popen[str], int]

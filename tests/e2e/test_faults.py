@@ -89,8 +89,8 @@ class Mock:
         return self.http.get(f"/_mock/{name}").json()
 
     @property
-    def journal(self) -> Any:
-        return self.page("journal")["entries"]
+    def request_log(self) -> Any:
+        return self.page("request-log")["entries"]
 
     def work(self, call: Call) -> tuple[str, int]:
         project = self.page("state")["projects"]["demo-project"]
@@ -178,7 +178,7 @@ def test_state_and_journal_say_whether_it_acted_and_the_next_request_is_served(
     mock.add(given)
     answer = mock.ask(call)
     assert (answer[: len(begins)], bool(answer)) == (begins, bool(begins))
-    (entry,) = mock.journal
+    (entry,) = mock.request_log
     expected = {
         "operation": call.operation,
         "acted": acted,
@@ -189,7 +189,7 @@ def test_state_and_journal_say_whether_it_acted_and_the_next_request_is_served(
     assert {name: entry[name] for name in expected} == expected
     assert (mock.work(call) != failed, mock.work(call)[1]) == (acted, int(acted))
     assert mock.ask(call).startswith(b"HTTP/1.1 400 " if acted else b"HTTP/1.1 200 ")
-    assert mock.journal[1]["fault"] is None
+    assert mock.request_log[1]["fault"] is None
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,10 @@ def test_a_status_has_the_specs_example_or_a_body_of_the_gateways_shape_and_the_
     if code:
         assert answer.json()["error_code"] == code
     elif code is not None:
-        what = {"error_code": "APIGW.0201", "error_msg": f"Unexpected error: an injected fault, status {status}."}
+        what = {
+            "error_code": "APIGW.0201",
+            "error_msg": f"Unexpected error: an injected fault, status {status}.",
+        }
         assert answer.json() == {**what, "request_id": answer.headers["X-Request-Id"]}
     assert mock.send(call).is_success  # on the same connection
 
@@ -268,7 +271,11 @@ def test_a_gateway_that_gave_up_waiting_does_not_know_of_a_refusal_either(mock: 
     mock.send(ENGINE)  # so that there is nothing to retry
     mock.add({"status": 504, "acted": True})
     assert mock.send(ENGINE).status_code == 504
-    assert (mock.journal[-1]["acted"], mock.journal[-1]["status"], mock.work(ENGINE)[1]) == (False, 504, 1)
+    assert (mock.request_log[-1]["acted"], mock.request_log[-1]["status"], mock.work(ENGINE)[1]) == (
+        False,
+        504,
+        1,
+    )
     # But whom it lets in it knows before.
     refused = mock.http.put(ENGINE.path, headers={"X-Auth-Token": "wrong"}, content=b"{}")
     assert refused.status_code == 401
@@ -291,7 +298,7 @@ def test_several_meet_requests_in_their_order_each_of_its_operation(mock: Mock) 
     mock.add({"status": 500, "operation": "RetryScriptExecution", "times": 1}, {"status": 502, "times": 1})
     mock.add({"status": 504, "operation": TOKEN.operation, "acted": True, "times": 1}, {"status": 503})
     assert mock.statuses(ENGINE, ENGINE, SCRIPT, SCRIPT, TOKEN, TOKEN) == [502, 503, 500, 503, 504, 503]
-    assert [entry["acted"] for entry in mock.journal] == [False, False, False, False, True, False]
+    assert [entry["acted"] for entry in mock.request_log] == [False, False, False, False, True, False]
 
 
 def test_faults_for_all_meet_no_unknown_path_no_wrong_method_and_no_page_of_the_mock(mock: Mock) -> None:
@@ -305,7 +312,7 @@ def test_faults_for_all_meet_no_unknown_path_no_wrong_method_and_no_page_of_the_
     own = [("GET", "/docs", 200), ("GET", "/_mock/health", 200), ("GET", "/_mock/nope", 404)]
     for method, path, status in unknown + own:
         assert mock.http.request(method, path).status_code == status
-    assert [(entry["status"], entry["fault"]) for entry in mock.journal] == [
+    assert [(entry["status"], entry["fault"]) for entry in mock.request_log] == [
         (status, None) for _, _, status in unknown
     ]
     assert mock.page("faults") == [{"close": "before", "times": 1}]
@@ -342,9 +349,9 @@ def test_a_file_the_command_line_and_requests_and_a_reset_that_goes_back_to_the_
         )  # one, not in a list
         assert mock.page("faults") == [*started, {"close": "after"}]
         assert mock.http.delete("/_mock/faults").status_code == 204
-        assert (mock.page("faults"), mock.statuses(ENGINE), len(mock.journal)) == ([], [200], 1)
+        assert (mock.page("faults"), mock.statuses(ENGINE), len(mock.request_log)) == ([], [200], 1)
         assert mock.http.post("/_mock/reset").status_code == 204
-        assert (mock.page("faults"), mock.journal, mock.work(ENGINE)[1]) == (started, [], 0)
+        assert (mock.page("faults"), mock.request_log, mock.work(ENGINE)[1]) == (started, [], 0)
         assert mock.statuses(ENGINE, ENGINE, *[TOKEN] * 20) == [500, 502, *by_chance]
         process.must_stop()
     finally:
@@ -503,7 +510,7 @@ def test_a_connection_closed_by_a_fault_serves_no_second_request(mock: Mock, fau
     with mock.connected() as sock:
         sock.sendall(ENGINE.raw() + ENGINE.raw())
         sock.makefile("rb").read()
-    assert len(mock.journal) == 1
+    assert len(mock.request_log) == 1
 
 
 def test_a_drip_whose_caller_hangs_up_leaves_no_task_behind(mock: Mock) -> None:
@@ -526,8 +533,8 @@ def test_a_delayed_request_is_processed_although_the_caller_is_gone(mock: Mock) 
     with mock.connected() as sock:
         sock.sendall(ENGINE.raw())
         assert any(not mock.page("faults") for _ in range(10_000))  # the request has come
-    assert any(mock.journal for _ in range(10_000))
-    assert mock.journal[0]["acted"]
+    assert any(mock.request_log for _ in range(10_000))
+    assert mock.request_log[0]["acted"]
 
 
 # --- What the generated client makes of it: test_calls.py has the rest ---
@@ -541,4 +548,4 @@ def test_no_fault_acts_and_then_answers_what_by_the_contract_means_that_nothing_
         with Client(mock.url, auth=TokenAuth("mock-token")) as client, pytest.raises(APIError) as raised:
             retry_engine.sync("demo-project", ENGINE_ID, client=client, body=EngineActionRequest())
         assert raised.value.outcome_unknown
-        assert mock.journal[-1]["acted"]
+        assert mock.request_log[-1]["acted"]

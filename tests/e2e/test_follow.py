@@ -156,7 +156,7 @@ def waiting(mock: Mock, work: Work, **how: Any) -> Steps[Status]:
 
 
 def reads(mock: Mock, operation: str) -> int:
-    return sum(entry["operation"] == operation for entry in mock.journal())
+    return sum(entry["operation"] == operation for entry in mock.request_log())
 
 
 # --- Waiting -----------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_a_wrong_time_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ValueError, match="timeout and interval must be 0 or more seconds"):
         world.wait(mock.url, WORKS["engine"], **how)
-    assert mock.journal() == []
+    assert mock.request_log() == []
 
 
 @pytest.mark.parametrize("kind", WORKS)
@@ -358,9 +358,9 @@ def test_an_unknown_outcome_is_settled(
 ) -> None:
     sent_at = lost(mock, WORKS[kind], **fault)
     found = world(resolve, mock.url, WORKS[kind], sent_at, settle=0)
-    assert [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")] == [
-        acted
-    ]
+    assert [
+        entry["acted"] for entry in mock.request_log() if str(entry["operation"]).startswith("Retry")
+    ] == [acted]
     assert (found.verdict, found.status is not None) == ("accepted" if acted else "not run", True)
     assert "the request was sent" in found.evidence
 

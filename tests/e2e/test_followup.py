@@ -98,7 +98,9 @@ def all_of(run: Bulk | Followup) -> list[Outcome]:
 
 
 def acted(mock: Mock) -> Counter[str]:
-    paths_and_bodies = [(entry["path"], entry["body"] or {}) for entry in mock.journal() if entry["acted"]]
+    paths_and_bodies = [
+        (entry["path"], entry["body"] or {}) for entry in mock.request_log() if entry["acted"]
+    ]
     ids = (
         body.get("record_id") or body.get("task_id") or path.split("/")[-2] for path, body in paths_and_bodies
     )
@@ -251,11 +253,11 @@ def test_work_is_followed_to_its_end(mock: Mock, journal: Path) -> None:
 def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) -> None:
     mock.add_fault(close="after", times=2)
     sent(mock, journal, E1, E2)
-    before, asked = rows(journal), len(mock.journal())
+    before, asked = rows(journal), len(mock.request_log())
     run = Followup(journal, resolve=True, wait=True, **where(mock, token="wrong"))
     assert all_of(run) == []
     assert str(run.halted).startswith("authentication failed: 401 APIGW.0301")
-    assert (rows(journal), len(mock.journal())) == (before, asked + 1)
+    assert (rows(journal), len(mock.request_log())) == (before, asked + 1)
 
 
 def test_nothing_is_looked_at_elsewhere_than_where_it_was_sent(mock: Mock, journal: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_state_may_be_yaml(mock: httpx.Client) -> None:
 
 # --- Under which names it is served ---
 
-PATHS = ["/_mock/state", "/_mock/journal", "/docs", "/openapi.json", ENGINE, IAM, "/nope"]
+PATHS = ["/_mock/state", "/_mock/request-log", "/docs", "/openapi.json", ENGINE, IAM, "/nope"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -340,7 +340,7 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
         assert answers.count(b"HTTP/1.1 503") == 1
         assert answers.count(b"") == 4
         assert mock.put(ENGINE, json={**RETRY, "a": "a" * 50_000}).status_code == 200
-        outcome = mock.get("/_mock/journal").json()["entries"][0]
+        outcome = mock.get("/_mock/request-log").json()["entries"][0]
         assert (outcome["status"], outcome["error_code"]) == (503, "MOCK.503")
     for _ in range(200):  # all are given back, once the mock has noticed
         if (
@@ -430,7 +430,7 @@ def test_json_that_would_take_a_gigabyte_of_memory_is_not_read(mock: httpx.Clien
 def test_the_request_log_is_bounded_in_bytes_and_keeps_the_newest(mock: httpx.Client) -> None:
     for number in range(1400):
         mock.put("/nope", headers={"a": "a" * 3500}, content=json.dumps([number, "a" * 4000]))
-    log = mock.get("/_mock/journal").json()
+    log = mock.get("/_mock/request-log").json()
     kept = [entry["body"][0] for entry in log["entries"]]
     assert 1000 < len(kept) < 1400
     assert kept == list(range(1400))[-len(kept) :]
@@ -443,7 +443,7 @@ def test_requests_that_come_at_once_keep_nobody_waiting(url: str, mock: httpx.Cl
         assert mock.post("/_mock/reset").status_code == 204
         with connected(url) as sock:
             sock.sendall(request * number)
-            served = mock.get("/_mock/journal").json()["count"]
+            served = mock.get("/_mock/request-log").json()["count"]
         if 0 < served < number:  # between two of them
             return
     pytest.fail("all that came at once was served first")

@@ -168,7 +168,7 @@ def test_a_read_changes_nothing_and_needs_credentials_and_meets_faults(mock: htt
         mock.get(path)
     assert get(mock, path) == shown
     assert mock.get("/_mock/state").json() == before
-    entries = mock.get("/_mock/journal").json()["entries"]
+    entries = mock.get("/_mock/request-log").json()["entries"]
     assert {entry["acted"] for entry in entries} == {False}
     assert [entry["outcome"] for entry in entries] == ["read", "refused", "refused", "unanswered", "read"]
     assert mock.head(path).status_code == 405

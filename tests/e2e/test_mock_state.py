@@ -112,7 +112,7 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     mock.post("/_mock/faults", json={"status": 503})
     mock.post("/_mock/reset")
     assert [mock.get("/_mock/state").json(), before["seconds_ahead"], work(mock)] == [before, 0, START]
-    assert mock.get("/_mock/journal").json() == {"count": 0, "dropped": 0, "entries": []}
+    assert mock.get("/_mock/request-log").json() == {"count": 0, "dropped": 0, "entries": []}
     assert [mock.get("/_mock/faults").json(), retry(mock).status_code, work(mock)[6:11]] == [[], 200, "2=Ex1"]
 
 

@@ -106,7 +106,7 @@ def test_the_banner_leads_to_pages_that_exist(visit: Visit) -> None:
     visit.open()
     links = visit.page.locator("header a").all()
     paths = [link.get_attribute("href") for link in links]
-    assert paths == ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/journal"]
+    assert paths == ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/request-log"]
     for path in paths:
         assert visit.page.request.get(f"{visit.url}{path}").status == 200, path
 
@@ -271,7 +271,7 @@ CHANGES = [
     ("POST", "/_mock/clock", '{"advance": 1}'),
     ("PUT", "/_mock/state", '{"projects": {}}'),
 ]
-READ = ("/_mock/journal", "GET", None, "", "cors")
+READ = ("/_mock/request-log", "GET", None, "", "cors")
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_a_name_that_is_pointed_at_this_machine_reads_and_changes_nothing(browse
     with running() as url, browser.new_context() as context:
         page = context.new_page()
         evil = url.replace("127.0.0.1", "evil.test")
-        opened = page.goto(f"{evil}/_mock/journal")
+        opened = page.goto(f"{evil}/_mock/request-log")
         assert opened is not None
         assert (opened.status, "--allow-host" in opened.text()) == (403, True)
         for method, path, body in [

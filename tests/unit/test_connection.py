@@ -162,7 +162,7 @@ def test_the_environment_has_all_that_is_needed(mock: Mock, monkeypatch: pytest.
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "mock-sk")
     with connect("cse") as client:
         assert send(client).result().job_id == 18638
-    assert mock.journal()[-1]["headers"]["authorization"].startswith("SDK-HMAC-SHA256 Access=mock-ak, ")
+    assert mock.request_log()[-1]["headers"]["authorization"].startswith("SDK-HMAC-SHA256 Access=mock-ak, ")
 
 
 def test_the_host_is_that_of_the_region_in_the_spec() -> None:
@@ -210,7 +210,7 @@ def test_a_request_that_the_gateway_throttled_is_resent_with_a_new_signature(
     with connect("cse", endpoint=mock.url, credentials=auth, resend=AT_ONCE) as client:
         response = sends(client)
     assert (response.status_code, response.attempts, response.result().job_id) == (200, 3, 18638)
-    assert [entry["status"] for entry in mock.journal()] == [429, 429, 200]
+    assert [entry["status"] for entry in mock.request_log()] == [429, 429, 200]
     assert mock.state()["projects"][PROJECT]["engines"][ENGINE]["jobs"][0]["retries"] == 1
 
 
@@ -222,7 +222,7 @@ def test_the_last_refusal_is_raised_with_the_number_of_attempts(mock: Mock) -> N
             once.close()  # closes nothing
         with pytest.raises(RateLimitError) as error:
             send(client).result()
-    assert (error.value.attempts, len(mock.journal())) == (3, 5)
+    assert (error.value.attempts, len(mock.request_log())) == (3, 5)
 
 
 @pytest.mark.parametrize("resend", [None, AT_ONCE])
@@ -233,7 +233,7 @@ def test_a_request_without_a_response_is_not_resent(mock: Mock, resend: Resend |
         pytest.raises(APIConnectionError) as error,
     ):
         send(client)
-    assert (error.value.outcome_unknown, error.value.attempts, len(mock.journal())) == (True, 1, 1)
+    assert (error.value.outcome_unknown, error.value.attempts, len(mock.request_log())) == (True, 1, 1)
 
 
 # --- The way there ---
@@ -248,7 +248,7 @@ def test_a_proxy_of_the_environment_is_used(
         auth = TokenAuth("mock-token")
         with connect("cse", endpoint="http://cse.example.com", credentials=auth, allow_http=True) as client:
             sends(client)
-        assert [entry["headers"]["host"] for entry in proxy.journal()] == ["cse.example.com"]
+        assert [entry["headers"]["host"] for entry in proxy.request_log()] == ["cse.example.com"]
 
 
 CA = trustme.CA()
@@ -372,7 +372,7 @@ def test_headers_and_timeout_are_those_of_the_client(mock: Mock) -> None:
     ):
         send(client)
     mock.clear_faults()
-    assert mock.journal()[-1]["headers"]["x-test"] == "yes"
+    assert mock.request_log()[-1]["headers"]["x-test"] == "yes"
 
 
 # --- Secrets ---

@@ -383,7 +383,7 @@ def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> Non
                 200,
                 400,
             }  # 400: there is nothing left to retry
-            operations = [entry["operation"] for entry in mock.journal()]
+            operations = [entry["operation"] for entry in mock.request_log()]
             assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
             mock.advance(86400)
 
@@ -395,7 +395,7 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
         outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
         with pytest.raises(IAMAuthenticationError) as last:
             send(Client(mock.url, auth=how), "yet another")
-        assert [entry["status"] for entry in mock.journal()] == [401]
+        assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
     assert re.fullmatch(

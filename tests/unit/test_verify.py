@@ -182,7 +182,11 @@ LONG_PATH = f"https://cse.cn-north-4.myhuaweicloud.com/v2/{'p' * 65}/enginemgr/e
             "header X-Enterprise-Project-ID: the value is longer than 64 characters",
         ),
         ("request/url", LONG_PATH, "path project_id: the value is longer than 64 characters"),
-        ("request/method", "POST", "'POST' is not documented; the path has PUT; the response was not checked"),
+        (
+            "request/method",
+            "POST",
+            "'POST' is not documented; the path has PUT; the response was not checked",
+        ),
     ],
 )
 def test_a_deviation_is_named_by_its_place_in_the_file_and_in_the_body(

@@ -34,7 +34,7 @@ class Admin:
         self._shows: dict[str, Callable[[], Json]] = {
             "/_mock/health": lambda: cast("Json", health),
             "/_mock/state": state.as_json,
-            "/_mock/journal": log.as_json,
+            "/_mock/request-log": log.as_json,
             "/_mock/faults": faults.as_json,
         }
         # Two functions for each: one parses the body in a thread, one makes the change on the event loop.

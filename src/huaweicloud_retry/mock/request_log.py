@@ -98,7 +98,7 @@ class RequestLog:
         return entry
 
     def as_json(self) -> dict[str, Json]:
-        """Return the response of /_mock/journal."""
+        """Return the response of /_mock/request-log."""
         return {
             "count": self.count,
             "dropped": self.count - len(self._entries),
