@@ -146,7 +146,7 @@ class Tampered(AkSkAuth):
 @pytest.mark.parametrize(
     ("why", "auth"),
     [
-        ("the Authorization header must read", Tampered("Authorization", lambda value: value[:-1] + "g")),
+        ("the Authorization header must be", Tampered("Authorization", lambda value: value[:-1] + "g")),
         (
             "the access key is unknown",
             Tampered("Authorization", lambda value: value.replace("mock-ak", "other")),
