@@ -140,7 +140,7 @@ def retry(client: Client, work: Work) -> None:
 
 
 def reads(mock: Mock, operation: str) -> int:
-    return sum(entry["operation"] == operation for entry in mock.journal())
+    return sum(entry["operation"] == operation for entry in mock.request_log())
 
 
 # --- Waiting -----------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     mock.post("/_mock/faults", json={"status": 503})
     mock.post("/_mock/reset")
     assert [mock.get("/_mock/state").json(), before["seconds_ahead"], work(mock)] == [before, 0, START]
-    assert mock.get("/_mock/journal").json() == {"count": 0, "dropped": 0, "entries": []}
+    assert mock.get("/_mock/request-log").json() == {"count": 0, "dropped": 0, "entries": []}
     assert [mock.get("/_mock/faults").json(), retry(mock).status_code, work(mock)[6:11]] == [[], 200, "2=Ex1"]
 
 
@@ -169,7 +169,7 @@ BAD = {
     JOB % "1, status: Error, retries_end: [Init]": "line 3, .*/retries_end/0: ",
     JOB % "1, status: Error, run_time: '5'": 'line 3, .*/run_time: "5" is not of type',
     TASKS + "{records: {r: {status: Error}}}": 'line 4, .*/r/status: "Error" is not one of',
-    TWICE: "line 5, .*/u/records/r: this record belongs to task t already",
+    TWICE: "line 5, .*/u/records/r: this record already belongs to task t",
     "projects: {}\nrun_time: -1": "line 2, /run_time: -1 is less than",
     f"run_time: 1{'0' * 400}\n" + ONE_JOB % "Error": "line 1, /run_time: ",
     "projects: {}\ncredentials: {token_lifetime: 1e300}": "line 2, /credentials/token_lifetime: ",
@@ -187,7 +187,7 @@ def test_a_state_that_will_not_do_is_refused_in_one_line_and_changes_nothing(
     with pytest.raises(StartError, match=f"^{file}: {says}") as caught, running(state=file):
         pass
     assert "\n" not in str(caught.value)
-    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body will not do:")
+    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body is invalid:")
 
 
 def test_the_command_reports_a_wrong_state_file_in_one_line(tmp_path: Path) -> None:

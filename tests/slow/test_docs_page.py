@@ -184,7 +184,7 @@ CHANGES = [
     ("POST", "/_mock/clock", '{"advance": 1}'),
     ("PUT", "/_mock/state", '{"projects": {}}'),
 ]
-READ = ("/_mock/journal", "GET", None, "", "cors")
+READ = ("/_mock/request-log", "GET", None, "", "cors")
 
 
 @pytest.fixture

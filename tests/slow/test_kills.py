@@ -18,7 +18,7 @@ import pytest
 from huaweicloud_retry import Resend, TokenAuth, mock
 from huaweicloud_retry.bulk import Bulk, Followup, Item
 from huaweicloud_retry.bulk.journal_file import JournalReader
-from huaweicloud_retry.testing import Fault, JournalEntry, Mock
+from huaweicloud_retry.testing import Fault, LoggedRequest, Mock
 
 KILLS = int(os.environ.get("KILLS") or 200)
 JOBS = 4  # a new input each, killed again and again
@@ -111,7 +111,7 @@ def test_nothing_is_lost_and_nothing_accepted_twice(job: int, tmp_path: Path) ->
             for fault in FAULTS:
                 seen.add_fault(**fault)
             kills -= kill_and_resume(url, folder, chance, kills)
-            hold_against_the_mock(folder, seen.journal())
+            hold_against_the_mock(folder, seen.request_log())
 
 
 def times_acted(entries: list[JournalEntry]) -> Counter[str]:

@@ -126,8 +126,8 @@ def test_no_unknown_outcome_is_settled_wrong_and_nearly_all_are_settled(
             for fault in FAULTS:
                 mock.add_fault(operation=operation, **fault)
         lost = asyncio.run(retried(mock.url))
-        acted = {key(entry) for entry in mock.journal() if entry["acted"]}
-        met = {json.dumps(entry["fault"], sort_keys=True) for entry in mock.journal() if entry["fault"]}
+        acted = {key(entry) for entry in mock.request_log() if entry["acted"]}
+        met = {json.dumps(entry["fault"], sort_keys=True) for entry in mock.request_log() if entry["fault"]}
         assert len(met) == len(OPERATIONS) * len(FAULTS)
         mock.clear_faults()
         if failing_reads:

@@ -77,7 +77,7 @@ def test_the_block_on_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for _ in range(2):
             records = iter(["0000000059071dbc01591661d3990020", "nowhere"])
             assert asyncio.run(retry_records("demo-project", records, tmp_path / "journal")) == []
-        entries = httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
+        entries = httpx.get(f"{url}/_mock/request-log", trust_env=False).json()["entries"]
     assert [entry["status"] for entry in entries] == [200, 404]
 
 

@@ -377,7 +377,7 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
         outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
         with pytest.raises(IAMAuthenticationError) as last:
             send(Client(mock.url, auth=how), "yet another")
-        assert [entry["status"] for entry in mock.journal()] == [401]
+        assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
     for part in (
