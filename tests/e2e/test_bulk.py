@@ -369,17 +369,17 @@ def test_one_flipped_bit_sends_nothing(mock: Mock, tmp_path: Path) -> None:
         (
             {},
             {"endpoint": "http://localhost:9"},
-            r"was sent to http://127.0.0.1:\d+ \(workspace\), and this run sends to http",
+            r"was sent to http://127.0.0.1:\d+ \(workspace\), but this run sends to http",
         ),
         (
             {},
             {"region": "cn-north-4"},
-            r"was sent to no region \(items without a region\), and this run sends to cn-north-4",
+            r"was sent to no region \(items without a region\), but this run sends to cn-north-4",
         ),
         (
             {"region": "cn-north-1"},
             {"region": "cn-north-4"},
-            "and this run sends to cn-north-4: give region= and endpoint=",
+            "but this run sends to cn-north-4: give region= and endpoint=",
         ),
         (
             {"region": "cn-north-4"},
@@ -654,7 +654,7 @@ def test_what_is_under_way_when_the_time_is_up_is_unknown(mock: Mock, at_once: b
 
     outcomes = asyncio.run(main())
     assert verdicts(outcomes) == {"accepted": 1, "unknown": 4}
-    cut_off = "cut off while in flight; the request may have been processed"
+    cut_off = "aborted while in flight; the request may have been processed"
     assert {outcome.message for outcome in outcomes} == {"task t", cut_off}
     assert run.counts == Counts(planned=RECORDS - 5, accepted=1, unknown=4)
 

@@ -236,7 +236,7 @@ def test_an_unknown_outcome_is_exit_code_3_even_beside_a_refused_one(cli: Cli, m
     assert ran.code == 3
     assert [each["verdict"] for each in json.loads(ran.out)] == ["unknown", "refused"]
     assert "unknown, it may have been processed" in ran.err
-    assert "\n  -> Look at the engine's last job before you send this again" in ran.err
+    assert "\n  -> Check the engine's last job before you resend this" in ran.err
 
 
 def test_after_a_401_nothing_more_is_sent(cli: Cli, mock: Mock) -> None:
@@ -425,7 +425,7 @@ def test_interrupted_it_says_that_the_retry_goes_on_and_how_to_look_again(cli: C
         out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert [end for _, end, _ in ends(out)] == ["running", "succeeded"]
-    assert "hwc-retry engine: stopped waiting: what was accepted goes on by itself\n" in err
+    assert "hwc-retry engine: stopped waiting: the accepted work continues\n" in err
     assert err.endswith(
         f"hwc-retry engine: to look again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n"
     )
@@ -514,7 +514,7 @@ def test_a_status_that_nobody_knows_is_said_so_and_is_exit_code_5_at_the_timeout
         ran = idle("engine", "e", "--wait", "--wait-timeout", "0", "--endpoint", url)
         looked = idle("status", "e", "--endpoint", url)
     assert (ran.code, ends(ran.out)) == (5, [("accepted", "unknown", "job 7 is Pausing")])
-    assert "engine e: job 7 is Pausing; this status is documented nowhere: whether it has ended" in ran.err
+    assert "engine e: job 7 is Pausing; this status is not documented: it may have ended" in ran.err
     assert (looked.code, json.loads(looked.out)[0]["job"]["state"]) == (0, "unknown")
 
 
@@ -655,7 +655,7 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
             "record_id is '..', which cannot be a segment of the path",
         ),
         ("status e1", {}, "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"),
-        ("engine e1 --timeout 0", {}, "'0' is no number from 0.001 to 3600"),
+        ("engine e1 --timeout 0", {}, "'0' is not a number from 0.001 to 3600"),
         (
             "engine e1",
             {"HW_PROJECT_ID": ""},
@@ -702,7 +702,7 @@ NO_PROXY = "HTTPS_PROXY is not the URL of a proxy"
         ),
         ("bulk -", {}, "standard input has no place for a journal: give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
-        ("bulk x --concurrency 101", {}, "'101' is no integer from 1 to 100"),
+        ("bulk x --concurrency 101", {}, "'101' is not an integer from 1 to 100"),
         (
             PLACED,
             {"HTTPS_PROXY": "foo://mock-password@x"},
@@ -956,7 +956,7 @@ def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock
         ran = cli("bulk", file, "--endpoint", "http://localhost:1", *flags)
         assert ran.code == 2
         assert (
-            f"input.jsonl.journal was sent to {mock.url} (cse), and this run sends to http://localhost:1"
+            f"input.jsonl.journal was sent to {mock.url} (cse), but this run sends to http://localhost:1"
             in ran.err
         )
         assert "give --region and --endpoint as before, or another --journal\n" in ran.err
@@ -970,7 +970,7 @@ def test_a_journal_that_is_removed_while_it_is_in_use_is_not_recommended(cli: Cl
         (cli.folder / "input.jsonl.journal").unlink()
         err = process.communicate(timeout=60)[1]
     assert process.returncode in {1, 3}  # 3 if a request was in flight then
-    assert "put the journal back before the next run, or what was accepted is sent again" in err
+    assert "put the journal back before the next run, or accepted items are sent again" in err
     assert "the same command goes on" not in err
     assert len(sent(mock)) < 4
 

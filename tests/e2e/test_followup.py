@@ -217,7 +217,7 @@ def test_on_another_machine_only_responses_tell_the_clock(
     mock.advance(3 * RUNS)  # the job has failed again, which by the clock of now was long before the request
     (outcome,) = followed(mock, journal, resolve=True)
     assert outcome.verdict == "unknown"
-    assert ("by which clock it was sent is not known" in str(outcome.seen)) is not has_response
+    assert ("the clock of that run is not known" in str(outcome.seen)) is not has_response
 
 
 def test_of_an_item_that_was_sent_twice_the_first_time_counts(mock: Mock, journal: Path) -> None:
@@ -260,12 +260,12 @@ def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) ->
 
 def test_nothing_is_looked_at_elsewhere_than_where_it_was_sent(mock: Mock, journal: Path) -> None:
     sent(mock, journal, E1)
-    with pytest.raises(JournalError, match=r"was sent to .*, and this run sends to http://127\.0\.0\.1:9"):
+    with pytest.raises(JournalError, match=r"was sent to .*, but this run sends to http://127\.0\.0\.1:9"):
         followed(mock, journal, resolve=True, endpoint="http://127.0.0.1:9")
 
 
 def test_a_journal_that_is_not_there_is_not_made(mock: Mock, journal: Path) -> None:
-    with pytest.raises(JournalError, match="is not there: name a bulk's journal"):
+    with pytest.raises(JournalError, match="does not exist: name the journal of a bulk"):
         followed(mock, journal, resolve=True)
     assert list(journal.parent.iterdir()) == []
 
@@ -349,7 +349,7 @@ def test_resolve_says_what_it_found_and_what_is_left(
     assert main(["resolve", f"{file}.journal", *options]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["verdict"] == "accepted"
-    assert "1 of unknown outcome: 1 accepted" in err
+    assert "1 unknown before: 1 accepted" in err
     assert main(["resolve", f"{file}.journal", *options]) == 0
     assert capsys.readouterr().out == ""
 
@@ -367,9 +367,9 @@ def test_bulk_resolves_at_its_end_if_asked(
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda _: None, "is not there"),
+        (lambda _: None, "does not exist"),
         (lambda file: file.write_bytes(b""), "is empty"),
-        (lambda file: file.write_text("notes " * 999, "utf-8"), "is damaged, or no journal"),
+        (lambda file: file.write_text("notes " * 999, "utf-8"), "is damaged, or not a journal"),
     ],
     ids=["missing", "empty", "other"],
 )

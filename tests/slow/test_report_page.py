@@ -169,7 +169,7 @@ def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: P
     charts = page.get_by_role("img")
     expect(charts).to_have_count(2)
     for chart, name in zip(
-        charts.all(), ("Outcomes over time", "Time until outcomes were known"), strict=True
+        charts.all(), ("Outcomes over time", "Latency"), strict=True
     ):
         description = chart.locator("> desc").text_content()
         assert description
@@ -202,7 +202,7 @@ def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:
     page = open_(large).page
     unknown, refused = page.locator("#reasons > ol > li").all()
     expect(unknown).to_contain_text("504 APIG.0201")
-    expect(unknown).to_contain_text("Look at the engine's last job before you send this again")
+    expect(unknown).to_contain_text("Check the engine's last job before you resend this")
     rows = unknown.locator("tbody tr")
     expect(rows).to_have_count(100)
     expect(rows.first).to_be_visible()

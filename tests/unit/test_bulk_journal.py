@@ -213,7 +213,7 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
         journal.plan(ITEMS, places=lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
         with pytest.raises(
-            JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="
+            JournalError, match=r"was sent to http://a \(cse\), but this run sends to http://b: give region="
         ):
             Journal(file).plan(ITEMS, places=other.copy)
     with Journal(file) as journal:
@@ -330,13 +330,13 @@ def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", [".", "/dev/null"])
 def test_what_is_no_file_is_refused(name: str) -> None:
-    assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
+    assert why_not(Path(name)) == f"{name} is not a file: name one for the journal"
 
 
 def test_a_file_that_is_empty_is_no_journal_unless_a_run_was_killed_when_it_began(file: Path) -> None:
     mixed(file)
     os.truncate(file, 0)
-    assert why_not(file) == f"{file} is empty, which no journal is: remove it if nothing was sent with it"
+    assert why_not(file) == f"{file} is empty, not a journal: remove it if nothing was sent with it"
     Path(f"{file}.lock").touch()
     assert why_not(file) == ""
     with begun(file) as journal:  # which is not empty any more
@@ -388,7 +388,7 @@ def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(
 def test_another_database_is_refused(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db:
         db.execute("CREATE TABLE mine (x)")
-    assert why_not(file) == f"{file} is a database, but no journal: name another file"
+    assert why_not(file) == f"{file} is a database, but not a journal: name another file"
 
 
 def test_a_journal_of_another_version_is_refused(file: Path) -> None:
@@ -401,7 +401,7 @@ def test_a_journal_of_another_version_is_refused(file: Path) -> None:
 def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:
     file.write_text("my notes, which are much longer than the header of a database\n" * 100, "utf-8")
     before = file.read_bytes()
-    assert f"{file} is damaged, or no journal" in why_not(file)
+    assert f"{file} is damaged, or not a journal" in why_not(file)
     assert file.read_bytes() == before
 
 

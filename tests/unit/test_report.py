@@ -230,15 +230,15 @@ def overwritten(content: Callable[[bytearray], bytes]) -> Callable[[Path], objec
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        pytest.param(lambda file: None, "is not there", id="missing"),
-        pytest.param(Path.mkdir, "is no file", id="folder"),
+        pytest.param(lambda file: None, "does not exist", id="missing"),
+        pytest.param(Path.mkdir, "is not a file", id="folder"),
         pytest.param(
-            lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal", id="text"
+            lambda file: file.write_text("operation\n" * 100), "is damaged, or not a journal", id="text"
         ),
         pytest.param(
-            Path.touch, "is empty, which no journal is: remove it if nothing was sent with it", id="empty"
+            Path.touch, "is empty, not a journal: remove it if nothing was sent with it", id="empty"
         ),
-        pytest.param(database, "is a database, but no journal", id="database"),
+        pytest.param(database, "is a database, but not a journal", id="database"),
         pytest.param(
             changed("PRAGMA user_version = 1"), "has format 1 and this version reads 3", id="version"
         ),
@@ -628,7 +628,7 @@ def test_where_it_is_piped_it_is_json_and_0_says_that_there_is_a_report(
     ]
     assert [[item["engine_id"] for item in told["reasons"][0]["items"]]] == [["engine-2"]]
     assert told["reasons"][1]["items"][0]["message"] == "400 SVC.1: record record-1 is busy [request id id]"
-    assert told["reasons"][0]["advice"].startswith("Look at the engine's last job before you send this again")
+    assert told["reasons"][0]["advice"].startswith("Check the engine's last job before you resend this")
     assert told["seconds"]["unknown"]["p99"] == 30.0
     assert (told["started_at"], told["ended_at"]) == ("2023-11-15T12:00:00.000Z", "2023-11-15T12:00:30.000Z")
 
@@ -676,8 +676,8 @@ def test_on_a_terminal_it_is_a_table(journal: Path, capsys: pytest.CaptureFixtur
         "2023-11-15 12:00:00Z to 2023-11-15 12:00:30Z, 30 s\n"
     )
     assert re.search(r"RetryEngine +1 +0 +1 +1\b", out)
-    assert "\n1 unknown: 504 APIG.0201 Backend timeout\n  Look at the engine's last job" in out
-    assert "\n1 refused: 400 SVC.1 record … is busy\n  Only what has failed can" in out
+    assert "\n1 unknown: 504 APIG.0201 Backend timeout\n  Check the engine's last job" in out
+    assert "\n1 refused: 400 SVC.1 record … is busy\n  Only failed work can" in out
     assert "\n  engine engine-2\n\n1 refused" in out
     assert f"\n  hwc-retry report {journal} --output csv --only refused,unknown\n" in out
     assert re.search(r"unknown +30 s", out)
@@ -883,7 +883,7 @@ def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(journal: P
     assert not [each for _, each in page.elements if "style" in each]
     said = "1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: check it before you resend it."
     assert {("h1", said), ("title", f"{said} items.journal")} <= set(page.texts)
-    assert {("h2", "Outcomes over time"), ("h2", "Time until outcomes were known")} <= set(page.texts)
+    assert {("h2", "Outcomes over time"), ("h2", "Latency")} <= set(page.texts)
 
 
 def test_what_is_written_here_and_there_is_escaped(file: Path, tmp_path: Path) -> None:
@@ -902,7 +902,7 @@ def test_what_is_written_here_and_there_is_escaped(file: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "is no file: name another file"),
+        ("", "is not a file: name another file"),
         ("items.journal", "is the journal: name another file"),
         ("missing/report.html", "cannot be written: No such file or directory"),
         ("items.journal/report.html", "cannot be written: Not a directory"),

@@ -50,17 +50,17 @@ def read_items(  # noqa: PLR0913 - options of the input
     strict_columns: bool = False,
     allow_odd_ids: bool = False,
 ) -> Iterator[Item]:
-    """Yield the item of each line that is not blank. Use no item before the end: the whole input may be invalid.
+    """Yield the item of each line that is not blank. Use none before the end: the whole input may be invalid.
 
     A line without an operation gets the operation of its ID: engine_id, record_id or task_id.
 
     Args:
         lines: The raw lines.
         is_csv: The first line names the columns; otherwise each line is a JSON object.
-        defaults: For fields that a line lacks, if its operation has the field. With a default operation, IDs of
-            the other operation are ignored.
-        on_bad_line: Called at the end, once for each error, with the number of the first line, from 1, and a text:
-            the error, and the other lines.
+        defaults: For fields that a line lacks, if its operation has the field. With a default operation, IDs
+            of the other operation are ignored.
+        on_bad_line: Called at the end, once for each error, with the number of the first line, from 1, and a
+            text: the error, and the other lines.
         on_note: Called with a line number and a note, such as about ignored columns.
         strict_columns: Refuse unknown columns.
         allow_odd_ids: Accept IDs that a spreadsheet seems to have changed; see `DamagedIds`.
@@ -318,7 +318,7 @@ def _fit(header: str, delimiter: str) -> tuple[int, int]:
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
-    """Decode each line on its own. The error of a bad line goes to `broken`, and a blank line takes its place."""
+    """Decode each line on its own. The error of a bad line goes to `broken`, and a blank line replaces it."""
     for number, line in enumerate(lines, start=1):
         try:
             yield _text(line, first=number == 1)
