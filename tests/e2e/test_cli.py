@@ -372,7 +372,7 @@ def test_what_failed_again_is_said_with_its_reason_and_what_still_runs_with_how_
     assert ran.err.splitlines() == [
         "hwc-retry engine: engine fails: ran and failed again: job 1 is Error: modify: No node.",
         "hwc-retry engine: 1 of 3 still running: the --wait-timeout of 0 s is over",
-        "hwc-retry engine: to look again:",
+        "hwc-retry engine: to check again:",
         f"  hwc-retry status runs {shlex.join(cli.sending)}",
     ]
 
@@ -427,7 +427,7 @@ def test_interrupted_it_says_that_the_retry_goes_on_and_how_to_look_again(cli: C
     assert [end for _, end, _ in ends(out)] == ["running", "succeeded"]
     assert "hwc-retry engine: stopped waiting: the accepted work continues\n" in err
     assert err.endswith(
-        f"hwc-retry engine: to look again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n"
+        f"hwc-retry engine: to check again:\n  hwc-retry status runs {shlex.join(cli.sending)}\n"
     )
 
 
@@ -468,7 +468,7 @@ def test_what_stays_unknown_is_exit_code_3_with_how_to_look_again(cli: Cli, fate
     fates.add_fault(operation="RetryEngine", close="before", times=1)
     ran = cli("engine", "ends", "--wait", "--wait-timeout", "0.5", *cli.sending)
     assert (ran.code, ends(ran.out)) == (3, [("unknown", None, None)])
-    assert "engine ends: still unknown: it may be under way still, and --wait-timeout is over\n" in ran.err
+    assert "engine ends: still unknown when --wait-timeout ended: it may start later\n" in ran.err
     assert ran.err.endswith(f"  hwc-retry status ends {shlex.join(cli.sending)}\n")
 
 
@@ -931,7 +931,7 @@ def test_all_accepted_before_is_said_in_one_line_with_the_date_and_what_to_do(cl
     again = cli("bulk", file, *cli.sending)
     assert (again.code, again.out, len(sent(mock))) == (0, "", 2)
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
-    said = rf"nothing to send: all 2 were accepted, the last on {when}; to send them again, give another journal: (.*)\n"
+    said = rf"nothing to send: all 2 were accepted, the last on {when}; to resend them, give another journal: (.*)\n"
     found = re.search(said, again.err)
     assert found
     assert cli("bulk", file, *cli.sending, *shlex.split(found[1])).code == 1  # their jobs run already
@@ -943,7 +943,7 @@ def test_an_input_may_gain_and_lose_rows(cli: Cli, mock: Mock) -> None:
     ran = cli("bulk", cli.file(engines("e2", "e1")), *cli.sending)
     assert ran.code == 0
     assert ran.err.splitlines()[1:3] == [
-        "hwc-retry bulk: no longer in the input, and left as they are in the journal: engine typo (refused)",
+        "hwc-retry bulk: no longer in the input, unchanged in the journal: engine typo (refused)",
         "hwc-retry bulk: earlier runs: accepted 1, refused 0, unknown 0; new in the input 1",
     ]
     assert sent(mock) == ["e1", "typo", "e2"]
@@ -971,7 +971,7 @@ def test_a_journal_that_is_removed_while_it_is_in_use_is_not_recommended(cli: Cl
         err = process.communicate(timeout=60)[1]
     assert process.returncode in {1, 3}  # 3 if a request was in flight then
     assert "put the journal back before the next run, or accepted items are sent again" in err
-    assert "the same command goes on" not in err
+    assert "to send the rest" not in err
     assert len(sent(mock)) < 4
 
 
@@ -1001,12 +1001,12 @@ def test_what_was_refused_and_what_is_unknown_is_sent_again_if_asked(cli: Cli, m
     mock.add_fault(close="before", times=1)
     first = cli("bulk", file, *cli.sending)
     assert first.code == 3
-    assert "--retry-refused sends those that were refused again" in first.err
+    assert "to resend the refused items, add --retry-refused\n" in first.err
     assert (
-        f"hwc-retry resolve {file}.journal looks at the service what became of those that are unknown"
+        f"to find out whether the unknown items were processed: hwc-retry resolve {file}.journal\n"
         in first.err
     )
-    assert "--resend-unknown sends them again, which may run them twice" in first.err
+    assert "to resend the unknown items, which may run them twice, add --resend-unknown\n" in first.err
     assert cli("bulk", file, *cli.sending, "--retry-refused").code == 3
     assert cli("bulk", file, *cli.sending, "--resend-unknown").code == 0
 

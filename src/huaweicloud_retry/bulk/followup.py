@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import httpx
 
 from huaweicloud_retry.follow import SETTLE, Read, Steps, drive, look, resolve, wait_for_job, wait_for_script
+from huaweicloud_retry.runs import Status
 from huaweicloud_retry.runtime.errors import (
     APIError,
     AuthenticationError,
@@ -228,6 +229,15 @@ class Followup:
         return await drive(steps, self._slot)
 
 
+def wait_steps(client: Client, item: Item, response: Mapping[str, Any], **how: Any) -> Steps[Status]:
+    """Return the steps of waiting for an accepted item, as `wait_for_job` and `wait_for_script` take them."""
+    if item.engine_id is not None:
+        how["enterprise_project_id"] = item.enterprise_project_id
+        return wait_for_job.steps(client, item.project_id, item.engine_id, response.get("jobId"), **how)
+    task_id = response.get("task_id") or item.task_id
+    return wait_for_script.steps(client, item.project_id, record_id=item.record_id, task_id=task_id, **how)
+
+
 class _Phase(Protocol):
     """A query for some rows of the journal."""
 
@@ -284,16 +294,7 @@ class _Polling:
         if clock is not None and (clock.is_current() or clock.server):
             how |= {"sent_at": row.started_at, "clock": clock.server}
         try:
-            if item.engine_id is not None:
-                how["enterprise_project_id"] = item.enterprise_project_id
-                status = yield from wait_for_job.steps(
-                    client, item.project_id, item.engine_id, body.get("jobId"), **how
-                )
-            else:
-                task_id = body.get("task_id") or item.task_id
-                status = yield from wait_for_script.steps(
-                    client, item.project_id, record_id=item.record_id, task_id=task_id, **how
-                )
+            status = yield from wait_steps(client, item, body, **how)
         except (AuthenticationError, IAMError):
             raise
         except APIError as error:

@@ -43,7 +43,8 @@ TABLES: Final = (
     places TEXT,                     -- JSON: what the items are sent to
     input TEXT,                      -- the name of the file that they came from
     duplicates INTEGER,              -- rows of the input that repeat an item
-    runs TEXT,                       -- JSON: by number, the clock of each run of which something is not known yet
+    runs TEXT,                       -- JSON: by number, the clock of each run of which \
+something is not known yet
     rows INTEGER,                    -- of `item`
     sum INTEGER,                     -- exclusive or of their checksums
     checksum INTEGER                 -- of all above
@@ -63,7 +64,8 @@ TABLES: Final = (
     seconds REAL,                    -- from then to the outcome
     seen TEXT,                       -- what a later look at the service showed
     run INTEGER,                     -- by whose clock started_at is
-    ended TEXT,                      -- how the work ended: succeeded or failed; running when it was looked at last
+    ended TEXT,                      -- how the work ended: succeeded or failed; \
+running when it was looked at last
     checksum INTEGER,                -- of all above
     digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
 )""",

@@ -255,13 +255,11 @@ class Places:
             yield placed
 
     def _connect(self, first: Item, region: str | None) -> None:
-        given = (
-            first.region or self._given
-        )  # None: connect() reads the environment, and its errors name the variable
+        settings = {**self._settings, "resend": None}
+        # Without a region, connect() reads the environment again, and its errors name the variable.
+        settings["region"] = first.region or self._given
         try:
-            self.clients[first.service, region] = connect(
-                first.service, region=given, resend=None, **self._settings
-            )
+            self.clients[first.service, region] = connect(first.service, **settings)
         except ConfigurationError as error:
             if not first.region:
                 raise
@@ -399,11 +397,13 @@ class _Writer:
 
     async def _write_journal(self, results: list[Result], admitted: list[Planned]) -> None:
         numbers = [each.number for each in admitted]
-        settled = [(each.number, each.outcome) for each in results if each.outcome and each.is_settled]
-        unsent = [each.number for each in results if not (each.outcome and each.is_settled)]
+        outcomes = [
+            (each.number, each.outcome) for each in results if each.outcome and not each.stays_planned
+        ]
+        unsent = [each.number for each in results if not each.outcome or each.stays_planned]
         self._sending.update((each.number, each.item) for each in admitted)
         try:
-            await self._thread(self._journal.write, numbers, settled, unsent, self._workers.clock)
+            await self._thread(self._journal.write, numbers, outcomes, unsent, self._workers.clock)
         except BaseException:
             # `_write_last` tries once more, and lists the outcomes in `unwritten` if it fails, too.
             self._workers.results = [*results, *map(Result, numbers), *self._workers.results]
@@ -413,7 +413,7 @@ class _Writer:
         counts = self.counts._asdict()
         counts["planned"] += len(unsent) - len(admitted)
         counts["sending"] += len(admitted) - len(results)
-        for _, outcome in settled:
+        for _, outcome in outcomes:
             counts[outcome.verdict] += 1
         self.counts = Counts(**counts)
 

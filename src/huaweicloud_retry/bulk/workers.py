@@ -127,12 +127,12 @@ class Result(NamedTuple):
 
     Attributes:
         outcome: None: the item was not sent.
-        is_settled: False: the item stays planned; the service was not reached, or throttled all attempts.
+        stays_planned: The service was not reached, or throttled all attempts: the next run sends the item.
     """
 
     number: int
     outcome: Outcome | None = None
-    is_settled: bool = True
+    stays_planned: bool = False
 
 
 class Workers:
@@ -183,7 +183,7 @@ class Workers:
             planned = await self.queue.get()
             result = await self._send(planned)
             outcome = result.outcome
-            is_refused = outcome is not None and outcome.verdict == "refused" and result.is_settled
+            is_refused = outcome is not None and outcome.verdict == "refused" and not result.stays_planned
             if outcome is not None and is_refused and planned.may_have_run:
                 # The reason for the refusal can be that an earlier attempt was processed.
                 message = f"{outcome.message}; an earlier attempt may have been processed"
@@ -220,7 +220,7 @@ class Workers:
             if wait is None:
                 self._breaker.note_last(error)
                 stays_planned = error is not None and outcome.verdict == "refused" and _is_independent(error)
-                return Result(number, outcome, is_settled=not stays_planned)
+                return Result(number, outcome, stays_planned=stays_planned)
             if isinstance(error, RateLimitError):
                 self._limiter.slow_down(wait, time.monotonic())
             if self._on_attempt is not None:

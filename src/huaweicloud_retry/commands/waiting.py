@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from huaweicloud_retry.bulk import Item, Outcome
-from huaweicloud_retry.follow import Steps, drive, resolve, wait_for_job, wait_for_script
+from huaweicloud_retry.bulk.followup import wait_steps
+from huaweicloud_retry.follow import Steps, drive, resolve
 from huaweicloud_retry.runs import Status
 from huaweicloud_retry.runtime.errors import APIError, AuthenticationError, IAMError
 from huaweicloud_retry.runtime.redaction import one_line
@@ -208,18 +209,13 @@ class _Waiting:
         return replace(outcome, seen=found.evidence)
 
     def _steps(self, outcome: Outcome) -> Steps[Status]:
-        item, body = outcome.item, outcome.response or {}
-        how: dict[str, Any] = {
-            "timeout": self._left(),
-            "sent_at": outcome.started_at,
-            "on_status": partial(self._seen.__setitem__, item),
-        }
-        if item.engine_id is not None:
-            how["enterprise_project_id"] = item.enterprise_project_id
-            return wait_for_job.steps(self._client, item.project_id, item.engine_id, body.get("jobId"), **how)
-        task_id = body.get("task_id") or item.task_id
-        return wait_for_script.steps(
-            self._client, item.project_id, record_id=item.record_id, task_id=task_id, **how
+        return wait_steps(
+            self._client,
+            outcome.item,
+            outcome.response or {},
+            timeout=self._left(),
+            sent_at=outcome.started_at,
+            on_status=partial(self._seen.__setitem__, outcome.item),
         )
 
     def _left(self) -> float:
