@@ -61,7 +61,7 @@ def page(summary: Summary, made_at: float) -> str:
         about.append(f"{summary.resent:,} with more than one attempt")
     return Template((own / "report.html").read_text(encoding="utf-8")).substitute(
         style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         title=_text(f"{sentence(summary)} {summary.file.name}"),
         sentence=_text(sentence(summary)),
         about=_text("; ".join(about)),
