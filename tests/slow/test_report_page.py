@@ -178,7 +178,7 @@ def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:
     page = open_(large).page
     unknown, refused = page.locator("#reasons > ol > li").all()
     expect(unknown).to_contain_text("504 APIG.0201")
-    expect(unknown).to_contain_text("Look at the engine's last job before you send this again")
+    expect(unknown).to_contain_text("Check the engine's last job before you resend this")
     rows = unknown.locator("tbody tr")
     expect(rows).to_have_count(100)
     expect(rows.first).to_be_visible()
