@@ -201,7 +201,7 @@ def test_the_command_runs_the_mock_with_its_pages(with_extras: CleanEnvironment)
 
 
 def test_pytest_finds_the_fixture_by_itself(with_extras: CleanEnvironment) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs/mock.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (with_extras.folder / "test_example.py").write_text(example, encoding="utf-8")
     assert "2 passed" in with_extras.python("-m", "pytest", "-q", "-W", "error", "test_example.py")
