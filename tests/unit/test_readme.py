@@ -205,11 +205,11 @@ def files(cn_north_4: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-COMMANDS = [(page, code) for page, code in blocks("sh") if code.startswith("hwc-retry")]
+EXAMPLES = [(page, code) for page, code in blocks("sh") if code.startswith("hwc-retry")]
 
 
 @pytest.mark.usefixtures("files")
-@pytest.mark.parametrize("code", [code for _, code in COMMANDS], ids=[page for page, _ in COMMANDS])
+@pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[page for page, _ in EXAMPLES])
 def test_the_command_lines_run(
     code: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
