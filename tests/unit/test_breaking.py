@@ -581,9 +581,9 @@ def test_what_the_project_exports_is_compared() -> None:
     assert {path for path, _ in compared} >= expected
 
 
-def test_what_the_readme_imports_from_is_public() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    modules = set(re.findall(r"^from (huaweicloud_\S+) import", readme, re.MULTILINE))
+def test_what_readme_and_docs_import_from_is_public() -> None:
+    pages = "".join(file.read_text("utf-8") for file in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    modules = set(re.findall(r"^from (huaweicloud_\S+) import", pages, re.MULTILINE))
     assert modules
     assert {module for module in modules if not PUBLIC.fullmatch(module)} == set()
 
