@@ -89,8 +89,8 @@ test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contr
 		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --upgrade
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in the three locks
+	--no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin in the three locks what pyproject.toml asks for; other pins stay (UPGRADE=yes: the newest versions of all)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
