@@ -96,4 +96,4 @@ lock: $(READY) ## pin in the three locks what pyproject.toml asks for; other pin
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* dist reports .grimp_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
