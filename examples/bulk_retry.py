@@ -10,7 +10,7 @@ from huaweicloud_retry.bulk import Bulk, Counts, Item
 
 
 async def retry_all(table: Path) -> Counts:
-    """Retry each line once, however often this runs with the same journal; return how many ended in which way."""
+    """Retry each line once, however often this runs with the same journal; return the counts."""
     project = os.environ["HW_PROJECT_ID"]
     with table.open(encoding="utf-8", newline="") as lines:
         items = [
