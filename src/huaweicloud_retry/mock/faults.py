@@ -16,7 +16,7 @@ from huaweicloud_retry.parsing import (
     read_checked,
     read_yaml,
     violations,
-    whole_numbers,
+    with_integers,
 )
 
 from . import iam
@@ -128,7 +128,7 @@ def check_faults(contract: Contract, value: Json) -> list[Description]:
     value = value if isinstance(value, list) else [value]
     for path, what, _ in violations(validator(_SCHEMA), value) or _senseless(contract, value):
         raise UnreadableError(f"{pointer(path) or '/'}: {what}")
-    return cast("list[Description]", whole_numbers(value))
+    return cast("list[Description]", with_integers(value))
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[Description]:
