@@ -102,12 +102,12 @@ docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PO
 	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --upgrade
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in the four locks
+	--no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin in the four locks what pyproject.toml asks for; other pins stay (UPGRADE=yes: the newest versions of all)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
 	@$(PIN) --group docs --constraint requirements-dev.lock --output-file requirements-docs.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
