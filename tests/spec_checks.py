@@ -18,7 +18,7 @@ PHRASES = [
     # what a status says of the retry
     "4xx: refused; nothing was run.",
     "503: refused before anything was run.",
-    "500, 502, 504, or no answer: unknown.",
+    "500, 502, 504, or no response: unknown.",
     # what the pages say otherwise than each other, or than the SDK, where it applies
     "array of objects",  # record_id
     "500 on another",  # 0103 to 0105

@@ -22,9 +22,9 @@ import pytest
 
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
-from huaweicloud_retry.mock.answer import Encoded
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
+from huaweicloud_retry.mock.response import Encoded
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
 from tests.contract import checks, rules, suite, wire
@@ -241,7 +241,7 @@ def test_a_curl_line_sends_the_request_again(
     sent_again(
         curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell
     )
-    entry = httpx.get(f"{shell}/_mock/journal", verify=NO_TLS, trust_env=False).json()["entries"][-1]
+    entry = httpx.get(f"{shell}/_mock/request-log", verify=NO_TLS, trust_env=False).json()["entries"][-1]
     assert entry["method"] == method
     assert entry["path"] + (f"?{entry['query']}" if entry["query"] else "") == target
     own = {"host", "user-agent", "accept", "content-length", "x-auth-token"}

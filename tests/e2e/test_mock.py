@@ -137,7 +137,7 @@ def test_an_unknown_path_is_told_those_that_there_are(mock: httpx.Client) -> Non
 
 def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(stranger: httpx.Client) -> None:
     refused = stranger.put(ENGINE, auth=AkSkAuth("mock-ak", "wrong"), json=RETRY)
-    shown = refused.json()["error_msg"].split("(| for a line's end) ")[1].split(";", 1)[0].split("|")
+    shown = refused.json()["error_msg"].split("(line ends shown as |) ")[1].split(";", 1)[0].split("|")
     assert shown[:3] == ["PUT", f"{ENGINE}/", ""]
     assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
 
@@ -207,7 +207,7 @@ def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(
 
 
 NO_EXAMPLE = "StopScriptExecution has no example for status 200; it has: none"
-WRONG_EXAMPLE = 'that for 200 breaks its own schema: body: [1] is not of type "object"'
+WRONG_EXAMPLE = 'the one for 200 does not match its schema: body: [1] is not of type "object"'
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
 ) -> None:
     with running(with_stop(tmp_path, "200", media_type)) as url, plain_client(url) as client:
         answer = client.post("/v2/any/script-executions/stop", json={})
-    says = f"Unexpected error: the mock answers StopScriptExecution from the spec's examples, but {why}"
+    says = f"Unexpected error: the response of StopScriptExecution is the spec's example, but {why}"
     assert error(answer) == (500, "APIGW.0201", says)
 
 
@@ -239,7 +239,7 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
     with running(contract) as url, client_for(url, contract=contract) as client:
         answer = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
         assert client.get("/_mock/health").status_code == 200
-    says = "Unexpected error: the mock's own fault; its stderr says more."
+    says = "Unexpected error: internal error of the mock; see its stderr."
     assert error(answer) == (500, "APIGW.0201", says)
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -328,7 +328,7 @@ def test_why_it_cannot_listen_is_told_in_one_line(
 def test_what_is_no_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([f"--port={port}"])
-    assert f"argument --port: {port!r} is no port" in capsys.readouterr().err
+    assert f"argument --port: {port!r} is not a port" in capsys.readouterr().err
 
 
 def test_a_broken_spec_is_told_in_one_line(tmp_path: Path) -> None:

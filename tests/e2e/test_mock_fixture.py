@@ -21,7 +21,7 @@ PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 @pytest.mark.parametrize("number", range(4))
 def test_a_job_is_retried(huaweicloud_mock, number):
     assert retry_engine.sync(PROJECT, ENGINE, client=huaweicloud_mock.cse, body=EngineActionRequest()).job_id == 18638
-    assert [entry["outcome"] for entry in huaweicloud_mock.journal()] == ["accepted"]
+    assert [entry["outcome"] for entry in huaweicloud_mock.request_log()] == ["accepted"]
     huaweicloud_mock.set_state("projects: {}")
     huaweicloud_mock.add_fault(status=503)
     huaweicloud_mock.clear_faults()

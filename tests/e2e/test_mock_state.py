@@ -110,7 +110,7 @@ def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
     mock.post("/_mock/faults", json={"status": 503})
     mock.post("/_mock/reset")
     assert [mock.get("/_mock/state").json(), before["seconds_ahead"], work(mock)] == [before, 0, START]
-    assert mock.get("/_mock/journal").json() == {"count": 0, "dropped": 0, "entries": []}
+    assert mock.get("/_mock/request-log").json() == {"count": 0, "dropped": 0, "entries": []}
     assert [mock.get("/_mock/faults").json(), retry(mock).status_code, work(mock)[6:11]] == [[], 200, "2=Ex1"]
 
 
@@ -139,7 +139,7 @@ def test_a_read_meets_faults_and_never_acts(mock: httpx.Client, path: str) -> No
     with pytest.raises(httpx.RemoteProtocolError):
         mock.get(f"/v2/p1/{path}")
     assert mock.get(f"/v2/p1/{path}").status_code == 200
-    entries = mock.get("/_mock/journal").json()["entries"]
+    entries = mock.get("/_mock/request-log").json()["entries"]
     assert [(entry["outcome"], entry["acted"]) for entry in entries] == [
         ("refused", False),
         ("unanswered", False),
@@ -159,8 +159,8 @@ BAD = {
     "engines: {}": "line 1: ",
     "projects: {\n": "is not YAML: line 2, column 1: ",
     "projects: " + "[" * 5000 + "]" * 5000: "is nested too deeply",
-    "projects:\n p: {}\n p: {}": "line 3: this key stands here a second time",
-    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not text to YAML: write it in quotes",  # both would be 1
+    "projects:\n p: {}\n p: {}": "line 3: this key is a duplicate",
+    "projects:\n 1: {}\n 0x1: {}": "line 2: this key is not a string in YAML: write it in quotes",  # both would be 1
     "projects:\n p: {size: 5}": "line 2, /projects/p: Additional properties .*'size' was unexpected",
     "projects:\n p: 5": "line 2, /projects/p: 5 is not of type",
     'projects:\n "a\\nb": 5': r"line 2, /projects/a\S+b: 5 is not of type",
@@ -169,7 +169,7 @@ BAD = {
     JOB % "1, status: Error, retries_end: [Init]": "line 3, .*/retries_end/0: ",
     JOB % "1, status: Error, run_time: '5'": 'line 3, .*/run_time: "5" is not of type',
     TASKS + "{records: {r: {status: Error}}}": 'line 4, .*/r/status: "Error" is not one of',
-    TWICE: "line 5, .*/u/records/r: this record belongs to task t already",
+    TWICE: "line 5, .*/u/records/r: this record already belongs to task t",
     "projects: {}\nrun_time: -1": "line 2, /run_time: -1 is less than",
     f"run_time: 1{'0' * 400}\n" + ONE_JOB % "Error": "line 1, /run_time: ",
     "projects: {}\ncredentials: {token_lifetime: 1e300}": "line 2, /credentials/token_lifetime: ",
@@ -187,7 +187,7 @@ def test_a_state_that_will_not_do_is_refused_in_one_line_and_changes_nothing(
     with pytest.raises(StartError, match=f"^{file}: {says}") as caught, running(state=file):
         pass
     assert "\n" not in str(caught.value)
-    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body will not do:")
+    assert refused.json()["error_msg"] == str(caught.value).replace(f"{file}:", "The body is invalid:")
 
 
 def test_the_command_reports_a_wrong_state_file_in_one_line(tmp_path: Path) -> None:

@@ -32,5 +32,6 @@ def test_the_line_for_a_live_endpoint() -> None:
             "make contract", replacements
         )
         assert not any(
-            entry["acted"] for entry in httpx.get(f"{url}/_mock/journal", trust_env=False).json()["entries"]
+            entry["acted"]
+            for entry in httpx.get(f"{url}/_mock/request-log", trust_env=False).json()["entries"]
         )
