@@ -84,7 +84,7 @@ def read_yaml(raw: bytes) -> Json:
         raise UnreadableError(f"is not YAML: {where}{error.problem}") from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise UnreadableError(
-            f"has values that JSON does not have: {' '.join(str(error).split())}"
+            f"is not YAML, or has values that JSON does not have: {' '.join(str(error).split())}"
         ) from error
 
 

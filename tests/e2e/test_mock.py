@@ -90,9 +90,9 @@ class Tampered(AkSkAuth):
 
 
 NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
-FOREIGN = f"The script execution record is not of task {TASK}, which has {RECORD}."
-FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
-ACCEPTED = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
+FOREIGN = f"The script execution record is not in task {TASK}, which has {RECORD}."
+FORM = "the Authorization header must be SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
+ACCEPTED = "the mock accepts the token mock-token, or a signature with mock-ak and mock-sk"
 # What is wrong with a request, and the end of its error message. Codes and statuses: tests/contract/rules.py.
 WHY: list[tuple[dict[str, Any], str]] = [
     ({"json": {"record_id": TASK}}, f"The script execution record does not exist; the mock has {RECORD}."),
@@ -107,13 +107,13 @@ WHY: list[tuple[dict[str, Any], str]] = [
     ({}, f"there is no X-Auth-Token and no signature; {ACCEPTED}"),
     ({"headers": {"X-Auth-Token": "s3cret"}}, f": the X-Auth-Token is wrong; {ACCEPTED}"),
     ({"headers": {"Authorization": "Bearer s3cret"}}, f": {FORM}; {ACCEPTED}"),
-    ({"auth": Tampered("Authorization", ".$", "g")}, "the Authorization header must read"),
+    ({"auth": Tampered("Authorization", ".$", "g")}, "the Authorization header must be"),
     ({"auth": Tampered("Authorization", "mock-ak", "other")}, "the access key is unknown"),
-    ({"auth": Tampered("Authorization", "....$", "0000")}, "is not that of the canonical request"),
+    ({"auth": Tampered("Authorization", "....$", "0000")}, "does not match the canonical request"),
     ({"auth": Tampered("Authorization", "host", "x-absent")}, "not sent: x-absent"),
     ({"auth": Tampered("Authorization", ";x-sdk-date", "")}, "X-Sdk-Date must be signed"),
-    ({"auth": Tampered("X-Security-Token", "$", "2")}, "is not that of the canonical request"),
-    ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must read like"),
+    ({"auth": Tampered("X-Security-Token", "$", "2")}, "does not match the canonical request"),
+    ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must look like"),
     ({"auth": Tampered("X-Sdk-Date", "^....", "2020")}, "the signature has expired"),
 ]
 
