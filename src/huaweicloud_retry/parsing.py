@@ -82,9 +82,11 @@ def read_yaml(raw: bytes) -> Json:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UnreadableError(f"is not YAML: {where}{error.problem}") from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except yaml.YAMLError as error:
+        raise UnreadableError(f"is not YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError) as error:
         raise UnreadableError(
-            f"is not YAML, or has values that JSON does not have: {' '.join(str(error).split())}"
+            f"has values that JSON does not have: {' '.join(str(error).split())}"
         ) from error
 
 
