@@ -7,7 +7,7 @@ DEV := $(VENV)/.ready-dev
 # One more worker than cores: some tests wait for a process or a timeout.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
-# The environment is this folder's own: without bytecode, each of a thousand processes would compile all libraries anew.
+# Keep bytecode: otherwise each of a thousand processes would compile all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-# `make PYTHON=python3.14` makes the environment anew, if it has another version.
+# `make PYTHON=python3.14` makes a new environment, if the present one has another version.
 ifneq ($(filter command environment,$(origin PYTHON)),)
 ifneq ($(shell $(PYTHON) $(VERSION)),$(shell test -e $(READY) && $(PY) $(VERSION)))
 $(shell rm -f $(READY))
@@ -34,12 +34,12 @@ $(DEV): $(READY) requirements-dev.lock
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
 
-check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
+check-generated: $(READY) ## exit 1 if generated/ does not match openapi.yaml
 	@$(PY) codegen/generate.py --check
 
-# The names of git's branches may have what is the shell's.
+# Through the environment, since names of branches may have characters that the shell interprets.
 breaking: export REF := $(value BASE)
-breaking: $(DEV) check-generated ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
+breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=v0.1.0)
 	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
@@ -48,7 +48,7 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), and which package may import which
+lint: $(DEV) ## check openapi.yaml, ruff, mypy --strict, pyright (tests: in test-slow), imports between packages
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync spec ruff imports mypy pyright
 
 spec: $(READY)
@@ -66,13 +66,15 @@ pyright: $(DEV)
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
-contract: $(DEV) ## hold the mock to the contract (EXAMPLES=50 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
+# Your own mock: URL= STATE=FILE CREDENTIALS=FILE (sends retries). A live endpoint, with care: URL= TAG=.
+contract: $(DEV) ## test the mock against the contract (EXAMPLES=50 SEED=1, or SEED=random)
 	@$(PY) -m tests.contract.$(if $(URL),$(if $(STATE),suite,live),suite)
 
-mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
+mutants: $(DEV) ## mutation score of the contract tests: server, spec, client (EVERY=10: a tenth)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
-bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
+# ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into the README.
+bench: $(DEV) ## measure our speed and that of alternatives (needs wrk, and the npm registry)
 	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
@@ -80,10 +82,10 @@ bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm
 build: $(DEV) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build
 
-test: lint check-generated ## everything but test-slow: lint, generated tree current, tests, the built wheel (WORKERS=2 PYTHON=python3.13)
+test: lint check-generated ## everything except test-slow (WORKERS=2 PYTHON=python3.13)
 	@$(PY) -m pytest --numprocesses $(WORKERS)
 
-test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
+test-slow: $(DEV) ## the long tests: contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
 	@CALLS=1000 SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
 		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py

@@ -1,7 +1,7 @@
 """Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Imports no other package.
 
 requirements.lock (generator and runtime) makes a new environment. requirements-dev.lock adds the test
-dependencies; if they were already installed, it makes the environment anew, so that no stale package stays.
+dependencies; if they were already installed, it makes a new environment, so that no stale package stays.
 uv installs, because it is fast; pip installs uv, and replaces it where uv cannot run. Both check the hash of
 each package, and build none: that would download build tools that no lock pins.
 """
