@@ -4,6 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+DOCS := $(VENV)/.ready-docs
 # One more worker than cores: some tests wait for a process or a timeout.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
@@ -11,10 +12,12 @@ VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test test-slow lint spec ruff mypy pyright imports check-generated breaking mock contract mutants bench build clean lock
+.PHONY: bench breaking build check-generated clean client contract demo docs docs-serve help imports lint lock
+.PHONY: mock mutants mypy pyright ruff spec test test-slow
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 # `make PYTHON=python3.14` makes a new environment, if the present one has another version.
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -30,6 +33,10 @@ $(READY): requirements.lock requirements-uv.lock
 $(DEV): $(READY) requirements-dev.lock
 	@$(PYTHON) codegen/environment.py requirements-dev.lock
 	@touch $(READY) $@
+
+$(DOCS): $(READY) requirements-docs.lock
+	@$(PYTHON) codegen/environment.py requirements-docs.lock
+	@touch $@
 
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
@@ -48,7 +55,7 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## check openapi.yaml, ruff, mypy --strict, pyright (tests: in test-slow), imports between packages
+lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), import rules
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync spec ruff imports mypy pyright
 
 spec: $(READY)
@@ -73,9 +80,9 @@ contract: $(DEV) ## test the mock against the contract (EXAMPLES=50 SEED=1, or S
 mutants: $(DEV) ## mutation score of the contract tests: server, spec, client (EVERY=10: a tenth)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
-# ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into the README.
+# ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into docs/performance.md.
 bench: $(DEV) ## measure our speed and that of alternatives (needs wrk, and the npm registry)
-	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
+	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes needs a full run: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
@@ -87,15 +94,26 @@ test: lint check-generated ## everything except test-slow (WORKERS=2 PYTHON=pyth
 
 test-slow: $(DEV) ## the long tests: contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
-	@CALLS=1000 SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
-		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
+	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
+		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 
-PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --upgrade
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in the three locks
+# --strict checks links and references, but does not fail on griffe's warnings about docstrings.
+docs: $(DOCS) ## build the documentation into site/, and fail on any warning
+	@out=$$($(VENV)/bin/zensical build --clean --strict 2>&1); built=$$?; printf '%s\n' "$$out"; \
+		test $$built = 0 && ! printf '%s' "$$out" | grep -q '^griffe'
+
+docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PORT=8000)
+	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
+
+PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin the requirements of pyproject.toml in the four locks (UPGRADE=yes: newest versions)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
-	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
+	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock \
+		--output-file requirements.lock
+	@$(PIN) --group docs --constraint requirements-dev.lock --output-file requirements-docs.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache \
+		.pytest_cache .ruff_cache .schemathesis

@@ -2,6 +2,7 @@
 
 requirements.lock (generator and runtime) makes a new environment. requirements-dev.lock adds the test
 dependencies; if they were already installed, it makes a new environment, so that no stale package stays.
+requirements-docs.lock adds what `make docs` needs, with the same versions of shared packages.
 uv installs, because it is fast; pip installs uv, and replaces it where uv cannot run. Both check the hash of
 each package, and build none: that would download build tools that no lock pins.
 """
@@ -18,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
-NEW, UV_LOCK = "requirements.lock", "requirements-uv.lock"
-DEV = FOLDER / ".ready-dev"  # made by the Makefile
+NEW, DEV_LOCK, UV_LOCK = "requirements.lock", "requirements-dev.lock", "requirements-uv.lock"
+DEV = FOLDER / ".ready-dev"  # the Makefile's
 PINNED = "--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement"
 
 
@@ -100,7 +101,7 @@ def main() -> int:
         return 1
     print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()
-    is_new = lock == NEW or DEV.exists()
+    is_new = lock == NEW or (lock == DEV_LOCK and DEV.exists())
     try:
         if is_new:
             make_environment()

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 import generate
-from tests.codegen.project import LOCK, PACKAGE, STAMP, Project, Ran, new_project
+from tests.codegen.project import LOCK, PACKAGE, STAMP, Project, Ran, generated_once
 
 CONFIG = "codegen/config.yaml"
 ENDPOINT = "codegen/templates/endpoint_module.py.jinja"
@@ -99,8 +99,8 @@ FILES = {
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is up to date; not to be changed."""
-    project = new_project(tmp_path_factory.mktemp("made") / "a projéct", SPEC)
-    project.make()
+    project, ran = generated_once(tmp_path_factory, "a projéct", SPEC)
+    assert (ran.code, ran.err) == (0, "")
     return project
 
 
