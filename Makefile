@@ -82,7 +82,7 @@ mutants: $(DEV) ## mutation score of the contract tests: server, spec, client (E
 
 # ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into docs/performance.md.
 bench: $(DEV) ## measure our speed and that of alternatives (needs wrk, and the npm registry)
-	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes needs a full run: leave out ROUNDS and ONLY)))
+	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes needs all rounds: omit ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
@@ -106,7 +106,8 @@ docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PO
 	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	$(if $(filter yes,$(UPGRADE)),--upgrade)
 lock: $(READY) ## pin the requirements of pyproject.toml in the four locks (UPGRADE=yes: newest versions)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock \
