@@ -63,7 +63,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 def log_of(service: httpx.Client) -> list[dict[str, Any]]:
     """The mock's request log."""
-    entries: list[dict[str, Any]] = service.get("/_mock/journal").json()["entries"]
+    entries: list[dict[str, Any]] = service.get("/_mock/request-log").json()["entries"]
     return entries
 
 

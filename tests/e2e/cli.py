@@ -154,7 +154,7 @@ class Cli:
 def sent(mock: Mock) -> list[str]:
     """The IDs of all retries, in order."""
     found: list[str] = []
-    for entry in mock.journal():
+    for entry in mock.request_log():
         if entry["operation"] == "RetryEngine":
             found.append(entry["path"].split("/")[5])
         elif entry["operation"] == "RetryScriptExecution":

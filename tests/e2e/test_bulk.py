@@ -18,7 +18,7 @@ import pytest
 from huaweicloud_retry import AkSkAuth, ConfigurationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.bulk import Bulk, Counts, Item, JournalError, Outcome, Plan
 from huaweicloud_retry.bulk.journal_file import JournalReader
-from huaweicloud_retry.testing import Fault, JournalEntry, Mock
+from huaweicloud_retry.testing import Fault, LoggedRequest, Mock
 from tests.connections import Line, Server
 from tests.e2e.cli import COMMAND
 
@@ -45,8 +45,8 @@ def add(mock: Mock, *faults: Fault) -> None:
         mock.add_fault(**fault)
 
 
-def received(mock: Mock) -> list[JournalEntry]:
-    return [entry for entry in mock.journal() if entry["operation"]]
+def received(mock: Mock) -> list[LoggedRequest]:
+    return [entry for entry in mock.request_log() if entry["operation"]]
 
 
 def acted(mock: Mock) -> set[str]:

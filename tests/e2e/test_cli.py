@@ -238,10 +238,10 @@ def test_a_dry_run_shows_the_request_of_the_real_run_and_sends_nothing(
     cli.set(**credentials)
     line = "engine e1 --enterprise-project-id 7"
     ran = cli(line, "--dry-run")
-    assert (ran.code, mock.journal()) == (0, [])
+    assert (ran.code, mock.request_log()) == (0, [])
     (shown,) = ran.outcomes
     cli(line)
-    came = mock.journal()[-1]
+    came = mock.request_log()[-1]
     for headers in (shown["headers"], came["headers"]):
         headers.pop("x-sdk-date", None)
         assert "***" in headers.pop("authorization", "***")
@@ -258,7 +258,7 @@ def test_a_dry_run_shows_the_token_request_too_and_does_not_send_it(cli: Cli, mo
     assert (iam["method"], iam["body"]) == ("POST", "***")
     assert iam["url"] == f"{mock.url}/v3/auth/tokens?nocatalog=true"
     assert (retry["headers"]["x-auth-token"], json.loads(retry["body"])) == ("***", {"task_id": "t1"})
-    assert mock.journal() == []
+    assert mock.request_log() == []
 
 
 def test_a_dry_run_on_a_terminal_reads_like_http(cli: Cli, mock: Mock) -> None:
@@ -282,7 +282,7 @@ def test_a_dry_run_of_a_bulk_shows_the_plan_and_the_first_request(cli: Cli, mock
         ["3 would"],
     ]
     assert ran.outcomes[0]["url"].endswith("/engines/e1/actions")
-    assert (ran.code, mock.journal(), cli.files()) == (0, [], [file])
+    assert (ran.code, mock.request_log(), cli.files()) == (0, [], [file])
 
 
 def test_a_dry_run_with_a_journal_shows_what_is_left_and_does_not_touch_it(cli: Cli) -> None:
@@ -454,7 +454,7 @@ def test_each_invalid_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, moc
     *reported, last = ran.err.splitlines()
     assert [line.split(" ")[0] for line in reported] == ["in:2:", "in:3:", "in:5:", "in:6:", "in:7:"]
     assert "5 of 6 lines" in last
-    assert (ran.code, ran.out, mock.journal(), cli.files()) == (2, "", [], ["in"])
+    assert (ran.code, ran.out, mock.request_log(), cli.files()) == (2, "", [], ["in"])
 
 
 # --- Completion -------------------------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ def test_standard_streams_may_be_closed(
     command = f"{shlex.join([*COMMAND, *cli.arguments(line)])} {closed}"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (ran.returncode, says in ran.stderr, ran.stderr.count("\n")) == (code, True, bool(says))
-    assert len(json.loads(ran.stdout or "[]")) == len(mock.journal()) == sends
+    assert len(json.loads(ran.stdout or "[]")) == len(mock.request_log()) == sends
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_and_repeats_nothing(cli: Cli
     mock.clear_faults()
     assert cli(line).code == 3
 
-    acted = Counter(entry["body"]["record_id"] for entry in mock.journal() if entry["acted"])
+    acted = Counter(entry["body"]["record_id"] for entry in mock.request_log() if entry["acted"])
     outcomes = cli("report in.jsonl.journal --output jsonl").outcomes
     known = {each["record_id"]: each["verdict"] for each in outcomes}
     assert known.keys() == {*ids, "nowhere"}

@@ -130,7 +130,7 @@ def test_a_refused_read_is_exit_code_5_ends_the_wait_and_leaves_the_retry_accept
     assert {each["ended"] for each in ran.outcomes} == {"unknown"}
     assert f"the state cannot be read: {status} " in ran.outcomes[0]["seen"]
     assert re.search(rf"engine ends: accepted, .*: {status} .*\n  -> .*{says}", ran.err), ran.err
-    assert sum(entry["operation"] == "ShowEngineJob" for entry in mock.journal()) <= 3
+    assert sum(entry["operation"] == "ShowEngineJob" for entry in mock.request_log()) <= 3
 
 
 def test_an_unknown_outcome_that_is_found_accepted_is_waited_for(cli: Cli, mock: Mock) -> None:
@@ -237,9 +237,9 @@ def test_status_is_exit_code_1_if_one_cannot_be_read_and_reads_no_more_after_a_4
     assert (ran.code, ["error" in each for each in ran.outcomes]) == (1, [False, True])
     assert re.search(r"engine nowhere cannot be read: 400 SVCSTG.00501116: .*\n  -> ", ran.err)
     cli.set(HW_AUTH_TOKEN="wrong")
-    before = len(mock.journal())
+    before = len(mock.request_log())
     ran = cli("status e1 e2 e3")
-    assert (ran.code, len(mock.journal())) == (1, before + 1)
+    assert (ran.code, len(mock.request_log())) == (1, before + 1)
     assert ran.outcomes[2]["error"].startswith("not read: authentication failed")
 
 
@@ -249,7 +249,7 @@ def test_status_is_exit_code_1_if_one_cannot_be_read_and_reads_no_more_after_a_4
 def test_failed_of_retries_each_failed_record_of_a_task(cli: Cli, mock: Mock) -> None:
     shown = cli("script --failed-of t1 --dry-run")
     assert [each["body"] for each in shown.outcomes] == ['{"record_id":"r1"}', '{"record_id":"r2"}']
-    assert (shown.code, {entry["operation"] for entry in mock.journal()}) == (0, {"ListScriptRecords"})
+    assert (shown.code, {entry["operation"] for entry in mock.request_log()}) == (0, {"ListScriptRecords"})
     ran = cli("script --failed-of t1 --wait")
     assert (ran.code, [end for _, end, _ in ends(ran)], sent(mock)) == (
         4,

@@ -117,12 +117,12 @@ def test_state_and_request_log_say_whether_it_acted_and_the_next_request_is_serv
     mock.add_fault(**given)
     response = exchange(mock.url, call)
     assert (response[: len(begins)], bool(response)) == (begins, bool(begins))
-    (entry,) = mock.journal()
+    (entry,) = mock.request_log()
     logged = (entry["operation"], entry["acted"], entry["outcome"], entry["status"], entry["fault"])
     assert logged == (call.operation, acted, outcome, status, given)
     assert (work(mock, call) != before, work(mock, call)[1]) == (acted, int(acted))
     assert exchange(mock.url, call).startswith(b"HTTP/1.1 400 " if acted else b"HTTP/1.1 200 ")
-    assert mock.journal()[1]["fault"] is None
+    assert mock.request_log()[1]["fault"] is None
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_gateway_that_gave_up_waiting_hides_a_refusal_of_the_service_but_not_i
     send(http, ENGINE)  # so that there is nothing to retry
     mock.add_fault(status=504, acted=True)
     assert send(http, ENGINE).status_code == 504
-    assert (mock.journal()[-1]["acted"], mock.journal()[-1]["status"], work(mock, ENGINE)[1]) == (
+    assert (mock.request_log()[-1]["acted"], mock.request_log()[-1]["status"], work(mock, ENGINE)[1]) == (
         False,
         504,
         1,
@@ -216,7 +216,7 @@ def test_no_fault_acts_with_a_status_that_means_not_processed(mock: Mock, status
         return
     with pytest.raises(APIError) as raised:
         retry_engine.sync("demo-project", ENGINE_ID, client=mock.cse, body=EngineActionRequest())
-    assert (raised.value.outcome_unknown, mock.journal()[-1]["acted"]) == (True, True)
+    assert (raised.value.outcome_unknown, mock.request_log()[-1]["acted"]) == (True, True)
 
 
 # --- Which requests meet faults, and how often ------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_several_faults_meet_requests_in_their_order_each_of_its_operation(
     mock.add_fault(status=503)
     calls = (ENGINE, ENGINE, SCRIPT, SCRIPT, TOKEN, TOKEN)
     assert [send(http, call).status_code for call in calls] == [502, 503, 500, 503, 504, 503]
-    assert [entry["acted"] for entry in mock.journal()] == [False, False, False, False, True, False]
+    assert [entry["acted"] for entry in mock.request_log()] == [False, False, False, False, True, False]
 
 
 def test_faults_meet_no_unknown_path_no_wrong_method_and_no_admin_endpoint(
@@ -257,7 +257,7 @@ def test_faults_meet_no_unknown_path_no_wrong_method_and_no_admin_endpoint(
     own = [("GET", "/docs", 200), ("GET", "/_mock/health", 200), ("GET", "/_mock/nope", 404)]
     for method, path, status in unknown + own:
         assert http.request(method, path).status_code == status
-    assert [(entry["status"], entry["fault"]) for entry in mock.journal()] == [
+    assert [(entry["status"], entry["fault"]) for entry in mock.request_log()] == [
         (each[2], None) for each in unknown
     ]
     assert faults(mock) == [{"close": "before", "times": 1}]
@@ -292,9 +292,9 @@ def test_a_reset_restores_the_faults_of_the_file_and_the_options(tmp_path: Path)
         assert http.post("/_mock/faults", json={"close": "after"}).is_success  # one, not in a list
         assert faults(mock) == [*started, {"close": "after"}]
         mock.clear_faults()
-        assert (faults(mock), send(http, ENGINE).status_code, len(mock.journal())) == ([], 200, 1)
+        assert (faults(mock), send(http, ENGINE).status_code, len(mock.request_log())) == ([], 200, 1)
         mock.reset()
-        assert (faults(mock), mock.journal(), work(mock, ENGINE)[1]) == (started, [], 0)
+        assert (faults(mock), mock.request_log(), work(mock, ENGINE)[1]) == (started, [], 0)
         statuses = [send(http, call).status_code for call in (ENGINE, ENGINE, *[TOKEN] * 20)]
     assert (statuses, lines) == ([500, 502, *by_chance], [])
 
@@ -415,7 +415,7 @@ def test_a_connection_that_a_fault_closes_serves_no_second_request(mock: Mock, f
     with connected(mock.url) as sock:
         sock.sendall(ENGINE.raw + ENGINE.raw)
         sock.makefile("rb").read()
-    assert len(mock.journal()) == 1
+    assert len(mock.request_log()) == 1
 
 
 def test_a_drip_whose_client_hangs_up_leaves_no_task_behind(mock: Mock) -> None:
@@ -438,5 +438,5 @@ def test_a_delayed_request_is_processed_although_the_client_is_gone(mock: Mock) 
     with connected(mock.url) as sock:
         sock.sendall(ENGINE.raw)
         assert any(not faults(mock) for _ in range(10_000))  # the request has come
-    assert any(mock.journal() for _ in range(10_000))
-    assert mock.journal()[0]["acted"]
+    assert any(mock.request_log() for _ in range(10_000))
+    assert mock.request_log()[0]["acted"]

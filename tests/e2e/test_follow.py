@@ -242,7 +242,7 @@ def test_what_will_not_get_better_is_raised_at_once(
 ) -> None:
     with pytest.raises(error):
         wait(mock, work, mode=mode, **how)
-    assert len(mock.journal()) <= (error is not ValueError)
+    assert len(mock.request_log()) <= (error is not ValueError)
 
 
 @each_kind
@@ -309,7 +309,7 @@ def lost(mock: Mock, work: Work, **fault: Any) -> float:
 def test_an_unknown_outcome_is_resolved(mock: Mock, kind: str, fault: dict[str, Any], acted: bool) -> None:
     sent_at = lost(mock, WORKS[kind], **fault)
     found = do(resolve, mock.url, WORKS[kind], sent_at, settle=0)
-    retries = [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")]
+    retries = [entry["acted"] for entry in mock.request_log() if str(entry["operation"]).startswith("Retry")]
     assert retries == [acted]
     assert (found.verdict, found.status is not None) == ("accepted" if acted else "not run", True)
     assert "the request was sent" in found.evidence

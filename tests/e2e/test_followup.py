@@ -76,7 +76,7 @@ def lose(mock: Mock, *closed: Any) -> None:
 
 
 def acted(mock: Mock) -> Counter[str]:
-    entries = [(entry["path"], entry["body"] or {}) for entry in mock.journal() if entry["acted"]]
+    entries = [(entry["path"], entry["body"] or {}) for entry in mock.request_log() if entry["acted"]]
     return Counter(
         body.get("record_id") or body.get("task_id") or path.split("/")[-2] for path, body in entries
     )
@@ -220,11 +220,11 @@ def test_accepted_work_is_followed_to_its_end(mock: Mock, journal: Path) -> None
 def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) -> None:
     lose(mock, "after", "after")
     sent(mock, journal, E1, E2)
-    before, received = rows(journal), len(mock.journal())
+    before, received = rows(journal), len(mock.request_log())
     run = Followup(journal, resolve=True, wait=True, **where(mock, token="wrong"))
     assert outcomes(run) == []
     assert str(run.halted).startswith("authentication failed: 401 APIGW.0301")
-    assert (rows(journal), len(mock.journal())) == (before, received + 1)
+    assert (rows(journal), len(mock.request_log())) == (before, received + 1)
 
 
 def test_another_endpoint_or_a_damaged_row_is_refused_and_no_journal_is_made(

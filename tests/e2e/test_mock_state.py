@@ -139,7 +139,7 @@ def test_a_read_meets_faults_and_never_acts(mock: httpx.Client, path: str) -> No
     with pytest.raises(httpx.RemoteProtocolError):
         mock.get(f"/v2/p1/{path}")
     assert mock.get(f"/v2/p1/{path}").status_code == 200
-    entries = mock.get("/_mock/journal").json()["entries"]
+    entries = mock.get("/_mock/request-log").json()["entries"]
     assert [(entry["outcome"], entry["acted"]) for entry in entries] == [
         ("refused", False),
         ("unanswered", False),

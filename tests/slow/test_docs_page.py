@@ -77,7 +77,7 @@ def test_the_page_loads_from_the_mock_alone_and_its_links_lead_somewhere(visit: 
     expect(page).to_have_title("Huawei Cloud retry operations: mock")
     expect(page.get_by_role("heading", name="This is a mock, not the live service")).to_be_visible()
     paths = [link.get_attribute("href") for link in page.locator("header a").all()]
-    assert paths == ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/journal"]
+    assert paths == ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/request-log"]
     for path in paths:
         assert page.request.get(f"{url}{path}").status == 200, path
 
@@ -224,7 +224,7 @@ def test_a_page_of_the_origin_that_cors_names_may(elsewhere: Page) -> None:
 def test_a_name_that_resolves_to_this_machine_reads_and_changes_nothing(visit: Visit, url: str) -> None:
     """DNS rebinding: to the browser, page and mock are of one origin."""
     evil = url.replace("127.0.0.1", "evil.test")
-    opened = visit.page.goto(f"{evil}/_mock/journal")
+    opened = visit.page.goto(f"{evil}/_mock/request-log")
     assert opened is not None
     assert (opened.status, "--allow-host" in opened.text()) == (403, True)
     for method, path, body in [*CHANGES, ("GET", "/_mock/state", None), ("POST", "/v3/auth/tokens", "{}")]:

@@ -217,4 +217,4 @@ def test_headers_and_timeout_are_those_of_the_client(mock: Mock) -> None:
     ):
         send(client)
     mock.clear_faults()
-    assert mock.journal()[-1]["headers"]["x-test"] == "yes"
+    assert mock.request_log()[-1]["headers"]["x-test"] == "yes"

@@ -365,7 +365,7 @@ def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> Non
         for fetches in (1, 2):
             outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
             assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
-            operations = [entry["operation"] for entry in mock.journal()]
+            operations = [entry["operation"] for entry in mock.request_log()]
             assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
             mock.advance(86400)
 
