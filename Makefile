@@ -82,7 +82,7 @@ mutants: $(DEV) ## mutation score of the contract tests: server, spec, client (E
 
 # ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into docs/performance.md.
 bench: $(DEV) ## measure our speed and that of alternatives (needs wrk, and the npm registry)
-	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes needs all rounds: omit ROUNDS and ONLY)))
+	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes: omit ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
