@@ -218,7 +218,7 @@ def test_the_region_is_part_of_the_item(mock: Mock, monkeypatch: pytest.MonkeyPa
 def test_a_bulk_is_for_one_run(mock: Mock) -> None:
     run = bulk(mock, records(1))
     done(run)
-    with pytest.raises(RuntimeError, match="a Bulk is for one run: make another"):
+    with pytest.raises(RuntimeError, match="a Bulk is for one run: create another"):
         done(run)
 
 

@@ -345,7 +345,7 @@ def test_resolve_says_what_it_found_and_what_is_left(
     file = given(tmp_path, "e1", "e2")
     mock.add_fault(close="after", times=1)
     assert main(["bulk", file, *options, "--concurrency", "1"]) == 3
-    assert f"hwc-retry resolve {file}.journal looks at the service" in capsys.readouterr().err
+    assert f"to find out whether the unknown items were processed: hwc-retry resolve {file}.journal" in capsys.readouterr().err
     assert main(["resolve", f"{file}.journal", *options]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["verdict"] == "accepted"
