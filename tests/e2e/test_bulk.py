@@ -547,7 +547,7 @@ def test_requests_in_flight_at_the_end_are_unknown(mock: Mock, at_once: bool) ->
     add(mock, {"delay": 0, "times": 1}, {"delay": 3000})
     run = bulk(mock, records(), concurrency=4, grace=60.0 if at_once else 0.1)
     outcomes = asyncio.run(outcomes_until(run, 4, run.abort if at_once else run.stop))
-    cut_off = "cut off while in flight; the request may have been processed"
+    cut_off = "aborted while in flight; the request may have been processed"
     assert sorted(outcome.message for outcome in outcomes) == [cut_off] * 4 + ["task t"]
     assert run.counts == Counts(planned=RECORDS - 5, accepted=1, unknown=4)
 

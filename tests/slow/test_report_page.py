@@ -145,7 +145,7 @@ def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
 def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: Path, open_: Open) -> None:
     page = open_(large).page
     charts = page.get_by_role("img").all()
-    for chart, name in zip(charts, ("Outcomes over time", "Time until outcomes were known"), strict=True):
+    for chart, name in zip(charts, ("Outcomes over time", "Latency"), strict=True):
         expect(chart).to_have_accessible_name(f"{name} {chart.locator('> desc').text_content() or 'none'}")
     for summary in page.get_by_text("The figures", exact=True).all():
         summary.click()
