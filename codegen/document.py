@@ -181,10 +181,7 @@ def openapi_problems(spec: Document) -> Iterator[str]:
             error = max(error.context, key=lambda cause: len(cause.absolute_path))
         place = (*getattr(whole, "place", ()), *error.absolute_path)
         # Said of the whole, meant of a key.
-        if error.validator in (
-            "additionalProperties",
-            "unevaluatedProperties",
-        ):
+        if error.validator in ("additionalProperties", "unevaluatedProperties"):
             place = next(((*place, key) for key in spec.find(place)[1] if f"'{key}'" in error.message), place)
         if not isinstance(error, DuplicateOperationIDError):  # naming_problems() tells where the other one is
             found.setdefault(spec.find(place)[0], error.message)

@@ -2,6 +2,7 @@
 
 requirements.lock is for a new environment: the generator and the runtime. requirements-dev.lock adds what the tests need,
 or, where it had been installed and has changed, makes the environment anew, so that nothing stale stays in it.
+requirements-docs.lock adds what `make docs` needs, with the same versions of what both have.
 uv does the work, for it takes seconds; pip installs uv, and takes its place where uv cannot run. Both check the hash of
 every package, and neither builds one, since that would fetch build tools that no lock pins.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
-NEW, UV_LOCK = "requirements.lock", "requirements-uv.lock"
+NEW, DEV_LOCK, UV_LOCK = "requirements.lock", "requirements-dev.lock", "requirements-uv.lock"
 DEV = FOLDER / ".ready-dev"  # the Makefile's
 PINNED = "--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement"
 
@@ -104,7 +105,7 @@ def main() -> int:
         return 1
     print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()
-    is_new = lock == NEW or DEV.exists()
+    is_new = lock == NEW or (lock == DEV_LOCK and DEV.exists())
     try:
         if is_new:
             make_environment()

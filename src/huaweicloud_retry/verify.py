@@ -29,10 +29,10 @@ def run(options: argparse.Namespace) -> int:
         # Lazy imports: the base install does not include what they import.
         from .contract import Contract, SpecError  # noqa: PLC0415
         from .har import check  # noqa: PLC0415
-        from .parsing import UnreadableError, one_line  # noqa: PLC0415
+        from .parsing import UnreadableError, escape_unprintable  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[contract]'")
-    name = "standard input" if options.file == "-" else one_line(options.file)
+    name = "standard input" if options.file == "-" else escape_unprintable(options.file)
     try:
         raw = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
         report = check(raw, Contract.load(hide_values=True))

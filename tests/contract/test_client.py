@@ -333,7 +333,7 @@ def refusals(call: Call) -> Iterator[str]:
             yield f"{snake(name)} is .* cannot be a segment of the path"
     for name, text in call.headers.items():
         if text.strip(" \t") != text or not re.fullmatch(r"[\t -~]*", text):
-            yield f"the value of header {name} may be a str of printable ASCII only"
+            yield f"the value of header {name} must be a str of printable ASCII"
     names: list[str] = call.operation.schema.get("x-at-least-one-of", [])
     if names and not any(name in call.body for name in names):
         yield f"needs {' or '.join(map(snake, names))}; neither was given"

@@ -123,12 +123,17 @@ class Tested:
         """Return the line that sends a request again, without secrets."""
         return request.curl(next(iter(self.state["credentials"].get("tokens", {})), ""), self.secrets)
 
-    def key(self, *, temporary: bool = False) -> tuple[str, str, str]:
-        """Return access key, secret key and security token."""
-        for name, about in self.state["credentials"].get("access_keys", {}).items():
-            if ("security_token" in about) == temporary:
-                return name, about["secret_key"], about.get("security_token", "")
-        raise NotApplicableError(f"the credentials have no {'temporary ' if temporary else ''}access key")
+    def key(self, *, temporary: bool = False, spare: bool = False) -> tuple[str, str, str]:
+        """Return access key, secret key and security token; `spare`: of a key that no other rule uses."""
+        keys = self.state["credentials"].get("access_keys", {})
+        names = [name for name, about in keys.items() if ("security_token" in about) == temporary]
+        if len(names) <= spare:
+            kind = "second " if names else "temporary " if temporary else ""
+            raise NotApplicableError(
+                f"the credentials have no {kind}access key{', and it would be locked' * spare}"
+            )
+        about = keys[names[spare]]
+        return names[spare], about["secret_key"], about.get("security_token", "")
 
     def project(self, *, other: bool = False) -> str:
         """Return the first project of the description, or another one."""

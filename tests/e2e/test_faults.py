@@ -449,7 +449,7 @@ def test_an_invalid_option_is_refused(text: str, says: str) -> None:
     [
         ("", 'line 1: null is not of type "array"'),
         ("- status: 503\n- [\n", "is not YAML: line 3, "),
-        ("- status: 503\n  status: 504\n", "line 2: this key stands here a second time"),
+        ("- status: 503\n  status: 504\n", "line 2: this key is a duplicate"),
         pytest.param("[" * 100_000, "", id="deep"),
     ],
 )

@@ -129,30 +129,30 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
         (
             line(operation=None, task_id="t"),
-            "has engine_id and task_id, which are of two operations: leave one empty",
+            "has engine_id and task_id, of two different operations: leave one empty",
         ),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
-        (line(operation=["RetryEngine"]), "operation must be text, and not empty"),
+        (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
         (line(project_id=".."), "cannot be a segment of the path"),
         (line(engine_id=None), "RetryEngine needs engine_id"),
         (line(operation="RetryScriptExecution", engine_id=None), "needs record_id or task_id"),
-        (line(engine_id=5), "engine_id must be text, and not empty"),
-        (line(engine_id=""), "engine_id must be text, and not empty"),
+        (line(engine_id=5), "engine_id must be a non-empty string"),
+        (line(engine_id=""), "engine_id must be a non-empty string"),
         (line(engine_id="\ud800"), "engine_id must be printable, without blanks"),
         (line(engine_id=" e"), "engine_id must be printable, without blanks"),
-        (line(engine_id="e" * 1001), "engine_id has 1001 characters, and 1000 are allowed"),
+        (line(engine_id="e" * 1001), "engine_id has 1001 characters; the limit is 1000"),
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
         (
             line(name="n"),
-            "no field 'name'; there are operation, project_id, engine_id, record_id, task_id, enter",
+            "no field 'name'; the fields are operation, project_id, engine_id, record_id, task_id, enter",
         ),
         (line(recordid="r"), "no field 'recordid'; did you mean record_id?"),
         (line(recordId="r"), "no field 'recordId'; did you mean record_id?"),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
-        ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes, and 100000 are allowed"),
+        ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes; the limit is 100000"),
     ],
 )
 def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(bad: str | bytes, why: str) -> None:
@@ -197,7 +197,7 @@ def test_the_reasons_reported_are_at_most_twenty_and_one_for_all_others() -> Non
     [
         (
             "engine_id\ne,more\n",
-            (2, "has 2 fields, and line 1 names 1: does a text with commas need quotes?"),
+            (2, "has 2 fields, but line 1 names 1: does a text with commas need quotes?"),
         ),
         (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8")),
         ('engine_id\n"e"e\n', (2, "is not CSV: ',' expected after '\"'")),
@@ -207,7 +207,7 @@ def test_the_reasons_reported_are_at_most_twenty_and_one_for_all_others() -> Non
         ("engine_id,Comment\n,see below\n", (2, "engine_id, record_id or task_id missing")),
         (
             "engine_id,,\ne,,f\n",
-            (2, "has 3 fields, and line 1 names 1: does a text with commas need quotes?"),
+            (2, "has 3 fields, but line 1 names 1: does a text with commas need quotes?"),
         ),
     ],
 )
@@ -243,7 +243,7 @@ def test_a_header_that_is_invalid_is_all_that_is_reported(header: str, says: str
     ("text", "is_csv"), [("engine_id\n", True), ("engine_id,\n,\n", True), ("\n", False), ("", False)]
 )
 def test_an_input_without_a_line_is_refused(text: str, is_csv: bool) -> None:
-    assert Reading(text, is_csv=is_csv).error == "there is nothing in it: no line with a retry"
+    assert Reading(text, is_csv=is_csv).error == "the input is empty: no line with a retry"
 
 
 # --- What spreadsheets write ------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_an_operation_that_is_given_decides_between_ids() -> None:
     ((number, said),) = table(text).bad
     assert number == 2
     assert said.startswith(
-        "has engine_id and record_id, which are of two operations: leave one empty, or give operation=;"
+        "has engine_id and record_id, of two different operations: leave one empty, or give operation=;"
     )
     assert Reading(text, is_csv=True, project_id="p", operation="RetryEngine").names == ["engine e"] * 2
     of_the_other = Reading("record_id\nr\n", is_csv=True, project_id="p", operation="RetryEngine")

@@ -362,9 +362,9 @@ def why_not(file: Path) -> str:
 def test_a_bad_input_leaves_no_journal(file: Path) -> None:
     def items() -> Iterator[Item]:
         yield ITEMS[0]
-        raise ValueError("line 2 will not do")
+        raise ValueError("line 2 is invalid")
 
-    with pytest.raises(ValueError, match="line 2 will not do"):
+    with pytest.raises(ValueError, match="line 2 is invalid"):
         Journal(file).plan(items())
     assert list(file.parent.iterdir()) == []
 

@@ -1,8 +1,7 @@
 """What a call returns and raises, and how that reads: models, responses, errors.
 
-Nothing that a server sends gets past the typed errors: 1,000 responses here, 10,000 in `make test-slow`.
-A call returns a model whose fields have exactly the contract's types, or raises an APIError that reads in
-one line.
+A call returns a model with exactly the contract's types, or raises an APIError that reads in one line, whatever
+a server sends: 250 responses here, 2,500 in `make test-slow`.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ from tests.callers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-# What calling raises, and its base classes; then what only connecting and authentication raise.
+# What a call raises, with the base class; then what only connecting and authentication raise.
 CALLING: dict[type[Exception], tuple[type[Exception], ...]] = {
     APIError: (Exception,),
     APIConnectionError: (APIError,),
@@ -114,18 +113,14 @@ STATUSES: list[tuple[type[APIError], bool, list[int]]] = [
     (NotFoundError, False, [404]),
     (MethodNotAllowedError, False, [405]),
     (RateLimitError, False, [429]),
-    (APIStatusError, False, [402, 406, 409, 413, 414, 494]),
-    (APIStatusError, True, [100, 101, 199, 300, 301, 304, 399, 499, 600, 999]),
+    (APIStatusError, False, [402, 409, 494]),
+    (APIStatusError, True, [100, 101, 199, 300, 301, 399, 499, 600, 999]),
     (InternalServerError, False, [501, 503, 505]),
-    (InternalServerError, True, [500, 502, 504, 507, 561, 599]),
-    (APIResponseValidationError, True, [201, 202, 204, 299]),
+    (InternalServerError, True, [500, 502, 504, 507, 599]),
+    (APIResponseValidationError, True, [201, 204, 299]),
 ]
-
-THROTTLED = {
-    "error_code": "APIGW.0308",
-    "error_msg": "The throttling threshold is reached",
-    "request_id": "5a1e4c8b",
-}
+THROTTLED = {"error_code": "APIGW.0308", "error_msg": "Threshold reached", "request_id": "5a1e4c8b"}
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 def response(status: int, body: Any = b"", headers: Mapping[str, str] | None = None) -> Response[Any]:
@@ -140,18 +135,27 @@ def status_error(status: int, body: Any = b"", headers: Mapping[str, str] | None
     return error
 
 
+def raised(caller: Caller, operation: Operation = ENGINE, **response: Any) -> Any:
+    """The error of a call that gets this response."""
+    return caller.error(operation, Client(LOCAL, transport=FixedResponse(**response)))
+
+
+def copies(thing: Any) -> list[Any]:
+    pickled = [pickle.loads(pickle.dumps(thing, protocol)) for protocol in PROTOCOLS]
+    return [*pickled, copy.copy(thing), copy.deepcopy(thing)]
+
+
 def one_of_each() -> list[Exception]:
     """An error of each class, with all that it can hold."""
     headers = {"X-Request-Id": "r1", "Retry-After": "2", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
     body = THROTTLED | {"detail": "d"}
+    invalid = Response[Any](status_code=200, headers=Headers(headers), content=b"{}", problem="no task_id")
     return [
         APIError("any"),
-        APIConnectionError("PUT http://127.0.0.1: ReadError; the request may have been processed", True),
-        APITimeoutError("PUT http://127.0.0.1: ConnectTimeout; nothing was sent", outcome_unknown=False),
+        APIConnectionError("PUT http://127.0.0.1: ReadError", True),
+        APITimeoutError("PUT http://127.0.0.1: ConnectTimeout", outcome_unknown=False),
         *(status_error(status, body, headers) for status in (402, 400, 401, 403, 404, 405, 429, 500)),
-        APIResponseValidationError(
-            Response(status_code=200, headers=Headers(headers), content=b"{}", problem="'task_id' is missing")
-        ),
+        APIResponseValidationError(invalid),
         ConfigurationError("no region"),
         APIRequestValidationError("the body has no action"),
         IAMError(response(403, body, headers)),
@@ -162,92 +166,78 @@ def one_of_each() -> list[Exception]:
 # ---- the tree
 
 
-def test_the_tree_is_as_designed() -> None:
+def test_the_tree_of_exceptions_is_as_designed_and_all_of_it_is_public() -> None:
     assert {error_class: error_class.__bases__ for error_class in TREE} == TREE
-
-
-def test_every_exception_of_the_tree_is_public_and_there_is_no_other() -> None:
+    assert {type(error) for error in one_of_each()} == set(TREE)
     for package, tree in ((huaweicloud_retry_client, CALLING), (huaweicloud_retry, TREE)):
         classes = filter(inspect.isclass, (getattr(package, name) for name in package.__all__))
         assert {each for each in classes if issubclass(each, Exception)} == set(tree)
-    assert {type(error) for error in one_of_each()} == set(TREE)
 
 
-@pytest.mark.parametrize(("error_class", "outcome_unknown", "statuses"), STATUSES)
+@pytest.mark.parametrize(("error_class", "unknown", "statuses"), STATUSES)
 def test_each_status_has_its_class_and_says_whether_the_request_may_have_been_processed(
-    caller: Caller,
-    operation: Operation,
-    error_class: type[APIError],
-    statuses: list[int],
-    *,
-    outcome_unknown: bool,
+    caller: Caller, operation: Operation, error_class: type[APIError], statuses: list[int], *, unknown: bool
 ) -> None:
     for status in statuses:
-        transport = FixedResponse(status, b"{}")
-        error = caller.error(operation, Client(LOCAL, transport=transport))
-        assert (type(error), error.status_code, error.outcome_unknown) == (
-            error_class,
-            status,
-            outcome_unknown,
-        )
-        detailed = caller.detailed(operation, Client(LOCAL, transport=transport))
+        error = raised(caller, operation, status=status, content=b"{}")
+        assert (type(error), error.status_code, error.outcome_unknown) == (error_class, status, unknown)
+        detailed = caller.detailed(operation, Client(LOCAL, transport=FixedResponse(status, b"{}")))
         assert (detailed.status_code, detailed.parsed, type(detailed.error)) == (status, None, error_class)
         assert (detailed.problem is None) == (not 200 <= status < 300)
         with pytest.raises(error_class):
             detailed.result()
 
 
-def test_what_iam_refused_never_reached_the_service() -> None:
+def test_a_request_refused_by_iam_never_reached_the_service() -> None:
     assert not any(IAMError(response(status)).outcome_unknown for status in (200, 401, 500))
 
 
-def test_a_good_response_has_no_error(caller: Caller, operation: Operation) -> None:
-    transport = FixedResponse(content=json.dumps(dict(operation.result)).encode())
-    good = caller.detailed(operation, Client(LOCAL, transport=transport))
+def test_a_good_response_has_no_error_and_keeps_unknown_fields(caller: Caller, operation: Operation) -> None:
+    content = json.dumps({**operation.result, "more": {"a": [1]}}).encode()
+    good = caller.detailed(operation, Client(LOCAL, transport=FixedResponse(content=content)))
     assert good.error is None
     assert good.result() is good.parsed
     assert type(good.parsed) is operation.model
+    assert good.parsed["more"] == {"a": [1]}
+    assert good.parsed.to_dict() == json.loads(content)
 
 
 # ---- what the body says
 
 
 @pytest.mark.parametrize(
-    ("body", "error_code", "error_msg", "detail", "request_id"),
+    ("body", "error_code", "error_msg", "detail"),
     [
-        (THROTTLED, "APIGW.0308", "The throttling threshold is reached", None, "5a1e4c8b"),
-        ({"error_code": "WKS.00211102", "error_msg": "Invalid."}, "WKS.00211102", "Invalid.", None, None),
-        ({"error_code": "S.1", "error_msg": "No.", "detail": "engine_id"}, "S.1", "No.", "engine_id", None),
-        ({"errorCode": "SVCSTG.1", "errorMessage": "No."}, "SVCSTG.1", "No.", None, None),
-        ({"error": {"code": 401, "message": "Wrong.", "title": "Unauthorized"}}, "401", "Wrong.", None, None),
-        ({"error": {"code": 401, "title": "Unauthorized"}}, "401", "Unauthorized", None, None),
-        ({"error_code": 1101, "error_msg": 7}, "1101", "7", None, None),  # IAM's older pages have numbers
-        ({"error_code": "S.1"}, "S.1", '{"error_code": "S.1"}', None, None),
-        ({"code": None, "error_msg": ["x"]}, None, '{"code": null, "error_msg": ["x"]}', None, None),
-        ({"error_msg": "No.", "detail": {}}, None, "No.", None, None),
-        ({"error": "down"}, None, '{"error": "down"}', None, None),
-        ([["error_code", "S.1"]], None, '[["error_code", "S.1"]]', None, None),
-        (b"null", None, "null", None, None),
-        (b"<html>\n<h1>502</h1>\n</html>", None, "<html> <h1>502</h1> </html>", None, None),
-        (b'{"error_code": "S.1', None, '{"error_code": "S.1', None, None),
-        (b"", None, "", None, None),
-        (b"\xff\xfe\xfa", None, "\ufffd\ufffd\ufffd", None, None),
+        (THROTTLED, "APIGW.0308", "Threshold reached", None),
+        ({"error_code": "S.1", "error_msg": "No.", "detail": "engine_id"}, "S.1", "No.", "engine_id"),
+        ({"errorCode": "SVCSTG.1", "errorMessage": "No."}, "SVCSTG.1", "No.", None),
+        ({"error": {"code": 401, "message": "Wrong.", "title": "Unauthorized"}}, "401", "Wrong.", None),
+        ({"error": {"code": 401, "title": "Unauthorized"}}, "401", "Unauthorized", None),
+        ({"error_code": 1101, "error_msg": 7}, "1101", "7", None),  # IAM's older pages have numbers
+        ({"error_code": "S.1"}, "S.1", '{"error_code": "S.1"}', None),
+        ({"code": None, "error_msg": ["x"]}, None, '{"code": null, "error_msg": ["x"]}', None),
+        ({"error_msg": "No.", "detail": {}}, None, "No.", None),
+        ({"error": "down"}, None, '{"error": "down"}', None),
+        ([["error_code", "S.1"]], None, '[["error_code", "S.1"]]', None),
+        (b"<html>\n<h1>502</h1>\n</html>", None, "<html> <h1>502</h1> </html>", None),
+        (b'{"error_code": "S.1', None, '{"error_code": "S.1', None),
+        (b"", None, "", None),
+        (b"\xff\xfe\xfa", None, "\ufffd\ufffd\ufffd", None),
     ],
-)  # fmt: skip
+)
 def test_all_body_shapes_are_understood(
-    body: object, error_code: str | None, error_msg: str, detail: str | None, request_id: str | None
+    body: object, error_code: str | None, error_msg: str, detail: str | None
 ) -> None:
     error = status_error(500, body)
-    assert (error.error_code, error.error_msg) == (error_code, error_msg)
-    assert (error.detail, error.request_id) == (detail, request_id)
+    assert (error.error_code, error.error_msg, error.detail) == (error_code, error_msg, detail)
 
 
-def test_text_of_no_known_shape_is_bounded_and_the_whole_body_kept() -> None:
-    for content in (b"x" * 50_000, b'{"error":' * 100_000):  # nested too deeply
-        error = status_error(500, content)
-        assert len(error.error_msg) <= 501
-        assert content.startswith(error.error_msg[:500].encode())
-        assert error.response.content == content
+@pytest.mark.parametrize("content", [b"x" * 50_000, b'{"error":' * 100_000], ids=["text", "deep"])
+def test_text_of_no_known_shape_is_bounded_and_the_whole_body_kept(content: bytes) -> None:
+    error = status_error(500, content)
+    assert len(error.error_msg) <= 501
+    assert content.startswith(error.error_msg[:500].encode())
+    assert error.response.content == content
 
 
 def test_the_request_id_is_taken_from_the_body_first_and_then_from_the_header() -> None:
@@ -258,49 +248,53 @@ def test_the_request_id_is_taken_from_the_body_first_and_then_from_the_header() 
     assert APIResponseValidationError(response(200, b"", header)).request_id == "of-header"
 
 
+@pytest.mark.parametrize(
+    ("charset", "content", "message"),
+    [
+        ("GBK", "服务不可用".encode("gbk"), "服务不可用"),
+        ('"utf-16"', "服务".encode("utf-16"), "服务"),
+        ("no-such", "服务".encode(), "服务"),
+        ("idna", b"plain", "plain"),  # a codec that cannot replace what it does not know
+        ("zlib", b"plain", "plain"),  # a codec, but of no text
+    ],
+)
+def test_a_text_body_is_decoded_with_its_charset(charset: str, content: bytes, message: str) -> None:
+    assert status_error(502, content, {"Content-Type": f"text/html; charset={charset}"}).error_msg == message
+
+
 # ---- how it reads
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (status_error(429, THROTTLED), "429 APIGW.0308: Threshold reached [request id 5a1e4c8b]"),
         (
-            status_error(429, THROTTLED),
-            "429 APIGW.0308: The throttling threshold is reached [request id 5a1e4c8b]",
+            status_error(400, {"error_code": "C.1", "error_msg": "No.", "detail": "engine_id"}),
+            "400 C.1: No. (engine_id)",
         ),
-        (
-            status_error(400, {"error_code": "SVCSTG.1", "error_msg": "No engine.", "detail": "engine_id"}),
-            "400 SVCSTG.1: No engine. (engine_id)",
-        ),
-        (
-            status_error(502, b"<h1>Bad Gateway</h1>", {"X-Request-Id": "r1"}),
-            "502: <h1>Bad Gateway</h1> [request id r1]",
-        ),
+        (status_error(502, b"<h1>Bad</h1>", {"X-Request-Id": "r1"}), "502: <h1>Bad</h1> [request id r1]"),
         (status_error(500), "500: no message"),
     ],
 )
 def test_str_has_status_code_message_detail_and_request_id(error: APIError, text: str) -> None:
     assert str(error) == text
+    assert repr(error) == f"{type(error).__name__}({text!r})"
 
 
 def test_str_of_a_200_that_breaks_the_contract_has_status_problem_and_request_id(
     caller: Caller, operation: Operation
 ) -> None:
-    transport = FixedResponse(200, b"{}", {"X-Request-Id": "r1"})
-    error = caller.error(operation, Client(LOCAL, transport=transport))
-    missing = {"RetryScriptExecution": "task_id", "RetryEngine": "id"}[operation.name]
-    assert str(error) == f"200, but not what the contract promises: '{missing}' is missing [request id r1]"
-    assert (error.problem, error.request_id) == (f"'{missing}' is missing", "r1")
-
-
-def test_repr_is_the_class_and_the_line() -> None:
-    assert repr(status_error(404, {"error_code": "C", "error_msg": "M"})) == "NotFoundError('404 C: M')"
+    error = raised(caller, operation, content=b"{}", headers={"X-Request-Id": "r1"})
+    problem = f"'{next(iter(operation.result))}' is missing"
+    assert (error.problem, error.request_id) == (problem, "r1")
+    assert re.fullmatch(rf"200, .*: {problem} \[request id r1\]", str(error))
 
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(st.integers(300, 999), any_text, any_text, any_text, any_text)
 @example(401, "C\nD", "\x1b[31mred\r\n\0", "\u2028\u202e\x85", "\ud800")
 def test_str_and_repr_are_one_printable_line_whatever_the_server_says(
@@ -314,161 +308,73 @@ def test_str_and_repr_are_one_printable_line_whatever_the_server_says(
     str(error).encode()
 
 
-def test_str_is_bounded() -> None:
+def test_str_and_repr_are_bounded() -> None:
     long = "x" * 100_000
     error = status_error(500, {"error_code": long, "error_msg": long, "detail": long, "request_id": long})
-    assert len(str(error)) < 1_500
-    assert len(str(APIConnectionError(long, outcome_unknown=True))) < 1_500
-    assert len(repr(error)) < 1_500
+    for text in (str(error), repr(error), str(APIConnectionError(long, outcome_unknown=True))):
+        assert len(text) < 1_500
     assert "[request id r1]" in str(status_error(500, {"error_msg": long, "request_id": "r1"}))
-
-
-# ---- pickle and copy
+    model = RetryScriptExecutionResponse.from_dict({"task_id": long, "more": [long] * 3})
+    assert len(repr(model)) < 500
+    assert len(repr(success(parsed=model, problem=long))) < 2_000
 
 
 @pytest.mark.parametrize("error", one_of_each(), ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickle_and_copy_with_its_attributes(error: Exception) -> None:
-    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
-    for twin in [*pickled, copy.copy(error), copy.deepcopy(error)]:
+    for twin in copies(error):
         assert type(twin) is type(error)
         assert (str(twin), repr(twin), vars(twin)) == (str(error), repr(error), vars(error))
         for name in ("outcome_unknown", "attempts"):
             assert getattr(twin, name, None) == getattr(error, name, None)
 
 
-# ---- retry_after
+# ---- headers: Retry-After, Date
+
+NOW, PAST = "Wed, 21 Oct 2026 07:28:00 GMT", "Fri, 31 Dec 1999 23:59:59 GMT"
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
+    ("value", "date", "seconds"),
     [
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": "0"}, 0.0),
-        ({"Retry-After": " 120 "}, 120.0),
+        ("3", None, 3.0),
+        ("0", None, 0.0),
+        (" 120 ", None, 120.0),
         # compared with the server's own clock, which may differ from ours
-        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
-        ({"Retry-After": "Wed, 21 Oct 2026 07:27:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
-        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0),
-        ({}, None),
-        ({"Retry-After": ""}, None),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-3"}, None),
-        ({"Retry-After": "nan"}, None),
-        ({"Retry-After": "1e9"}, None),
-        ({"Retry-After": "9" * 5_000}, None),
-        ({"Retry-After": "\u0663"}, None),  # a digit to str.isdigit
-        ({"Retry-After": "Wed, 99 Oct 2026 07:28:00 GMT"}, None),
-        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 -0000", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
-        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "today"}, 0.0),  # then with our own
+        ("Wed, 21 Oct 2026 07:28:30 GMT", NOW, 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", NOW, 0.0),
+        (PAST, None, 0.0),
+        (PAST, "today", 0.0),  # then with our own
+        *(
+            (invalid, NOW, None)
+            for invalid in (
+                *(None, "", "soon", "-3", "nan", "1e9", "9" * 5_000),
+                "\u0663",  # a digit to str.isdigit
+                "Wed, 99 Oct 2026 07:28:00 GMT",
+                "Wed, 21 Oct 2026 07:28:00 -0000",
+            )
+        ),
     ],
 )
-def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+def test_retry_after_is_a_number_or_a_date(
+    value: str | None, date: str | None, seconds: float | None
+) -> None:
+    pairs = {"Retry-After": value, "Date": date}
+    raw = [(name.encode(), each.encode()) for name, each in pairs.items() if each is not None]
     error = Response[Any](status_code=429, headers=Headers(raw), content=b"").error
     assert isinstance(error, RateLimitError)
     assert error.retry_after == seconds
-
-
-@pytest.mark.parametrize(
-    ("charset", "content", "message"),
-    [
-        ("GBK", "服务不可用".encode("gbk"), "服务不可用"),
-        ('"utf-16"', "服务".encode("utf-16"), "服务"),
-        ("no-such", "服务".encode(), "服务"),
-        ("idna", b"plain", "plain"),  # a codec that cannot replace what it does not know
-        ("zlib", b"plain", "plain"),  # a codec, but of no text
-    ],
-)
-def test_a_body_that_is_text_is_read_by_its_charset(charset: str, content: bytes, message: str) -> None:
-    assert status_error(502, content, {"Content-Type": f"text/html; charset={charset}"}).error_msg == message
 
 
 def test_retry_after_as_a_date_is_compared_with_our_clock_if_the_response_has_no_date() -> None:
     assert status_error(429, b"", {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}).retry_after > 1e9
 
 
-# ---- secrets that the gateway sends back
-
-
-@pytest.mark.parametrize(
-    "echo",
-    [
-        f"canonical request: PUT|/v2/|x-sdk-date:2020|x-security-token:{SECRET}||host;x-sdk-date|e3b0",
-        f"X-Security-Token: {SECRET}\nX-Sdk-Date: 20200608T023900Z",
-        f"x-auth-token={SECRET}",
-        f'{{"X-Auth-Token": "{SECRET}"}}',
-        f"{{'x-auth-token': ['{SECRET}']}}",
-        f'x-subject-token:"{SECRET}"',
-        f'x-auth-token\\": \\"{SECRET}',  # JSON within JSON
-        f"<td>&quot;x-auth-token&quot;: &quot;{SECRET}&quot;</td>",
-        f"Authorization: SDK-HMAC-SHA256 Access=AK, SignedHeaders=host, Signature={SECRET}",
-        f"authorization:Bearer {SECRET}",
-    ],
-)
-@pytest.mark.parametrize("shape", ["error_msg", "detail", "message", "text"])
-def test_a_secret_that_the_gateway_echoes_is_masked(echo: str, shape: str) -> None:
-    error = status_error(401, echo.encode() if shape == "text" else {"error_code": "APIGW.0301", shape: echo})
-    shown = [str(error), repr(error), repr(error.response), error.error_code, error.error_msg, error.detail]
-    assert SECRET not in "\n".join(map(str, shown))
-
-
-def test_masking_leaves_the_rest_of_the_message_for_debugging() -> None:
-    echo = f"verify aksk signature fail: PUT|/v2/p1|x-security-token:{SECRET}|x-sdk-date:2020|e3b0"
-    message = status_error(401, {"error_code": "APIGW.0301", "error_msg": echo}).error_msg
-    assert message == echo.replace(SECRET, "***")
-
-
-# ---- docstrings
-
-
-def described(operation: Operation) -> Any:
-    """What the spec says of an operation; it has one of each method."""
-    verb = operation.method.lower()
-    (found,) = [path[verb] for path in SPEC["paths"].values() if verb in path]
-    return found
-
-
-def test_the_docstring_names_the_class_raised_for_each_status(caller: Caller, operation: Operation) -> None:
-    docstring = getattr(operation.module, caller.name).__doc__
-    # `NotFoundError: 404. …` -> {404: "NotFoundError"}; `200: …` -> {200: ""}
-    found = re.findall(r"^ +(?:(\w+): (\d{3})\. |(\d{3}): )", docstring, re.MULTILINE)
-    documented = {int(raised or plain): name for name, raised, plain in found}
-    assert set(documented) == {int(status) for status in described(operation)["responses"]}
-    del documented[200]
-    for status, name in documented.items():
-        error = caller.error(operation, Client(LOCAL, transport=FixedResponse(status)))
-        assert type(error).__name__ == name
-
-
-def test_the_docstring_has_summary_parameters_and_source(caller: Caller, operation: Operation) -> None:
-    function = getattr(operation.module, caller.name)
-    says = described(operation)
-    assert function.__doc__.splitlines()[0] == says["summary"]
-    assert f"Official page: {SPEC['info']['x-sources'][says['x-source']]}" in function.__doc__
-    for parameter in inspect.signature(function).parameters:
-        assert re.search(rf"^ +{parameter} \(.+\): \w", function.__doc__, re.MULTILINE), parameter
-    for raised in ("APIConnectionError", "ValueError"):
-        assert f" {raised}: " in function.__doc__
-
-
-def test_the_docstring_of_detailed_refers_to_the_plain_function(caller: Caller, operation: Operation) -> None:
-    plain, detailed = (getattr(operation.module, caller.name + suffix) for suffix in ("", "_detailed"))
-    assert f"`{caller.name}`" in detailed.__doc__
-    assert inspect.signature(detailed).parameters == inspect.signature(plain).parameters
-
-
-# ---- a clock that is wrong
-
-
-@pytest.mark.parametrize(
-    ("minutes", "hint"),
-    [(20, "20 minutes behind"), (-20, "20 minutes ahead of"), (600, "600 minutes behind"), (4, ""), (-4, "")],
-)
+@pytest.mark.parametrize(("minutes", "hint"), [(20, "behind"), (-20, "ahead of"), (4, ""), (-4, "")])
 def test_a_401_mentions_a_clock_that_is_wrong(minutes: float, hint: str) -> None:
     date = datetime.now(UTC) + timedelta(minutes=minutes)  # of the server
     headers = {"Date": format_datetime(date, usegmt=True)}
     error = status_error(401, THROTTLED, headers)
-    hint = hint and f"; this machine's clock is {hint} the server's"
+    hint = hint and f"; this machine's clock is 20 minutes {hint} the server's"
     assert str(error).endswith(f"[request id 5a1e4c8b]{hint}")
     assert error.clock_ahead == pytest.approx(-60 * minutes, abs=60)
     assert "clock" not in str(status_error(403, THROTTLED, headers))
@@ -481,6 +387,40 @@ def test_without_the_servers_date_a_401_mentions_no_clock(headers: dict[str, str
     assert "clock" not in str(error)
 
 
+# ---- docstrings
+
+
+def described(operation: Operation) -> Any:
+    """What the spec says of an operation; it has one of each method."""
+    verb = operation.method.lower()
+    (found,) = [path[verb] for path in SPEC["paths"].values() if verb in path]
+    return found
+
+
+def test_the_docstring_has_summary_source_parameters_and_what_is_raised(
+    caller: Caller, operation: Operation
+) -> None:
+    says = described(operation)
+    plain, detailed = (getattr(operation.module, caller.name + suffix) for suffix in ("", "_detailed"))
+    assert plain.__doc__.splitlines()[0] == says["summary"]
+    assert f"Official page: {SPEC['info']['x-sources'][says['x-source']]}" in plain.__doc__
+    for parameter in inspect.signature(plain).parameters:
+        assert re.search(rf"^ +{parameter} \(.+\): \w", plain.__doc__, re.MULTILINE), parameter
+    for name in ("APIConnectionError", "ValueError"):
+        assert f" {name}: " in plain.__doc__
+    # `NotFoundError: 404. …` -> {404: "NotFoundError"}; `200: …` -> {200: ""}
+    found = re.findall(r"^ +(?:(\w+): (\d{3})\. |(\d{3}): )", plain.__doc__, re.MULTILINE)
+    documented = {int(status or ok): name for name, status, ok in found}
+    assert set(documented) == {int(status) for status in says["responses"]}
+    del documented[200]
+    for status, name in documented.items():
+        assert type(raised(caller, operation, status=status)).__name__ == name
+    assert f"`{caller.name}`" in detailed.__doc__
+    assert inspect.signature(detailed).parameters == inspect.signature(plain).parameters
+
+
+# ---- any response
+
 MEBIBYTE = 1 << 20
 RESPONSES = int(os.environ.get("RESPONSES", "250"))  # each for both operations, sync and async
 
@@ -489,9 +429,6 @@ TYPES: dict[str, dict[str, type]] = {
     "RetryScriptExecution": {"task_id": str},
     "RetryEngine": {"id": str, "name": str, "job_id": int},
 }
-
-
-# ---- what a server may send
 
 anything = st.one_of(
     st.sampled_from(
@@ -521,14 +458,7 @@ def written(document: object, encoding: str, quarters: int, *, ascii_only: bool)
 
 MODEL = b'{"task_id":"t","id":"i","name":"n","jobId":1}'
 ODD_BODIES = [
-    b"",
-    b"\0",
-    b"\xef\xbb\xbf",
-    b"NaN",
-    b"-Infinity",
-    b"<!DOCTYPE html><html><head><title>502</title></head>\r\n<body>Bad Gateway</body></html>",
-    b"<html>" + b"\xe8\x84" * 3_000,
-    MODEL + b"{}",
+    *(b"", b"\0", b"\xef\xbb\xbf", b"NaN", b"-Infinity", b"<html>" + b"\xe8\x84" * 3_000, MODEL + b"{}"),
     MODEL.replace(b'"t"', b"NaN"),
     MODEL.replace(b"{", b'{"jobId":"1",'),  # twice, and the last one counts
     *(MODEL.replace(b"1", number) for number in (b"-0", b"1e3", b"Infinity", b"9" * 4_000, b"9" * 5_000)),
@@ -568,22 +498,6 @@ header = st.one_of(
 statuses = st.one_of(
     st.just(200), st.sampled_from([200, 201, 204, 302, 400, 401, 429, 500, 502]), st.integers(100, 999)
 )
-
-
-# ---- what a caller may get
-
-
-@contextmanager
-def memory() -> Generator[Callable[[], int]]:
-    """Give the peak, in bytes, of what Python held within the block beyond what it held before."""
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    peaks: list[int] = []
-    try:
-        yield lambda: peaks[0] - before
-        peaks.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
 
 
 def check(operation: Operation, status: int, response: Response[Any]) -> None:
@@ -641,31 +555,42 @@ def test_any_response_is_a_model_or_a_typed_error() -> None:
     assert seen >= RESPONSES
 
 
-# ---- single responses: size and encoding
+# ---- single responses: size, encoding, invalid bodies
+
+
+@contextmanager
+def memory() -> Generator[Callable[[], int]]:
+    """Give the peak, in bytes, of what Python held within the block beyond what it held before."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    peaks: list[int] = []
+    try:
+        yield lambda: peaks[0] - before
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
-    ("status", "mebibytes", "error_class"),
-    [(200, 16, APIResponseValidationError), (404, 1, NotFoundError), (500, 1, InternalServerError)],
+    ("status", "mebibytes", "error_class"), [(200, 16, APIResponseValidationError), (404, 1, NotFoundError)]
 )
-def test_of_a_body_of_100_megabytes_a_result_has_16_mebibytes_read_and_an_error_one(
+def test_at_most_16_mebibytes_of_a_result_and_one_of_an_error_are_read(
     caller: Caller, status: int, mebibytes: int, error_class: type[APIError]
 ) -> None:
     body = LazyBody(b" " * 65_536 for _ in range(1_600))
     client = Client(LOCAL, transport=FixedResponse(status, stream=body))
     with memory() as peak:
         response = caller.detailed(ENGINE, client)
-    assert response.problem == f"its body has more than {mebibytes * MEBIBYTE} bytes"
+    assert str(mebibytes * MEBIBYTE) in response.problem
     assert len(response.content) == MEBIBYTE
     assert type(response.error) is error_class
     assert (body.read, body.closed) == (16 * mebibytes + 1, True)
     assert peak() < max(8, 4 * mebibytes) * MEBIBYTE
 
 
-def test_a_result_of_exactly_16_mebibytes_is_read_whole(caller: Caller, operation: Operation) -> None:
-    content = ACCEPTED.ljust(16 * MEBIBYTE)
-    client = Client(LOCAL, transport=FixedResponse(content=content))
-    assert type(caller.call(operation, client)) is operation.model
+def test_a_result_of_exactly_16_mebibytes_is_read_whole(caller: Caller) -> None:
+    client = Client(LOCAL, transport=FixedResponse(content=ACCEPTED.ljust(16 * MEBIBYTE)))
+    assert type(caller.call(ENGINE, client)) is ENGINE.model
 
 
 @cache
@@ -676,21 +601,22 @@ def bomb(times: int) -> bytes:
 
 
 @pytest.mark.parametrize(("times", "encoding"), [(1, "gzip"), (2, "gzip, gzip")])
-@pytest.mark.parametrize(("status", "most"), [(200, 64), (404, 8)])
+@pytest.mark.parametrize(
+    ("status", "most", "error_class"), [(200, 64, APIResponseValidationError), (404, 8, NotFoundError)]
+)
 def test_a_gzip_bomb_does_not_fill_the_memory(
-    caller: Caller, times: int, encoding: str, status: int, most: int
+    caller: Caller, times: int, encoding: str, status: int, most: int, error_class: type[APIError]
 ) -> None:
-    headers = {"Content-Encoding": encoding}
-    client = Client(LOCAL, transport=FixedResponse(status, bomb(times), headers))
+    content = bomb(times)
     with memory() as peak:
-        error = caller.error(ENGINE, client)
-    assert type(error) is {200: APIResponseValidationError, 404: NotFoundError}[status]
+        error = raised(caller, status=status, content=content, headers={"Content-Encoding": encoding})
+    assert type(error) is error_class
     assert peak() < most * MEBIBYTE
 
 
-def test_a_packed_body_is_unpacked(caller: Caller) -> None:
-    for pack, encoding in ((gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")):
-        transport = FixedResponse(content=pack(ACCEPTED), headers={"Content-Encoding": encoding})
+def test_a_compressed_body_is_decompressed(caller: Caller) -> None:
+    for compress, encoding in ((gzip.compress, "gzip"), (gzip.compress, "GZip"), (zlib.compress, "deflate")):
+        transport = FixedResponse(content=compress(ACCEPTED), headers={"Content-Encoding": encoding})
         assert type(caller.call(ENGINE, Client(LOCAL, transport=transport))) is ENGINE.model
 
 
@@ -705,41 +631,33 @@ def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller) 
 
 
 @pytest.mark.parametrize("status", [203, 600, 999])
-def test_a_status_that_http_does_not_know_is_a_status_like_any_other(caller: Caller, status: int) -> None:
+def test_an_unregistered_status_is_a_status_like_any_other(caller: Caller, status: int) -> None:
     with LoopbackServer(raw_response(status, b"{}")) as server:
         assert caller.error(ENGINE, Client(server.url)).status_code == status
 
 
+NOT_JSON = (b"", b"<html>", b"[" * 100_000, b'{"jobId":' + b"9" * 5_000 + b"}", b"\xff\xfe")
+
+
 @pytest.mark.parametrize(
-    ("wrong", "problem"),
+    ("invalid", "problem"),
     [
-        (b"", "the body is not JSON"),
-        (b"<html>", "the body is not JSON"),
-        (b"[" * 100_000, "the body is not JSON"),
-        (b'{"jobId":' + b"9" * 5_000 + b"}", "the body is not JSON"),
-        (b"\xff\xfe", "the body is not JSON"),
+        *((each, "the body is not JSON") for each in NOT_JSON),
         (b"null", "the body: dict expected, got NoneType"),
         (b'[["task_id", "t"], ["id", "i"], ["name", "n"]]', "the body: dict expected, got list"),
         (b'{"task_id": 1, "id": 1, "name": "n", "jobId": 1}', "id: str expected, got int"),
-        (b'{"task_id": null, "id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
+        (b'{"id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
+        (b'{"id": "i", "name": "n", "jobId": "1"}', "jobId: int expected, got str"),
+        (b'{"id": "i", "name": "n", "jobId": 1.5}', "jobId: int expected, got float"),
+        (b'{"id": "i", "name": "n", "jobId": true}', "jobId: int expected, got bool"),
     ],
+    ids=range(12),
 )
-def test_a_200_that_breaks_the_contract_says_where(caller: Caller, wrong: bytes, problem: str) -> None:
-    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, wrong)))
+def test_a_200_that_breaks_the_contract_says_where(caller: Caller, invalid: bytes, problem: str) -> None:
+    error = raised(caller, content=invalid)
     assert type(error) is APIResponseValidationError
     assert problem in error.problem
-    assert error.response.content == wrong
-
-
-@pytest.mark.parametrize(
-    ("job_id", "kind"),
-    [(b'"1"', "str"), (b"1.5", "float"), (b"true", "bool"), (b"null", "NoneType"), (b"[1]", "list")],
-)
-def test_a_job_id_that_is_no_integer_breaks_the_contract(caller: Caller, job_id: bytes, kind: str) -> None:
-    content = b'{"id": "i", "name": "n", "jobId": %s}' % job_id
-    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(200, content)))
-    assert type(error) is APIResponseValidationError
-    assert error.problem == f"jobId: int expected, got {kind}"
+    assert error.response.content == invalid
 
 
 # ---- what is shown
@@ -760,7 +678,6 @@ def success(**changes: Any) -> Response[RetryScriptExecutionResponse]:
             "Client('http://127.0.0.1', auth=Token)",
         ),
         (UNSET, "UNSET"),
-        (EngineActionRequest(), "EngineActionRequest(action='Retry', additional_properties={})"),
         (
             RetryScriptExecutionRequest(record_id="r1"),
             "RetryScriptExecutionRequest(record_id='r1', task_id=UNSET, additional_properties={})",
@@ -778,13 +695,6 @@ def test_repr_is_short_and_useful_and_holds_no_secret(thing: object, shown: str)
     assert repr(thing) == str(thing) == shown
 
 
-def test_repr_of_a_response_or_model_is_short_whatever_it_holds() -> None:
-    long = "x" * 100_000
-    model = RetryScriptExecutionResponse.from_dict({"task_id": long, "more": [long] * 3})
-    assert len(repr(model)) < 500
-    assert len(repr(success(parsed=model, problem=long))) < 2_000
-
-
 def test_repr_of_a_client_whose_init_failed_works_in_a_traceback() -> None:
     assert repr(object.__new__(Client)) == "Client('?')"
     with pytest.raises(ValueError, match="base_url") as caught:
@@ -794,12 +704,25 @@ def test_repr_of_a_client_whose_init_failed_works_in_a_traceback() -> None:
     assert SECRET not in shown
 
 
-@pytest.mark.parametrize("transport", [None, SyncOnly()])
+@pytest.mark.parametrize("transport", [None, SyncOnly()], ids=["ours", "given"])
 def test_a_dump_of_a_client_shows_no_secret(transport: httpx.BaseTransport | None) -> None:
     client = Client(LOCAL, headers={"X-Auth-Token": SECRET}, auth=Token(SECRET), transport=transport)
     assert SECRET not in repr(vars(client))
     with pytest.raises(TypeError):
         pickle.dumps(client)
+
+
+ECHO = f"canonical request: PUT|/v2/|x-sdk-date:2020|x-security-token:{SECRET}|host;x-sdk-date|e3b0"
+
+
+@pytest.mark.parametrize("field", ["error_msg", "detail", "message", None])
+def test_a_secret_that_the_gateway_repeats_is_masked_and_nothing_else(field: str | None) -> None:
+    """In which shapes: test_redaction."""
+    error = status_error(401, {"error_code": "APIGW.0301", field: ECHO} if field else ECHO.encode())
+    shown = [str(error), repr(error), repr(error.response), error.error_code, error.error_msg, error.detail]
+    text = "\n".join(map(str, shown))
+    assert SECRET not in text
+    assert ECHO.replace(SECRET, "***") in text
 
 
 SECRET_HEADERS = {"X-Security-Token": SECRET}
@@ -824,6 +747,10 @@ def with_locals(error: BaseException) -> str:
     return "".join(shown)
 
 
+def records(caplog: pytest.LogCaptureFixture) -> str:
+    return "".join(str(vars(record)) for record in caplog.records)
+
+
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_no_secret_in_an_error_a_log_line_or_a_traceback(
     caller: Caller, caplog: pytest.LogCaptureFixture, failure: Mapping[str, Any]
@@ -833,12 +760,11 @@ def test_no_secret_in_an_error_a_log_line_or_a_traceback(
     error = caller.error(ENGINE, client)
     assert isinstance(error, APIError)
     shown = [repr(error), repr(error.args), repr(client), str(pickle.dumps(error)), with_locals(error)]
-    assert SECRET not in "".join(shown)
-    assert SECRET not in "".join(map(str, (vars(record) for record in caplog.records)))
+    assert SECRET not in "".join(shown) + records(caplog)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"project_id": ".."},
         {"project_id": "x" * 70_000},
@@ -846,31 +772,30 @@ def test_no_secret_in_an_error_a_log_line_or_a_traceback(
         {"body": RetryScriptExecutionRequest(task_id="\ud800")},
         {"timeout": -1},
     ],
+    ids=["segment", "long", "empty body", "surrogate", "timeout"],
 )
-def test_no_secret_in_the_traceback_of_an_invalid_argument(caller: Caller, wrong: Mapping[str, Any]) -> None:
+def test_no_secret_in_the_traceback_of_an_invalid_argument(
+    caller: Caller, invalid: Mapping[str, Any]
+) -> None:
     client = Client(LOCAL, transport=FixedResponse(), auth=Token(SECRET), headers=SECRET_HEADERS)
-    error = caller.error(OPERATIONS["RetryScriptExecution"], client, **wrong)
+    error = caller.error(OPERATIONS["RetryScriptExecution"], client, **invalid)
     assert isinstance(error, ValueError)
     assert SECRET not in with_locals(error)
 
 
 @pytest.mark.parametrize("is_httpx", [False, True], ids=["ours", "httpx"])
 def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
-    caller: Caller,
-    server: LoopbackServer,
-    caplog: pytest.LogCaptureFixture,
-    *,
-    is_httpx: bool,
+    caller: Caller, server: LoopbackServer, caplog: pytest.LogCaptureFixture, *, is_httpx: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
     theirs = httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
     settings: dict[str, Any] = {"transport": theirs} if is_httpx else {}
     caller.call(ENGINE, Client(server.url, auth=Token(SECRET), headers=SECRET_HEADERS, **settings))
     assert is_httpx == any(record.name.startswith("httpcore") for record in caplog.records)
-    assert SECRET not in "".join(map(str, (vars(record) for record in caplog.records)))
+    assert SECRET not in records(caplog)
 
 
-# ---- models
+# ---- models and the package
 
 
 @pytest.mark.parametrize(
@@ -888,26 +813,11 @@ def test_fields_are_keyword_only(model: type[Any], values: list[Any]) -> None:
         model(*values)
 
 
-def test_unknown_fields_are_kept(caller: Caller, operation: Operation) -> None:
-    content = json.dumps({**operation.result, "more": {"a": [1]}}).encode()
-    parsed = caller.call(operation, Client(LOCAL, transport=FixedResponse(content=content)))
-    assert parsed["more"] == {"a": [1]}
-    assert parsed.to_dict() == json.loads(content)
-
-
-def test_there_is_one_unset() -> None:
-    twins = [pickle.loads(pickle.dumps(UNSET, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
-    assert all(twin is UNSET for twin in [*twins, copy.copy(UNSET), copy.deepcopy(UNSET)])
-    assert not UNSET
-
-
-def test_a_response_can_be_pickled_and_copied() -> None:
+def test_a_response_can_be_pickled_and_copied_and_there_is_one_unset() -> None:
     whole = success(headers=httpx.Headers({"X-Request-Id": "r1"}))
-    twins = [pickle.loads(pickle.dumps(whole, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
-    assert all(twin == whole for twin in [*twins, copy.copy(whole), copy.deepcopy(whole)])
-
-
-# ---- the package
+    assert all(twin == whole for twin in copies(whole))
+    assert all(twin is UNSET for twin in copies(UNSET))
+    assert not UNSET
 
 
 def test_the_package_is_typed_and_complete_and_has_the_version_of_the_spec() -> None:

@@ -1,4 +1,4 @@
-"""The contract: what of openapi.yaml is checked, how a message that breaks it is described, which specs are refused."""
+"""The contract: what of openapi.yaml is checked, how an invalid message is described, which specs are refused."""
 
 import copy
 import hashlib
@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ RETRY_ENGINE = operation(CONTRACT, "RetryEngine")
 RETRY_SCRIPT = operation(CONTRACT, "RetryScriptExecution")
 
 
+def lines(problems: Iterable[object]) -> list[str]:
+    return [str(problem) for problem in problems]
+
+
 def engine_request(
     body: bytes = b'{"action": "Retry"}',
     headers: Mapping[str, str] = JSON,
@@ -42,19 +46,17 @@ def engine_request(
 ) -> list[str]:
     """What is wrong with a request to RetryEngine, one line each."""
     params = {"project_id": "demo-project", "engine_id": "e1", **(path or {})}
-    return [str(problem) for problem in RETRY_ENGINE.check_request(params, "", headers, body).problems]
+    return lines(RETRY_ENGINE.check_request(params, "", headers, body).problems)
 
 
 def script_request(body: bytes) -> list[str]:
-    return [
-        str(p) for p in RETRY_SCRIPT.check_request({"project_id": "demo-project"}, "", JSON, body).problems
-    ]
+    return lines(RETRY_SCRIPT.check_request({"project_id": "demo-project"}, "", JSON, body).problems)
 
 
-def answer(status: int, body: object, headers: dict[str, str] = JSON) -> list[str]:
-    """What is wrong with an answer of RetryEngine."""
+def response(status: int, body: object, headers: dict[str, str] = JSON) -> list[str]:
+    """What is wrong with a response of RetryEngine."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return [str(problem) for problem in RETRY_ENGINE.check_response(status, headers, content)]
+    return lines(RETRY_ENGINE.check_response(status, headers, content))
 
 
 # --- Which operation a request is for ---------------------------------------------------------------------------------
@@ -73,17 +75,7 @@ def test_it_has_every_operation_of_the_spec() -> None:
         for method, operation in item.items()
         if method in {"get", "put", "post", "delete"}
     }
-
-
-def test_a_token_or_a_signature_authenticates() -> None:
     assert {o.security for o in CONTRACT.operations} == {(frozenset({"AuthToken"}), frozenset({"Signature"}))}
-
-
-def test_a_request_is_matched_by_method_and_path() -> None:
-    assert CONTRACT.match("PUT", ENGINE) == Match(
-        RETRY_ENGINE, {"project_id": "demo-project", "engine_id": "e1"}
-    )
-    assert CONTRACT.match("POST", SCRIPT) == Match(RETRY_SCRIPT, {"project_id": "demo-project"})
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "HEAD", "put", "BREW"])
@@ -94,70 +86,49 @@ def test_another_method_is_told_from_another_path(method: str) -> None:
     assert found.operations == (RETRY_ENGINE,)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "/",
-        "*",
-        "/v2",
-        f"{ENGINE}/",
-        f"/{ENGINE}",
-        f"{ENGINE}/x",
-        ENGINE.upper(),
-        f"{ENGINE}%2F",
-        f"{ENGINE}\n",
-    ],
-)
+@pytest.mark.parametrize("path", ["", "/", "*", "/v2", f"/{ENGINE}", ENGINE.upper()])
 def test_a_path_that_the_spec_does_not_have(path: str) -> None:
-    assert CONTRACT.match("PUT", path) is None
+    for end in ("/", "/x", "%2F", "\n"):
+        assert CONTRACT.match("PUT", path) is CONTRACT.match("PUT", ENGINE + end) is None
 
 
 @pytest.mark.parametrize(
     ("raw", "engine_id"),
     [
-        ("a%2Fb", "a/b"),
-        ("%2e%2e", ".."),
-        ("a%20b+c", "a b+c"),
-        ("%E5%BC%95%E6%93%8E", "引擎"),
-        ("a;b=c,d", "a;b=c,d"),
-        ("a%252Fb", "a%2Fb"),
+        *[("e1", "e1"), ("a%2Fb", "a/b"), ("%2e%2e", ".."), ("a%20b+c", "a b+c"), ("a%252Fb", "a%2Fb")],
+        *[("%E5%BC%95%E6%93%8E", "引擎"), ("a;b=c,d", "a;b=c,d")],
     ],
 )
-def test_a_segment_is_decoded_once_and_after_the_path_is_split(raw: str, engine_id: str) -> None:
+def test_a_request_is_matched_by_method_and_path_and_a_segment_decoded_once(raw: str, engine_id: str) -> None:
     found = CONTRACT.match("PUT", f"/v2/p/enginemgr/engines/{raw}/actions")
+    assert found == Match(RETRY_ENGINE, {"project_id": "p", "engine_id": engine_id})
+
+
+@pytest.mark.parametrize(
+    ("project_id", "engine_id", "problem"),
+    [
+        ("p", "%ff", "path engine_id: is not UTF-8 once percent-decoded"),
+        ("", "e1", "path project_id: is empty"),
+    ],
+)
+def test_a_segment_that_is_empty_or_not_utf_8_is_refused_when_checked(
+    project_id: str, engine_id: str, problem: str
+) -> None:
+    found = CONTRACT.match("PUT", f"/v2/{project_id}/enginemgr/engines/{engine_id}/actions")
     assert isinstance(found, Match)
-    assert found.path_params["engine_id"] == engine_id
-
-
-def test_a_segment_that_is_not_utf_8_is_refused_when_checked() -> None:
-    found = CONTRACT.match("PUT", "/v2/p/enginemgr/engines/%ff/actions")
-    assert isinstance(found, Match)
-    assert engine_request(path=found.path_params) == ["path engine_id: is not UTF-8 once percent-decoded"]
-
-
-def test_an_empty_segment_is_that_parameter_left_empty() -> None:
-    found = CONTRACT.match("PUT", "/v2//enginemgr/engines/e1/actions")
-    assert isinstance(found, Match)
-    (problem,) = found.operation.check_request(found.path_params, "", JSON, b'{"action": "Retry"}').problems
-    assert str(problem) == "path project_id: is empty"
+    assert engine_request(path=found.path_params) == [problem]
 
 
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_bodies_that_the_spec_shows_keep_the_contract() -> None:
-    assert engine_request(b'{"action": "Retry"}') == []
-    assert script_request(b'{"record_id": "0000000059071dbc01591661d3990020"}') == []
-    assert script_request(b'{"task_id": "0000000059071dbc01591661d3990019"}') == []
-
-
 def test_a_checked_request_has_the_parsed_body() -> None:
-    checked = RETRY_SCRIPT.check_request(
-        {"project_id": "p"}, "", JSON, b' {"record_id": "r", "new": [1.5, null]} '
-    )
-    assert checked.problems == []
-    assert checked.body == {"record_id": "r", "new": [1.5, None]}
+    body = b' {"record_id": "r", "new": [1.5, null]} '
+    checked = RETRY_SCRIPT.check_request({"project_id": "p"}, "", JSON, body)
+    assert (checked.problems, checked.body) == ([], {"record_id": "r", "new": [1.5, None]})
+
+
+SURROGATE = "body: has half a surrogate pair"
 
 
 @pytest.mark.parametrize(
@@ -167,18 +138,14 @@ def test_a_checked_request_has_the_parsed_body() -> None:
         (b" ", "body: is not JSON: Expecting value, line 1 column 2"),
         (b'{"action": "Retry"', "body: is not JSON: Expecting ',' delimiter, line 1 column 19"),
         (b'{"action": "Retry"} x', "body: is not JSON: Extra data, line 1 column 21"),
-        (b"action=Retry", "body: is not JSON: Expecting value, line 1 column 1"),
         (b'{"action": "Retr\xff"}', "body: is not UTF-8: invalid start byte at byte 16"),
         ('{"action": "Retry"}'.encode("utf-16"), "body: is not UTF-8: invalid start byte at byte 0"),
-        (b'{"action": "Retry", "n": NaN}', "body: is not JSON: NaN is no number"),
-        (b'{"action": "Retry", "n": -Infinity}', "body: is not JSON: -Infinity is no number"),
+        (b'{"action": "Retry", "n": NaN}', "body: is not JSON: NaN is not a number"),
+        (b'{"action": "Retry", "n": -Infinity}', "body: is not JSON: -Infinity is not a number"),
         (b'{"action": "No", "action": "Retry"}', 'body: has the field "action" twice in one object'),
         (b'{"action": "Retry", "x": [{"a": 1, "a": 1}]}', 'body: has the field "a" twice in one object'),
-        (b'{"action": "\\ud800"}', "body: has half a surrogate pair (\\ud800 to \\udfff), which is no text"),
-        (
-            b'{"action": "Retry", "\\uDFFF": 1}',
-            "body: has half a surrogate pair (\\ud800 to \\udfff), which is no text",
-        ),
+        (b'{"action": "\\ud800"}', SURROGATE),
+        (b'{"action": "Retry", "\\uDFFF": 1}', SURROGATE),
         (b'{"action": ' + b"9" * 5000 + b"}", "body: has a number with more than 4300 digits"),
         (b"[" * 100_000, "body: is nested too deeply"),
         (b'{"action": ' + b"[" * 500 + b"]" * 500 + b"}", "body: is nested too deeply"),
@@ -186,7 +153,7 @@ def test_a_checked_request_has_the_parsed_body() -> None:
 )
 def test_a_body_that_cannot_be_read_is_malformed(body: bytes, problem: str) -> None:
     (found,) = RETRY_ENGINE.check_request({"project_id": "p", "engine_id": "e"}, "", JSON, body).problems
-    assert str(found) == problem
+    assert str(found).startswith(problem)
     assert found.malformed
 
 
@@ -196,20 +163,18 @@ def test_a_body_that_cannot_be_read_is_malformed(body: bytes, problem: str) -> N
         (b"{}", 'body: "action" is a required property'),
         (b"null", 'body: null is not of type "object"'),
         (b"[]", 'body: [] is not of type "object"'),
-        (b'{"action": "retry"}', 'body /action: "Retry" was expected'),
-        (b'{"action": null}', 'body /action: "Retry" was expected'),
-        (b'{"action": ["Retry"]}', 'body /action: "Retry" was expected'),
+        *(
+            (b'{"action": %b}' % value, 'body /action: "Retry" was expected')
+            for value in (b'"retry"', b"null")
+        ),
     ],
 )
-def test_a_body_that_breaks_the_schema_is_not_malformed_and_is_pointed_into(
-    body: bytes, problem: str
-) -> None:
+def test_an_invalid_body_is_not_malformed_and_is_pointed_into(body: bytes, problem: str) -> None:
     (found,) = RETRY_ENGINE.check_request({"project_id": "p", "engine_id": "e"}, "", JSON, body).problems
-    assert str(found) == problem
-    assert not found.malformed
+    assert (str(found), found.malformed) == (problem, False)
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     assert script_request(b'{"record_id": "", "task_id": 5}') == [
         'body /record_id: "" is shorter than 1 character',
         'body /task_id: 5 is not of type "string"',
@@ -232,73 +197,49 @@ def test_a_problem_quotes_little_of_what_was_sent_and_keeps_the_reason(length: i
 def test_no_problem_quotes_a_value_where_that_was_asked_for() -> None:
     hiding = operation(Contract.load(hide_values=True), "RetryEngine")
     params = {"project_id": "p" * 65, "engine_id": ""}
-    problems = hiding.check_request(params, "", JSON, b'{"action": "s3cret"}').problems
-    assert [str(problem) for problem in problems] == [
+    assert lines(hiding.check_request(params, "", JSON, b'{"action": "s3cret"}').problems) == [
         "path project_id: the value is longer than 64 characters",
         "path engine_id: is empty",
         'body /action: "Retry" was expected',
     ]
-    (problem,) = hiding.check_response(400, JSON, b'{"error_code": {"s3cret": "s3cret"}, "error_msg": ""}')
-    assert str(problem) == 'body /error_code: the value is not of type "string"'
-
-
-def test_of_very_many_problems_a_few_are_told(tmp_path: Path) -> None:
-    schema = {"type": "array", "items": {"type": "string"}}
-    listing = operation(edited(tmp_path, with_body(schema)), "RetryEngine")
-    checked = listing.check_request(
-        {"project_id": "p", "engine_id": "e"}, "", JSON, json.dumps([1] * 1000).encode()
-    )
-    assert [str(problem) for problem in checked.problems[:2]] == [
-        'body /0: 1 is not of type "string"',
-        'body /1: 1 is not of type "string"',
+    body = b'{"error_code": {"s3cret": "s3cret"}, "error_msg": ""}'
+    assert lines(hiding.check_response(400, JSON, body)) == [
+        'body /error_code: the value is not of type "string"'
     ]
-    assert len(checked.problems) == 10
+
+
+def test_of_very_many_problems_ten_are_reported(tmp_path: Path) -> None:
+    contract = edited(tmp_path, with_body({"type": "array", "items": {"type": "string"}}))
+    problems = problems_with(contract, body=json.dumps([1] * 1000).encode())
+    assert problems == [f'body /{number}: 1 is not of type "string"' for number in range(10)]
+
+
+UTF_8 = [f"application/json{end}" for end in ("", ";", ";charset=UTF-8", "; charset=utf-8", ";charset=utf8")]
+UTF_8 += ['application/json ; CHARSET="Utf-8"', "APPLICATION/JSON", "application/json; profile=x"]
+
+
+@pytest.mark.parametrize("content_type", [*UTF_8, "application/merge-patch+json"])
+def test_every_json_media_type_in_utf_8_passes(content_type: str) -> None:
+    for name in ("Content-Type", "content-type", "CONTENT-TYPE"):
+        assert engine_request(headers={name: content_type}) == []
 
 
 @pytest.mark.parametrize(
-    "content_type",
+    ("content_type", "problem"),
     [
-        "application/json",
-        "application/json;charset=UTF-8",
-        "application/json; charset=utf-8",
-        'application/json ; CHARSET="Utf-8"',
-        "application/json;charset=utf8",
-        "APPLICATION/JSON",
-        "application/json;",
-        "application/json; profile=x",
-        "application/merge-patch+json",
+        (None, "is missing; the body must be application/json"),
+        ("", "''"),
+        ("text/json; key=s3cret", "'text/json'"),
+        ("application/jsonp", "'application/jsonp'"),
+        ("application/json;charset=ISO-8859-1", "the charset"),
+        ("application/json;charset", "the charset"),
     ],
 )
-@pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
-def test_every_json_media_type_in_utf_8_passes(content_type: str, name: str) -> None:
-    assert engine_request(headers={name: content_type}) == []
-
-
-@pytest.mark.parametrize(
-    ("headers", "problem"),
-    [
-        ({}, "header Content-Type: is missing; the body must be application/json"),
-        ({"Content-Type": ""}, "header Content-Type: '' is invalid; the body must be application/json"),
-        (
-            {"Content-Type": "text/json; key=s3cret"},
-            "header Content-Type: 'text/json' is invalid; the body must be application/json",
-        ),
-        (
-            {"Content-Type": "application/jsonp"},
-            "header Content-Type: 'application/jsonp' is invalid; the body must be application/json",
-        ),
-        (
-            {"Content-Type": "application/json;charset=ISO-8859-1"},
-            "header Content-Type: the charset is invalid; JSON is UTF-8",
-        ),
-        (
-            {"Content-Type": "application/json;charset"},
-            "header Content-Type: the charset is invalid; JSON is UTF-8",
-        ),
-    ],
-)
-def test_other_media_types_and_charsets_do_not(headers: dict[str, str], problem: str) -> None:
-    assert engine_request(headers=headers) == [problem]
+def test_other_media_types_and_charsets_do_not(content_type: str | None, problem: str) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    (found,) = engine_request(headers=headers)
+    assert found.startswith(f"header Content-Type: {problem}")
+    assert "s3cret" not in found
 
 
 @pytest.mark.parametrize(
@@ -306,7 +247,6 @@ def test_other_media_types_and_charsets_do_not(headers: dict[str, str], problem:
     [
         ({"engine_id": "x" * 64}, []),
         ({"engine_id": "x" * 65}, [f'path engine_id: "{"x" * 65}" is longer than 64 characters']),
-        ({"project_id": ""}, ["path project_id: is empty"]),
         ({"engine_id": "\udcff"}, ["path engine_id: is not UTF-8 once percent-decoded"]),
         ({"engine_id": "引" * 64}, []),
     ],
@@ -316,15 +256,12 @@ def test_path_parameters(path: dict[str, str], problems: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Enterprise-Project-ID", "x-enterprise-project-id"])
-def test_header_parameters(name: str) -> None:
-    assert engine_request(headers=JSON) == []
-    assert engine_request(headers={**JSON, name: "0"}) == []
-    assert engine_request(headers={**JSON, name: ""}) == [
-        'header X-Enterprise-Project-ID: "" is shorter than 1 character'
-    ]
-    assert engine_request(headers={**JSON, name: "0" * 65}) == [
-        f'header X-Enterprise-Project-ID: "{"0" * 65}" is longer than 64 characters'
-    ]
+@pytest.mark.parametrize(
+    ("value", "problem"), [("0", ""), ("", "shorter than 1"), ("0" * 65, "longer than 64")]
+)
+def test_header_parameters(name: str, value: str, problem: str) -> None:
+    expected = [f'header X-Enterprise-Project-ID: "{value}" is {problem} character'] if problem else []
+    assert [each.removesuffix("s") for each in engine_request(headers={**JSON, name: value})] == expected
 
 
 @given(
@@ -340,7 +277,7 @@ def test_no_body_whatever_makes_the_check_fail(body: bytes) -> None:
     assert all(len(str(problem)) < 500 for problem in problems)
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("each", CONTRACT.operations, ids=lambda each: each.id)
@@ -356,57 +293,64 @@ def test_every_example_of_the_spec_keeps_the_contract(each: Operation) -> None:
     assert checked > len(responses)
 
 
+def accepted(**changes: object) -> dict[str, object]:
+    return {"id": "e1", "name": "n", "jobId": 1, **changes}
+
+
 @pytest.mark.parametrize(
     ("status", "body", "problems"),
     [
-        (200, {"id": "e1", "name": "n", "jobId": 2**31 - 1}, []),
-        (200, {"id": "e1", "name": "n", "jobId": -(2**31)}, []),
-        (200, {"id": "e1", "name": "n", "jobId": 2**31}, ["body /jobId: 2147483648 is greater than the maximum of 2147483647"]),
-        (200, {"id": "e1", "name": "n", "jobId": -(2**31) - 1}, ["body /jobId: -2147483649 is less than the minimum of -2147483648"]),
-        (200, {"id": "e1", "name": "n", "jobId": "7"}, ['body /jobId: "7" is not of type "integer"']),
+        (200, accepted(jobId=2**31 - 1), []),
+        (200, accepted(jobId=-(2**31)), []),
+        (200, accepted(jobId=2**31), ["body /jobId: 2147483648 is greater than the maximum of 2147483647"]),
+        (
+            200,
+            accepted(jobId=-(2**31) - 1),
+            ["body /jobId: -2147483649 is less than the minimum of -2147483648"],
+        ),
+        (200, accepted(jobId="7"), ['body /jobId: "7" is not of type "integer"']),
         (200, {"id": "e1", "name": "n"}, ['body: "jobId" is a required property']),
         (200, b"", ["body: is empty; application/json is needed"]),
         (200, b"<html>", ["body: is not JSON: Expecting value, line 1 column 1"]),
         (400, {"error_code": "X", "error_msg": "m", "detail": "d", "more": 1}, []),
-        (400, {"error_code": 1}, ['body: "error_msg" is a required property', 'body /error_code: 1 is not of type "string"']),
+        (400, {"error_code": 1, "error_msg": "m"}, ['body /error_code: 1 is not of type "string"']),
         (504, {"error_code": "X", "error_msg": "m"}, []),
     ],
-)  # fmt: skip
-def test_answers(status: int, body: object, problems: list[str]) -> None:
-    assert sorted(answer(status, body)) == sorted(problems)
+)
+def test_responses(status: int, body: object, problems: list[str]) -> None:
+    assert response(status, body) == problems
 
 
-def test_an_undocumented_status_is_a_problem() -> None:
-    (problem,) = answer(418, {"error_code": "X", "error_msg": "m"})
+ERROR = b'{"error_code": "X", "error_msg": "m"}'
+
+
+def test_an_undocumented_status_or_media_type_is_a_problem() -> None:
+    (problem,) = response(418, ERROR)
     assert problem.startswith("status: 418 is not documented; documented are 200, 400, 401, ")
+    (problem,) = response(400, ERROR, {"content-type": "text/html"})
+    assert problem.startswith("header Content-Type: 'text/html'")
 
 
-def test_documented_headers_of_an_answer_are_checked(tmp_path: Path) -> None:
+def test_documented_headers_of_a_response_are_checked(tmp_path: Path) -> None:
     def with_header(spec: Any) -> None:
         spec["components"]["headers"]["RetryAfter"] = {"required": True, "schema": {"type": "integer"}}
 
     retry = operation(edited(tmp_path, with_header), "RetryEngine")
-
-    def problems(**headers: str) -> list[str]:
-        body = json.dumps(retry.example(429).body).encode()
-        return [str(problem) for problem in retry.check_response(429, JSON | headers, body)]
-
-    assert problems(**{"retry-after": "5"}) == []
-    assert problems(**{"Retry-After": "soon"}) == ['header Retry-After: "soon" is not of type "integer"']
-    assert problems() == ["header Retry-After: is missing"]
-
-
-def test_an_answer_must_say_that_it_is_json() -> None:
-    assert answer(400, b'{"error_code": "X", "error_msg": "m"}', {"content-type": "text/html"}) == [
-        "header Content-Type: 'text/html' is invalid; the body must be application/json"
-    ]
+    soon = 'header Retry-After: "soon" is not of type "integer"'
+    for headers, problems in (
+        ({"retry-after": "5"}, []),
+        ({"Retry-After": "soon"}, [soon]),
+        ({}, ["header Retry-After: is missing"]),
+    ):
+        assert lines(retry.check_response(429, JSON | headers, ERROR)) == problems
 
 
 # --- Examples ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_example_is_found_by_name_or_the_first_is_taken() -> None:
-    assert RETRY_ENGINE.example(200) == RETRY_ENGINE.example(200, "accepted")
+def test_an_example_is_found_by_name_or_the_first_of_the_first_good_status_is_taken() -> None:
+    assert RETRY_ENGINE.example() == RETRY_ENGINE.example(200) == RETRY_ENGINE.example(200, "accepted")
+    assert RETRY_ENGINE.example(name="page") == RETRY_ENGINE.example(200, "page")
     assert RETRY_ENGINE.example(200, "page").body == {"id": "string", "name": "string", "jobId": 0}
     wrong = RETRY_ENGINE.example(401).body
     assert isinstance(wrong, dict)
@@ -417,22 +361,13 @@ def test_an_example_is_found_by_name_or_the_first_is_taken() -> None:
     ("status", "name", "message"),
     [
         (200, "nope", "RetryEngine has no example 'nope' for status 200; it has: accepted, page"),
-        (
-            418,
-            None,
-            "RetryEngine documents no status 418; it has: 200, 400, 401, 403, 404, 405, 413, 414, 429, 494, 500, 502, 503, 504",
-        ),
+        (418, None, "RetryEngine documents no status 418; it has: 200, 400, 401, "),
     ],
 )
 def test_an_example_that_the_spec_does_not_have(status: int, name: str | None, message: str) -> None:
     with pytest.raises(LookupError) as error:
         RETRY_ENGINE.example(status, name)
-    assert error.value.args == (message,)
-
-
-def test_success_is_the_first_good_status_with_its_first_example() -> None:
-    assert RETRY_ENGINE.example() == RETRY_ENGINE.example(200, "accepted")
-    assert RETRY_ENGINE.example(name="page") == RETRY_ENGINE.example(200, "page")
+    assert error.value.args[0].startswith(message)
 
 
 def test_an_example_brings_the_headers_that_have_one() -> None:
@@ -468,8 +403,16 @@ def with_body(schema: object) -> Callable[[Any], None]:
     return edit
 
 
-def add_parameter(spec: Any, **parameter: object) -> None:
-    engine_operation(spec)["parameters"].append(parameter)
+def with_parameters(where: str, **schemas: Mapping[str, object]) -> Callable[[Any], None]:
+    """Add parameters; a name that ends with `_` is mandatory."""
+
+    def edit(spec: Any) -> None:
+        for name, schema in schemas.items():
+            required = name.endswith("_")
+            added = {"name": name.removesuffix("_"), "in": where, "required": required, "schema": schema}
+            engine_operation(spec)["parameters"].append(added)
+
+    return edit
 
 
 def problems_with(
@@ -480,22 +423,32 @@ def problems_with(
 ) -> list[str]:
     params = {"project_id": "p", "engine_id": "e"}
     checked = operation(contract, "RetryEngine").check_request(params, query, JSON | (headers or {}), body)
-    return [str(problem) for problem in checked.problems]
+    return lines(checked.problems)
 
 
-def test_a_longer_maximum_is_taken(tmp_path: Path) -> None:
-    def longer(spec: Any) -> None:
+def test_a_longer_maximum_and_a_new_error_status_are_taken(tmp_path: Path) -> None:
+    def edit(spec: Any) -> None:
         spec["components"]["parameters"]["EnterpriseProjectId"]["schema"]["maxLength"] = 100
-
-    assert problems_with(edited(tmp_path, longer), headers={"X-Enterprise-Project-ID": "0" * 100}) == []
-
-
-def test_a_new_error_status_is_documented(tmp_path: Path) -> None:
-    def teapot(spec: Any) -> None:
         engine_operation(spec)["responses"]["418"] = {"$ref": "#/components/responses/Forbidden"}
 
-    retry = operation(edited(tmp_path, teapot), "RetryEngine")
-    assert retry.check_response(418, JSON, b'{"error_code": "X", "error_msg": "m"}') == []
+    contract = edited(tmp_path, edit)
+    assert problems_with(contract, headers={"X-Enterprise-Project-ID": "0" * 100}) == []
+    assert operation(contract, "RetryEngine").check_response(418, JSON, ERROR) == []
+
+
+INTEGER, INTEGERS = {"type": "integer"}, {"type": "array", "items": {"type": "integer"}}
+
+
+@pytest.fixture(scope="module")
+def queries(tmp_path_factory: pytest.TempPathFactory) -> Contract:
+    more: dict[str, Any] = {
+        "limit_": INTEGER | {"maximum": 10},
+        "number": INTEGERS,
+        "flag": {"type": "boolean"},
+    }
+    more["tag"] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+    more["at"] = {"type": "string", "format": "date-time"}
+    return edited(tmp_path_factory.mktemp("queries"), with_parameters("query", **more))
 
 
 @pytest.mark.parametrize(
@@ -520,94 +473,58 @@ def test_a_new_error_status_is_documented(tmp_path: Path) -> None:
         ("limit=1&at=yesterday", ['query at: "yesterday" is not a "date-time"']),
     ],
 )
-def test_new_query_parameters_are_checked(tmp_path: Path, query: str, problems: list[str]) -> None:
-    def with_query(spec: Any) -> None:
-        tags = {"type": "array", "items": {"type": "string", "minLength": 1}}
-        add_parameter(
-            spec, name="limit", **{"in": "query"}, required=True, schema={"type": "integer", "maximum": 10}
-        )
-        add_parameter(spec, name="tag", **{"in": "query"}, schema=tags)
-        numbers = {"type": "array", "items": {"type": "integer"}}
-        add_parameter(spec, name="number", **{"in": "query"}, schema=numbers)
-        add_parameter(spec, name="flag", **{"in": "query"}, schema={"type": "boolean"})
-        add_parameter(spec, name="at", **{"in": "query"}, schema={"type": "string", "format": "date-time"})
-
-    assert problems_with(edited(tmp_path, with_query), query=query) == problems
+def test_new_query_parameters_are_checked(queries: Contract, query: str, problems: list[str]) -> None:
+    assert problems_with(queries, query=query) == problems
 
 
 def test_a_new_required_header_is_checked_and_those_that_openapi_ignores_are_not(tmp_path: Path) -> None:
-    def with_headers(spec: Any) -> None:
-        for name in ("X-Language", "Accept", "Content-Type", "Authorization"):
-            add_parameter(
-                spec, name=name, **{"in": "header"}, required=True, schema={"enum": ["zh-cn", "en-us"]}
-            )
-
-    contract = edited(tmp_path, with_headers)
+    names = ("X-Language_", "Accept_", "Content-Type_", "Authorization_")
+    contract = edited(
+        tmp_path, with_parameters("header", **{name: {"enum": ["zh-cn", "en-us"]} for name in names})
+    )
     assert problems_with(contract) == ["header X-Language: is missing"]
     assert problems_with(contract, headers={"x-language": "en-us"}) == []
-    assert problems_with(contract, headers={"x-language": "en"}) == [
-        'header X-Language: "en" is not one of "zh-cn" or "en-us"'
-    ]
+    (problem,) = problems_with(contract, headers={"x-language": "en"})
+    assert problem == 'header X-Language: "en" is not one of "zh-cn" or "en-us"'
 
 
 def test_a_header_of_several_values_is_split_at_its_commas(tmp_path: Path) -> None:
-    def with_list(spec: Any) -> None:
-        numbers = {"type": "array", "items": {"type": "integer"}}
-        add_parameter(spec, name="X-Numbers", **{"in": "header"}, schema=numbers)
-
-    contract = edited(tmp_path, with_list)
+    contract = edited(tmp_path, with_parameters("header", **{"X-Numbers": INTEGERS}))
     assert problems_with(contract, headers={"X-Numbers": "1, 2,3"}) == []
-    assert problems_with(contract, headers={"X-Numbers": "1,x"}) == [
-        'header X-Numbers /1: "x" is not of type "integer"'
-    ]
+    (problem,) = problems_with(contract, headers={"X-Numbers": "1,x"})
+    assert problem == 'header X-Numbers /1: "x" is not of type "integer"'
 
 
 def test_an_operations_own_parameter_replaces_the_paths(tmp_path: Path) -> None:
-    def own(spec: Any) -> None:
-        add_parameter(spec, name="engine_id", **{"in": "path"}, required=True, schema={"type": "integer"})
-
-    assert problems_with(edited(tmp_path, own)) == ['path engine_id: "e" is not of type "integer"']
+    contract = edited(tmp_path, with_parameters("path", engine_id_=INTEGER))
+    assert problems_with(contract) == ['path engine_id: "e" is not of type "integer"']
 
 
-def test_integer_ranges_are_checked_wherever_a_schema_may_stand_and_nowhere_else(tmp_path: Path) -> None:
+def test_integer_ranges_are_checked_wherever_a_schema_may_be_and_nowhere_else(tmp_path: Path) -> None:
     number = {"type": "integer", "format": "int32"}
-    schema = {
-        "properties": {
-            "in_list": {"items": number},
-            "in_map": {"additionalProperties": number},
-            "const": number,  # a field of that name
-            "long": {"format": "int64"},
-            "bounded": {"allOf": [{"minimum": 0}], **number},
-            "data": {"const": {"format": "int32"}},  # no schema, a value
-        }
+    schemas: dict[str, Any] = {"in_list": {"items": number}, "in_map": {"additionalProperties": number}}
+    schemas |= {
+        "const": number,
+        "long": {"format": "int64"},
+        "bounded": {"allOf": [{"minimum": 0}], **number},
     }
-    contract = edited(tmp_path, with_body(schema))
-    good = {
-        "in_list": [1],
-        "in_map": {"x": 1},
-        "const": 1,
-        "long": 2**40,
-        "bounded": 1,
-        "data": {"format": "int32"},
-    }
-    assert problems_with(contract, body=json.dumps(good).encode()) == []
-    bad = {
-        "in_list": [2**31],
-        "in_map": {"x": 2**31},
-        "const": 2**31,
+    schemas["data"] = {"const": {"format": "int32"}}  # no schema, a value
+    contract = edited(tmp_path, with_body({"properties": schemas}))
+    valid: dict[str, Any] = {"in_list": [1], "in_map": {"x": 1}, "const": 1, "long": 2**40, "bounded": 1}
+    assert problems_with(contract, body=json.dumps(valid | {"data": {"format": "int32"}}).encode()) == []
+    large = 2**31
+    invalid = {
+        "in_list": [large],
+        "in_map": {"x": large},
+        "const": large,
         "long": 2**63,
         "bounded": -1,
         "data": {},
     }
-    where = [problem.partition(":")[0] for problem in problems_with(contract, body=json.dumps(bad).encode())]
-    assert sorted(where) == [
-        "body /bounded",
-        "body /const",
-        "body /data",
-        "body /in_list/0",
-        "body /in_map/x",
-        "body /long",
-    ]
+    where = {each.partition(":")[0] for each in problems_with(contract, body=json.dumps(invalid).encode())}
+    assert where == {
+        f"body /{place}" for place in ("bounded", "const", "data", "in_list/0", "in_map/x", "long")
+    }
 
 
 def test_a_pointer_escapes_what_rfc_6901_escapes(tmp_path: Path) -> None:
@@ -681,24 +598,16 @@ def test_allowed_are_the_methods_of_every_path_that_fits(minimal: Contract, path
     assert found.allowed == allowed
 
 
-def test_an_operation_without_security_of_its_own_has_that_of_the_document(minimal: Contract) -> None:
+def test_an_operation_may_have_neither_id_nor_security_of_its_own(minimal: Contract) -> None:
     assert operation(minimal, "Delete").security == (frozenset({"Token"}),)
     assert operation(minimal, "ListAll").security == ()
-
-
-def test_an_operation_without_id_is_named_by_method_and_path(minimal: Contract) -> None:
-    found = minimal.match("GET", "/engines/e1")
-    assert isinstance(found, Match)
-    assert found.operation.id == "GET /engines/{engine_id}"
 
 
 def test_a_status_without_content_must_have_none(minimal: Contract) -> None:
     delete = operation(minimal, "Delete")
     assert delete.example() == (204, {}, None)
     assert delete.check_response(204, {}, b"") == []
-    assert [str(p) for p in delete.check_response(204, JSON, b"{}")] == [
-        "body: must be empty with status 204"
-    ]
+    assert lines(delete.check_response(204, JSON, b"{}")) == ["body: must be empty with status 204"]
 
 
 def test_ranges_and_default_document_statuses(minimal: Contract) -> None:
@@ -713,7 +622,7 @@ def test_without_a_good_status_or_its_example_there_is_no_success(minimal: Contr
         operation(minimal, "ListAll").example()
 
 
-# --- Invalid specs ----------------------------------------------------------------------------------------------------
+# --- Specs that are invalid -----------------------------------------------------------------------------------------
 
 
 def with_minimal(**changes: object) -> dict[str, Any]:
@@ -724,43 +633,45 @@ def one_operation(**parts: object) -> dict[str, Any]:
     return with_minimal(paths={"/x": {"post": {"operationId": "X", "responses": {"200": {}}, **parts}}})
 
 
+def with_parameter(name: str, where: str, kind: str) -> dict[str, Any]:
+    return one_operation(parameters=[{"name": name, "in": where, "schema": {"type": kind}}])
+
+
+def with_content(media_type: str, **schema: object) -> dict[str, Any]:
+    return one_operation(requestBody={"content": {media_type: {"schema": schema} if schema else {}}})
+
+
+LOOP = with_minimal(a={"$ref": "#/a"}, paths={"/x": {"get": {"responses": {"200": {"$ref": "#/a"}}}}})
+NO_PARAMETER = with_minimal(paths={"/x/{id}": {"get": {"responses": {}}}})
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("a: [1", "is not YAML: line 2, column 1: did not find expected"),
-        ("a: !!python/object:os.system {}", "is not YAML: line 1, column 4: could not determine a constructor"),
+        (
+            "a: !!python/object:os.system {}",
+            "is not YAML: line 1, column 4: could not determine a constructor",
+        ),
         ("a: .nan", "not a valid OpenAPI document"),
-        ("", "not a mapping"),
-        ("- 1", "not a mapping"),
-        ("a: 1", r"not a valid OpenAPI document .*'paths'.*`make` explains where"),
-        (with_minimal(paths={"/x/{id}": {"get": {"responses": {}}}}), r"GET /x/\{id\}: its path and .* differ in id$"),
-        (
-            one_operation(parameters=[{"name": "p", "in": "path", "schema": {"type": "string"}}]),
-            "X: its path and its path parameters differ in p$",
-        ),
-        (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope': its target does not exist"),
+        *((text, "not a mapping") for text in ("", "- 1")),
+        ("a: 1", r"not a valid OpenAPI document .*'paths'"),
+        (NO_PARAMETER, r"GET /x/\{id\}: its path and .* differ in id$"),
+        (with_parameter("p", "path", "string"), "X: its path and its path parameters differ in p$"),
+        (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope"),
         (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "or outside this file"),
-        (with_minimal(a={"$ref": "#/a"}, paths={"/x": {"get": {"responses": {"200": {"$ref": "#/a"}}}}}), "it is circular"),
+        (LOOP, "it is circular"),
         (
-            one_operation(requestBody={"content": {"application/json": {"schema": {"$ref": "#/components/schemas/No"}}}}),
-            "X, request body, application/json: its schema is invalid: .*/components/schemas/No",
+            with_content("application/json", **{"$ref": "#/components/schemas/No"}),
+            "X, .*/components/schemas/No",
         ),
-        (
-            one_operation(requestBody={"content": {"application/json": {"schema": {"type": "strnig"}}}}),
-            'X, request body, application/json: its schema is invalid: "strnig"',
-        ),
-        (one_operation(requestBody={"content": {"text/xml": {}}}), "X, request body: only JSON is supported, not text/xml"),
-        (
-            one_operation(parameters=[{"name": "q", "in": "query", "schema": {"type": "object"}}]),
-            "X, parameter q: only path, query and header parameters of a plain type",
-        ),
-        (
-            one_operation(parameters=[{"name": "c", "in": "cookie", "schema": {"type": "string"}}]),
-            "X, parameter c: only path, query and header",
-        ),
+        (with_content("application/json", type="strnig"), 'X, request body, application/json: .*: "strnig"'),
+        (with_content("text/xml"), "X, request body: only JSON .* text/xml"),
+        (with_parameter("q", "query", "object"), "X, parameter q: only path, query and header .* plain type"),
+        (with_parameter("c", "cookie", "string"), "X, parameter c: only path, query and header"),
     ],
-)  # fmt: skip
-def test_a_spec_that_will_not_do_is_refused_in_one_line_that_names_file_and_place(
+)
+def test_an_invalid_spec_is_refused_in_one_line_that_names_file_and_place(
     tmp_path: Path, spec: object, message: str
 ) -> None:
     file = written(tmp_path, spec)
@@ -770,40 +681,39 @@ def test_a_spec_that_will_not_do_is_refused_in_one_line_that_names_file_and_plac
     assert "\n" not in str(error.value)
 
 
-def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
+def test_a_spec_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"nowhere\.yaml: cannot be read: No such file or directory"):
         Contract.load(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("no", "no"),
-        ("2026-11-21", "2026-11-21"),
-        ("12:30", "12:30"),
-        ("0777", 777),
-        ("0x1F", 31),
-        ("0o17", 15),
-        ("-5", -5),
-        ("1e3", 1000.0),
-        ("True", True),
-        ("~", None),
-        ("", None),
-        ("'1'", "1"),
-        ("0.1.0", "0.1.0"),
-    ],
-)
-def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object) -> None:
-    file = written(
-        tmp_path,
-        f"""
+def test_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    texts: dict[str, Any] = {
+        "no": "no",
+        "2026-11-21": "2026-11-21",
+        "12:30": "12:30",
+        "0777": 777,
+        "0x1F": 31,
+    }
+    texts |= {
+        "0o17": 15,
+        "-5": -5,
+        "1e3": 1000.0,
+        "True": True,
+        "~": None,
+        "''": "",
+        "'1'": "1",
+        "0.1.0": "0.1.0",
+    }
+    examples = ", ".join(f'"{number}": {{ value: {text} }}' for number, text in enumerate(texts))
+    file = written(tmp_path, f"""
         info: {{title: t, version: '1'}}
-        paths: {{/x: {{get: {{operationId: X, responses: {{200: {{content: {{application/json: {{example: {text} }}}}}}}}}}}}}}
-        """,
-    )
-    example = operation(Contract.load(file), "X").example(200).body
-    assert example == value
-    assert type(example) is type(value)
+        paths:
+          /x:
+            get: {{operationId: X, responses: {{200: {{content: {{application/json: {{examples: {{ {examples} }} }} }} }} }} }}
+        """)  # fmt: skip
+    found = operation(Contract.load(file), "X")
+    read = [found.example(200, str(number)).body for number in range(len(texts))]
+    assert [(type(value), value) for value in read] == [(type(value), value) for value in texts.values()]
 
 
 def test_a_package_without_its_spec_says_where_it_looked(tmp_path: Path) -> None:
@@ -812,13 +722,9 @@ def test_a_package_without_its_spec_says_where_it_looked(tmp_path: Path) -> None
     code = "from huaweicloud_retry.contract import Contract; print(Contract.load().source)"
 
     def load() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PYTHONPATH": str(tmp_path / "src")},
-        )
+        environ = {"PYTHONPATH": str(tmp_path / "src")}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
 
     assert f"openapi.yaml is neither in the package nor at {tmp_path / 'openapi.yaml'}" in load().stderr
     shutil.copy(SPEC, tmp_path)

@@ -45,7 +45,7 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("- 1\n", 'line 1: [1] is not of type "object"'),
         ("", 'line 1: null is not of type "object"'),
         ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
-        ("engines:\n  1: []\n", "line 2: this key is not text to YAML: write it in quotes"),
+        ("engines:\n  1: []\n", "line 2: this key is not a string in YAML: write it in quotes"),
         ("engines:\n  b:\n    - x\n", 'line 3, /engines/b/0: "x" is not'),
         ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
         (
@@ -55,14 +55,14 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
             ),
             "is nested too deeply, or too large",
         ),
-        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: this key stands here a second time"),
+        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: this key is a duplicate"),
         ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
         (
             "engines: !!python/name:os.system\n",
             "is not YAML: line 1, column 10: could not determine a constructor",
         ),
         ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
-        ("engines: {a: &loop [*loop]}\n", "is not YAML that stands for JSON: Circular reference detected"),
+        ("engines: {a: &loop [*loop]}\n", "has values that JSON does not have: Circular reference detected"),
     ],
 )
 def test_a_bad_file_is_told_where_and_why(text: str, says: str) -> None:
@@ -72,7 +72,7 @@ def test_a_bad_file_is_told_where_and_why(text: str, says: str) -> None:
 
 
 def test_what_is_no_utf_8_is_told() -> None:
-    with pytest.raises(UnreadableError, match="is not YAML that stands for JSON"):
+    with pytest.raises(UnreadableError, match="has values that JSON does not have"):
         read_checked(b"engines: \xff", SCHEMA)
 
 

@@ -1,14 +1,12 @@
-"""PasswordAuth, and TokenAuth with a function: one fetch for all, renewal in time, no secret in any text."""
+"""PasswordAuth and TokenAuth: one fetch for all, renewal in time, no secret in any text."""
 
 import asyncio
 import copy
 import gzip
-import html
 import itertools
 import json
 import logging
 import pickle
-import re
 import threading
 import traceback
 import tracemalloc
@@ -16,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import anyio
 import httpx
@@ -59,6 +56,7 @@ def send_in_asyncio(client: Client, project: str = "p1") -> Response[Any]:
 
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("sends", [send, send_in_asyncio], ids=["sync", "async"])
+LOOPS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
 def issued(request: httpx.Request, *, seconds: float = 86400, project: str | None = None) -> httpx.Response:
@@ -134,7 +132,7 @@ def test_a_plain_httpx_client_gets_a_token_of_the_account_in_its_own_timeout() -
         http.get("https://cse.test", timeout=3)
     (request,) = gateway.fetches
     assert json.loads(request.content)["auth"]["scope"] == {"domain": {"name": "mock-domain"}}
-    assert request.extensions["timeout"] == dict.fromkeys(("connect", "read", "write", "pool"), 3)
+    assert set(request.extensions["timeout"].values()) == {3}
 
 
 @SYNC_AND_ASYNC
@@ -180,22 +178,17 @@ def test_it_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifeti
 
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
-    ("response", "is_renewed"),
+    ("status", "code", "is_renewed"),
     [
-        (refused("APIG.0307"), True),
-        (refused("APIGW.0301"), True),
-        (refused("APIC.0301"), True),
-        (refused("APIGW.0303"), False),
-        (refused("WKS.00210301"), False),
-        (refused("APIGW.0301", 403), False),
-        (httpx.Response(401, text="no"), False),
+        *((401, code, True) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
+        *((401, code, False) for code in ("APIGW.0303", "WKS.00210301", "")),
+        (403, "APIGW.0301", False),
     ],
 )
-def test_a_refused_token_is_renewed(sends: Send, response: httpx.Response, is_renewed: bool) -> None:
-    gateway = Gateway(httpx.Response(200), httpx.Response(response.status_code, content=response.content))
+def test_a_refused_token_is_renewed(sends: Send, status: int, code: str, is_renewed: bool) -> None:
+    gateway = Gateway(httpx.Response(200), refused(code, status) if code else httpx.Response(401, text="no"))
     client = gateway.client(password_auth())
-    statuses = [sends(client).status_code for _ in range(2)]
-    assert statuses == [200, 200 if is_renewed else response.status_code]
+    assert [sends(client).status_code for _ in range(2)] == [200, 200 if is_renewed else status]
     assert (len(gateway.fetches), len(gateway.tokens)) == (1 + is_renewed, 2 + is_renewed)
 
 
@@ -340,22 +333,14 @@ def test_all_that_wait_share_one_fetch_and_its_error_but_not_its_interruption(
     assert len(outcomes) == 20
     if isinstance(first, httpx.ConnectError):
         assert {type(each) for each in [error, *outcomes]} == {APIConnectionError}
+        if whence == "IAM":
+            assert {str(each) for each in outcomes} == {str(error)}
+            assert str(error).startswith("POST https://iam.test/v3/auth/tokens")
         assert (fetches.count, gateway.tokens) == (1, [])
     else:
         assert type(error) is type(first)
         assert {each.status_code for each in outcomes} == {200}
         assert fetches.count == (1 if first is None else 2)  # one of the others took over
-
-
-def test_the_error_of_those_that_waited_names_iam(waiting: threading.Semaphore) -> None:
-    fetches = Fetches(httpx.ConnectError("down"))
-    gateway, how = Gateway(iam=fetches.iam), password_auth()
-    with ThreadPoolExecutor(1) as pool:
-        own = pool.submit(send, gateway.client(how))
-        assert fetches.begun.wait(60)
-        (error,) = Callers("threads", waiting).outcomes(gateway.client(how), ["p1"], then=fetches.go.set)
-        assert str(error) == str(own.exception())
-    assert str(error).startswith("POST https://iam.test/v3/auth/tokens")
 
 
 def test_threads_and_event_loops_share_one_fetch(waiting: threading.Semaphore) -> None:
@@ -379,10 +364,7 @@ def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> Non
         how = password_auth(iam_endpoint=mock.url)
         for fetches in (1, 2):
             outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
-            assert {each.status_code for each in outcomes} <= {
-                200,
-                400,
-            }  # 400: there is nothing left to retry
+            assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
             operations = [entry["operation"] for entry in mock.request_log()]
             assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
             mock.advance(86400)
@@ -398,16 +380,18 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
         assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
-    assert re.fullmatch(
-        r"IAM refused to give a token: 401: The username or password is wrong\. \[request id \w+\]; check "
-        "user_name, password and domain_name before you try again: repeated wrong passwords lock the account",
-        str(last.value),
-    )
+    for part in (
+        "401: The username or password is wrong",
+        "request id ",
+        "check user_name",
+        "lock the account",
+    ):
+        assert part in str(last.value)
     assert isinstance(last.value, AuthenticationError)
     assert not last.value.outcome_unknown
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@LOOPS
 def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str) -> None:
     errors: list[str] = []
     with LoopbackServer(response=None) as silent:
@@ -441,7 +425,7 @@ def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str) -> 
     assert (len(errors), len(set(errors))) == (20, 1)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@LOOPS
 def test_a_cancelled_caller_does_not_wait_for_the_function(backend: str) -> None:
     fetches, gateway = Fetches(), Gateway()
     client = gateway.client(TokenAuth(fetches.function))
@@ -464,7 +448,7 @@ def test_a_cancelled_caller_does_not_wait_for_the_function(backend: str) -> None
     assert (fetches.count, gateway.tokens) == (2, [TOKEN])
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@LOOPS
 def test_an_event_loop_may_end_while_it_waits(backend: str, caplog: pytest.LogCaptureFixture) -> None:
     how, gateway = password_auth(), Gateway()
     flow = how.sync_auth_flow(httpx.Request("GET", "https://cse.test"))
@@ -519,20 +503,10 @@ def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_firs
 @pytest.mark.parametrize(
     ("status", "body", "code", "text"),
     [
-        (
-            403,
-            {"error": {"code": 403, "message": "M", "title": "T"}},
-            "403",
-            "403: M; the IAM user may not get a token",
-        ),
+        (403, {"error": {"code": 403, "message": "M", "title": "T"}}, "403", "403: M; the IAM user"),
         (404, {"error": {"code": 404, "message": "M", "title": "T"}}, "404", "404: M; check the project"),
         (400, {"error_msg": "M", "error_code": "IAM.0011"}, "IAM.0011", "400 IAM.0011: M"),
-        (
-            503,
-            {"error_msg": "M", "error_code": "APIG.0613", "request_id": "r1"},
-            "APIG.0613",
-            r"M \[request id r1",
-        ),
+        (503, {"error_msg": "M", "error_code": "A.1", "request_id": "r1"}, "A.1", r"M \[request id r1"),
         (307, {}, None, "307: "),
     ],
 )
@@ -541,7 +515,7 @@ def test_any_other_refusal_is_explained_and_the_next_call_asks_again(
 ) -> None:
     left = iter([httpx.Response(status, json=body)])
     client = Gateway(iam=lambda request: next(left, None) or issued(request)).client(password_auth())
-    with pytest.raises(IAMError, match=f"IAM refused to give a token: .*{text}") as refusal:
+    with pytest.raises(IAMError, match=f"IAM refused .*{text}") as refusal:
         sends(client)
     assert type(refusal.value) is IAMError
     assert (refusal.value.status_code, refusal.value.error_code) == (status, code)
@@ -682,63 +656,27 @@ def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_s
 # --- Secrets ---
 
 
-ECHOES: dict[str, Callable[[str], str]] = {
-    "JSON": lambda text: json.dumps(text)[1:-1],
-    "JSON with a slash escaped": lambda text: json.dumps(text)[1:-1].replace("/", r"\/"),
-    "JSON within JSON": lambda text: json.dumps(json.dumps(text))[3:-3],
-    "JSON with all escaped": lambda text: re.sub("(....)", r"\\u\1", text.encode("utf-16-be").hex().upper()),
-    "JSON with some escaped": lambda text: text.replace("=", r"\u003d").replace('"', r"\""),
-    "a URL": lambda text: quote(text, safe=""),
-    "a URL in lower case": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text)),
-    "HTML": html.escape,
-    "HTML by number": lambda text: "".join(f"&#{ord(char)};" for char in text),
-}
-
-
-@pytest.mark.parametrize("escape", ECHOES.values(), ids=list(ECHOES))
-def test_a_password_that_iam_quotes_is_masked_however_it_is_escaped(escape: Callable[[str], str]) -> None:
-    password = "Ab/c=1&\"'<\\+% ü脚\U0001f511"
-    refusal = httpx.Response(400, content=f'{{"error_msg": "invalid: {escape(password)}!"}}'.encode())
-    with pytest.raises(IAMError) as error:
-        send(Gateway(iam=lambda _: refusal).client(password_auth(password=password)))
-    assert error.value.response.content == b'{"error_msg": "invalid: ***!"}'
-
-
 def shown_by(error: IAMError) -> str:
     response = error.response
-    objects = [
-        error,
-        error.args,
-        vars(error),
-        response,
-        response.content,
-        response.headers,
-        pickle.dumps(error),
-    ]
-    return "".join([str(error), *map(repr, objects), *traceback.format_exception(error)])
+    objects = [error.args, vars(error), response, response.content, response.headers, pickle.dumps(error)]
+    return "".join([str(error), *map(repr, [error, *objects]), *traceback.format_exception(error)])
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize("status", [201, 400, 401])
-@pytest.mark.parametrize("missing", range(len(PASSWORD) - 5))
+@pytest.mark.parametrize("missing", [0, 1, 5, len(PASSWORD) - 6])
 def test_a_request_that_iam_repeats_to_its_end_or_to_within_the_password_does_not_show_it(
-    sends: Send, status: int, missing: int
+    status: int, missing: int
 ) -> None:
+    """In which escapes: test_redaction. In other responses of IAM: test_secrets."""
+
     def repeat(request: httpx.Request) -> httpx.Response:
         end = request.content.index(PASSWORD.encode()) + len(PASSWORD) - missing if missing else None
         return httpx.Response(status, content=request.content[:end])
 
     with pytest.raises(IAMError) as error:
-        sends(Gateway(iam=repeat).client(password_auth(password=PASSWORD)))
+        send(Gateway(iam=repeat).client(password_auth(password=PASSWORD)))
     assert b'"password": "***' in error.value.response.content
     assert PASSWORD[:6] not in shown_by(error.value)
-
-
-def test_a_header_in_which_iam_repeats_the_password_does_not_show_it() -> None:
-    gateway = Gateway(iam=lambda _: httpx.Response(400, headers={"X-Reason": f"wrong: {PASSWORD}"}))
-    with pytest.raises(IAMError) as error:
-        send(gateway.client(password_auth(password=PASSWORD)))
-    assert PASSWORD not in shown_by(error.value)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -768,9 +706,8 @@ def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
             [[TOKEN.encode()]] if status == 201 else []
         )
     assert "receive_response_headers.complete" in caplog.text
-    text = caplog.text + "".join(
-        f"{each!r}" for each in [*shown, vars(how), *(getattr(how, name) for name in dir(how))]
-    )
+    shown += [vars(how), *(getattr(how, name) for name in dir(how))]
+    text = caplog.text + "".join(map(repr, shown))
     assert PASSWORD not in text
     assert TOKEN not in text
 
@@ -800,16 +737,20 @@ def test_it_cannot_be_pickled_and_copies_share_the_token(how: httpx.Auth) -> Non
             pickle.dumps(how, protocol)
     assert copy.copy(how) is copy.deepcopy(how) is how
     assert repr(how) == f"{type(how).__name__}(<hidden>)"
+    assert not {PASSWORD, TOKEN} & {
+        *map(repr, vars(how).values()),
+        *(repr(getattr(how, name)) for name in dir(how)),
+    }
 
 
 # --- Arguments ---
 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "domain_name", "project_id", "project_name"])
-@pytest.mark.parametrize("wrong", ["", f"{PASSWORD}\ud800"])
-def test_an_invalid_argument_is_named_and_not_shown(name: str, wrong: str) -> None:
+@pytest.mark.parametrize("invalid", ["", f"{PASSWORD}\ud800"], ids=["empty", "surrogate"])
+def test_an_invalid_argument_is_named_and_not_shown(name: str, invalid: str) -> None:
     with pytest.raises(ValueError, match=f"the {name} must be text") as refusal:
-        password_auth(**{name: wrong})
+        password_auth(**{name: invalid})
     assert PASSWORD not in str(refusal.value)
 
 
@@ -819,19 +760,43 @@ def test_a_project_is_given_by_its_id_or_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint",
-    ["http://iam.myhuaweicloud.com", "http://localhost.evil.test", f"https://u:{PASSWORD}@iam.test", ""],
+    "host", ["http://iam.test", "http://localhost.evil.test", f"https://u:{PASSWORD}@iam.test", ""]
 )
-def test_an_invalid_endpoint_is_not_shown(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_not_shown(host: str) -> None:
     with pytest.raises(ValueError, match=r"must be an http|plain http to") as refusal:
-        password_auth(iam_endpoint=endpoint)
+        password_auth(iam_endpoint=host)
     assert PASSWORD not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["https://iam.test/", "HTTPS://iam.test", "http://localhost:8000", "http://[::1]:1"]
+    "host", ["https://iam.test/", "HTTPS://iam.test", "http://localhost:8000", "http://[::1]:1"]
 )
-def test_a_valid_endpoint(endpoint: str) -> None:
+def test_a_valid_endpoint(host: str) -> None:
     gateway = Gateway()
-    assert send(gateway.client(password_auth(iam_endpoint=endpoint))).status_code == 200
+    assert send(gateway.client(password_auth(iam_endpoint=host))).status_code == 200
     assert gateway.fetches[0].url.path == "/v3/auth/tokens"
+
+
+# --- TokenAuth with a token ---
+
+
+@SYNC_AND_ASYNC
+@pytest.mark.parametrize("token", [f"{TOKEN}+/=-_.~", "a b"])
+def test_a_token_takes_the_place_of_a_header_of_the_client_and_a_401_is_final(
+    sends: Send, token: str
+) -> None:
+    gateway = Gateway(*[refused("APIGW.0301")] * 2)
+    client = Client(
+        "https://cse.test", auth=TokenAuth(token), headers={"x-auth-token": "old"}, transport=gateway
+    )
+    assert sends(client).status_code == 401
+    assert gateway.tokens == [token]
+
+
+@pytest.mark.parametrize("before", ["", " ", "é", "\N{NO-BREAK SPACE}"], ids=ascii)
+@pytest.mark.parametrize("after", ["", " ", "\n", "\r\nX-Admin: 1", "\0", "\t", "\x7f"], ids=ascii)
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(before: str, after: str) -> None:
+    token = f"{before}{TOKEN}{after}" if before or after else ""
+    with pytest.raises(ValueError, match="printable ASCII") as refusal:
+        TokenAuth(token)
+    assert TOKEN not in str(refusal.value)

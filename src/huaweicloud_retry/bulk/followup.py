@@ -251,11 +251,11 @@ class _Resolving:
     def steps(self, client: Client, item: Item, row: Row) -> Steps[Row]:
         """Resolve it."""
         clock = self._journal.clock_of(row)
-        is_of_now = clock is not None and clock.is_of_now()
-        if row.started_at is None or clock is None or not (is_of_now or clock.server):
+        is_current = clock is not None and clock.is_current()
+        if row.started_at is None or clock is None or not (is_current or clock.server):
             return row._replace(seen=_NO_CLOCK)
         # How long ago a run ended that was killed, or had another clock, is not known.
-        lost_at = row.started_at + row.seconds if is_of_now and row.seconds is not None else self._opened_at
+        lost_at = row.started_at + row.seconds if is_current and row.seconds is not None else self._opened_at
         try:
             found = yield from resolve.steps(
                 client, item, row.started_at, lost_at=lost_at, settle=self._settle, clock=clock.server
@@ -282,7 +282,7 @@ class _Looking:
         body: dict[str, Any] = json.loads(row.response or "{}")
         clock = self._journal.clock_of(row)
         how: dict[str, Any] = {"timeout": 0}
-        if clock is not None and (clock.is_of_now() or clock.server):
+        if clock is not None and (clock.is_current() or clock.server):
             how |= {"sent_at": row.started_at, "clock": clock.server}
         try:
             if item.engine_id is not None:

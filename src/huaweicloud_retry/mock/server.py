@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TypeVar
 
 from huaweicloud_retry.contract import Contract, SpecError
-from huaweicloud_retry.parsing import UnreadableError, one_line
+from huaweicloud_retry.parsing import UnreadableError, escape_unprintable
 
 from .app import App
 from .faults import Faults, parse_fault, read_faults
@@ -90,7 +90,7 @@ def serve(options: Namespace) -> None:
         try:
             faults.append(parse_fault(contract, text))
         except UnreadableError as error:
-            raise StartError(f"--fault {one_line(text)}: {error}") from error
+            raise StartError(f"--fault {escape_unprintable(text)}: {error}") from error
     guard = Guard([options.host, *options.allow_host], options.cors)
     try:
         sock = listen(options.host, options.port)
