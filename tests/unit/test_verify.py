@@ -384,7 +384,7 @@ def test_where_no_response_came_the_request_is_checked_still(
     engine: dict[str, Any], verify: Verify, status: int
 ) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
-    unchecked = "/log/entries/0/response: RetryEngine: no "
+    unchecked = "/log/entries/0/response: RetryEngine: there was no response"
     code, lines, _ = verify(har(engine))
     assert (code, lines[1:]) == (0, counted(unchecked=1))
     assert lines[0].startswith(unchecked)
@@ -487,11 +487,11 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
     ("place", "value", "where", "says"),
     [
         ("response", None, "response", "is not an object"),
-        ("response/status", "200", "response/status", "is no "),
-        ("response/status", True, "response/status", "is no "),
+        ("response/status", "200", "response/status", "is not an integer"),
+        ("response/status", True, "response/status", "is not an integer"),
         ("response/headers", None, "response/headers", "is not a list"),
         ("request/headers", [{"name": "Host"}], "request/headers/0", "has no name or no value"),
-        ("response/content/encoding", "gzip", "response/content/encoding", "is none that is understood"),
+        ("response/content/encoding", "gzip", "response/content/encoding", "is not base64"),
         (
             "request/postData",
             {"text": "abcde", "encoding": "base64"},
