@@ -90,8 +90,8 @@ test: lint check-generated ## everything but test-slow: lint, generated tree cur
 
 test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
-	@CALLS=1000 SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
-		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
+	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
+		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 
 # --strict counts links and references, but not what griffe reports of docstrings.
 docs: $(DOCS) ## build the documentation into site/, and fail on any warning
@@ -102,12 +102,12 @@ docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PO
 	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --upgrade
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in the four locks
+	--no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin in the four locks what pyproject.toml asks for; other pins stay (UPGRADE=yes: the newest versions of all)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
 	@$(PIN) --group docs --constraint requirements-dev.lock --output-file requirements-docs.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis

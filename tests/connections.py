@@ -142,7 +142,7 @@ class Server:
         return True
 
 
-class World:
+class Mode:
     """Sync, or an event loop that runs only as long as a call does."""
 
     def __init__(self, name: str) -> None:
@@ -150,9 +150,9 @@ class World:
         self._loop = uvloop.new_event_loop if name == "uvloop" else asyncio.new_event_loop
         self.runner = asyncio.Runner(loop_factory=self._loop)
 
-    def other(self) -> "World":
+    def other(self) -> "Mode":
         """Return one with an event loop of its own."""
-        return World(self.name)
+        return Mode(self.name)
 
     def call(self, client: Client, engine: int = 7, **timeouts: float) -> int | None:
         """Call once, and return the job that the server responded with."""
@@ -186,18 +186,21 @@ class World:
         self.runner.run(client.aclose())
 
 
+World = Mode  # as tests of other folders call it
+
+
 async def turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
 
 
 @contextlib.contextmanager
-def client_of(world: World, url: str, tls: ssl.SSLContext | None = None) -> Iterator[Client]:
+def client_of(mode: Mode, url: str, tls: ssl.SSLContext | None = None) -> Iterator[Client]:
     client = Client(url, verify=tls or True, timeout=LONG)
     try:
         yield client
     finally:
-        world.close(client)
+        mode.close(client)
 
 
 def in_child(check: Callable[[], object]) -> int:
@@ -226,35 +229,35 @@ def descriptors() -> int:
 
 def check_interrupts(number: int) -> None:
     """Interrupt so many sync calls, each at a moment of its own; in a child process."""
-    world = World("sync")
+    mode = Mode("sync")
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     def check(client: Client) -> None:
         signal.signal(signal.SIGALRM, interrupt)
-        chance, interrupted, before = random.Random(1), 0, (world.call(client, 1), descriptors())[1]
+        chance, interrupted, before = random.Random(1), 0, (mode.call(client, 1), descriptors())[1]
         engine = 1
         while interrupted < number:
             engine += 1
             try:
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00002, 0.002))
                 try:
-                    job = world.call(client, engine)
+                    job = mode.call(client, engine)
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 assert job == engine, (job, engine)
             except KeyboardInterrupt:
                 interrupted += 1
-        assert world.call(client, 7) == 7
+        assert mode.call(client, 7) == 7
         gc.collect()  # an interrupt's traceback may hold a connection in a cycle
         assert descriptors() <= before, (descriptors(), before)
 
-    with world.runner, Server() as server, client_of(world, server.url) as client:
+    with mode.runner, Server() as server, client_of(mode, server.url) as client:
         assert outcome(in_child(lambda: check(client))) == 0
 
 
-def check_cancellations(world: World, number: int) -> None:
+def check_cancellations(mode: Mode, number: int) -> None:
     """Cancel so many async calls, each at a moment of its own; in a child process."""
 
     async def check(client: Client) -> None:
@@ -282,5 +285,5 @@ def check_cancellations(world: World, number: int) -> None:
         await turns(10)  # asyncio closes sockets at its next turn
         assert descriptors() <= before, (descriptors(), before)
 
-    with Server() as server, client_of(world, server.url) as client:
-        assert outcome(in_child(lambda: world.other().runner.run(check(client)))) == 0
+    with Server() as server, client_of(mode, server.url) as client:
+        assert outcome(in_child(lambda: mode.other().runner.run(check(client)))) == 0

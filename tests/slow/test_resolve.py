@@ -1,4 +1,4 @@
-"""A thousand retries under every fault, each unknown outcome settled, and judged by the mock's request log."""
+"""Hundreds of retries under every fault, each unknown outcome settled, and judged by the mock's request log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 
-RETRIES = 1000
+RETRIES = 400
 AT_ONCE = 32
 FAULTS: list[dict[str, Any]] = [
     {"close": "before", "share": 0.2},

@@ -1,4 +1,4 @@
-"""What `hwc-retry` tells a person to do about a retry that was refused or of which nobody knows."""
+"""What `hwc-retry` advises after a retry that was refused or whose outcome is unknown."""
 
 import json
 
@@ -15,10 +15,13 @@ ENGINE = Item(operation="RetryEngine", project_id="p", engine_id="e")
 SCRIPT = Item(operation="RetryScriptExecution", project_id="p", task_id="t")
 
 
+def refusal(status: int, code: str, message: str) -> APIStatusError:
+    body = json.dumps({"error_code": code, "error_msg": message}).encode()
+    return APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=body))
+
+
 def about(status: int, code: str = "", message: str = "no", item: Item = ENGINE) -> str:
-    body = f'{{"error_code": "{code}", "error_msg": "{message}"}}'.encode()
-    error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=body))
-    return advise(Outcome.of(item, error, attempts=1, started_at=0, seconds=0))
+    return advise(Outcome.of(item, refusal(status, code, message), attempts=1, started_at=0, seconds=0))
 
 
 def unanswered(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
@@ -29,35 +32,31 @@ def unanswered(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (400, "SVCSTG.00501116", "There is no such engine there"),
-        (400, "SVCSTG.00501149", "The engine has nothing to retry, or not now"),
-        (400, "WKS.00211102", "Only what has failed can be retried"),
-        (400, "APIGW.0201", "Only what has failed can be retried"),
+        (400, "SVCSTG.00501116", "no such engine"),
+        (400, "SVCSTG.00501149", "nothing to retry"),
+        *((400, code, "Only what has failed") for code in ("WKS.00211102", "APIGW.0201")),
         (401, "", "Check the credentials, and that they are of this region"),
-        (
-            401,
-            "APIGW.0301",
-            "Check the access key and its secret key, or the token, and this machine's clock",
-        ),
-        (401, "APIG.0301", "Check the access key and its secret key"),
-        (401, "APIGW.0303", "The gateway takes this for an app's key"),
+        *((401, code, "Check the access key and its secret key") for code in ("APIGW.0301", "APIG.0301")),
+        (401, "APIGW.0303", "app's key"),
         (401, "APIGW.0305", "Check the credentials, and --endpoint"),
-        (401, "APIGW.0307", "The token has expired (it lasts 24 hours), or is of another region"),
-        (403, "APIGW.0302", "A list of the gateway keeps this IAM user out"),
+        (401, "APIGW.0307", "The token has expired"),
+        (403, "APIGW.0302", "A list of the gateway"),
         (403, "APIGW.0310", "The project cannot be used"),
-        (403, "WKS.00081102", "The IAM user needs the action cse:engine:update in this project"),
+        (403, "WKS.00081102", "needs the action cse:engine:update in this project"),
         (404, "APIGW.0101", "The gateway has no such API there: check --region and --endpoint"),
-        (404, "WKS.00211902", "There is no such thing there"),
-        (405, "APIG.0501", "The quota of calls is used up"),
+        (404, "WKS.00211902", "no such thing"),
+        (405, "APIG.0501", "quota"),
         (405, "WKS.00000405", "Check --endpoint"),
-        (429, "APIGW.0308", "Throttled: try again in a few seconds"),
-        (494, "APIGW.0201", "What was sent is too large, most likely the token"),
-        (503, "WKS.00050902", "Nothing was run: try again in a few minutes"),
-        (418, "", "Nothing was run: try again in a few minutes"),
+        (429, "APIGW.0308", "Throttled"),
+        (494, "APIGW.0201", "too large"),
+        *(
+            (status, code, "Nothing was run: try again")
+            for status, code in ((503, "WKS.00050902"), (418, ""))
+        ),
     ],
 )
 def test_what_to_do_follows_from_code_and_status(status: int, code: str, says: str) -> None:
-    assert about(status, code).startswith(says)
+    assert says in about(status, code)
 
 
 @pytest.mark.parametrize("code", ["WKS.0301", "SVCSTG.0307"])
@@ -66,42 +65,36 @@ def test_a_services_own_code_is_not_taken_for_the_gateways(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
-    [
-        "Incorrect IAM authentication information: Ak access failed to reach the limit,forbidden",
-        "the key is locked",
-    ],
+    "message", ["no: Ak access failed to reach the limit,forbidden", "the key is locked"]
 )
 def test_a_locked_key_is_to_be_left_alone(message: str) -> None:
-    assert about(401, "APIGW.0301", message).startswith(
-        "The access key is locked: leave it alone for five minutes"
-    )
+    assert about(401, "APIGW.0301", message).startswith("The access key is locked: ")
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 499])
-def test_of_an_unknown_outcome_the_thing_is_to_be_looked_at_first(status: int) -> None:
-    assert about(status, "APIGW.0301").startswith("Look at the engine's last job before you send this again")
-    assert about(status, item=SCRIPT).startswith(
-        "Look at the script's execution records before you send this again"
-    )
-    assert unanswered("ReadTimeout", unknown=True) == about(status)
-    for item, command in (
-        (ENGINE, "hwc-retry status ENGINE_ID"),
-        (SCRIPT, "hwc-retry status --record-id ID or --task-id ID"),
-    ):
-        assert f", with {command} (of a bulk: hwc-retry resolve JOURNAL): " in about(status, item=item)
+@pytest.mark.parametrize(
+    ("item", "where", "command"),
+    [
+        (ENGINE, "the engine's last job", "hwc-retry status ENGINE_ID"),
+        (SCRIPT, "the script's execution records", "hwc-retry status --record-id ID or --task-id ID"),
+    ],
+    ids=["engine", "script"],
+)
+def test_after_an_unknown_outcome_the_state_is_to_be_looked_at_first(
+    status: int, item: Item, where: str, command: str
+) -> None:
+    text = about(status, "APIGW.0301", item=item)
+    assert text.startswith(f"Look at {where} before you ")
+    assert command in text
+    assert unanswered("ReadTimeout", unknown=True, item=item) == text
 
 
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (400, "WKS.00211102", "There is no such thing there: check the ID"),
-        (403, "WKS.00081102", "The IAM user needs the action workspace:scripts:listRecords in this project"),
-        (
-            403,
-            "APIGW.0302",
-            "A list of the gateway keeps this IAM user out: ask the administrator of the account. To read needs",
-        ),
+        (400, "WKS.00211102", "no such thing there: check the ID"),
+        (403, "WKS.00081102", "needs the action workspace:scripts:listRecords in this project"),
+        (403, "APIGW.0302", "A list of the gateway"),
         (404, "APIGW.0101", "The gateway has no such API there"),
         (502, "", "Try again in a few minutes."),
     ],
@@ -109,9 +102,9 @@ def test_of_an_unknown_outcome_the_thing_is_to_be_looked_at_first(status: int) -
 def test_what_to_do_about_a_failed_read_says_nothing_of_what_was_run(
     status: int, code: str, says: str
 ) -> None:
-    content = json.dumps({"error_code": code, "error_msg": "no"}).encode()
-    error = APIStatusError.of(Response(status_code=status, headers=httpx.Headers(), content=content))
-    assert advise_read("ListScriptRecords", error).startswith(says)
+    advice = advise_read("ListScriptRecords", refusal(status, code, "no"))
+    assert says in advice
+    assert "was run" not in advice
 
 
 def test_what_never_arrived_is_a_matter_of_the_way() -> None:
@@ -123,20 +116,15 @@ def test_what_never_arrived_is_a_matter_of_the_way() -> None:
 def test_what_iam_refuses_is_not_explained_by_the_gateways_codes() -> None:
     message = "IAM refused to give a token: 401: no; check user_name"
     outcome = Outcome(item=ENGINE, verdict="refused", message=message, status=401, started_at=0, seconds=0)
-    assert advise(outcome) == "No token, so nothing was sent: see what IAM says."
+    assert advise(outcome) == "No token, so nothing was sent: see the error of IAM."
 
 
 def test_the_iam_actions_are_the_specs() -> None:
-    operations = [
-        operation
-        for path in SPEC["paths"].values()
-        for operation in path.values()
-        if "operationId" in operation
-    ]
+    operations = [each for path in SPEC["paths"].values() for each in path.values() if "operationId" in each]
     assert {o["operationId"]: o["x-iam-action"]["action"] for o in operations} == IAM_ACTIONS
     assert IAM_ACTIONS["RetryScriptExecution"] in about(403, item=SCRIPT)
 
 
 def test_the_librarys_arguments_are_called_as_on_the_command_line() -> None:
-    said = "no region: give region=, or endpoint=; give credentials=; use https, or allow_http=True on a network of your own"
-    assert in_options(said) == "no region: give --region, or --endpoint; give --token-file; use https"
+    said = "give region=, or endpoint=; give credentials=; use https, or allow_http=True on a network of your own"
+    assert in_options(said) == "give --region, or --endpoint; give --token-file; use https"

@@ -24,7 +24,7 @@ import yaml
 
 import breaking
 import document
-from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, untold
+from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, undeclared
 from document import Document
 from spec_changes import Comparison
 
@@ -137,9 +137,8 @@ def read(file: Path, spec: Any) -> Document:
 def compared(folder: Path, before: Changes, changes: Changes) -> list[str]:
     """What the changes break, without file, line and place."""
     old = changed(SPEC, before)
-    found = Comparison(
-        read(folder / "old.yaml", old), read(folder / "new.yaml", changed(old, changes))
-    ).findings()
+    new = read(folder / "new.yaml", changed(old, changes))
+    found = Comparison(read(folder / "old.yaml", old), new).findings()
     return sorted(re.sub(r"^\S+:\d+: | \(at \S+\)", "", line) for line in found)
 
 
@@ -178,7 +177,7 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
     ({"post/parameters/0": GONE}, BOTH, "query parameter dry is gone"),
     ({"post/parameters/0/required": True}, BOTH, "query parameter dry is mandatory now"),
     ({"post/parameters/2": {**HOW, "required": True}}, BOTH, "query parameter how is new and mandatory"),
-    ({"post/parameters/0/explode": False}, BOTH, "query parameter dry is written another way"),
+    ({"post/parameters/0/explode": False}, BOTH, "query parameter dry is serialized in another way"),
     ({"post/parameters/1/schema/maxLength": 32}, BOTH, "maxLength was 64, is 32"),
     ({"post/parameters/0/schema/default": True}, CALLERS, "default was false, is true"),
     ({"NewJob.secret/default": "x"}, CALLERS, 'default was none, is "x"'),
@@ -202,18 +201,18 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
      {"NewJob.secret/not": MORE, "spec/components/schemas/More": {"const": "x"}}),
     ({SOME: ["colour"]}, BOTH, f'{SOME[7:]} was ["colour", "secret"], is ["colour"]', {SOME: ["colour", "secret"]}),
     ({SOME: ["colour", "secret"]}, BOTH, f'{SOME[7:]} was none, is ["colour", "secret"]'),
-    ({"NewJob.owner": STRING}, BOTH, 'no alternative takes all that {"type": "null"} did'),
+    ({"NewJob.owner": STRING}, BOTH, 'no alternative accepts all that {"type": "null"} did'),
     ({"Step.run/maxLength": 7}, BOTH, "maxLength was none, is 7"),  # in a schema that contains itself
-    ({"NewJob/additionalProperties": False}, BOTH, "fields that are not named here are refused now"),
+    ({"NewJob/additionalProperties": False}, BOTH, "unknown fields are refused now"),
     ({"post/responses/204": GONE}, BOTH, "status 204 is gone"),
     ({"post/responses/409": GONE}, SERVERS, "status 409 is gone"),  # which callers then never meet
-    ({"post/responses/202": {"description": "Later."}}, CALLERS, "status 202 is new, and no error"),
+    ({"post/responses/202": {"description": "Later."}}, CALLERS, "status 202 is new, and is not an error"),
     ({"post/responses/201/headers/Location": GONE}, BOTH, "header Location is gone"),
     ({"post/responses/201/headers/ETag/required": False}, CALLERS, "header ETag may be missing now"),
     ({"post/responses/201/headers/Location/required": True}, SERVERS, "header Location is mandatory now"),
     ({"post/responses/201/content/text~csv": {}}, CALLERS, "response media type text/csv is new"),
     ({"Job/additionalProperties": {"maxLength": 5}}, SERVERS, "maxLength was none, is 5"),
-    ({"Job.part/additionalProperties": GONE}, CALLERS, "fields that are not named here are possible now"),
+    ({"Job.part/additionalProperties": GONE}, CALLERS, "unknown fields are possible now"),
     ({"Job.note": GONE}, BOTH, "field note is gone"),
     ({"Named.title": GONE}, BOTH, "field title is gone"),
     ({"Job/required": ["id"]}, CALLERS, "field state may be missing now"),
@@ -225,7 +224,7 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
     ({"Job.state/enum": ["running", "done", "failed"]}, CALLERS,
      '"done", "running" was possible, "done", "failed", "running" is'),
     ({"Job.state/enum": ["done"]}, SERVERS, '"done", "running" was possible, "done" is'),
-    ({"Job.part.unit": {}}, CALLERS, "field unit is new, where nothing else could be"),
+    ({"Job.part.unit": {}}, CALLERS, "field unit is new, and unknown fields were not allowed"),
     ({"Job.log/oneOf": [*LOG, BOOLEAN]}, CALLERS, '{"type": "boolean"} is possible now'),
     # A schema of both a request and a response is told once, and breaks whom either does.
     *(({"More/type": type_now}, whom, f"type was string, is {told}",
@@ -241,20 +240,16 @@ def named(rows: Sequence[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("row", named(BREAKING))
-def test_a_change_of_the_spec_breaks(
-    tmp_path: Path, row: tuple[Changes, str, str | list[str], Changes]
-) -> None:
+def test_a_change_of_the_spec_breaks(tmp_path: Path, row: Any) -> None:
     changes, whom, said, *before = row
-    findings = [said] if isinstance(said, str) else said
-    assert compared(tmp_path, before[0] if before else {}, changes) == [
-        f"{each}; breaks {whom}" for each in findings
-    ]
+    findings = [f"{each}; breaks {whom}" for each in ([said] if isinstance(said, str) else said)]
+    assert compared(tmp_path, before[0] if before else {}, changes) == findings
 
 
 def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path: Path) -> None:
     assert compared(tmp_path, {}, {"Job.part/required": ["unit"], "Job.part.unit": {}}) == [
         "field unit is new and mandatory; breaks servers",
-        "field unit is new, where nothing else could be; breaks callers",
+        "field unit is new, and unknown fields were not allowed; breaks callers",
     ]
 
 
@@ -315,23 +310,20 @@ HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
 
 
 @pytest.mark.parametrize("changes", HARMLESS.values(), ids=HARMLESS)
-def test_these_changes_of_the_spec_are_harmless(
-    tmp_path: Path, changes: Changes | tuple[Changes, Changes]
-) -> None:
+def test_these_changes_of_the_spec_are_harmless(tmp_path: Path, changes: Any) -> None:
     before, after = changes if isinstance(changes, tuple) else ({}, changes)
     assert compared(tmp_path, before, after) == []
 
 
-def test_what_breaks_is_told_once_with_file_line_and_place(tmp_path: Path) -> None:
+def test_what_breaks_is_reported_once_with_file_line_and_place(tmp_path: Path) -> None:
     """Although NewJob and Step itself lead there."""
-    old, new = (read(tmp_path / name, SPEC) for name in ("old.yaml", "new.yaml"))
+    old = read(tmp_path / "old.yaml", SPEC)
     new = read(tmp_path / "new.yaml", changed(SPEC, {"Step.run/maxLength": 7}))
     lines = (tmp_path / "new.yaml").read_text("utf-8").splitlines()
     (line,) = (number for number, text in enumerate(lines, 1) if '"run": {' in text)
-    place = (
-        f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/components/schemas/Step/properties/run)"
-    )
-    assert Comparison(old, new).findings() == [f"{place}; breaks {BOTH}"]
+    (found,) = Comparison(old, new).findings()
+    assert found.startswith(f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/")
+    assert "(at #/components/schemas/Step/properties/run); breaks" in found
 
 
 # --- the Python surface ----------------------------------------------------------------------------------------
@@ -475,8 +467,8 @@ LOST, REMOVED, NEEDED, ADDED = (
 # A file, what is changed in it, and what is then found.
 PYTHON_BREAKING: list[tuple[str, str | None, str | list[str]]] = [
     (INIT, "Token, connect\n__all__ =>  connect\n__all__", f"{A}.Token: {LOST}"),
-    (INIT, '"Token",  => ', f"{A}.Token: is not public any more"),
-    (MOCK, '["running"] => []', f"{A}.mock.running: is not public any more"),
+    (INIT, '"Token",  => ', f"{A}.Token: is no longer public"),
+    (MOCK, '["running"] => []', f"{A}.mock.running: is no longer public"),
     (CORE, "class Token => class Tokens", f"{A}.Token: is imported from {A}.core.Token, where it is gone"),
     (CORE, "NotFound => Missing",
      [f"{each}.NotFound: is imported from {A}.core.NotFound, where it is gone" for each in (A, G)]),
@@ -531,18 +523,17 @@ PYTHON_BREAKING: list[tuple[str, str | None, str | list[str]]] = [
 
 @pytest.mark.parametrize("row", named(PYTHON_BREAKING))
 def test_a_change_of_python_breaks_callers(
-    before: dict[str, griffe.Module], tmp_path: Path, row: tuple[str, str | None, str | list[str]]
+    before: dict[str, griffe.Module], tmp_path: Path, row: Any
 ) -> None:
-    file, change, found = row
-    findings = [found] if isinstance(found, str) else found
-    now = load(write(tmp_path, edited((file, change))))
-    assert python_findings(before, now) == [f"{each}; breaks callers" for each in findings]
+    file, change, said = row
+    findings = [f"{each}; breaks callers" for each in ([said] if isinstance(said, str) else said)]
+    assert python_findings(before, load(write(tmp_path, edited((file, change))))) == findings
 
 
 PYTHON_HARMLESS: list[tuple[str, str | None]] = [
     (INNER, None),
     (INIT, '"connect"] => "connect", "other"]'),
-    (INIT, "connect\n__all__ => connect\n    from .core import _Once as other\n__all__"),
+    (INIT, "connect\n__all__ => connect\n    from .core import _Auth as other\n__all__"),
     (CORE, "Return a client. => Return it."),
     (CORE, "http: bool = False => http: Union['bool', bool] = True, patience: float = 1"),
     (CORE, ", region: str | None = None => "),
@@ -568,6 +559,7 @@ PYTHON_HARMLESS: list[tuple[str, str | None]] = [
     (ENGINE, "task: => kind: str = ''\n    task:"),
     (CALLS, "_parse(response: httpx => _read(response: http"),
     (CALLS, "import httpx => import httpx as http"),
+    (CORE, "class _Once(httpx.SyncByteStream): ...\n => "),
 ]
 
 
@@ -575,30 +567,23 @@ def test_these_changes_of_python_are_harmless(before: dict[str, griffe.Module], 
     assert python_findings(before, load(write(tmp_path, edited(*PYTHON_HARMLESS)))) == []
 
 
-def test_a_private_class_may_go(before: dict[str, griffe.Module], tmp_path: Path) -> None:
-    change = CORE, "class _Once(httpx.SyncByteStream): ...\n => "
-    assert python_findings(before, load(write(tmp_path, edited(change)))) == []
-
-
 def test_what_the_project_exports_is_compared() -> None:
     compared: Pairs = {}
     for package in load(ROOT).values():
         assert [*missed_by_griffe(package, package, compared)] == []
     ours = "auth.AkSkAuth", "connection.connect", "runtime.errors.NotFoundError", "testing.mock_server"
-    generated = (
+    theirs = (
         "api.cse.retry_engine.asyncio",
         "client.Client",
         "models.engine_action_request.EngineActionRequest",
     )
-    assert {path for path, _ in compared} >= {
-        *(f"{A}.{each}" for each in ours),
-        *(f"{G}.{each}" for each in generated),
-    }
+    expected = {*(f"{A}.{each}" for each in ours), *(f"{G}.{each}" for each in theirs)}
+    assert {path for path, _ in compared} >= expected
 
 
-def test_what_the_readme_imports_from_is_public() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    modules = set(re.findall(r"^from (huaweicloud_\S+) import", readme, re.MULTILINE))
+def test_what_readme_and_docs_import_from_is_public() -> None:
+    pages = "".join(file.read_text("utf-8") for file in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    modules = set(re.findall(r"^from (huaweicloud_\S+) import", pages, re.MULTILINE))
     assert modules
     assert {module for module in modules if not PUBLIC.fullmatch(module)} == set()
 
@@ -610,15 +595,16 @@ NEW = OLD.replace("- Old.", "- New.\n- Old.")
 RAISE, TELL, LOWER = "it must be", "say there what breaks", "must not go down"
 
 
+TITLES = "0.2.0 - 2026-01-31", "v0.2.0", "[0.2.0] - 2026-01-31", "[unreleased]"
+
+
 @pytest.mark.parametrize(
     ("was", "now", "changelog", "missing"),
     [
         ("0.1.0", "0.1.0", OLD, [RAISE, TELL]),
         ("0.1.0", "0.1.0", NEW, [RAISE]),
         ("0.1.0", "0.1.1", NEW, [RAISE]),
-        ("0.1.5", "0.2.0", NEW, []),
-        ("0.9.0", "0.10.0", NEW, []),
-        ("0.1.0", "1.0.0", NEW, []),
+        *((was, now, NEW, []) for was, now in (("0.1.5", "0.2.0"), ("0.9.0", "0.10.0"), ("0.1.0", "1.0.0"))),
         ("1.2.0", "1.3.0", NEW, [RAISE]),
         ("1.2.0", "2.0.0", NEW, []),
         ("0.2.0", "0.1.9", NEW, [LOWER]),
@@ -628,14 +614,7 @@ RAISE, TELL, LOWER = "it must be", "say there what breaks", "must not go down"
         ("0.1.0", "0.2.0", OLD.replace("- Old.", "-  Old. "), [TELL]),
         ("0.1.0", "0.2.0", NEW.replace("- New.", "<!--\n- New.\n-->"), [TELL]),
         ("0.1.0", "0.2.0", NEW.replace("- New", "* New"), []),
-        *(
-            ("0.1.0", "0.2.0", NEW.replace("[Unreleased]", title), [])
-            for title in ("0.2.0 - 2026-01-31", "v0.2.0")
-        ),
-        *(
-            ("0.1.0", "0.2.0", NEW.replace("Unreleased]", end), [])
-            for end in ("0.2.0] - 2026-01-31", "unreleased]")
-        ),
+        *(("0.1.0", "0.2.0", NEW.replace("[Unreleased]", title), []) for title in TITLES),
     ],
 )
 def test_what_breaks_needs_the_next_version_and_a_new_entry(
@@ -657,7 +636,7 @@ def assert_missing(
     old, new = (
         read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now)
     )
-    lines = untold("v", (old, OLD), (new, changelog), breaks=breaks)
+    lines = undeclared("v", (old, OLD), (new, changelog), breaks=breaks)
     assert [reason in line for line, reason in zip(lines, missing, strict=True)] == [True] * len(missing)
 
 
@@ -666,9 +645,8 @@ def assert_missing(
 
 def git(folder: Path, *arguments: str) -> str:
     identity = "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"
-    return subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -716,26 +694,21 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
     edit(project / INIT, '"Token", ', "")
     found = [
         "openapi.yaml:4: operation StopJobs is gone (at #/paths/~1v1~1{project}~1jobs); breaks callers and servers",
-        f"{A}.Token: is not public any more; breaks callers",
+        f"{A}.Token: is no longer public; breaks callers",
         "changes since v0.1.0 that break callers or servers: 2",
     ]
-    needed = (
-        "the version was 0.1.0 at v0.1.0; with these changes it must be 0.2.0 or more (at #/info/version)"
-    )
-    lacking = "nothing was added under [0.1.0] or [Unreleased] since v0.1.0; say there what breaks"
     code, out, err = run(project, "v0.1.0")
-    assert (code, err) == (1, "")
-    assert out.splitlines() == [*found, f"openapi.yaml:2: {needed}", f"CHANGELOG.md:1: {lacking}"]
+    *lines, version, changelog = out.splitlines()
+    assert (code, err, lines) == (1, "", found)
+    assert version.startswith("openapi.yaml:2: ")
+    assert changelog.startswith("CHANGELOG.md:1: ")
 
     edit(project / "openapi.yaml", "version: 0.1.0", "version: 0.2.0")
     edit(project / "CHANGELOG.md", "## [Unreleased]\n", "## [0.2.0]\n\n- `StopJobs` is `EndJobs` now.\n")
     assert run(project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
 
 
-UNKNOWN = (
-    "git knows no such commit; if it is on a server, `git fetch --tags` brings it, "
-    "or `git fetch --unshallow` if the clone is shallow"
-)
+UNKNOWN = "git knows no such commit"
 
 
 def no_checkout(project: Path) -> None:
@@ -757,57 +730,36 @@ def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
     return lambda project: edit(project / file, old, new)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "base", "said"),
-    [
-        (None, "", "BASE is missing: which commit to compare with? make breaking BASE=<git ref>"),
-        (None, "v9", f"BASE=v9: {UNKNOWN}"),
-        (None, "--output=x", f"BASE=--output=x: {UNKNOWN}"),
-        (None, "HEAD:openapi.yaml", f"BASE=HEAD:openapi.yaml: {UNKNOWN}"),
-        (no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git repository"),
-        (no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit"),
-        (broken_old_spec, "HEAD", "HEAD:openapi.yaml:12: JSON has no date"),
-        (replaced(MOCK, '["running"]', "]"), "HEAD", f"{MOCK}:3: unmatched ']'"),
-        (
-            replaced(MOCK, '["running"]', "[\0]"),
-            "HEAD",
-            f"{MOCK}:1: source code string cannot contain null bytes",
-        ),
-        (replaced("openapi.yaml", "3.1.0", "3.0.3"), "HEAD", "openapi.yaml:1: only specs of OpenAPI 3.1"),
-        (
-            replaced("openapi.yaml", "0.1.0", "next"),
-            "HEAD",
-            "openapi.yaml:2: the version is next; three numbers",
-        ),
-        (
-            lambda project: (project / "CHANGELOG.md").write_bytes(b"\xff"),
-            "HEAD",
-            "CHANGELOG.md:1: not UTF-8; save",
-        ),
-    ],
-    ids=[
-        *(
-            "no BASE",
-            "an unknown ref",
-            "an option of git's",
-            "a file",
-            "no checkout",
-            "a commit without a spec",
-        ),
-        *(
-            "a commit with a broken spec",
-            "Python that is none",
-            "a NUL",
-            "another OpenAPI",
-            "no version",
-            "no text",
-        ),
-    ],
-)
+def no_text(project: Path) -> None:
+    (project / "CHANGELOG.md").write_bytes(b"\xff")
+
+
+# What is wrong, which BASE is given, and what is then said.
+REFUSALS: dict[str, tuple[Callable[[Path], None] | None, str, str]] = {
+    "no BASE": (None, "", "BASE is missing: which commit to compare with?"),
+    "an unknown ref": (None, "v9", f"BASE=v9: {UNKNOWN}"),
+    "an option of git's": (None, "--output=x", f"BASE=--output=x: {UNKNOWN}"),
+    "a file": (None, "HEAD:openapi.yaml", f"BASE=HEAD:openapi.yaml: {UNKNOWN}"),
+    "no checkout": (no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git"),
+    "a commit without a spec": (no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit"),
+    "a commit with a broken spec": (broken_old_spec, "HEAD", "HEAD:openapi.yaml:12: JSON has no date"),
+    "Python that is none": (replaced(MOCK, '["running"]', "]"), "HEAD", f"{MOCK}:3: unmatched ']'"),
+    "a NUL": (
+        replaced(MOCK, '["running"]', "[\0]"),
+        "HEAD",
+        f"{MOCK}:1: source code string cannot contain null",
+    ),
+    "another OpenAPI": (replaced("openapi.yaml", "3.1.0", "3.0.3"), "HEAD", "openapi.yaml:1: only "),
+    "no version": (replaced("openapi.yaml", "0.1.0", "next"), "HEAD", "openapi.yaml:2: the version is next"),
+    "no text": (no_text, "HEAD", "CHANGELOG.md:1: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("prepare", "base", "said"), REFUSALS.values(), ids=REFUSALS)
 def test_it_exits_2_and_says_what_is_wrong(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    prepare: Callable[[Path], object] | None,
+    prepare: Callable[[Path], None] | None,
     base: str,
     said: str,
 ) -> None:

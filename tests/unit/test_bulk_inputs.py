@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from huaweicloud_retry.bulk import Item
+from huaweicloud_retry.bulk import Item, Outcome
 from huaweicloud_retry.bulk.inputs import InputError, read_items
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.bulk import SAMPLE
@@ -58,9 +58,8 @@ BAD_HEADER = "the header is invalid; nothing was sent"
 
 def line(**changes: object) -> str:
     """A JSON line of an engine, changed; None takes a field away."""
-    return (
-        json.dumps({name: value for name, value in {**ENGINE, **changes}.items() if value is not None}) + "\n"
-    )
+    given = {name: value for name, value in {**ENGINE, **changes}.items() if value is not None}
+    return json.dumps(given) + "\n"
 
 
 def test_each_line_is_a_json_object() -> None:
@@ -127,35 +126,29 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
-        (
-            line(operation=None, task_id="t"),
-            "has engine_id and task_id, of two different operations: leave one empty",
-        ),
+        (line(operation=None, task_id="t"), "has engine_id and task_id, which are of two operations"),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
         (line(project_id=".."), "cannot be a segment of the path"),
         (line(engine_id=None), "RetryEngine needs engine_id"),
         (line(operation="RetryScriptExecution", engine_id=None), "needs record_id or task_id"),
-        (line(engine_id=5), "engine_id must be a non-empty string"),
-        (line(engine_id=""), "engine_id must be a non-empty string"),
-        (line(engine_id="\ud800"), "engine_id must be printable, without blanks"),
-        (line(engine_id=" e"), "engine_id must be printable, without blanks"),
-        (line(engine_id="e" * 1001), "engine_id has 1001 characters; the limit is 1000"),
+        *((line(engine_id=odd), "engine_id must be text, and not empty") for odd in (5, "")),
+        *((line(engine_id=odd), "engine_id must be printable, without blanks") for odd in ("\ud800", " e")),
+        (line(engine_id="e" * 1001), "engine_id has 1001 characters, and 1000 are allowed"),
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
-        (
-            line(name="n"),
-            "no field 'name'; the fields are operation, project_id, engine_id, record_id, task_id, enter",
+        (line(name="n"), "no field 'name'; there are operation, project_id, engine_id"),
+        *(
+            (line(**{odd: "r"}), f"no field {odd!r}; did you mean record_id?")
+            for odd in ("recordid", "recordId")
         ),
-        (line(recordid="r"), "no field 'recordid'; did you mean record_id?"),
-        (line(recordId="r"), "no field 'recordId'; did you mean record_id?"),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
         ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes; the limit is 100000"),
     ],
 )
-def test_a_line_that_will_not_do_is_told_with_its_number_and_reason(bad: str | bytes, why: str) -> None:
+def test_an_invalid_line_is_reported_with_its_number_and_reason(bad: str | bytes, why: str) -> None:
     raw = bad if isinstance(bad, bytes) else bad.removesuffix("\n").encode()
     read = Reading(line().encode() + raw + b"\n" + line().encode())
     ((number, said),) = read.bad
@@ -192,43 +185,38 @@ def test_the_reasons_reported_are_at_most_twenty_and_one_for_all_others() -> Non
     assert read.error == "26 of 26 lines are invalid; nothing was sent"
 
 
+FIELDS = "names 1: does a text with commas need quotes?"
+
+
 @pytest.mark.parametrize(
-    ("text", "bad"),
+    ("text", "says"),
     [
-        (
-            "engine_id\ne,more\n",
-            (2, "has 2 fields, but line 1 names 1: does a text with commas need quotes?"),
+        ("engine_id\ne,more\n", f"has 2 fields, and line 1 {FIELDS}"),
+        (b"engine_id\n\xff\n", "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8"),
+        ('engine_id\n"e"e\n', "is not CSV: ',' expected after '\"'"),
+        *(
+            (f"engine_id\n{rows}\n", "spans lines 2 to 3: is a quote missing?")
+            for rows in ('"e\ne,f"', '"e\nf', '"e\nf"f')
         ),
-        (b"engine_id\n\xff\n", (2, "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8")),
-        ('engine_id\n"e"e\n', (2, "is not CSV: ',' expected after '\"'")),
-        ('engine_id\n"e\ne,f"\n', (2, "spans lines 2 to 3: is a quote missing?")),
-        ('engine_id\n"e\nf\n', (2, "spans lines 2 to 3: is a quote missing?")),
-        ('engine_id\n"e\nf"f\n', (2, "spans lines 2 to 3: is a quote missing?")),
-        ("engine_id,Comment\n,see below\n", (2, "engine_id, record_id or task_id missing")),
-        (
-            "engine_id,,\ne,,f\n",
-            (2, "has 3 fields, but line 1 names 1: does a text with commas need quotes?"),
-        ),
+        ("engine_id,Comment\n,see below\n", "engine_id, record_id or task_id missing"),
+        ("engine_id,,\ne,,f\n", f"has 3 fields, and line 1 {FIELDS}"),
     ],
 )
-def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) -> None:
-    assert Reading(text, is_csv=True).bad == [bad]
+def test_an_invalid_line_of_csv(text: str | bytes, says: str) -> None:
+    assert Reading(text, is_csv=True).bad == [(2, says)]
 
 
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        *[
-            (
-                header,
-                f"the first line must name the columns, such as engine_id or record_id; it is '{header}'",
-            )
+        *(
+            (header, "the first line must name the columns, such as engine_id or record_id; it is ")
             for header in ("a, b", "operation, project_id", "0000000059071dbc01591661d3990020")
-        ],
+        ),
         ("engine_id,Engine ID", "names engine_id twice"),
-        ("recordid", "no column 'recordid'; did you mean record_id? Rename or remove it"),
-        ("engine_id,regoin", "no column 'regoin'; did you mean region? Rename or remove it"),
-        ("engine_id,Project", "no column 'Project'; did you mean project_id? Rename or remove it"),
+        ("recordid", "no column 'recordid'; did you mean record_id?"),
+        ("engine_id,regoin", "no column 'regoin'; did you mean region?"),
+        ("engine_id,Project", "no column 'Project'; did you mean project_id?"),
         ('engine_id,"a\nb"', "spans lines 1 to 2: is a quote missing?"),
         ('engine_id,"a', "spans lines 1 to 3: is a quote missing?"),
         ('"engine_id"x', "is not CSV: ',' expected after '\"'"),
@@ -236,7 +224,8 @@ def test_a_csv_line_that_will_not_do(text: str | bytes, bad: tuple[int, str]) ->
 )
 def test_a_header_that_is_invalid_is_all_that_is_reported(header: str, says: str) -> None:
     read = table(f"{header}\ne,p\n..,p\n")
-    assert (read.bad, read.error) == ([(1, says)], BAD_HEADER)
+    ((number, said),) = read.bad
+    assert (number, said[: len(says)], read.error) == (1, says, BAD_HEADER)
 
 
 @pytest.mark.parametrize(
@@ -284,15 +273,8 @@ def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_
 
 
 def test_what_came_of_items_is_an_input_again() -> None:
-    told = {
-        "verdict": "refused",
-        "message": "m",
-        "status": 400,
-        "error_code": None,
-        "response": None,
-        "attempts": 1,
-    }
-    assert Reading(line(**told)).items == [Item(**ENGINE)]
+    told = Outcome(item=Item(**ENGINE), verdict="refused", message="m", started_at=0, seconds=0).to_dict()
+    assert Reading(json.dumps(told)).items == [Item(**ENGINE)]
 
 
 def test_the_operation_follows_from_the_id() -> None:
@@ -307,10 +289,7 @@ def test_the_operation_follows_from_the_id() -> None:
 def test_an_operation_that_is_given_decides_between_ids() -> None:
     text = "engine_id,record_id,operation\ne,r,\ne,r,\n"
     ((number, said),) = table(text).bad
-    assert number == 2
-    assert said.startswith(
-        "has engine_id and record_id, of two different operations: leave one empty, or give operation=;"
-    )
+    assert (number, "or give operation=" in said) == (2, True)
     assert Reading(text, is_csv=True, project_id="p", operation="RetryEngine").names == ["engine e"] * 2
     of_the_other = Reading("record_id\nr\n", is_csv=True, project_id="p", operation="RetryEngine")
     assert of_the_other.bad == [(2, "RetryEngine needs engine_id")]
@@ -319,23 +298,19 @@ def test_an_operation_that_is_given_decides_between_ids() -> None:
 @pytest.mark.parametrize(
     ("id_", "reason"),
     [
-        ("5.9071E+25", "a spreadsheet made it a number"),
-        ("5,9071E+25", "a spreadsheet made it a number"),
-        ("5E+25", "a spreadsheet made it a number"),
-        ("59071.0", "a spreadsheet made it a number"),
+        *(
+            (id_, "a spreadsheet made it a number")
+            for id_ in ("5.9071E+25", "5,9071E+25", "5E+25", "59071.0")
+        ),
         ("59071000000000000000000000", "a spreadsheet rounded it to 15 digits"),
-        ('="59071"', "it is a formula or an error value"),
-        ("#REF!", "it is a formula or an error value"),
-        ("'59071", "remove the quotation marks"),
-        ("“59071”", "remove the quotation marks"),
+        *((id_, "it is a formula or an error value") for id_ in ('="59071"', "#REF!")),
+        *((id_, "remove the quotation marks") for id_ in ("'59071", "“59071”")),
     ],
 )
 @pytest.mark.parametrize("field", ["record_id", "project_id"])
 def test_an_id_that_a_spreadsheet_damaged_is_refused(id_: str, reason: str, field: str) -> None:
-    text = "".join(
-        json.dumps({"record_id": "r", "project_id": "p", field: each}) + "\n"
-        for each in ("r1", id_, "r2", id_)
-    )
+    given = ({"record_id": "r", "project_id": "p", field: each} for each in ("r1", id_, "r2", id_))
+    text = "\n".join(map(json.dumps, given))
     read = Reading(text)
     ((number, said),) = read.bad
     assert (number, read.error) == (2, "2 of 4 lines are invalid; nothing was sent")
@@ -353,9 +328,8 @@ def ids(*given: str) -> str:
 
 
 def test_an_id_of_another_length_than_all_that_look_alike_is_refused() -> None:
-    text = ids(
-        *map(HEX, range(20)), HEX(20)[2:], *map(HEX, range(30, 50)), HEX(60) + "0", *map(UUID, range(9))
-    )
+    odd = [*map(HEX, range(20)), HEX(20)[2:], *map(HEX, range(30, 50)), HEX(60) + "0", *map(UUID, range(9))]
+    text = ids(*odd)
     read = table(text)
     ((number, said),) = read.bad
     assert number == 22
@@ -405,11 +379,16 @@ TO = ("--dry-run", "--output", "jsonl", "--project-id", "p", "--region", "cn-nor
 @pytest.mark.parametrize(
     ("name", "begin", "says"),
     [
-        ("in.csv", b"PK\3\4", "is an Excel workbook; save it as CSV UTF-8"),
-        ("in.xlsx", b"", "is an Excel workbook; save it as CSV UTF-8"),
-        ("in.XLS", b"a\tb\n", "is an Excel workbook; save it as CSV UTF-8"),
+        *(
+            (name, begin, "is an Excel workbook; save it as CSV UTF-8")
+            for name, begin in (
+                ("in.csv", b"PK\3\4"),
+                ("in.xlsx", b""),
+                ("in.XLS", b"a\tb\n"),
+                ("in.ods", b"PK\3\4"),
+            )
+        ),
         ("in", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook; save it as CSV UTF-8"),
-        ("in.ods", b"PK\3\4", "is an Excel workbook; save it as CSV UTF-8"),
         ("in.csv.gz", b"\x1f\x8b", "is compressed with gzip; unpack it first"),
         ("in.json", b"[\n", "is a JSON array; give one object on each line"),
     ],

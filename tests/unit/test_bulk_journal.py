@@ -57,6 +57,14 @@ def begun(
     return journal
 
 
+def sent(journal: Journal, **verdicts: Verdict) -> None:
+    """Plan, send the items of these numbers (`n1="accepted"`), and write what came of them."""
+    numbers = {int(name[1:]): verdict for name, verdict in verdicts.items()}
+    planned(journal)
+    journal.write(list(numbers), [])
+    journal.write([], [(number, outcome(ITEMS[number - 1], each)) for number, each in numbers.items()])
+
+
 def planned(journal: Journal) -> list[int]:
     return [each.number for each in journal.planned(0)]
 
@@ -64,14 +72,8 @@ def planned(journal: Journal) -> list[int]:
 def mixed(file: Path) -> list[dict[str, Any]]:
     """Write a journal that has an item in each state; returns what it says."""
     with begun(file) as journal:
-        first, second, third, *_ = (each.item for each in journal.planned(0))
-        journal.write([1, 2, 3, 4], [])
-        outcomes: list[Outcome] = [
-            outcome(first, "accepted"),
-            outcome(second, "refused"),
-            outcome(third, "unknown"),
-        ]
-        journal.write([], list(enumerate(outcomes, start=1)))
+        sent(journal, n1="accepted", n2="refused", n3="unknown")
+        journal.write([4], [])
     return items_in(file)
 
 
@@ -93,50 +95,37 @@ def test_the_input_is_read_once_and_known_again(file: Path) -> None:
         assert journal.counts() == Counts(planned=5)
 
 
-def test_what_was_accepted_is_never_planned_again(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "option"), [("accepted", None), ("refused", "retry_refused"), ("unknown", "resend_unknown")]
+)
+def test_what_was_sent_is_planned_again_only_if_asked_and_never_if_accepted(
+    file: Path, verdict: Verdict, option: str | None
+) -> None:
     with begun(file) as journal:
-        planned(journal)
-        journal.write([1], [])
-        journal.write([], [(1, outcome(ITEMS[0], "accepted"))])
-    with begun(file, retry_refused=True, resend_unknown=True) as journal:
-        assert planned(journal) == [2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("verdict", ["refused", "unknown"])
-def test_what_was_refused_or_is_unknown_is_planned_again_only_if_asked(file: Path, verdict: Verdict) -> None:
-    with begun(file) as journal:
-        planned(journal)
-        journal.write([1], [(1, outcome(ITEMS[0], verdict))])
-    other = {"refused": "resend_unknown", "unknown": "retry_refused"}[verdict]
-    for asked in (False, True):
-        with begun(file, ITEMS, **{other: asked}) as journal:
+        sent(journal, n1=verdict)
+    others = {name: name != option for name in ("retry_refused", "resend_unknown")}
+    for options in ({}, others):
+        with begun(file, **options) as journal:
             assert planned(journal) == [2, 3, 4, 5]
-    own = {"refused": "retry_refused", "unknown": "resend_unknown"}[verdict]
-    with begun(file, ITEMS, **{own: True}) as journal:
-        assert planned(journal) == [1, 2, 3, 4, 5]
+    if option:
+        with begun(file, **{option: True}) as journal:
+            assert planned(journal) == [1, 2, 3, 4, 5]
 
 
-def test_what_was_in_flight_when_a_run_ended_is_unknown(file: Path) -> None:
+def test_what_was_in_flight_when_a_run_ended_is_unknown_unless_it_was_not_sent_after_all(file: Path) -> None:
     with begun(file) as journal:
         planned(journal)
-        journal.write([1, 2], [])
+        journal.write([1, 2, 3], [])
+        journal.write([], [], unsent=[2])
+        assert journal.counts() == Counts(planned=3, unknown=2)
+        assert planned(journal) == [2, 4, 5]
     with begun(file) as journal:
         assert journal.counts() == Counts(planned=3, unknown=2)
 
 
-def test_what_was_not_sent_after_all_stays_planned(file: Path) -> None:
-    with begun(file) as journal:
-        planned(journal)
-        journal.write([1, 2], [])
-        journal.write([], [], unsent=[2])
-        assert journal.counts() == Counts(planned=4, unknown=1)
-        assert planned(journal) == [2, 3, 4, 5]
-
-
 def test_all_of_an_outcome_is_kept(file: Path) -> None:
     with begun(file) as journal:
-        planned(journal)
-        journal.write([], [(3, outcome(ITEMS[2], "accepted"))])
+        sent(journal, n3="accepted")
     assert items_in(file)[2] == json.loads(json.dumps(outcome(ITEMS[2], "accepted").to_dict()))
 
 
@@ -144,16 +133,14 @@ def test_without_a_file_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     with begun(None) as journal:
-        planned(journal)
-        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
+        sent(journal, n1="accepted")
         assert journal.counts() == Counts(planned=4, accepted=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_unknown_stays_so_until_it_is_accepted(file: Path) -> None:
     with begun(file) as journal:
-        planned(journal)
-        journal.write([1, 2], [(1, outcome(ITEMS[0], "unknown")), (2, outcome(ITEMS[1], "unknown"))])
+        sent(journal, n1="unknown", n2="unknown")
     with begun(file, resend_unknown=True) as journal:
         assert [each.may_have_run for each in journal.planned(0)] == [True, True, False, False, False]
         assert journal.counts() == Counts(planned=3, unknown=2)
@@ -212,9 +199,7 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
     with Journal(file) as journal:
         journal.plan(ITEMS, places=lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
-        with pytest.raises(
-            JournalError, match=r"was sent to http://a \(cse\), and this run sends to http://b: give region="
-        ):
+        with pytest.raises(JournalError, match=r"http://a \(cse\), and this run sends to http://b"):
             Journal(file).plan(ITEMS, places=other.copy)
     with Journal(file) as journal:
         assert journal.plan(ITEMS, places=lambda: {"workspace": "http://b"}).resumed
@@ -242,8 +227,7 @@ def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
 
 def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> None:
     with begun(file) as journal:
-        planned(journal)
-        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
+        sent(journal, n1="accepted")
         other = tmp_path / "elsewhere"
         other.write_bytes(file.read_bytes())
         with begun(other) as copy:
@@ -251,26 +235,36 @@ def test_all_that_was_written_is_in_the_one_file(file: Path, tmp_path: Path) -> 
     assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "items.journal"]
 
 
-def test_a_lock_that_is_taken_away_is_noticed(file: Path) -> None:
+@pytest.mark.parametrize("loss", ["lock", "removed", "replaced"])
+def test_a_journal_or_lock_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, loss: str) -> None:
     with begun(file) as journal:
         planned(journal)
-        Path(f"{file}.lock").unlink()
-        with pytest.raises(JournalError, match=r"or its \.lock, was removed or replaced while it was in use"):
-            journal.write([1], [])
-
-
-@pytest.mark.parametrize("replaced", [True, False])
-def test_a_journal_that_is_taken_away_is_noticed(file: Path, tmp_path: Path, replaced: bool) -> None:
-    with begun(file) as journal:
-        planned(journal)
-        file.rename(tmp_path / "elsewhere")
-        if replaced:
+        if loss == "lock":
+            Path(f"{file}.lock").unlink()
+        else:
+            file.rename(tmp_path / "elsewhere")
+        if loss == "replaced":
             file.write_bytes(b"")
         with pytest.raises(JournalError, match=r"or its \.lock, was removed or replaced while it was in use"):
             journal.write([1], [])
 
 
 # --- What may go wrong ------------------------------------------------------------------------------------------------
+
+
+def why_not(file: Path) -> str:
+    """Why it cannot be opened."""
+    try:
+        Journal(file).close()
+    except JournalError as error:
+        return str(error)
+    return ""
+
+
+def spoilt(error: Exception) -> Iterator[Item]:
+    """An input that fails in its second line."""
+    yield ITEMS[0]
+    raise error
 
 
 def test_a_journal_that_is_in_use_is_refused(file: Path) -> None:
@@ -311,13 +305,9 @@ def test_a_journal_that_another_run_made_in_the_meantime_is_not_removed(
         mixed(file)
         flock(handle, how)
 
-    def items() -> Iterator[Item]:
-        yield ITEMS[0]
-        raise ValueError("line 2 is invalid")
-
     monkeypatch.setattr(fcntl, "flock", late)
-    with pytest.raises(ValueError, match="line 2 is invalid"):
-        Journal(file).plan(items())
+    with pytest.raises(ValueError, match="line 2"):
+        Journal(file).plan(spoilt(ValueError("line 2")))
     assert len(items_in(file)) == 5
 
 
@@ -330,13 +320,13 @@ def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", [".", "/dev/null"])
 def test_what_is_no_file_is_refused(name: str) -> None:
-    assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
+    assert why_not(Path(name)) == f"{name} is not a file: name one for the journal"
 
 
 def test_a_file_that_is_empty_is_no_journal_unless_a_run_was_killed_when_it_began(file: Path) -> None:
     mixed(file)
     os.truncate(file, 0)
-    assert why_not(file) == f"{file} is empty, which no journal is: remove it if nothing was sent with it"
+    assert why_not(file) == f"{file} is empty, not a journal: remove it if nothing was sent with it"
     Path(f"{file}.lock").touch()
     assert why_not(file) == ""
     with begun(file) as journal:  # which is not empty any more
@@ -351,21 +341,12 @@ def test_a_second_name_for_a_journal_is_refused(file: Path) -> None:
         assert why_not(name) == f"{name} has another name, too (a hard link): remove one, or name a copy"
 
 
-def why_not(file: Path) -> str:
-    try:
-        Journal(file).close()
-    except JournalError as error:
-        return str(error)
-    return ""
-
-
-def test_a_bad_input_leaves_no_journal(file: Path) -> None:
-    def items() -> Iterator[Item]:
-        yield ITEMS[0]
-        raise ValueError("line 2 is invalid")
-
-    with pytest.raises(ValueError, match="line 2 is invalid"):
-        Journal(file).plan(items())
+@pytest.mark.parametrize(
+    "error", [ValueError("of the input"), sqlite3.OperationalError("of the input")], ids=repr
+)
+def test_an_input_that_fails_leaves_no_journal(file: Path, error: Exception) -> None:
+    with pytest.raises(type(error), match="of the input"):
+        Journal(file).plan(spoilt(error))
     assert list(file.parent.iterdir()) == []
 
 
@@ -385,34 +366,30 @@ def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(
         assert journal.counts() == Counts(planned=5)
 
 
-def test_another_database_is_refused(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as db:
-        db.execute("CREATE TABLE mine (x)")
-    assert why_not(file) == f"{file} is a database, but no journal: name another file"
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("CREATE TABLE mine (x)", "is a database, but no journal: name another file"),
+        ("PRAGMA user_version = 99", "has format 99 and this version reads 3: use the version that wrote it"),
+    ],
+)
+def test_another_database_or_version_is_refused(file: Path, statement: str, why: str) -> None:
+    if "version" in statement:
+        begun(file).close()
+    changed(file, statement)
+    assert why_not(file) == f"{file} {why}"
 
 
-def test_a_journal_of_another_version_is_refused(file: Path) -> None:
-    begun(file).close()
+def changed(file: Path, statements: str) -> None:
     with closing(sqlite3.connect(file)) as db:
-        db.execute("PRAGMA user_version = 99")
-    assert why_not(file) == f"{file} has format 99 and this version reads 3: use the version that wrote it"
+        db.executescript(statements)
 
 
 def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:
     file.write_text("my notes, which are much longer than the header of a database\n" * 100, "utf-8")
     before = file.read_bytes()
-    assert f"{file} is damaged, or no journal" in why_not(file)
+    assert f"{file} is damaged, or not a journal" in why_not(file)
     assert file.read_bytes() == before
-
-
-def test_an_error_of_the_input_is_not_taken_for_one_of_the_journal(file: Path) -> None:
-    def items() -> Iterator[Item]:
-        yield ITEMS[0]
-        raise sqlite3.OperationalError("of the caller's own database")
-
-    with pytest.raises(sqlite3.OperationalError, match="of the caller's own"):
-        Journal(file).plan(items())
-    assert list(file.parent.iterdir()) == []
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------
@@ -454,12 +431,9 @@ def copy_a_page(content: bytearray, chance: random.Random) -> None:
 
 def swap_words(content: bytearray, chance: random.Random) -> None:
     # Of the kind that no check of SQLite finds.
-    for one, other in (
-        (b"accepted", b"planned\0"),
-        (b"RetryEngine", b"RetryEngina"),
-        (b"refused", b"planned"),
-    ):
-        if chance.random() < 0.5 and one in content:
+    pairs = (b"accepted", b"planned\0"), (b"RetryEngine", b"RetryEngina"), (b"refused", b"planned")
+    for one, other in pairs:
+        if chance.random() < 0.5:
             content[:] = content.replace(one, other, 1)
 
 
@@ -469,16 +443,8 @@ def spoil_the_schema(content: bytearray, chance: random.Random) -> None:
     content[at + chance.randrange(4)] = chance.choice((0xFF, 0x80, ord('"')))
 
 
-DAMAGES: list[Damage] = [
-    spoil_the_schema,
-    flip_a_bit,
-    overwrite,
-    shift,
-    truncate,
-    lose_a_page,
-    copy_a_page,
-    swap_words,
-]
+DAMAGES: list[Damage] = [spoil_the_schema, flip_a_bit, overwrite, shift, truncate]
+DAMAGES += [lose_a_page, copy_a_page, swap_words]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -489,7 +455,7 @@ def test_a_damaged_journal_is_refused_or_says_the_same(tmp_path: Path, damage: D
         numbers = planned(journal)
         journal.write(numbers[:200], [(n, outcome(items[n - 1], "accepted")) for n in numbers[:100]])
     said, content = items_in(whole), whole.read_bytes()
-    for number in range(80):
+    for number in range(40):
         damaged = bytearray(content)
         damage(damaged, chance)
         file = tmp_path / str(number)
@@ -503,35 +469,39 @@ def test_a_damaged_journal_is_refused_or_says_the_same(tmp_path: Path, damage: D
             assert not Path(f"{file}.lock").exists()
             with pytest.raises(JournalError, match=r"\A.*\Z"):  # one line
                 JournalReader(file)
-    assert refused > 10
-
-
-def test_what_is_damaged_is_named(file: Path) -> None:
-    mixed(file)
-    with closing(sqlite3.connect(file)) as db:
-        db.executescript("UPDATE item SET state = 'planned' WHERE number IN (1, 3)")
-    assert "is damaged: rows that do not match their checksums: 1, 3. Nothing was sent. " in why_not(file)
+    assert refused > 4
 
 
 @pytest.mark.parametrize(
-    "change", ["DELETE FROM item WHERE number = 2", "UPDATE about SET sum = 1", "DELETE FROM about"]
+    ("statement", "says"),
+    [
+        (
+            "UPDATE item SET state = 'planned' WHERE number IN (1, 3)",
+            "rows that do not match their checksums: 1, 3",
+        ),
+        ("DELETE FROM item WHERE number = 2", ""),
+        ("UPDATE about SET sum = 1", ""),
+        ("DELETE FROM about", ""),
+    ],
 )
-def test_a_row_that_is_missing_or_a_sum_that_is_wrong_is_found(file: Path, change: str) -> None:
+def test_a_row_that_is_changed_or_missing_or_a_sum_that_is_wrong_is_found(
+    file: Path, statement: str, says: str
+) -> None:
     mixed(file)
-    with closing(sqlite3.connect(file)) as db:
-        db.executescript(change)
-    assert "is damaged: " in why_not(file)
+    changed(file, statement)
+    assert f"is damaged: {says}" in why_not(file)
 
 
 def test_a_row_that_is_older_than_the_others_is_found(file: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     with begun(file) as journal:
         shutil.copyfile(file, old)
-        planned(journal)
-        journal.write([1], [(1, outcome(ITEMS[0], "accepted"))])
-    with closing(sqlite3.connect(file)) as db:
-        db.executescript(f"""ATTACH '{old}' AS old; DELETE FROM item WHERE number = 1;
-            INSERT INTO item SELECT * FROM old.item WHERE number = 1""")
+        sent(journal, n1="accepted")
+    changed(
+        file,
+        f"""ATTACH '{old}' AS old; DELETE FROM item WHERE number = 1;
+            INSERT INTO item SELECT * FROM old.item WHERE number = 1""",
+    )
     assert "some of its rows are missing, or older than the others" in why_not(file)
 
 
@@ -540,10 +510,7 @@ def test_a_row_that_is_older_than_the_others_is_found(file: Path, tmp_path: Path
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "items.journal"
-    assert (
-        why_not(file)
-        == f"{file} cannot be written: No such file or directory: {file}.lock; is it on a local disk?"
-    )
+    assert why_not(file).startswith(f"{file} cannot be written: No such file or directory: {file}.lock")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -11,6 +11,7 @@ import gc
 import inspect
 import json
 import re
+import ssl
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -382,16 +383,21 @@ def test_a_mistake_is_let_through(caller: Caller, error_class: type[Exception]) 
 
 
 @pytest.mark.parametrize(
-    "error_class", [httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError]
+    "failure",
+    [
+        *map(made, (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError)),
+        ssl.SSLError(1, "[SSL: SSLV3_ALERT_BAD_RECORD_MAC] bad record"),
+    ],
+    ids=lambda each: type(each).__name__,
 )
 @pytest.mark.parametrize(("status", "status_class"), [(400, BadRequestError), (500, InternalServerError)])
 def test_a_body_that_breaks_off_leaves_the_typed_error_of_the_status(
     caller: Caller,
-    error_class: type[Exception],
+    failure: Exception,
     status: int,
     status_class: type[APIError],
 ) -> None:
-    stream = LazyBody([b'{"error_code":'], failure=made(error_class))
+    stream = LazyBody([b'{"error_code":'], failure=failure)
     error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(status, stream=stream)))
     assert (type(error), error.error_msg) == (status_class, '{"error_code":')
     assert error.outcome_unknown is (status == 500)  # a 400 refuses, whatever its body would have said

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,10 +35,8 @@ def sent_by(auth: httpx.Auth, **extensions: str) -> dict[str, Any]:
             return httpx.Response(200)
         seen["iam"] = f"{request.method} {request.url.copy_with(query=None)}"
         seen["auth"] = json.loads(request.content)["auth"]
-        body = {
-            "token": {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}
-        }
-        return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json=body)
+        token = {"issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2026-01-02T00:00:00.000000Z"}
+        return httpx.Response(201, headers={"X-Subject-Token": "issued"}, json={"token": token})
 
     with httpx.Client(transport=httpx.MockTransport(respond), auth=auth) as client:
         client.get("https://service.test/", extensions=extensions)
@@ -53,10 +47,7 @@ def keys_of(auth: httpx.Auth, *secret_keys: str) -> dict[str, str | None]:
     """What an AkSkAuth was made of; of the secret keys, the one that signed."""
     sent = sent_by(auth)
     access_key, names = sent["authorization"].split("Access=")[1].split(", ")[:2]
-    headers = {
-        "host": "service.test",
-        **{name: sent[name] for name in names.split("=")[1].split(";") if name != "host"},
-    }
+    headers = {name: sent.get(name, "service.test") for name in names.split("=")[1].split(";")}
     request = signing.canonical_request("GET", "/", headers, b"")
     signed = [signing.authorization(access_key, sk, request, sent["x-sdk-date"]) for sk in secret_keys]
     sk = secret_keys[signed.index(sent["authorization"])]
@@ -78,14 +69,8 @@ def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-nor
         find_credentials(region, environ, home)
     error: BaseException | None = caught.value
     while error:
-        shown = [
-            str(error),
-            repr(error),
-            repr(error.args),
-            repr(vars(error)),
-            *getattr(error, "__notes__", []),
-        ]
-        assert SECRET not in " ".join(shown)
+        shown = [error, error.args, vars(error), *getattr(error, "__notes__", [])]
+        assert SECRET not in f"{error} {shown!r}"
         error = error.__cause__ or error.__context__
     return str(caught.value)
 
@@ -94,17 +79,12 @@ def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-nor
 
 
 @pytest.mark.parametrize(
-    ("prefix", "names"),
-    [
-        ("HUAWEICLOUD_SDK", ("AK", "SK", "PROJECT_ID", "SECURITY_TOKEN")),
-        ("HW", ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")),
-        ("OS", ("ACCESS_KEY", "SECRET_KEY", "PROJECT_ID", "SECURITY_TOKEN")),
-    ],
+    ("prefix", "ak", "sk"),
+    [("HUAWEICLOUD_SDK", "AK", "SK"), ("HW", "ACCESS_KEY", "SECRET_KEY"), ("OS", "ACCESS_KEY", "SECRET_KEY")],
 )
-def test_keys_of_the_environment(tmp_path: Path, prefix: str, names: tuple[str, str, str, str]) -> None:
-    environ = {f"{prefix}_{name}": name for name in names}
-    ak, sk, project_id, security_token = names
-    whole = {"ak": ak, "sk": sk, "project_id": project_id, "security_token": security_token}
+def test_keys_of_the_environment(tmp_path: Path, prefix: str, ak: str, sk: str) -> None:
+    environ = {f"{prefix}_{name}": name for name in (ak, sk, "PROJECT_ID", "SECURITY_TOKEN")}
+    whole = {"ak": ak, "sk": sk, "project_id": "PROJECT_ID", "security_token": "SECURITY_TOKEN"}
     assert keys_of(find_credentials(None, environ, tmp_path), sk) == whole
     bare = dict(list(environ.items())[:2])
     none = {"project_id": None, "security_token": None}
@@ -179,10 +159,11 @@ def test_within_a_source_keys_come_before_a_token_and_a_token_before_a_password(
     token = {f"{prefix}_AUTH_TOKEN": "t1"}
     assert "authorization" in sent_by(find_credentials("cn-north-4", {**login, **token, **keys}, tmp_path))
     assert sent_by(find_credentials("cn-north-4", {**login, **token}, tmp_path)) == {"x-auth-token": "t1"}
-    half = [name for name in login if "USER" in name][:1]  # next to a token this is no half credential
-    assert sent_by(find_credentials("cn-north-4", {half[0]: "u", **token}, tmp_path)) == {
-        "x-auth-token": "t1"
-    }
+    half = {next(name for name in login if "USER" in name): "u"}  # next to a token this is no half credential
+    assert sent_by(find_credentials("cn-north-4", half | token, tmp_path)) == {"x-auth-token": "t1"}
+
+
+OS_KEYS = {"ak": "os-ak", "sk": "os-sk", "project_id": None, "security_token": None}
 
 
 def test_what_is_no_credential_by_itself_is_passed_over(tmp_path: Path) -> None:
@@ -194,24 +175,15 @@ def test_what_is_no_credential_by_itself_is_passed_over(tmp_path: Path) -> None:
         "HW_REGION_NAME",
     )
     environ = {**dict.fromkeys(names, "x"), **OS}
-    assert keys_of(find_credentials(None, environ, tmp_path), "os-sk") == {
-        "ak": "os-ak",
-        "sk": "os-sk",
-        "project_id": None,
-        "security_token": None,
-    }
+    assert keys_of(find_credentials(None, environ, tmp_path), "os-sk") == OS_KEYS
 
 
 def test_empty_values_are_absent(tmp_path: Path) -> None:
     empty = dict.fromkeys([*SDK, *HW, *HW_LOGIN, "HW_AUTH_TOKEN", "OS_SECURITY_TOKEN", FILE_VARIABLE], "")
-    assert keys_of(find_credentials(None, {**empty, **OS}, tmp_path), "os-sk")["security_token"] is None
+    assert keys_of(find_credentials(None, {**empty, **OS}, tmp_path), "os-sk") == OS_KEYS
     write(tmp_path, BASIC + "security_token =\nproject_id =\n")
-    assert keys_of(find_credentials(None, empty, tmp_path), "file-sk") == {
-        "ak": "file-ak",
-        "sk": "file-sk",
-        "project_id": None,
-        "security_token": None,
-    }
+    of_file = {**OS_KEYS, "ak": "file-ak", "sk": "file-sk"}
+    assert keys_of(find_credentials(None, empty, tmp_path), "file-sk") == of_file
 
 
 # --- Half a credential ---
@@ -257,17 +229,10 @@ def test_half_a_credential_in_the_file(tmp_path: Path, present: str, missing: st
 
 # --- What cannot be sent ---
 
-UNSENDABLE = [
-    f"{SECRET}\n",
-    f" {SECRET}",
-    f"{SECRET}\r\nX-Admin: 1",
-    f"{SECRET}é",
-    f"{SECRET}\x00",
-    f"{SECRET}\udcff",
-]
+UNSENDABLE = [*(SECRET + end for end in ("\n", "\r\nX-Admin: 1", "é", "\x00", "\udcff")), f" {SECRET}", " "]
 
 
-@pytest.mark.parametrize("value", [*UNSENDABLE, " "])
+@pytest.mark.parametrize("value", UNSENDABLE, ids=ascii)
 @pytest.mark.parametrize(
     ("name", "others"),
     [
@@ -303,12 +268,14 @@ def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Pat
 
 # --- The file ---
 
-SDK_READS = """
-import json
-from huaweicloudsdkcore.auth.provider import ProfileCredentialProvider
-credentials = ProfileCredentialProvider.get_basic().get_credentials()
-print(json.dumps({name: getattr(credentials, name) for name in ("ak", "sk", "project_id", "security_token")}))
-"""
+
+def read_by_the_sdk() -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's own
+        from huaweicloudsdkcore.auth.provider import ProfileCredentialProvider  # noqa: PLC0415 - see above
+
+        found = ProfileCredentialProvider.get_basic().get_credentials()
+    return {name: getattr(found, name) for name in ("ak", "sk", "project_id", "security_token")}
 
 
 @pytest.mark.parametrize(
@@ -323,35 +290,23 @@ print(json.dumps({name: getattr(credentials, name) for name in ("ak", "sk", "pro
         BASIC + "idp_id = only half of what would be needed\n",
     ],
 )
-def test_a_file_gives_what_it_gives_to_the_sdk(tmp_path: Path, text: str) -> None:
+def test_a_file_gives_what_it_gives_to_the_sdk(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
     file = write(tmp_path, text)
-    code = [sys.executable, "-W", "ignore", "-c", SDK_READS]
-    env = {**os.environ, "HOME": str(tmp_path)}
-    env.pop(FILE_VARIABLE, None)
-    expected = json.loads(subprocess.run(code, env=env, capture_output=True, check=True, text=True).stdout)
+    expected = read_by_the_sdk()
     assert keys_of(find_credentials(None, {}, tmp_path), expected["sk"]) == expected
-    moved = file.rename(tmp_path / "elsewhere")
-    expected = json.loads(
-        subprocess.run(
-            code, env={**env, FILE_VARIABLE: str(moved)}, capture_output=True, check=True, text=True
-        ).stdout
-    )
-    assert keys_of(find_credentials(None, {FILE_VARIABLE: str(moved)}, tmp_path), expected["sk"]) == expected
+    moved = str(file.rename(tmp_path / "elsewhere"))
+    monkeypatch.setenv(FILE_VARIABLE, moved)
+    assert read_by_the_sdk() == expected
+    assert keys_of(find_credentials(None, {FILE_VARIABLE: moved}, tmp_path), expected["sk"]) == expected
 
 
 def test_a_file_that_an_editor_on_windows_wrote(tmp_path: Path) -> None:
     write(tmp_path, BASIC.replace("\n", "\r\n").encode("utf-8-sig"))
     assert keys_of(find_credentials(None, {}, tmp_path), "file-sk")["ak"] == "file-ak"
-
-
-def test_a_named_file_takes_the_place_of_the_one_at_home(tmp_path: Path) -> None:
-    write(tmp_path, BASIC)
-    named = tmp_path / "named"
-    named.write_text("[basic]\nak = named-ak\nsk = named-sk\n")
-    named.chmod(0o600)
-    assert (
-        keys_of(find_credentials(None, {FILE_VARIABLE: str(named)}, tmp_path), "named-sk")["ak"] == "named-ak"
-    )
 
 
 def test_the_file_is_not_looked_at_when_the_environment_has_credentials(tmp_path: Path) -> None:
@@ -407,15 +362,14 @@ def test_a_stray_percent_sign_is_refused_by_its_key(tmp_path: Path, value: str) 
     assert refusal({}, tmp_path) == f"{file}: sk of [basic]: write %% for a %"
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o600, 0o400, 0o700, 0o611])
 def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int) -> None:
     file = write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\n", mode)
-    with pytest.warns(UserWarning, match="chmod 600") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         find_credentials(None, {}, tmp_path)
-    assert [str(each.message) for each in caught] == [
-        f"others can read or change your credentials: chmod 600 {file}"
-    ]
-    assert caught[0].filename == __file__
+    expected = [(f"others can read or change your credentials: chmod 600 {file}", __file__)]
+    assert [(str(each.message), each.filename) for each in caught] == (expected if mode & 0o066 else [])
 
 
 @pytest.mark.parametrize(
@@ -440,14 +394,6 @@ def test_there_need_be_no_project_id(tmp_path: Path) -> None:
     assert find_project_id({}, tmp_path) is None
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o611])
-def test_a_file_closed_to_others_is_not(tmp_path: Path, mode: int) -> None:
-    write(tmp_path, BASIC, mode)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        find_credentials(None, {}, tmp_path)
-
-
 # --- None ---
 
 
@@ -461,11 +407,10 @@ def test_without_credentials_the_error_says_where_they_were_looked_for(
         (tmp_path / ".huaweicloud").touch()
     elif text is not None:
         write(tmp_path, text)
-    assert refusal({}, tmp_path) == (
-        "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, "
-        "OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
-        f"[basic] of {tmp_path}/.huaweicloud/credentials. Set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or give credentials="
-    )
+    text = refusal({}, tmp_path)
+    for part in ("no credentials", "HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, HW_USER_NAME, OS_ACCESS_KEY",
+                 f"[basic] of {tmp_path}/.huaweicloud/credentials", "give credentials="):  # fmt: skip
+        assert part in text
 
 
 def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> None:
@@ -479,26 +424,3 @@ def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> Non
     file = write(tmp_path, f"[basic]\nidp_id = {SECRET}\nid_token_file = {SECRET}\n")
     text = f"[basic] of {file} has idp_id and id_token_file, which is not supported. Set HUAWEICLOUD_SDK_AK"
     assert refusal(environ, tmp_path).startswith(text)
-
-
-# --- Secrets ---
-
-
-@pytest.mark.parametrize(
-    "environ", [SDK, HW, HW_LOGIN, {"HW_AUTH_TOKEN": "x"}, {}], ids=lambda e: next(iter(e), "file")
-)
-def test_no_log_shows_a_secret(
-    tmp_path: Path,
-    environ: Mapping[str, str],
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    write(tmp_path, f"[basic]\nak = {SECRET}\nsk = {SECRET}\nsecurity_token = {SECRET}\n")
-    environ = {name: "public" if name in ("HW_USER_NAME", "HW_DOMAIN_NAME") else SECRET for name in environ}
-    with caplog.at_level(logging.DEBUG):
-        auth = find_credentials("cn-north-4", environ, tmp_path)
-        logging.getLogger().warning(
-            "%s %r %s %s", auth, auth, vars(auth), [getattr(auth, name) for name in dir(auth)]
-        )
-    out, err = capfd.readouterr()
-    assert SECRET not in caplog.text + out + err

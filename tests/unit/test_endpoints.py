@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,30 +26,24 @@ def refusal(*arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("service", ["cse", "CSE", "Cse", "workspace", "Workspace"])
-def test_a_service_may_be_written_in_any_case(service: str) -> None:
-    assert service_url(service, "cn-north-4", {}) == f"https://{service.lower()}.cn-north-4.myhuaweicloud.com"
+def test_a_service_may_be_written_in_any_case_and_every_region_of_the_spec_has_a_host(service: str) -> None:
+    for region in SERVERS[service.lower()][1]:
+        url = service_url(service, region, {})
+        assert url == f"https://{service.lower()}.{region}.myhuaweicloud.com"
+        assert url_problem(url, allow_http=False) is None
 
 
 @pytest.mark.parametrize(
-    ("service", "region"), [(name, each) for name in SERVERS for each in SERVERS[name][1]]
-)
-def test_every_region_of_the_spec_has_a_host(service: str, region: str) -> None:
-    url = service_url(service, region, {})
-    assert url == f"https://{service}.{region}.myhuaweicloud.com"
-    assert url_problem(url, allow_http=False) is None
-
-
-@pytest.mark.parametrize(
-    ("service", "meant"), [("csee", "cse"), ("WORKSPACES", "workspace"), ("wrokspace", "workspace")]
+    ("service", "meant"),
+    [("csee", "cse"), ("WORKSPACES", "workspace"), *((odd, "") for odd in ("", "ecs-of-old", "{region}"))],
 )
 def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, meant: str) -> None:
-    text = f"there is no service {service!r}; did you mean {meant!r}? There are: cse, workspace"
-    assert refusal(service, "cn-north-4", {}) == text
-
-
-@pytest.mark.parametrize("service", ["", "ecs-of-old", "{region}"])
-def test_without_a_close_match_none_is_suggested(service: str) -> None:
-    assert refusal(service, "cn-north-4", {}) == f"there is no service {service!r}; There are: cse, workspace"
+    text = refusal(service, "cn-north-4", {})
+    assert text.startswith(
+        f"there is no service {service!r}; " + (f"did you mean {meant!r}?" if meant else "")
+    )
+    assert text.endswith("There are: cse, workspace")
+    assert ("did you mean" in text) == bool(meant)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +80,7 @@ def test_an_unknown_region_is_refused_with_its_origin_the_closest_and_all(
     region: str | None, environ: Mapping[str, str], where: str
 ) -> None:
     text = refusal("Workspace", region, environ)
-    assert text.startswith(
-        f"workspace has no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-"
-    )
+    assert f"no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-" in text
     assert all(each in text for each in SERVERS["workspace"][1])
     assert text.endswith("; endpoint= takes any host")
 
@@ -102,19 +92,16 @@ def test_a_region_is_not_put_into_a_url_unless_it_is_known() -> None:
 # --- The SDK's override ---
 
 
+GIVEN = "https://a.example.com"
+
+
 @pytest.mark.parametrize(
     ("service", "region", "variable", "value", "expected"),
     [
-        ("cse", "cn-north-4", "CSE_CN_NORTH_4", "https://a.example.com", "https://a.example.com"),
-        ("Cse", "moon-1", "CSE_MOON_1", "https://a.example.com/", "https://a.example.com"),
-        (
-            "workspace",
-            "moon-1",
-            "WORKSPACE_MOON_1",
-            " https://a.example.com , https://b",
-            "https://a.example.com",
-        ),
-        ("workspace", "moon-1", "WORKSPACE_MOON_1", "a.example.com,b.example.com", "https://a.example.com"),
+        ("cse", "cn-north-4", "CSE_CN_NORTH_4", GIVEN, GIVEN),
+        ("Cse", "moon-1", "CSE_MOON_1", f"{GIVEN}/", GIVEN),
+        ("workspace", "moon-1", "WORKSPACE_MOON_1", f" {GIVEN} , https://b", GIVEN),
+        ("workspace", "moon-1", "WORKSPACE_MOON_1", "a.example.com,b.example.com", GIVEN),
         ("cse", "moon-1", "CSE_MOON_1", "http://127.0.0.1:8000/cse", "http://127.0.0.1:8000/cse"),
     ],
 )
@@ -128,7 +115,7 @@ def test_the_sdks_override_comes_first_and_for_any_region(
 
 def test_an_override_for_another_service_or_region_or_an_empty_one_is_none() -> None:
     names = ("CSE_CN_NORTH_4", "WORKSPACE_CN_NORTH_1")
-    environ = {f"HUAWEICLOUD_SDK_REGION_{name}": "https://a.example.com" for name in names}
+    environ = {f"HUAWEICLOUD_SDK_REGION_{name}": GIVEN for name in names}
     environ["HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4"] = ""
     assert service_url("workspace", "cn-north-4", environ) == "https://workspace.cn-north-4.myhuaweicloud.com"
 
@@ -159,46 +146,26 @@ def test_an_override_that_is_no_url_is_refused_by_the_name_of_its_variable(url: 
 # --- Plain http ---
 
 
+HERE = ["http://127.0.0.1:8000", "http://127.255.0.9", "http://[::1]:8000", "http://localhost:8000/x"]
+
+
 @pytest.mark.parametrize(
-    "url",
-    [
-        "https://a.example.com",
-        "HTTPS://a.example.com:8443/x",
-        "https://[2001:db8::1]:8443",
-        "http://127.0.0.1:8000",
-        "http://127.255.0.9",
-        "http://[::1]:8000",
-        "http://localhost:8000/x",
-        "HTTP://LOCALHOST",
-    ],
+    "url", [*HERE, "HTTP://LOCALHOST", "HTTPS://a.example.com:8443/x", "https://[2001:db8::1]:1"]
 )
 def test_https_and_plain_http_to_this_machine_are_allowed(url: str) -> None:
     assert url_problem(url, allow_http=False) is None
 
 
 # These look like this machine to some parsers, and are not.
-ELSEWHERE = [
-    "http://a.example.com",
-    "http://10.0.0.1",
-    "http://0.0.0.0",
-    "http://128.0.0.1",
-    "http://[::2]",
-    "http://127.0.0.1.example.com",
-    "http://localhost.example.com",
-    "http://my-localhost",
-]
+ELSEWHERE = [f"http://{host}.example.com" for host in ("a", "127.0.0.1", "localhost")]
+ELSEWHERE += [f"http://{host}" for host in ("10.0.0.1", "0.0.0.0", "128.0.0.1", "[::2]", "my-localhost")]
 DISGUISED = [
-    "http://127.0.0.1@example.com",
-    "http://example.com#@127.0.0.1",
-    "http://127.0.0.1\\.example.com",
+    f"http://{host}" for host in ("127.0.0.1@example.com", "example.com#@127.0.0.1", "[::1].example.com")
 ]
 DISGUISED += [
-    "http://localhost%2eexample.com",
-    "http://[::1].example.com",
-    "http://exa\nmple.com",
-    "\x01http://localhost",
-    "http://local\thost",
+    f"http://{host}" for host in ("127.0.0.1\\.example.com", "localhost%2eexample.com", "exa\nmple.com")
 ]
+DISGUISED += ["\x01http://localhost", "http://local\thost"]
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
@@ -223,15 +190,10 @@ def test_an_invalid_url_is_refused_and_not_shown(url: str, *, allow_http: bool) 
 
 
 def test_iam_has_the_hosts_that_the_sdk_knows() -> None:
-    code = """
-import json
-from huaweicloudsdkcore.auth import endpoint
-print(json.dumps(vars(endpoint)["__IAM_ENDPOINT_DICT"]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, text=True
-    )
-    assert {region: iam_url(region, {}) for region in IAM_REGIONS} == json.loads(done.stdout)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's own
+        from huaweicloudsdkcore.auth import endpoint  # noqa: PLC0415 - see above
+    assert {region: iam_url(region, {}) for region in IAM_REGIONS} == vars(endpoint)["__IAM_ENDPOINT_DICT"]
 
 
 @pytest.mark.parametrize("region", [None, "", "eu-west-101", "cn-north-11", "moon-1", "a.example.com/"])
@@ -243,18 +205,10 @@ def test_iam_takes_the_region_of_the_environment() -> None:
     assert iam_url(None, {"OS_REGION_NAME": "cn-east-3"}) == "https://iam.cn-east-3.myhuaweicloud.com"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "https://x.example.com",
-        "https://x.example.com/",
-        "https://x.example.com/v3",
-        "https://x.example.com/v3/",
-    ],
-)
+@pytest.mark.parametrize("end", ["", "/", "/v3", "/v3/"])
 @pytest.mark.parametrize("variable", ["HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL"])
-def test_iam_may_be_set(variable: str, value: str) -> None:
-    assert iam_url("cn-north-4", {variable: value}) == "https://x.example.com"
+def test_iam_may_be_set(variable: str, end: str) -> None:
+    assert iam_url("cn-north-4", {variable: GIVEN + end}) == GIVEN
 
 
 def test_of_several_settings_of_iam_the_first_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from huaweicloud_retry import APIConnectionError, ConfigurationError, PasswordAuth, TokenAuth, connect
 from huaweicloud_retry.runtime.proxies import Proxies
 from huaweicloud_retry_client import Client
-from tests.connections import Line, Server, World, response
+from tests.connections import Line, Mode, Server, response
 
 NO_TUNNEL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 
@@ -46,17 +46,17 @@ service = pytest.fixture(started, name="service")
 
 
 @pytest.fixture(params=["sync", "asyncio"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(request.param)
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    made = Mode(request.param)
     with made.runner:
         yield made
 
 
-def three_calls(world: World, client: Client) -> list[int | None]:
+def three_calls(mode: Mode, client: Client) -> list[int | None]:
     try:
-        return [world.call(client) for _ in range(3)]
+        return [mode.call(client) for _ in range(3)]
     finally:
-        world.close(client)
+        mode.close(client)
 
 
 def client_of(endpoint: str, credentials: httpx.Auth | None = None) -> Client:
@@ -69,42 +69,42 @@ def client_of(endpoint: str, credentials: httpx.Auth | None = None) -> Client:
 
 
 def test_this_machine_is_never_asked_for_by_a_proxy(
-    world: World, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
     monkeypatch.setenv("all_proxy", f"http://{proxy.host}")
-    assert three_calls(world, client_of(f"http://{service.host}")) == [7] * 3
+    assert three_calls(mode, client_of(f"http://{service.host}")) == [7] * 3
     assert (proxy.asked, len(service.asked)) == ([], 1)
 
 
 def test_each_request_through_a_proxy_has_a_connection_of_its_own(
-    world: World, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy.host)  # the name cse.test is known to the proxy only
-    assert three_calls(world, client_of("http://cse.test")) == [7] * 3
+    assert three_calls(mode, client_of("http://cse.test")) == [7] * 3
     assert proxy.asked == [["PUT http://cse.test/v2/p/enginemgr/engines/7/actions HTTP/1.1"]] * 3
 
 
 def test_of_a_tunnel_that_is_refused_nothing_was_sent(
-    world: World, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:s3cret-password@{proxy.host}")
     with pytest.raises(APIConnectionError, match="; nothing was sent") as caught:
-        three_calls(world, client_of("https://cse.test"))
+        three_calls(mode, client_of("https://cse.test"))
     assert caught.value.outcome_unknown is False
     assert proxy.asked == [["CONNECT cse.test:443 HTTP/1.1"]]
     assert leaks(caught.value, "s3cret-password") == []
 
 
 def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
-    world: World, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
     monkeypatch.setenv("NO_PROXY", "cse.test")
     for endpoint in ("https://cse.test", f"http://{service.host}"):
         auth = PasswordAuth("user", "password", domain_name="domain", iam_endpoint="https://iam.test")
         with pytest.raises(APIConnectionError, match=r"iam.test.*; the request was not processed") as caught:
-            three_calls(world, client_of(endpoint, auth))
+            three_calls(mode, client_of(endpoint, auth))
         assert caught.value.outcome_unknown is False
     assert (proxy.asked, service.asked) == ([["CONNECT iam.test:443 HTTP/1.1"]] * 2, [])
 
@@ -140,8 +140,10 @@ def test_the_variable_is_that_of_the_scheme_else_all_proxy(
             "badexample.com example.com.test example.org",
         ),
         ("Example.COM", "example.com a.example.com", "example.org"),
-        (".example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
-        ("*.example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
+        *(
+            (dots, "a.example.com a.b.example.com", "example.com badexample.com")
+            for dots in (".example.com", "*.example.com")
+        ),
         ("example.com:8443", "example.com:8443 a.example.com:8443", "example.com example.com:443"),
         ("example.com:443", "example.com example.com:443", "example.com:8443"),
         ("https://example.com", "example.com", "example.org"),
@@ -153,7 +155,6 @@ def test_the_variable_is_that_of_the_scheme_else_all_proxy(
         ("[fd00::1]", "[fd00::1] [fd00:0::1]:8443", "[fd00::2]"),
         ("fd00::1", "[fd00::1]", "[fd00::2]"),
         ("[fd00::1]:8443", "[fd00::1]:8443", "[fd00::1]"),
-        ("[::1]", "[::1]", "example.com"),
         (" a.test , ,b.test,", "a.test b.test", "c.test"),
     ],
 )
@@ -189,7 +190,6 @@ INVALID = [
     "a.test:port",
     "http://",
     "a/b",
-    "::g",
 ]
 
 
@@ -201,14 +201,9 @@ def test_connect_refuses_an_invalid_no_proxy(entry: str, monkeypatch: pytest.Mon
         client_of("https://cse.test")
 
 
-NO_PROXY_URLS = [
-    "http://user:s3cret-password@",
-    "http://user:s3cret-password@proxy.test:port",
-    "http://user:s3cret-password@proxy.test:99999",
-    "ftp://user:s3cret-password@proxy.test",
-    "http://user:s3cret-password@[proxy.test",
-    "user:s3cret-password\n@proxy.test",
-]
+HOSTS = ("", "proxy.test:port", "proxy.test:99999", "[proxy.test")
+NO_PROXY_URLS = [f"http://user:s3cret-password@{host}" for host in HOSTS]
+NO_PROXY_URLS += ["ftp://user:s3cret-password@proxy.test", "user:s3cret-password\n@proxy.test"]
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
@@ -229,8 +224,8 @@ def test_connect_refuses_an_invalid_proxy_and_shows_no_password(
 
 
 def test_a_proxy_that_no_request_of_the_client_needs_is_not_looked_at(
-    world: World, service: Recorder, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, service: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
-    assert three_calls(world, client_of(f"http://{service.host}")) == [7] * 3
+    assert three_calls(mode, client_of(f"http://{service.host}")) == [7] * 3

@@ -46,12 +46,8 @@ def test_a_request_that_was_not_processed_is_resent(outcome: Response[Any] | API
     "outcome",
     [
         *map(response, (200, 302, 400, 401, 403, 404, 405, 408, 409, 425, 499, 500, 501, 502, 503, 504, 561)),
-        failure(httpx.ReadTimeout("")),
-        failure(httpx.WriteTimeout("")),
-        failure(httpx.ReadError("")),
-        failure(httpx.WriteError("")),
-        failure(httpx.RemoteProtocolError("")),
-        failure(httpx.PoolTimeout("")),
+        *(failure(each("")) for each in (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout)),
+        *(failure(each("")) for each in (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)),
         failure(httpx.ProxyError("")),
         # TLS errors are permanent.
         failure(caused(httpx.ConnectError("TLS"), caused(OSError(), ssl.SSLCertVerificationError()))),

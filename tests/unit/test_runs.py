@@ -1,4 +1,4 @@
-"""What a job or record says of a retry whose outcome is unknown: the table at the head of runs.py, and random histories."""
+"""What a job or record says of a retry whose outcome is unknown: the table at the head of runs.py, random histories."""
 
 import math
 import time
@@ -62,9 +62,7 @@ def judge(
 TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("runs", 0, None): ("accepted",),
     ("runs", 50, None): ("accepted",),
-    ("runs", -2, None): (
-        "accepted",
-    ),  # perhaps it began after the request, and nobody else is known to have sent one
+    ("runs", -2, None): ("accepted",),  # perhaps it began after the request, and no other one is known
     ("runs", -3, None): ("unknown", "accepted"),  # cut to whole seconds, -3 may be -2.1
     ("runs", -4, None): ("unknown",),  # it ran when the request came
     ("runs", None, None): ("accepted",),  # it waits for its turn
@@ -77,26 +75,15 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
     ("done", None, 10): ("unknown",),
     ("done", 10, 5): ("unknown",),  # ended before it began
     ("done", 10, 9999): ("unknown",),
-    ("failed", -50, -10): ("not run",),
-    ("failed", None, -10): ("not run",),
-    ("failed", -50, -4): ("not run",),
+    **{("failed", began, ended): ("not run",) for began, ended in ((-50, -10), (None, -10), (-50, -4))},
     ("failed", -50, -3): ("not run", "unknown"),
-    ("failed", -50, -2): ("unknown",),
-    ("failed", -50, 2): ("unknown",),
-    ("failed", -50, 50): ("unknown",),  # it ran when the request came
+    **{("failed", -50, ended): ("unknown",) for ended in (-2, 2, 50)},  # it ran when the request came
     ("failed", 0, 2): ("unknown",),
-    ("failed", 0, 3): ("accepted",),
-    ("failed", 10, 50): ("accepted",),
-    ("failed", -2, -2): ("unknown",),
-    ("failed", -50, None): ("unknown",),
-    ("failed", None, None): ("unknown",),
-    ("failed", None, 50): ("unknown",),
-    ("failed", 10, None): ("unknown",),
-    ("failed", -10, -50): ("unknown",),
+    **{("failed", began, ended): ("accepted",) for began, ended in ((0, 3), (10, 50))},
+    **{("failed", began, ended): ("unknown",) for began, ended in ((-2, -2), (-50, None), (None, None))},
+    **{("failed", began, ended): ("unknown",) for began, ended in ((None, 50), (10, None), (-10, -50))},
     ("failed", -50, 9999): ("unknown",),
-    ("odd", 10, 50): ("unknown",),
-    ("odd", -50, -10): ("unknown",),
-    ("odd", None, None): ("unknown",),
+    **{("odd", began, ended): ("unknown",) for began, ended in ((10, 50), (-50, -10), (None, None))},
 }
 
 
@@ -182,22 +169,20 @@ def test_neither_a_status_word_nor_an_id_can_break_the_line() -> None:
 @pytest.mark.parametrize("history", [FRESH, STALE, OLD, ("failed", 5, 20)], ids=str)
 def test_without_a_date_of_the_server_no_times_are_compared(kind: Kind, history: tuple[Any, ...]) -> None:
     verdict, evidence = judge(run(kind, *history), now=None)
-    assert (verdict, evidence.endswith("the response has no Date, so times cannot be compared")) == (
-        "unknown",
-        True,
-    )
+    assert (verdict, "no Date" in evidence) == ("unknown", True)
     assert judge(run(kind, "runs"), now=None)[0] == "accepted"
 
 
 def test_what_was_known_of_the_clock_at_the_time_of_sending_counts_too() -> None:
     ahead, behind = Clock(599.5, 600.5), Clock(-600.5, -599.5)  # one of the clocks was set since
-    assert (
-        judge(run("job", *FRESH), then=ahead)[0] == "unknown"
-    )  # perhaps it began ten minutes before the request
-    assert judge(run("job", *FRESH), then=behind)[0] == "accepted"
-    assert judge(run("job", *STALE), then=ahead)[0] == "not run"
-    assert judge(run("job", *STALE), then=behind)[0] == "unknown"
-    assert judge(run("job", "failed", -5000, -1000), then=behind)[0] == "not run"
+    for history, then, verdict in (
+        (FRESH, ahead, "unknown"),  # perhaps it began ten minutes before the request
+        (FRESH, behind, "accepted"),
+        (STALE, ahead, "not run"),
+        (STALE, behind, "unknown"),
+        (("failed", -5000, -1000), behind, "not run"),
+    ):
+        assert judge(run("job", *history), then=then)[0] == verdict
 
 
 def test_a_request_that_is_still_to_be_sent_by_this_clock_says_that_the_clock_was_set() -> None:
@@ -240,25 +225,18 @@ def test_all_pages_count_for_the_clock_and_one_without_a_date_spoils_it() -> Non
 
 
 MS = [None, 0, -1, -(10**18), 10**18, 10**400, 1, 253402300799000]
-TEXTS = [
-    None,
-    "",
-    "now",
-    "0",
-    "-1",
-    str(SENT * 1000),
-    "1e18",
-    "2026-11-28",
-    "2026-11-28T12:00:00",
+TEXTS = [None, "", "now", "0", "-1", str(SENT * 1000), "1e18", "\0", "2026-11-28", "2026-11-28T12:00:00"]
+TEXTS += [
     "2026-11-28 12:00:00",
     "0001-01-01T00:00:00+23:59",
     "9999-12-31T23:59:59-23:59",
     "9999-12-31T23:59:59Z",
+]
+TEXTS += [
     "1969-12-31T23:59:59Z",
     "2026-02-30T00:00:00Z",
     "2026-11-28T12:00:00Z" * 1000,
-    "\u0662\u0660\u0662\u0666-11-28T12:00:00Z",
-    "\0",
+    "\u0662026-11-28T12:00:00Z",
 ]
 
 
@@ -275,18 +253,9 @@ def test_no_time_breaks_it(word: str) -> None:
                     yield run_of_record(record)
 
     for each in (*all_of("job", MS), *all_of("record", TEXTS)):
-        verdict, _ = judge(each)
-        began_long_ago = each.ended_at is not None and each.ended_at < SENT - 1000
-        assert (
-            verdict == "unknown"
-            or (verdict, word) == ("accepted", "runs")
-            or (verdict, word, began_long_ago)
-            == (
-                "not run",
-                "failed",
-                True,
-            )
-        )
+        ended_long_ago = each.ended_at is not None and each.ended_at < SENT - 1000
+        possible = {"runs": {"accepted"}, "failed": {"not run"} if ended_long_ago else set[str]()}
+        assert judge(each)[0] in possible.get(word, set()) | {"unknown"}
 
 
 @pytest.mark.parametrize("start", [-1, 10**18, "now", "2026-11-28 12:00:00", "9999-12-31T23:59:59Z"])
@@ -302,7 +271,7 @@ offsets = st.floats(-600, 600)
 seconds = st.sampled_from([0.0, 0.1, 1.0, 3.0]) | st.floats(0, 300)
 
 
-@settings(max_examples=300, deadline=None)  # no example is slow, but the machine may be
+@settings(max_examples=200, deadline=None)  # no example is slow, but the machine may be
 @given(
     kind=st.sampled_from(KINDS),
     server=offsets,
@@ -341,9 +310,8 @@ def test_a_verdict_is_never_wrong_and_there_is_one_where_the_events_are_far_enou
     at = asked + responded * took
     sent = at - (acted_after or 0.0) - read_after
     acted = acted_after is not None
-    first = Clock(
-        math.floor(sent + server) - sent, math.floor(sent + server) + 1 - sent
-    )  # known when it was sent
+    said = math.floor(sent + server)
+    first = Clock(said - sent, said + 1 - sent)  # known when it was sent
     date = math.floor(at + server + server_step)
     clock = Clock(date - now, date + 1 - (asked + local_step))
 
@@ -374,9 +342,8 @@ def test_the_words_of_both_services_are_known() -> None:
 
 
 def test_a_record_tells_why_it_failed_and_a_job_what_its_task_logs() -> None:
-    record = ScriptRecord.from_dict(
-        {"id": "r", "status": "FAILED", "result_code": "28", "reason": "No\ndisk"}
-    )
+    failed = {"id": "r", "status": "FAILED", "result_code": "28", "reason": "No\ndisk"}
+    record = ScriptRecord.from_dict(failed)
     assert run_of_record(record).reason == "28: No disk"
     task = {"taskName": "modify", "status": "Error", "log": "No node."}
     step = {"taskName": "all", "status": "Error", "tasks": [{"status": "Finished", "log": "Done."}, task]}

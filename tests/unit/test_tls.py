@@ -5,18 +5,16 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trustme
 
-from huaweicloud_retry import APIConnectionError, APIError, InternalServerError
-from huaweicloud_retry_client import Client
-from tests.connections import Server, World, client_of
+from huaweicloud_retry import APIConnectionError, APIError, TokenAuth, connect
+from tests.connections import Mode, Server, client_of
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 VERSIONS = pytest.mark.parametrize("newest", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
@@ -24,8 +22,8 @@ PAST = {"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(20
 
 
 @pytest.fixture(params=["sync", "asyncio"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(request.param)
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    made = Mode(request.param)
     with made.runner:
         yield made
 
@@ -61,9 +59,9 @@ def trusting(ca: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl
     return context
 
 
-def error_of(world: World, url: str, verify: ssl.SSLContext | None) -> APIError:
-    with client_of(world, url, verify) as client:
-        error = world.error(client)
+def error_of(mode: Mode, url: str, verify: ssl.SSLContext | None) -> APIError:
+    with client_of(mode, url, verify) as client:
+        error = mode.error(client)
     assert type(error) is APIConnectionError
     return error
 
@@ -78,19 +76,26 @@ def verify_setting(kind: str, ca: trustme.CA, folder: Path) -> Any:
         command = ["openssl", "x509", "-hash", "-noout", "-in", str(file)]
         digest = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
         ca.cert_pem.write_to_path(folder / f"{digest}.0")
-    return {"context": trusting(ca), "path": file, "folder": str(folder), "False": False}[kind]
+    settings = {"context": trusting(ca), "path": file, "text": str(file), "folder": folder}
+    return settings.get(kind, kind == "True")
 
 
-@pytest.mark.parametrize("kind", ["context", "path", "folder", "False"])
+@pytest.mark.parametrize("kind", ["context", "path", "text", "folder", "True", "False"])
 def test_verify_says_which_certificates_are_accepted(
-    world: World, ca: trustme.CA, tmp_path: Path, kind: str
+    mode: Mode, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     verify = verify_setting(kind, ca, tmp_path)
     with server_of(ca, "127.0.0.1" if verify else "other.example.com") as server:
-        client = Client(server.url, verify=verify)
-        assert world.call(client) == 7
-        world.close(client)
-    assert server.requests == [7]
+        client = connect("cse", endpoint=server.url, credentials=TokenAuth("t"), verify=verify, resend=None)
+        if verify is True:
+            assert "CERTIFICATE_VERIFY_FAILED" in str(mode.error(client))
+        else:
+            assert mode.call(client) == 7
+        mode.close(client)
+    warnings = [
+        record.message.partition(":")[0] for record in caplog.records if record.levelname == "WARNING"
+    ]
+    assert warnings == (["verify=False"] if verify is False else [])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,8 @@ def test_verify_says_which_certificates_are_accepted(
     [
         ("SSL_CERT_FILE", "good.pem", "7\n7\n"),
         ("SSL_CERT_FILE", "other.pem", "certificate verify failed"),
-        ("SSL_CERT_DIR", "gone", "check SSL_CERT_DIR"),
+        ("SSL_CERT_FILE", "gone", "No such file or directory; check SSL_CERT_FILE\n"),
+        ("SSLKEYLOGFILE", "gone/file", "No such file or directory; check SSLKEYLOGFILE\n"),
     ],
 )
 def test_the_environment_says_which_cas_are_accepted(
@@ -139,14 +145,14 @@ except (APIConnectionError, ConfigurationError) as error:
     ids=["unknown CA", "expired", "another address", "another name", "TLS 1.2"],
 )
 def test_a_server_that_cannot_be_trusted_gets_no_request(
-    world: World, ca: trustme.CA, certificate: Any, host: str, reason: str
+    mode: Mode, ca: trustme.CA, certificate: Any, host: str, reason: str
 ) -> None:
     is_unknown = "issuer" in reason
     context = trusting(trustme.CA() if is_unknown else ca)
     context.minimum_version = TLS_1_3 if "newest" in certificate else context.minimum_version
     with server_of(ca, **certificate) as server:
         for verify in (context, None) if is_unknown else (context,):
-            error = error_of(world, server.url.replace("127.0.0.1", host), verify)
+            error = error_of(mode, server.url.replace("127.0.0.1", host), verify)
             assert re.search(f"{reason}.*; nothing was sent$", str(error))
             assert error.outcome_unknown is False
     assert server.requests == []
@@ -156,12 +162,12 @@ def test_a_server_that_cannot_be_trusted_gets_no_request(
 
 
 @VERSIONS
-def test_a_client_certificate_by_verify(world: World, ca: trustme.CA, newest: ssl.TLSVersion) -> None:
+def test_a_client_certificate_by_verify(mode: Mode, ca: trustme.CA, newest: ssl.TLSVersion) -> None:
     clients = trustme.CA()
     with server_of(ca, clients=clients, newest=newest) as server:
         verify = trusting(ca, clients.issue_cert("me@example.com"))
-        with client_of(world, server.url, verify) as client:
-            assert world.call(client) == 7
+        with client_of(mode, server.url, verify) as client:
+            assert mode.call(client) == 7
     assert (server.requests, server.refusals) == ([7], [])
 
 
@@ -170,44 +176,12 @@ def test_a_client_certificate_by_verify(world: World, ca: trustme.CA, newest: ss
 @VERSIONS
 @pytest.mark.parametrize("of_another_ca", [False, True], ids=["none", "of another CA"])
 def test_without_the_client_certificate_the_refusal_is_reported(
-    world: World, ca: trustme.CA, newest: ssl.TLSVersion, *, of_another_ca: bool
+    mode: Mode, ca: trustme.CA, newest: ssl.TLSVersion, *, of_another_ca: bool
 ) -> None:
     certificate = trustme.CA().issue_cert("me@example.com") if of_another_ca else None
     with server_of(ca, clients=trustme.CA(), newest=newest) as server:
-        error = error_of(world, server.url, trusting(ca, certificate))
+        error = error_of(mode, server.url, trusting(ca, certificate))
     assert (server.requests, len(server.refusals)) == ([], 1)
     missing = "handshake failure" if newest == TLS_1_2 else "certificate required"
     assert f"alert {'unknown ca' if of_another_ca else missing}" in str(error)
     assert error.outcome_unknown is (newest == TLS_1_3)
-
-
-# ---- within a response
-
-
-class BrokenOff(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that TLS breaks off."""
-
-    is_closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield b'{"error_code":'
-        raise ssl.SSLError(1, "[SSL: SSLV3_ALERT_BAD_RECORD_MAC] bad record")
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self:
-            yield chunk
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    async def aclose(self) -> None:
-        self.close()
-
-
-def test_a_body_that_tls_breaks_off_leaves_the_typed_error_of_the_status(world: World) -> None:
-    stream = BrokenOff()
-    transport = httpx.MockTransport(lambda _: httpx.Response(500, stream=stream))
-    error = world.error(Client("https://127.0.0.1", transport=transport))
-    assert isinstance(error, InternalServerError)
-    assert "cannot be read" in str(error.response.problem)
-    assert stream.is_closed

@@ -24,8 +24,8 @@ from huaweicloud_retry_client.models import EngineActionRequest
 from tests.connections import (
     LONG,
     Line,
+    Mode,
     Server,
-    World,
     check_cancellations,
     check_interrupts,
     client_of,
@@ -37,15 +37,15 @@ from tests.connections import (
 
 
 @pytest.fixture(params=["sync", "asyncio", "uvloop"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(request.param)
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    made = Mode(request.param)
     with made.runner:
         yield made
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def tasks(request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(request.param)
+def tasks(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    made = Mode(request.param)
     with made.runner:
         yield made
 
@@ -68,16 +68,14 @@ NO_TLS = None, None
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_calls_one_after_the_other_share_a_connection(
-    world: World, tls: Contexts, *, encrypted: bool
-) -> None:
+def test_calls_one_after_the_other_share_a_connection(mode: Mode, tls: Contexts, *, encrypted: bool) -> None:
     server_tls, client_tls = tls if encrypted else NO_TLS
-    with Server(tls=server_tls) as server, client_of(world, server.url, client_tls) as client:
-        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+    with Server(tls=server_tls) as server, client_of(mode, server.url, client_tls) as client:
+        assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert server.connections == 1
 
 
-def test_a_request_is_sent_in_one_piece(world: World) -> None:
+def test_a_request_is_sent_in_one_piece(mode: Mode) -> None:
     pieces: list[bytes] = []
 
     def serve(line: Line) -> None:
@@ -85,13 +83,13 @@ def test_a_request_is_sent_in_one_piece(world: World) -> None:
             pieces.append(piece)
             line.socket.sendall(response(7))
 
-    with Server(serve) as server, client_of(world, server.url) as client:
+    with Server(serve) as server, client_of(mode, server.url) as client:
         for _ in range(5):
-            assert world.call(client) == 7
+            assert mode.call(client) == 7
     assert [piece.endswith(b'\r\n\r\n{"action":"Retry"}') for piece in pieces] == [True] * 5
 
 
-def test_a_long_request_arrives_whole(world: World) -> None:
+def test_a_long_request_arrives_whole(mode: Mode) -> None:
     length = 20_000_000
 
     def serve(line: Line) -> None:
@@ -99,8 +97,8 @@ def test_a_long_request_arrives_whole(world: World) -> None:
             pass
         line.socket.sendall(response(7))
 
-    with Server(serve) as server, client_of(world, server.url) as client:
-        assert world.put(client, length * b"x" + b"?").status_code == 200
+    with Server(serve) as server, client_of(mode, server.url) as client:
+        assert mode.put(client, length * b"x" + b"?").status_code == 200
 
 
 SPOILT = {
@@ -115,7 +113,7 @@ SPOILT = {
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_an_idle_connection_that_something_came_on_is_not_used_again(
-    world: World, tls: Contexts, spoil: Callable[[Line], None], *, turned: bool, encrypted: bool
+    mode: Mode, tls: Contexts, spoil: Callable[[Line], None], *, turned: bool, encrypted: bool
 ) -> None:
     may_spoil, is_spoilt = threading.Event(), threading.Event()
 
@@ -129,37 +127,37 @@ def test_an_idle_connection_that_something_came_on_is_not_used_again(
         line.request()
 
     server_tls, client_tls = tls if encrypted else NO_TLS
-    with Server(serve, server_tls) as server, client_of(world, server.url, client_tls) as client:
-        assert world.call(client, 1) == 1
+    with Server(serve, server_tls) as server, client_of(mode, server.url, client_tls) as client:
+        assert mode.call(client, 1) == 1
         may_spoil.set()
         assert is_spoilt.wait(LONG)
         if turned:
-            world.turn()
-        assert world.call(client, 2) == 2
+            mode.turn()
+        assert mode.call(client, 2) == 2
         assert (server.connections, server.requests) == (2, [1, 2])
 
 
 @pytest.mark.parametrize("behind", [response(666), b"x"], ids=["response", "byte"])
 def test_bytes_behind_a_response_in_tls_never_become_the_next_one(
-    world: World, tls: Contexts, behind: bytes
+    mode: Mode, tls: Contexts, behind: bytes
 ) -> None:
     def serve(line: Line) -> None:
         while (engine := line.request()) is not None:
             line.socket.sendall(response(engine) + behind)
 
-    with Server(serve, tls[0]) as server, client_of(world, server.url, tls[1]) as client:
-        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+    with Server(serve, tls[0]) as server, client_of(mode, server.url, tls[1]) as client:
+        assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert (server.connections, server.requests) == (3, [1, 2, 3])
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http1, "IDLE_LIMIT", 0.0)
-    with Server() as server, client_of(world, server.url) as client:
-        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+    with Server() as server, client_of(mode, server.url) as client:
+        assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert server.connections == 3
-        world.turn()
+        mode.turn()
         server.wait_for_open(1)
 
 
@@ -173,10 +171,10 @@ def test_an_idle_connection_that_breaks_before_it_takes_a_byte_is_replaced(
         line.reset()
 
     for name in ("sync", "asyncio"):  # uvloop does not tell
-        world = World(name)
-        with world.runner, Server(serve) as server, client_of(world, server.url) as client:
+        mode = Mode(name)
+        with mode.runner, Server(serve) as server, client_of(mode, server.url) as client:
             for engine in (1, 2, 3):
-                assert world.call(client, engine) == engine
+                assert mode.call(client, engine) == engine
                 server.wait_for_open(0)
             assert (server.connections, server.requests) == (3, [1, 2, 3])
 
@@ -206,9 +204,9 @@ def test_a_new_connection_that_breaks_before_it_takes_a_byte_says_that_nothing_w
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", created)
     for name in ("sync", "asyncio"):  # uvloop does not tell
         is_reset.clear()
-        world = World(name)
-        with world.runner, Server(serve) as server, client_of(world, server.url) as client:
-            error = world.error(client)
+        mode = Mode(name)
+        with mode.runner, Server(serve) as server, client_of(mode, server.url) as client:
+            error = mode.error(client)
             assert (type(error), error.outcome_unknown) == (APIConnectionError, False)
             assert str(error).endswith("; nothing was sent")
             assert server.requests == []
@@ -217,7 +215,7 @@ def test_a_new_connection_that_breaks_before_it_takes_a_byte_says_that_nothing_w
 # ---- the end of a response
 
 
-def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(world: World) -> None:
+def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(mode: Mode) -> None:
     has_failed = threading.Event()
 
     def serve(line: Line) -> None:
@@ -225,12 +223,12 @@ def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(world: Worl
         while line.socket.recv(1 << 20):
             pass
 
-    with Server(serve) as server, client_of(world, server.url) as client:
+    with Server(serve) as server, client_of(mode, server.url) as client:
         with pytest.raises(APITimeoutError) as caught:
-            world.put(client, bytes(1 << 25), httpx.Timeout(LONG, write=0.2))
+            mode.put(client, bytes(1 << 25), httpx.Timeout(LONG, write=0.2))
         assert caught.value.outcome_unknown
         has_failed.set()
-        world.turn()
+        mode.turn()
         server.wait_for_open(0)  # although the error is kept
 
 
@@ -245,12 +243,12 @@ def test_a_body_that_ends_with_the_connection_is_whole_only_if_tls_says_so(
             assert isinstance(line.socket, ssl.SSLSocket)
             line.socket.unwrap()
 
-    world = World("sync")
-    with world.runner, Server(serve, tls[0]) as server, client_of(world, server.url, tls[1]) as client:
+    mode = Mode("sync")
+    with mode.runner, Server(serve, tls[0]) as server, client_of(mode, server.url, tls[1]) as client:
         if is_said:
-            assert world.call(client) == 7
+            assert mode.call(client) == 7
         else:
-            error = world.error(client)
+            error = mode.error(client)
             assert isinstance(error, APIResponseValidationError)
             assert "its body cannot be read" in error.problem
 
@@ -264,9 +262,9 @@ HANDSHAKES = {
 
 
 @pytest.mark.parametrize("serve", HANDSHAKES.values(), ids=HANDSHAKES)
-def test_of_a_failed_handshake_nothing_was_sent(world: World, serve: Callable[[Line], None]) -> None:
-    with Server(serve) as server, client_of(world, server.url.replace("http:", "https:")) as client:
-        error = world.error(client, connect=0.2 if serve is HANDSHAKES["silence"] else LONG)
+def test_of_a_failed_handshake_nothing_was_sent(mode: Mode, serve: Callable[[Line], None]) -> None:
+    with Server(serve) as server, client_of(mode, server.url.replace("http:", "https:")) as client:
+        error = mode.error(client, connect=0.2 if serve is HANDSHAKES["silence"] else LONG)
         assert type(error) is (APITimeoutError if serve is HANDSHAKES["silence"] else APIConnectionError)
         assert (error.outcome_unknown, str(error)[-18:]) == (False, "; nothing was sent")
 
@@ -274,7 +272,7 @@ def test_of_a_failed_handshake_nothing_was_sent(world: World, serve: Callable[[L
 # ---- how many connections
 
 
-def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connections(tasks: World) -> None:
+def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connections(tasks: Mode) -> None:
     async def calls(client: Client) -> list[int]:
         async def one(engine: int) -> int:
             return (
@@ -289,7 +287,7 @@ def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connect
 
 
 def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
-    tasks: World, monkeypatch: pytest.MonkeyPatch
+    tasks: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 2)
     has_two = threading.Barrier(3)
@@ -329,7 +327,7 @@ def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
         assert 3 not in server.requests
 
 
-def test_a_failed_call_gives_its_place_back(tasks: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_call_gives_its_place_back(tasks: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
     kinds = cycle(range(4))  # of connections, each of which carries one request
 
@@ -353,7 +351,7 @@ def test_a_failed_call_gives_its_place_back(tasks: World, monkeypatch: pytest.Mo
             assert tasks.call(client, pool=1) == 7
 
 
-def test_a_client_works_in_several_event_loops(tasks: World) -> None:
+def test_a_client_works_in_several_event_loops(tasks: Mode) -> None:
     with Server() as server, client_of(tasks, server.url) as client:
         with (other := tasks.other()).runner:
             for engine in (1, 3, 5):
@@ -372,20 +370,18 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 @needs_fork
-def test_after_a_fork_each_process_gets_its_own_responses(world: World) -> None:
-    with Server() as server, client_of(world, server.url) as client:
-        assert world.call(client, 1) == 1
+def test_after_a_fork_each_process_gets_its_own_responses(mode: Mode) -> None:
+    with Server() as server, client_of(mode, server.url) as client:
+        assert mode.call(client, 1) == 1
 
-        def check(first: int, own: World) -> None:
+        def check(first: int, own: Mode) -> None:
             expected = list(range(first, first + 50))
             assert [own.call(client, engine) for engine in expected] == expected
 
-        assert (
-            outcome(in_child(lambda: check(1000, world.other()))) == 0
-        )  # a forked event loop cannot be used
+        assert outcome(in_child(lambda: check(1000, mode.other()))) == 0  # a forked event loop cannot be used
         assert server.connections == 2  # the child has its own
-        child = in_child(lambda: check(2000, world.other()))
-        check(3000, world)
+        child = in_child(lambda: check(2000, mode.other()))
+        check(3000, mode)
         assert outcome(child) == 0
         assert sorted(server.requests) == [1, *(first + n for first in (1000, 2000, 3000) for n in range(50))]
 
@@ -396,6 +392,6 @@ def test_a_client_survives_interrupts_at_any_moment() -> None:
 
 
 @needs_fork
-def test_a_client_survives_cancellations_at_any_moment(tasks: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_survives_cancellations_at_any_moment(tasks: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
     check_cancellations(tasks, 200)

@@ -90,9 +90,10 @@ class DamagedIds:
     - begins with = or #: ="59071", #REF!;
     - has quotation marks: '59071, “59071”.
 
-    A hexadecimal ID is also compared with the other hexadecimal IDs of its field; IDs with and without hyphens are
-    compared separately. It is invalid if at least three IDs, and three quarters of all, have the same length of at
-    least 16 characters, and its own length differs but is between half and twice that length.
+    A hexadecimal ID is also compared with the other hexadecimal IDs of its field; IDs with and without
+    hyphens are compared separately. It is invalid if at least three IDs, and three quarters of all, have the
+    same length of at least 16 characters, and its own length differs but is between half and twice that
+    length.
     """
 
     def __init__(self) -> None:

@@ -31,8 +31,7 @@ _OPERATIONS: Final = {
     "task_id": "RetryScriptExecution",
 }
 
-OnBadLine: TypeAlias = Callable[[int, str], None]
-OnNote: TypeAlias = Callable[[int, str], None]
+OnLine: TypeAlias = Callable[[int, str], None]
 Line: TypeAlias = "tuple[int, dict[str, Any] | ValueError]"
 
 
@@ -45,22 +44,22 @@ def read_items(  # noqa: PLR0913 - options of the input
     *,
     is_csv: bool,
     defaults: Mapping[str, str],
-    on_bad_line: OnBadLine,
-    on_note: OnNote = lambda _number, _text: None,
+    on_bad_line: OnLine,
+    on_note: OnLine = lambda _number, _text: None,
     strict_columns: bool = False,
     allow_odd_ids: bool = False,
 ) -> Iterator[Item]:
-    """Yield the item of each line that is not blank. Use no item before the end: the whole input may be invalid.
+    """Yield the item of each line that is not blank. Use none before the end: the whole input may be invalid.
 
     A line without an operation gets the operation of its ID: engine_id, record_id or task_id.
 
     Args:
         lines: The raw lines.
         is_csv: The first line names the columns; otherwise each line is a JSON object.
-        defaults: For fields that a line lacks, if its operation has the field. With a default operation, IDs of
-            the other operation are ignored.
-        on_bad_line: Called at the end, once for each error, with the number of the first line, from 1, and a text:
-            the error, and the other lines.
+        defaults: For fields that a line lacks, if its operation has the field. With a default operation, IDs
+            of the other operation are ignored.
+        on_bad_line: Called at the end, once for each error, with the number of the first line, from 1, and a
+            text: the error, and the other lines.
         on_note: Called with a line number and a note, such as about ignored columns.
         strict_columns: Refuse unknown columns.
         allow_odd_ids: Accept IDs that a spreadsheet seems to have changed; see `DamagedIds`.
@@ -73,9 +72,7 @@ def read_items(  # noqa: PLR0913 - options of the input
     columns = _Columns(strict=strict_columns, on_note=on_note)
     for number, given in _csv(lines, columns, on_bad_line) if is_csv else _json(lines):
         try:
-            if isinstance(given, ValueError):
-                raise given
-            values = _complete({**shared, **given}, defaults)
+            values = _complete(given, shared, defaults)
             item = Item(**values)
             if not allow_odd_ids:
                 ids.check(number, values)
@@ -94,8 +91,13 @@ def read_items(  # noqa: PLR0913 - options of the input
         raise InputError("the input is empty: no line with a retry")
 
 
-def _complete(given: dict[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
+def _complete(
+    given: dict[str, Any] | ValueError, shared: Mapping[str, str], defaults: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the fields of an item: operation and defaults added, fields of an outcome removed."""
+    if isinstance(given, ValueError):
+        raise given
+    given = {**shared, **given}
     if not given.keys() <= _FIELD_SET:
         given = {name: value for name, value in given.items() if name not in _OUTCOME}
         for name in given:
@@ -165,7 +167,7 @@ class _Problems:
         self._lines[reason] = reason, lines
         self.count += lines.count
 
-    def report(self, on_bad_line: OnBadLine) -> None:
+    def report(self, on_bad_line: OnLine) -> None:
         for reason, lines in sorted(self._lines.values(), key=lambda each: each[1].first):
             on_bad_line(lines.first[0], f"{reason}{lines.others()}")
 
@@ -220,7 +222,7 @@ _DELIMITERS: Final = ",;\t"
 class _Columns:
     """The columns of a CSV file."""
 
-    def __init__(self, *, strict: bool, on_note: OnNote) -> None:
+    def __init__(self, *, strict: bool, on_note: OnLine) -> None:
         self._strict = strict
         self._on_note = on_note
         self._line = 0
@@ -268,7 +270,7 @@ class _Columns:
         return given if given or any(map(str.strip, row)) else None
 
 
-def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnBadLine) -> Iterator[Line]:
+def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnLine) -> Iterator[Line]:
     broken: dict[int, ValueError] = {}
     texts = _texts(lines, broken)
     first, header, delimiter = _header(texts, broken)
@@ -318,7 +320,7 @@ def _fit(header: str, delimiter: str) -> tuple[int, int]:
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
-    """Decode each line on its own. The error of a bad line goes to `broken`, and a blank line takes its place."""
+    """Decode each line on its own. The error of a bad line goes to `broken`, and a blank line replaces it."""
     for number, line in enumerate(lines, start=1):
         try:
             yield _text(line, first=number == 1)

@@ -168,7 +168,8 @@ class Outcome:
         started_at: Time of the first attempt, in seconds since the epoch.
         seconds: From the first attempt to the outcome, backoffs included.
         seen: What the service showed later, in one line; None: it was not queried.
-        ended: How the work ended: `succeeded` or `failed`; `running`: not yet when last queried; None: not followed.
+        ended: How the work ended: `succeeded` or `failed`; `running`: not yet when last queried; None: not
+            followed.
     """
 
     item: Item

@@ -1,8 +1,8 @@
 """A lock on a journal: a file next to it, held open and locked by the system.
 
-SQLite's own lock is not enough: on POSIX systems a process loses it when it opens and closes the journal elsewhere,
-such as for a backup (https://www.sqlite.org/howtocorrupt.html, section 2.2). The system releases this lock when its
-process ends. After a crash the file remains, and the next run reuses it.
+SQLite's own lock is not enough: on POSIX systems a process loses it when it opens and closes the journal
+elsewhere, such as for a backup (https://www.sqlite.org/howtocorrupt.html, section 2.2). The system releases
+this lock when its process ends. After a crash the file remains, and the next run reuses it.
 """
 
 import errno
