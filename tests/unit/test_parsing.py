@@ -72,7 +72,7 @@ def test_a_bad_file_is_told_where_and_why(text: str, says: str) -> None:
 
 
 def test_what_is_no_utf_8_is_told() -> None:
-    with pytest.raises(UnreadableError, match="is not YAML: .*UTF-8"):
+    with pytest.raises(UnreadableError, match="is not YAML: unacceptable character"):
         read_checked(b"engines: \xff", SCHEMA)
 
 

@@ -384,7 +384,7 @@ def test_where_no_response_came_the_request_is_checked_still(
     engine: dict[str, Any], verify: Verify, status: int
 ) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
-    unchecked = "/log/entries/0/response: RetryEngine: no "
+    unchecked = "/log/entries/0/response: RetryEngine: there was no response"
     code, lines, _ = verify(har(engine))
     assert (code, lines[1:]) == (0, counted(unchecked=1))
     assert lines[0].startswith(unchecked)
@@ -463,15 +463,15 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
         *((raw, "is not JSON: Expecting value: line 1 column 1 (char 0)") for raw in (b"", b"\xff\xff")),
         (b"[" * 100_000, "is nested too deeply"),
         *(
-            (document, "is no HAR: there is no list at /log/entries")
+            (document, "is not a HAR: there is no list at /log/entries")
             for document in ([], {"log": {"entries": {}}})
         ),
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
-        (har(7), f"{NOTHING}: /log/entries/0/request: is no object"),
+        (har(7), f"{NOTHING}: /log/entries/0/request: is not an object"),
         (har(GET), f"{NOTHING}: /log/entries/0/request: has no method or no url"),
-        (har(), f"{NOTHING}: no entry is of the contract, of 0"),
-        (har(STRANGER), f"{NOTHING}: no entry is of the contract, of 1"),
+        (har(), f"{NOTHING}: none of 0 entries is for an operation of the contract"),
+        (har(STRANGER), f"{NOTHING}: none of 1 entries is for an operation of the contract"),
     ],
     ids=range(11),
 )
@@ -486,12 +486,12 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("place", "value", "where", "says"),
     [
-        ("response", None, "response", "is no object"),
-        ("response/status", "200", "response/status", "is no "),
-        ("response/status", True, "response/status", "is no "),
-        ("response/headers", None, "response/headers", "is no list"),
+        ("response", None, "response", "is not an object"),
+        ("response/status", "200", "response/status", "is not an integer"),
+        ("response/status", True, "response/status", "is not an integer"),
+        ("response/headers", None, "response/headers", "is not a list"),
         ("request/headers", [{"name": "Host"}], "request/headers/0", "has no name or no value"),
-        ("response/content/encoding", "gzip", "response/content/encoding", "is none that is understood"),
+        ("response/content/encoding", "gzip", "response/content/encoding", "is not base64"),
         (
             "request/postData",
             {"text": "abcde", "encoding": "base64"},
