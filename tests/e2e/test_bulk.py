@@ -63,7 +63,7 @@ def engines(*ids: str, project: str = "p") -> list[Item]:
 
 
 def bulk(mock: Mock, items: Any, journal: Path | None = None, **settings: Any) -> Bulk:
-    usual = {"rate": None, "endpoint": mock.url, "credentials": TokenAuth("mock-token")}
+    usual: dict[str, Any] = {"rate": None, "endpoint": mock.url, "credentials": TokenAuth("mock-token")}
     usual["resend"] = Resend(max_attempts=5, initial_backoff=0)
     return Bulk(items, journal=journal, **{**usual, **settings})
 
@@ -208,7 +208,7 @@ def test_an_event_loop_that_ends_leaves_a_true_journal_that_is_free(mock: Mock, 
     async def cancelled(outcomes: AsyncIterator[Outcome], turns: int, errors: list[Any]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(anext(outcomes))  # type: ignore[arg-type] # a coroutine in fact
+            task: asyncio.Task[Outcome] = tasks.create_task(anext(outcomes))  # type: ignore[arg-type] # a coroutine
             for _ in range(turns):
                 await asyncio.sleep(0.0005)
             for each in asyncio.all_tasks() - {asyncio.current_task(), task}:
