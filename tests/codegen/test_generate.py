@@ -333,7 +333,7 @@ def test_refuses_a_file_that_it_cannot_read(
 
 
 # Mistakes in one operation each. All of one kind are told at once; then the next kind is looked for.
-# What stands in JOB, what stands there instead, the line that is to be named, and part of the reason.
+# Text of JOB, the text in its place, the line that is to be named, and part of the reason.
 POINTER = "#/paths/~1jobs1~1{job_id}/post/requestBody/content/application~1json/schema/properties/force/type"
 MISTAKES = {
     "what JSON does not have, and references": [
