@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -409,29 +409,71 @@ def test_refuses_a_spec_and_names_the_line(
     assert_refused(project, *expected)
 
 
-def test_refuses_an_example_that_a_reference_names_and_what_no_reference_does(project: Project) -> None:
-    example = "examples: { x: { $ref: '#/components/examples/Far' } }"
-    examples = "  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n"
-    project.edit(
-        ("json:\n            ", f"json:\n            {example}\n            "),
-        ("components:\n", f"components:\n{examples}"),
-    )
-    far = project.place("Far: {"), "1 is not of type 'boolean'"
-    assert_refused(project, far, (project.place("Lost: {"), "nothing uses Lost"))
+def schemas(*lines: str) -> tuple[str, str]:
+    return "\n  schemas:\n", "\n    ".join(["\n  schemas:", *lines, "\n"])
 
 
-TOKEN = ("components:\n", "components:\n  securitySchemes: { Token: { type: http, scheme: bearer } }\n")
+CREDENTIALS = ("components:\n", "components:\n  securitySchemes: { Token: { type: http, scheme: bearer } }\n")
+FAR = "json:\n            examples: { x: { $ref: '#/components/examples/Far' } }\n            "
+EXAMPLES = "components:\n  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n"
+EACH = "operationId: RunScript", "operationId: StopJobs", "operationId: PokeJob"
+# The edits of a file, and the reasons why it is refused: a line that is to be named, or the one `below` it.
+EDITS: dict[str, tuple[str, Sequence[tuple[str, str]], Sequence[tuple[str, int, str]]]] = {
+    "examples": (
+        "openapi.yaml",
+        [("json:\n            ", FAR), ("components:\n", EXAMPLES)],
+        [("Far: {", 0, "1 is not of type 'boolean'"), ("Lost: {", 0, "nothing uses Lost")],
+    ),
+    "credentials": (
+        "openapi.yaml",
+        [CREDENTIALS, ("RunScript", "RunScript\n      security: [{ Token: [] }, {}]"),
+         ("StopJobs", "StopJobs\n      security: []")],  # which says that it needs none
+        [("{ Token: [] }, {}", 0, "{} makes credentials optional"), ("PokeJob", -1, "no security; name one of Token")],
+    ),
+    "no JSON schema": (
+        "openapi.yaml", [schemas("One: { type: object, required: 1 }")], [("One:", 0, "1 is not of type 'array'")],
+    ),
+    "a name twice": (
+        "openapi.yaml", [schemas("Twice_: { type: object }", "Twice: { type: object }")],
+        [("Twice:", 0, "duplicate models")],
+    ),
+    "a module twice": (
+        "openapi.yaml", [schemas("JobID: { type: object }", "JobId: { type: object }")], [("JobID", 0, "cannot import")],
+    ),
+    "a circle": (
+        "openapi.yaml",
+        [schemas("A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/schemas/A' }")],
+        [("A: {", 0, "A contains itself"), ("B: {", 0, "B contains itself")],
+    ),
+    "a file of no operation": (
+        CONFIG, [("post_hooks: []", "post_hooks: [touch api/surprise.py]")],
+        [("openapi: 3", 0, "made api/surprise.py, which no operation asks for")],
+    ),
+    "a missing function": (
+        ENDPOINT, [("async def asyncio_detailed(", "async def other(")],
+        [(each, -1, "it has no asyncio_detailed") for each in EACH],
+    ),
+    "a warning": (
+        ENDPOINT, [("def _parse(", 'import warnings\nwarnings.warn("old")\n\ndef _parse(')],
+        [(each, -1, "UserWarning: old") for each in EACH],
+    ),
+    "a syntax warning": (
+        ENDPOINT, [("def _parse(", 'DIGIT = "\\d"\n\ndef _parse(')],
+        [(each, -1, "invalid escape sequence") for each in EACH],
+    ),
+}  # fmt: skip
 
 
-def test_refuses_an_operation_that_does_not_say_which_credentials_it_needs(project: Project) -> None:
-    project.edit(
-        TOKEN,
-        ("RunScript", "RunScript\n      security: [{ Token: [] }, {}]"),
-        ("StopJobs", "StopJobs\n      security: []"),  # which says that it needs none
-    )
-    optional = project.place("{ Token: [] }, {}"), "{} makes credentials optional"
-    assert_refused(project, optional, (project.place("PokeJob", below=-1), "no security; name one of Token"))
-    project.edit((", {}]", "]"), ("openapi: 3.1.0", "openapi: 3.1.0\nsecurity: [{ Token: [] }]"))
+@pytest.mark.parametrize(("file", "edits", "reasons"), EDITS.values(), ids=EDITS)
+def test_refuses_an_edit_and_names_the_line(
+    project: Project, file: str, edits: Sequence[tuple[str, str]], reasons: Sequence[tuple[str, int, str]]
+) -> None:
+    project.edit(*edits, file=file)
+    assert_refused(project, *((project.place(marker, below=below), why) for marker, below, why in reasons))
+
+
+def test_credentials_may_be_those_of_the_whole_spec(project: Project) -> None:
+    project.edit(CREDENTIALS, ("openapi: 3.1.0", "openapi: 3.1.0\nsecurity: [{ Token: [] }]"))
     project.make()
 
 
@@ -440,26 +482,6 @@ def test_lint_refuses_what_a_run_does_and_makes_nothing(project: Project) -> Non
     project.edit(("example: 7", "example: seven"))
     reason = project.place("seven"), "'seven' is not of type 'integer'"
     assert_refused(project, reason, run=partial(project.run, "--lint"))
-
-
-CIRCLE = ["A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/schemas/A' }"]
-
-
-@pytest.mark.parametrize(
-    ("schemas", "expected"),
-    [
-        (["One: { type: object, required: 1 }"], {"One:": "1 is not of type 'array'"}),
-        (["Twice_: { type: object }", "Twice: { type: object }"], {"Twice:": "duplicate models"}),
-        (["JobID: { type: object }", "JobId: { type: object }"], {"JobID": "cannot import"}),
-        (CIRCLE, {"A: {": "A contains itself", "B: {": "B contains itself"}),
-    ],
-    ids=["no JSON schema", "a name twice", "one module", "a circle"],
-)
-def test_refuses_named_schemas_and_names_the_line(
-    project: Project, schemas: Sequence[str], expected: Mapping[str, str]
-) -> None:
-    project.edit(("\n  schemas:\n", "\n    ".join(["\n  schemas:", *schemas, "\n"])))
-    assert_refused(project, *((project.place(marker), reason) for marker, reason in expected.items()))
 
 
 def test_a_path_may_be_a_reference(made: Project, project: Project) -> None:
@@ -472,11 +494,6 @@ def test_a_path_may_be_a_reference(made: Project, project: Project) -> None:
     assert project.generated() == made.generated()
 
 
-def test_refuses_a_file_that_belongs_to_no_operation(project: Project) -> None:
-    project.edit(("post_hooks: []", "post_hooks: [touch api/surprise.py]"), file=CONFIG)
-    assert_refused(project, ("openapi.yaml:1", "made api/surprise.py, which no operation asks for"))
-
-
 def test_refuses_tools_other_than_the_pinned_ones_and_says_how_to_get_them(project: Project) -> None:
     project.edit(("openapi:", "# a comment\nopenapi:"))
     tools = ("openapi-python-client", "openapi-spec-validator", "ruamel-yaml", "ruff")
@@ -485,23 +502,6 @@ def test_refuses_tools_other_than_the_pinned_ones_and_says_how_to_get_them(proje
     project.edit(("\nruff==", "\nruff>="), ("\nruamel-yaml==", "\nruamel-yaml==99."), file=LOCK)
     unpinned = f"{LOCK}:1", "no pin for ruff; `make lock` adds it"
     assert_refused(project, unpinned, (project.place("ruamel-yaml==", LOCK), "ruamel-yaml 99."))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ("async def asyncio_detailed(", "async def other(", "it has no asyncio_detailed"),
-        ("def _parse(", 'import warnings\nwarnings.warn("old")\n\ndef _parse(', "UserWarning: old"),
-        ("def _parse(", 'DIGIT = "\\d"\n\ndef _parse(', "invalid escape sequence"),
-    ],
-    ids=["a function is missing", "a warning", "a syntax warning"],
-)
-def test_refuses_code_that_does_not_work_and_names_the_operations(
-    project: Project, old: str, new: str, reason: str
-) -> None:
-    project.edit((old, new), file=ENDPOINT)
-    names = "RunScript", "StopJobs", "PokeJob"
-    assert_refused(project, *((project.place(f"operationId: {name}", below=-1), reason) for name in names))
 
 
 # --- --check ---------------------------------------------------------------------------------------------------
