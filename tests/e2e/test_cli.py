@@ -102,7 +102,7 @@ def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli, monkeypatch: pyt
         stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
         monkeypatch.setattr(sys, "stdout", stdout)
         assert cli(f"bulk in.csv --output {output} --journal {output}").code == 1
-        assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()  # type: ignore[attr-defined] # of BytesIO
+        assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()
 
 
 # --- Usage and configuration ------------------------------------------------------------------------------------------

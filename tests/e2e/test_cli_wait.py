@@ -64,7 +64,7 @@ MIXED = "records: 2 SUCCESS, 1 FAILED, 1 RUNNING"
     ],
 )
 def test_the_exit_code_says_whether_the_work_succeeded(
-    cli: Cli, line: str, code: int, end: tuple[str]
+    cli: Cli, line: str, code: int, end: tuple[Any, ...]
 ) -> None:
     ran = cli(f"{line} --wait")
     assert (ran.code, ends(ran)) == (code, [end])

@@ -169,9 +169,9 @@ def test_no_label_of_a_chart_covers_another(large: Path, open_: Open, width: int
         for number, a in enumerate(boxes):
             assert 0 <= a["x"] <= width - a["width"]
             for b in boxes[:number]:
-                beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+                apart = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
                 # A box has the room of accents too, and the outline that keeps text legible over a line.
-                assert beside or abs(a["y"] - b["y"]) >= 16, (a, b)
+                assert apart or abs(a["y"] - b["y"]) >= 16, (a, b)
 
 
 def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:
