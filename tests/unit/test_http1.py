@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.runtime import http1
@@ -132,6 +132,7 @@ def test_a_response_reads_the_same_however_it_is_cut(data: bytes, expected: Seen
     assert read(*in_parts(data, 1)) == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_responses_and_what_is_behind_them_read_the_same_however_they_are_cut(data: st.DataObject) -> None:
     pieces = [

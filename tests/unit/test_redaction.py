@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.runtime.redaction import (
@@ -118,6 +118,7 @@ def test_json_stays_json(secret: str) -> None:
 SECRETS = st.text(st.sampled_from("ab/\"%&;#u0x'<é\U0001f511"), min_size=6, max_size=20)
 
 
+@settings(max_examples=50, deadline=None)
 @given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text('ab\\"x;|', max_size=5), st.data())
 def test_no_6_characters_of_the_start_of_any_secret_survive(
     secret: str, escape: Callable[[str], str], noise: str, data: st.DataObject

@@ -768,7 +768,7 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
                 refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
             )
 
-    small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 6000))
+    small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 4000))
     peak(small)  # what is made once for all is there afterwards
     assert peak(large) < 1.1 * peak(small)
 

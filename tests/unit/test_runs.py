@@ -271,7 +271,7 @@ offsets = st.floats(-600, 600)
 seconds = st.sampled_from([0.0, 0.1, 1.0, 3.0]) | st.floats(0, 300)
 
 
-@settings(max_examples=200, deadline=None)  # no example is slow, but the machine may be
+@settings(max_examples=100, deadline=None)  # no example is slow, but the machine may be
 @given(
     kind=st.sampled_from(KINDS),
     server=offsets,
