@@ -17,8 +17,6 @@ import logging
 import os
 import pickle
 import re
-import subprocess
-import sys
 import traceback
 import tracemalloc
 import zlib
@@ -74,7 +72,6 @@ from tests.callers import (
     LazyBody,
     LoopbackServer,
     Operation,
-    SyncOnly,
     Token,
     raw_response,
 )
@@ -704,7 +701,7 @@ def test_repr_of_a_client_whose_init_failed_works_in_a_traceback() -> None:
     assert SECRET not in shown
 
 
-@pytest.mark.parametrize("transport", [None, SyncOnly()], ids=["ours", "given"])
+@pytest.mark.parametrize("transport", [None, FixedResponse()], ids=["ours", "given"])
 def test_a_dump_of_a_client_shows_no_secret(transport: httpx.BaseTransport | None) -> None:
     client = Client(LOCAL, headers={"X-Auth-Token": SECRET}, auth=Token(SECRET), transport=transport)
     assert SECRET not in repr(vars(client))
@@ -804,14 +801,3 @@ def test_the_package_is_typed_and_complete_and_has_the_version_of_the_spec() -> 
     assert huaweicloud_retry_client.__version__ == SPEC["info"]["version"]
     for name in huaweicloud_retry_client.__all__:
         assert hasattr(huaweicloud_retry_client, name)
-
-
-def test_only_attrs_httpx_and_httptools_and_their_own_requirements_are_imported() -> None:
-    package = "huaweicloud_retry_client"
-    ours = [package, f"{package}.models", *(operation.module.__name__ for operation in OPERATIONS.values())]
-    code = "import sys, attrs, httpx, httptools; before = {*sys.modules}; "
-    code += f"import {', '.join(ours)}; print(*({{*sys.modules}} - before))"
-    command = [sys.executable, "-W", "error", "-c", code]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
-    more = {name.partition(".")[0] for name in run.stdout.split()} - sys.stdlib_module_names
-    assert more == {package, "huaweicloud_retry"}

@@ -42,13 +42,11 @@ from tests.callers import (
     OPERATIONS,
     SECRET,
     SPEC,
-    AsyncOnly,
     Caller,
     FixedResponse,
     LazyBody,
     LoopbackServer,
     Operation,
-    SyncOnly,
     Token,
 )
 
@@ -740,6 +738,16 @@ def test_a_view_has_its_own_policy_and_the_client_keeps_its(caller: Caller) -> N
 
 
 # ---- transports
+
+
+class SyncOnly(httpx.BaseTransport):
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=ACCEPTED, request=request)
+
+
+class AsyncOnly(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=ACCEPTED, request=request)
 
 
 @pytest.mark.parametrize("transport", [SyncOnly(), AsyncOnly()], ids=["sync only", "async only"])

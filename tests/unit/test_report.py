@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
+from huaweicloud_retry.bulk import Counts, Item, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.bulk.report import LISTED, Latency, Summary, Timeline, summarize
@@ -216,13 +216,6 @@ def test_a_journal_in_a_read_only_folder_is_read(tmp_path: Path, was_killed: boo
         with read_only(folder):
             assert summary(file).counts == Counts(accepted=1, unknown=int(was_killed))
             assert sorted(folder.iterdir()) == before
-
-
-def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
-    with Journal(file) as journal:
-        journal.plan([engine(1)])
-        with pytest.raises(JournalError, match=r"items\.journal is in use by another run or report"):
-            JournalReader(file)
 
 
 def changed(statement: str) -> Callable[[Path], object]:

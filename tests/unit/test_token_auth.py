@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry import (
+    AkSkAuth,
     ConfigurationError,
     IAMAuthenticationError,
     IAMError,
@@ -728,7 +729,10 @@ def test_an_exception_of_httpx_does_not_carry_the_password() -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [TokenAuth(TOKEN), TokenAuth(lambda: TOKEN), PasswordAuth("u", PASSWORD, domain_name="d")],
+    [
+        *(TokenAuth(TOKEN), TokenAuth(lambda: TOKEN), PasswordAuth("u", PASSWORD, domain_name="d")),
+        AkSkAuth("AK", PASSWORD, security_token=TOKEN),
+    ],
     ids=repr,
 )
 def test_it_cannot_be_pickled_and_copies_share_the_token(how: httpx.Auth) -> None:
