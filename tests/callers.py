@@ -66,7 +66,7 @@ OPERATIONS = {
         ),
     )
 }
-ENGINE = OPERATIONS["RetryEngine"]  # where only the runtime decides, one operation stands for both
+ENGINE = OPERATIONS["RetryEngine"]  # where only the runtime decides, one operation suffices
 # A good response to either operation.
 ACCEPTED = b'{"task_id":"t1","id":"e1","name":"engine one","jobId":18638}'
 LOCAL = "http://127.0.0.1"

@@ -1,4 +1,4 @@
-"""Secrets in texts of others: masked however they are escaped, cut off or overlapping, in linear time."""
+"""Secrets in texts from elsewhere: masked however they are escaped, cut off or overlapping, in linear time."""
 
 import copy
 import html
@@ -216,7 +216,7 @@ def test_the_secrets_of_a_request_are_its_token_its_signature_and_its_security_t
 @pytest.mark.parametrize(
     "holder", [Secret("s3cret"), HiddenMapping({"name": "s3cret"})], ids=["Secret", "HiddenMapping"]
 )
-def test_a_holder_shows_its_secret_to_nobody(holder: object) -> None:
+def test_a_holder_never_shows_its_secret(holder: object) -> None:
     assert "s3cret" not in f"{holder} {holder!s} {[holder]} {getattr(holder, '__dict__', {})}"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="cannot be pickled"):
@@ -225,7 +225,7 @@ def test_a_holder_shows_its_secret_to_nobody(holder: object) -> None:
         assert repr(copied) == "<hidden>"
 
 
-def test_a_holder_gives_its_secret_to_who_asks_for_it() -> None:
+def test_a_holder_returns_its_secret_on_request() -> None:
     secret, mapping = Secret("s3cret"), HiddenMapping({"name": "s3cret"})
     assert (secret.reveal(), copy.deepcopy(secret).reveal()) == ("s3cret", "s3cret")
     assert (mapping["name"], list(mapping), len(mapping)) == ("s3cret", ["name"], 1)

@@ -106,8 +106,8 @@ TASKS: dict[str, tuple[list[tuple[Any, ...]], Verdict]] = {
     "one waits, one failed before": ([("runs",), STALE], "unknown"),
     "one failed before, one about when the request was sent": ([STALE, ("failed", -50, -1)], "unknown"),
     "one failed before, of one the times are missing": ([STALE, ("failed",)], "unknown"),
-    "one runs, one has a status that nobody knows": ([FRESH, ("odd", -50, -10)], "unknown"),
-    "one failed before, one has a status that nobody knows": ([STALE, ("odd", -50, -10)], "unknown"),
+    "one runs, one has an unknown status": ([FRESH, ("odd", -50, -10)], "unknown"),
+    "one failed before, one has an unknown status": ([STALE, ("odd", -50, -10)], "unknown"),
     "none failed, none began since": ([OLD, OLD], "unknown"),
     "there are no records": ([], "unknown"),
 }

@@ -468,7 +468,7 @@ def test_an_event_loop_may_end_while_it_waits(backend: str, caplog: pytest.LogCa
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_thread_that_blocks_the_event_loop_of_a_fetch_does_not_wait_for_it() -> None:
+def test_a_call_within_the_event_loop_of_a_fetch_does_not_wait_for_it() -> None:
     how, gateway = password_auth(project_id="p1"), Gateway()
 
     async def main() -> None:
