@@ -4,6 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+DOCS := $(VENV)/.ready-docs
 # One more worker than cores: some tests wait for a process or a timeout.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
@@ -11,7 +12,7 @@ VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test test-slow lint spec ruff mypy pyright imports check-generated breaking mock contract mutants bench build clean lock
+.PHONY: help client demo test test-slow lint spec ruff mypy pyright imports check-generated breaking mock contract mutants bench build docs docs-serve clean lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +31,10 @@ $(READY): requirements.lock requirements-uv.lock
 $(DEV): $(READY) requirements-dev.lock
 	@$(PYTHON) codegen/environment.py requirements-dev.lock
 	@touch $(READY) $@
+
+$(DOCS): $(READY) requirements-docs.lock
+	@$(PYTHON) codegen/environment.py requirements-docs.lock
+	@touch $@
 
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
@@ -72,7 +77,7 @@ contract: $(DEV) ## hold the mock to the contract (EXAMPLES=50 SEED=1, or SEED=r
 mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
-bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into the README
+bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into docs/performance.md
 	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
@@ -85,15 +90,24 @@ test: lint check-generated ## everything but test-slow: lint, generated tree cur
 
 test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
-	@CALLS=1000 SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
-		tests/contract/test_client.py tests/e2e/test_calls.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
+	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
+		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
+
+# --strict counts links and references, but not what griffe reports of docstrings.
+docs: $(DOCS) ## build the documentation into site/, and fail on any warning
+	@out=$$($(VENV)/bin/zensical build --clean --strict 2>&1); built=$$?; printf '%s\n' "$$out"; \
+		test $$built = 0 && ! printf '%s' "$$out" | grep -q '^griffe'
+
+docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PORT=8000)
+	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
 
 PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --upgrade
-lock: $(READY) ## pin the newest versions that pyproject.toml allows in the three locks
+	--no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin in the four locks what pyproject.toml asks for; other pins stay (UPGRADE=yes: the newest versions of all)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
+	@$(PIN) --group docs --constraint requirements-dev.lock --output-file requirements-docs.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* dist reports .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis

@@ -1,14 +1,15 @@
-"""Says what the changes since an earlier commit break, and for whom: `make breaking BASE=<git ref>`.
+"""Lists breaking changes since an earlier commit, and who is affected: `make breaking BASE=<git ref>`.
 
-Compared are openapi.yaml and what the README tells people to import, at that commit and in the working tree.
+Compares openapi.yaml and the modules that the README imports from, at that commit and in the working tree.
 
-- Callers break if what they send is refused, or what they read is gone or may be something they never met.
-- Servers break if what they do is no longer in the contract: they serve an operation, or answer a status, a field or a
-  value, that is gone, or take what they must refuse now.
+- Callers break if a request is now refused, or if a response lacks something or may have something new.
+- Servers break if the contract no longer has an operation, status, field or value that they serve, or if they
+  accept a request that they must refuse now.
 
-What is only new (an operation, an error status, an optional field, a wider request) breaks nobody.
+Additions (an operation, an error status, an optional field, a wider request) break nobody.
 
-Exit codes: 0 nothing breaks, or version and changelog say so; 1 they do not; 2 refused (ref, spec, disk); 130 Ctrl-C.
+Exit codes: 0 nothing breaks, or version and changelog say so; 1 they do not; 2 refused (ref, spec, disk);
+130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ if TYPE_CHECKING:
 
 CHANGELOG = "CHANGELOG.md"
 PACKAGES = {"huaweicloud_retry": "src", "huaweicloud_retry_client": "generated"}
-# The modules that the README imports from. Public is what `__all__` lists there or, where there is none, what has no
-# underscore and was not imported; and of a public class, whatever has no underscore.
+# The modules that the README imports from. Public are the names in `__all__`; without it, names that have no
+# underscore and are not imported. In public classes, names without an underscore.
 PUBLIC = re.compile(
     r"huaweicloud_retry(\.bulk|\.follow|\.mock|\.testing)?|huaweicloud_retry_client(\.models|\.api(\.\w+)*)?"
 )
 WIDER = {"int": "float", "dict": "Mapping", "list": "Sequence", "Sequence": "Iterable"}
-UNSEEN = {"__slots__", "__post_init__", "__repr__"}  # without one of its own, a class has another's
+UNSEEN = {"__slots__", "__post_init__", "__repr__"}  # a class that loses its own inherits another
 ATTRS = "attrs.define", "attrs.frozen"
-SENT = "Request", "Fault"  # so end the names of what is only sent; to take more there breaks nobody
-FIXTURE = ("pytest.fixture",)  # pytest finds it by its name
+SENT = "Request", "Fault"  # suffixes of classes that are only sent; accepting more there breaks nobody
+FIXTURE = "pytest.fixture"  # its functions are public: pytest finds them by name
 Pairs = dict[tuple[str, str], tuple[griffe.Object, griffe.Object]]
-"""What a public name stood for and stands for now, by the paths of both: a name may be an alias, or inherited."""
+"""Old and new object of a public name, by the paths of both: a name may be an alias, or inherited."""
 
 
 def load(root: Path) -> dict[str, griffe.Module]:
-    """The Python packages of a tree, read and not run."""
+    """Parse the Python packages of a tree, without running them."""
     loader = griffe.GriffeLoader(
         search_paths=[root / folder for folder in PACKAGES.values()], allow_inspection=False
     )
@@ -60,7 +61,7 @@ def load(root: Path) -> dict[str, griffe.Module]:
         if (root / folder / name).is_dir():
             for file in sorted((root / folder / name).rglob("*.py")):
                 try:
-                    ast.parse(file.read_bytes())  # griffe would pass over such a file, as if it were gone
+                    ast.parse(file.read_bytes())  # griffe would skip a file with a syntax error
                 except SyntaxError as error:
                     raise Refused(f"{file}:{error.lineno or 1}: {error.msg}") from None
             found[name] = cast("griffe.Module", loader.load(name))
@@ -69,48 +70,44 @@ def load(root: Path) -> dict[str, griffe.Module]:
 
 
 def complete(owner: griffe.Module | griffe.Class) -> None:
-    """Tell griffe which modules are public, and what `__init__` attrs makes, as it knows by itself of dataclasses."""
+    """Set in griffe's tree which modules and members are public, and add the `__init__` of attrs classes."""
     if isinstance(owner, griffe.Module):
         owner.public = PUBLIC.fullmatch(owner.path) is not None
-    elif any(
-        isinstance(each.value, griffe.Expr) and each.value.canonical_path in ATTRS
-        for each in owner.decorators
-    ):
-        parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
-        for name, field in owner.attributes.items():
-            default, options = field.value, dict[str, griffe.Expr | str]()
-            if isinstance(default, griffe.ExprCall) and default.canonical_path == "attrs.field":
-                options = {
-                    each.name: each.value
-                    for each in default.arguments
-                    if isinstance(each, griffe.ExprKeyword)
-                }
-                default = options.get("default", options.get("factory"))
-            if (
-                field.annotation is not None
-                and "property" not in field.labels
-                and str(options.get("init")) != "False"
-            ):
-                kind = griffe.ParameterKind.keyword_only
-                parameters.append(
-                    griffe.Parameter(name, annotation=field.annotation, kind=kind, default=default)
-                )
-        owner.set_member(
-            "__init__", griffe.Function("__init__", parameters=griffe.Parameters(*parameters), parent=owner)
-        )
+    else:
+        values = [each.value for each in owner.decorators]
+        if any(isinstance(each, griffe.Expr) and each.canonical_path in ATTRS for each in values):
+            parameters = griffe.Parameters(*attrs_parameters(owner))
+            owner.set_member("__init__", griffe.Function("__init__", parameters=parameters, parent=owner))
     for member in owner.members.values():
         if isinstance(member, griffe.Module | griffe.Class):
             complete(member)
         elif member.name in UNSEEN:
             member.public = False
-        elif isinstance(member, griffe.Function) and any(
-            each.callable_path in FIXTURE for each in member.decorators
-        ):
+        elif isinstance(member, griffe.Function) and is_fixture(member):
             member.public = True
 
 
+def is_fixture(of: griffe.Function) -> bool:
+    return any(each.callable_path == FIXTURE for each in of.decorators)
+
+
+def attrs_parameters(owner: griffe.Class) -> Iterator[griffe.Parameter]:
+    """Yield the parameters of the `__init__` that attrs makes; griffe itself knows only dataclasses."""
+    yield griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+    for name, field in owner.attributes.items():
+        default, options = field.value, dict[str, griffe.Expr | str]()
+        if isinstance(default, griffe.ExprCall) and default.canonical_path == "attrs.field":
+            keywords = [each for each in default.arguments if isinstance(each, griffe.ExprKeyword)]
+            options = {each.name: each.value for each in keywords}
+            default = options.get("default", options.get("factory"))
+        is_field = field.annotation is not None and "property" not in field.labels
+        if is_field and str(options.get("init")) != "False":
+            kind = griffe.ParameterKind.keyword_only
+            yield griffe.Parameter(name, annotation=field.annotation, kind=kind, default=default)
+
+
 def python_findings(olds: dict[str, griffe.Module], news: dict[str, griffe.Module]) -> list[str]:
-    """What the changes between two trees break for those who import from them; a line each."""
+    """List what the changes between two trees break for code that imports from them."""
     found = [f"{name}: the package is gone" for name in olds.keys() - news]
     pairs: Pairs = {}
     for name in olds.keys() & news:
@@ -121,26 +118,25 @@ def python_findings(olds: dict[str, griffe.Module], news: dict[str, griffe.Modul
 
 
 def found_by_griffe(old: griffe.Object, new: griffe.Object, public: set[str]) -> Iterator[str]:
-    modules = griffe.Module("old"), griffe.Module("new")  # griffe compares what modules have
-    for module, its in zip(modules, (old, new), strict=True):
-        module.members["its"] = its
+    modules = griffe.Module("old"), griffe.Module("new")  # griffe compares the members of modules
+    for module, member in zip(modules, (old, new), strict=True):
+        module.members["its"] = member
     for each in griffe.find_breaking_changes(*modules):
-        # Another default is told in the changelog: what was called so can be called so.
+        # A changed default breaks no call; the changelog mentions it.
         if each.kind is griffe.BreakageKind.PARAMETER_CHANGED_DEFAULT:
             continue
-        of = cast("griffe.Object | griffe.Alias", each.obj)  # typed as the one, and is either
+        of = cast("griffe.Object | griffe.Alias", each.obj)  # griffe declares only Object
         owner = of.final_target.parent if isinstance(of, griffe.Alias) and of.inherited else None
-        # Reported for the owner, or as a base class that is lost.
+        # It is reported for its owner, or as a lost base class.
         if owner is not None and owner.path in public:
             continue
-        parameter = next(
-            (x for x in (each.old_value, each.new_value) if isinstance(x, griffe.Parameter)), None
-        )
-        yield f"{of.path}{f'({parameter.name})' if parameter else ''}: {each.kind.value}"
+        values = [value for value in (each.old_value, each.new_value) if isinstance(value, griffe.Parameter)]
+        where = f"{of.path}({values[0].name})" if values else of.path
+        yield f"{where}: {each.kind.value}"
 
 
 def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: Pairs) -> Iterator[str]:
-    """Of public objects: names that `__all__` or their module has lost, base classes, decorators, async, and types."""
+    """Find changes that griffe does not: of base classes, decorators, async, types, and of what is public."""
     if (old.path, new.path) in seen:
         return
     seen[old.path, new.path] = old, new
@@ -150,16 +146,23 @@ def missed_by_griffe(old: griffe.Object, new: griffe.Object, seen: Pairs) -> Ite
         yield from function_changes(old, new)
     elif isinstance(old, griffe.Attribute) and isinstance(new, griffe.Attribute):
         yield from attribute_changes(old, new)
+    yield from member_changes(old, new, seen)
+
+
+def member_changes(old: griffe.Object, new: griffe.Object, seen: Pairs) -> Iterator[str]:
     members = new.all_members
     for name, was in old.all_members.items():
-        if was.is_public and name in members:
-            now, before, after = members[name], target(was), target(members[name])
-            if isinstance(old, griffe.Module) and not now.is_public:
-                yield f"{new.path}.{name}: is not public any more"
-            if not isinstance(before, str) and not isinstance(after, str):
-                yield from missed_by_griffe(before, after, seen)
-            elif not isinstance(before, str) and str(after).partition(".")[0] in PACKAGES:
-                yield f"{new.path}.{name}: is imported from {after}, where it is gone"
+        if not was.is_public or name not in members:
+            continue
+        if isinstance(old, griffe.Module) and not members[name].is_public:
+            yield f"{new.path}.{name}: is no longer public"
+        before, after = target(was), target(members[name])
+        if isinstance(before, str):
+            continue
+        if not isinstance(after, str):
+            yield from missed_by_griffe(before, after, seen)
+        elif after.partition(".")[0] in PACKAGES:
+            yield f"{new.path}.{name}: is imported from {after}, where it is gone"
 
 
 def class_changes(old: griffe.Class, new: griffe.Class) -> Iterator[str]:
@@ -193,13 +196,13 @@ def attribute_changes(old: griffe.Attribute, new: griffe.Attribute) -> Iterator[
 
 
 def traits(of: griffe.Function) -> set[str]:
-    """What decides how it is called."""
+    """Return what decides how a function is called."""
     managers = {each.callable_path.rpartition(".")[2] for each in of.decorators} & {"contextmanager"}
     return {*of.labels & {"async", "classmethod", "staticmethod"}, *managers}
 
 
 def target(member: griffe.Object | griffe.Alias) -> griffe.Object | str:
-    """What a name stands for or, if that is nowhere in our packages, where it is imported from."""
+    """Return the object of a name; if our packages do not have it, the path it is imported from."""
     try:
         return member.final_target if isinstance(member, griffe.Alias) else member
     except griffe.AliasResolutionError as error:
@@ -207,33 +210,32 @@ def target(member: griffe.Object | griffe.Alias) -> griffe.Object | str:
 
 
 def ancestors(of: griffe.Class) -> set[str]:
-    """All public base classes by their last names, so that one may move."""
-    names = {
-        str(base).rpartition(".")[2].partition("[")[0] for each in (of, *of.mro()) for base in each.bases
-    }
+    """Return all public base classes, by names without modules: they may move."""
+    bases = [str(base) for each in (of, *of.mro()) for base in each.bases]
+    names = {base.rpartition(".")[2].partition("[")[0] for base in bases}
     return {name for name in names if not name.startswith("_")}
 
 
 def covers(wide: griffe.Expr | str | None, narrow: griffe.Expr | str | None) -> bool:
-    """Whether each alternative of the one type is one of the other, as far as their names tell."""
-    if wide is None or narrow is None:  # griffe tells of a return type that is gone
+    """Return whether the one type includes the other, judged by names."""
+    if wide is None or narrow is None:  # griffe reports a lost return type
         return True
-    known = alternatives(wide)
-    return not known.isdisjoint({"Any", "object"}) or all(
-        any(each in known for each in widened(one)) for one in alternatives(narrow)
-    )
+    known = union_members(wide)
+    if not known.isdisjoint({"Any", "object"}):
+        return True
+    return all(not known.isdisjoint(widened(member)) for member in union_members(narrow))
 
 
 def widened(name: str) -> Iterator[str]:
-    """The type and more general ones."""
+    """Yield the type and more general ones."""
     head, bracket, rest = name.partition("[")
     while head:
         yield head + bracket + rest
         head = WIDER.get(head, "")
 
 
-def alternatives(annotation: griffe.Expr | str) -> set[str]:
-    """The types that a union is of, and the values of Literal, by their names without modules."""
+def union_members(annotation: griffe.Expr | str) -> set[str]:
+    """Return the types of a union, and the values of Literal, by names without modules."""
 
     def split(node: ast.expr) -> set[str]:
         match node:
@@ -253,9 +255,8 @@ def alternatives(annotation: griffe.Expr | str) -> set[str]:
 
     names = re.sub(r"\b[A-Za-z_][\w.]*\.(?=\w)", "", str(annotation))
     names = re.sub(r"\b(Dict|FrozenSet|List|Set|Tuple|Type)\[", lambda old: old[0].lower(), names)
-    return split(
-        ast.parse(re.sub(r"\bSelf\b", "T", names), mode="eval").body
-    )  # which the generator may write
+    names = re.sub(r"\bSelf\b", "T", names)  # earlier versions of the generator wrote T
+    return split(ast.parse(names, mode="eval").body)
 
 
 def git(*arguments: str, or_else: str) -> bytes:
@@ -266,21 +267,15 @@ def git(*arguments: str, or_else: str) -> bytes:
 
 
 def earlier_tree(base: str, folder: Path) -> None:
-    """Put the commit's files into the folder; the checkout, its index and its branches stay as they are."""
+    """Extract the commit's files into the folder. Does not change the checkout."""
     if not base:
         raise Refused("BASE is missing: which commit to compare with? make breaking BASE=<git ref>")
     git("rev-parse", "--git-dir", or_else=f"{ROOT} cannot be read as a git checkout")
     fetch = "`git fetch --tags` brings it, or `git fetch --unshallow` if the clone is shallow"
     unknown = f"BASE={base}: git knows no such commit; if it is on a server, {fetch}"
-    commit = git(
-        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}", or_else=unknown
-    )
-    archive = git(
-        "archive",
-        "--format=zip",
-        commit.decode().strip(),
-        or_else=f"BASE={base}: git cannot read that commit",
-    )
+    verify = "rev-parse", "--verify", "--quiet", "--end-of-options"
+    commit = git(*verify, f"{base}^{{commit}}", or_else=unknown).decode().strip()
+    archive = git("archive", "--format=zip", commit, or_else=f"BASE={base}: git cannot read that commit")
     zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
     if not (folder / SPEC).is_file():
         raise Refused(f"BASE={base}: there is no {SPEC} in that commit")
@@ -298,9 +293,8 @@ def read_spec(root: Path) -> Document:
 def version_of(spec: Document) -> tuple[int, ...]:
     version = str(spec.root["info"]["version"])
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise Refused(
-            spec.at(("info", "version"), f"the version is {version}; three numbers are needed, such as 0.2.0")
-        )
+        reason = f"the version is {version}; three numbers are needed, such as 0.2.0"
+        raise Refused(spec.at(("info", "version"), reason))
     return tuple(int(part) for part in version.split("."))
 
 
@@ -312,37 +306,37 @@ def read_changelog(root: Path) -> str:
 
 
 def entries(changelog: str, *sections: str) -> set[str]:
-    """The first lines of the entries in some sections, in small letters, or in all of them."""
+    """Return the first lines of the entries, in the named sections (in lower case) or in all."""
     found: set[str] = set()
     for section in re.split(r"(?m)^##\s", re.sub(r"(?s)<!--.*?-->", "", changelog))[1:]:
         title = re.match(r"\s*\[?v?([^]\s]*)", section)
         if not sections or (title and title[1].lower() in sections):
-            found.update(
-                re.sub(r"\s+", " ", line[2:]).strip() for line in re.findall(r"(?m)^[-*]\s.*", section)
-            )
+            lines = re.findall(r"(?m)^[-*]\s.*", section)
+            found.update(re.sub(r"\s+", " ", line[2:]).strip() for line in lines)
     return found
 
 
-def untold(base: str, old: tuple[Document, str], new: tuple[Document, str], *, breaks: bool) -> Iterator[str]:
-    """What the spec's version and the changelog have to say, and do not."""
+def undeclared(
+    base: str, old: tuple[Document, str], new: tuple[Document, str], *, breaks: bool
+) -> Iterator[str]:
+    """Yield what is missing in the spec's version and in the changelog."""
     (old_spec, old_changelog), (spec, changelog) = old, new
     was, now = version_of(old_spec), version_of(spec)
-    at, said = ("info", "version"), f"the version was {'.'.join(map(str, was))} at {base}"
+    at, before = ("info", "version"), f"the version was {'.'.join(map(str, was))} at {base}"
     needed = (was[0] + 1, 0, 0) if was[0] else (0, was[1] + 1, 0)
     if now < was:
-        yield spec.at(at, f"{said}, and must not go down")
+        yield spec.at(at, f"{before}, and must not go down")
     elif breaks and now < needed:
-        yield spec.at(at, f"{said}; with these changes it must be {'.'.join(map(str, needed))} or more")
+        yield spec.at(at, f"{before}; with these changes it must be {'.'.join(map(str, needed))} or more")
     version = ".".join(map(str, now))
     if breaks and not entries(changelog, version, "unreleased") - entries(old_changelog):
-        yield f"{CHANGELOG}:1: nothing was added under [{version}] or [Unreleased] since {base}; say there what breaks"
+        where = f"[{version}] or [Unreleased]"
+        yield f"{CHANGELOG}:1: nothing was added under {where} since {base}; say there what breaks"
 
 
 def main() -> int:
-    """Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description="Say what the changes since an earlier commit break, and for whom."
-    )
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(description="List breaking changes since an earlier commit.")
     parser.add_argument("base", nargs="?", default="", help="the commit: a tag, a branch, a hash")
     base = parser.parse_args().base
     code = 0
@@ -352,8 +346,8 @@ def main() -> int:
             earlier_tree(base, folder)
             old, new = read_spec(folder), read_spec(ROOT)
             lines = [*Comparison(old, new).findings(), *python_findings(load(folder), load(ROOT))]
-            told = (old, read_changelog(folder)), (new, read_changelog(ROOT))
-            missing = [*untold(base, *told, breaks=bool(lines))]
+            before, after = (old, read_changelog(folder)), (new, read_changelog(ROOT))
+            missing = [*undeclared(base, before, after, breaks=bool(lines))]
             lines += [f"changes since {base} that break callers or servers: {len(lines) or 'none'}", *missing]
             code = 1 if missing else 0
         except Refused as refusal:
@@ -362,7 +356,8 @@ def main() -> int:
         except RecursionError:
             code, lines = 2, [f"{SPEC}:1: something contains itself, by $ref or alias"]
         except OSError as error:
-            code, lines = 2, [f"refused: {error.strerror}{f': {error.filename}' if error.filename else ''}"]
+            where = f": {error.filename}" if error.filename else ""
+            code, lines = 2, [f"refused: {error.strerror}{where}"]
         except KeyboardInterrupt:
             code, lines = 130, ["interrupted"]
     return show(code, lines)

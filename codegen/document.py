@@ -1,5 +1,5 @@
-"""Reads openapi.yaml, or another YAML file, and says by line what is wrong with it."""
-# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay a second for them
+"""Reads openapi.yaml, or another YAML file, and reports problems with their lines."""
+# ruff: noqa: PLC0415 - imports at first use: they take a second, and a run may have nothing to do
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 REASON_LENGTH = 300
 
 
-class Refused(Exception):  # noqa: N818 - no fault of this program
-    """What a person has to mend before there can be a client: one line a problem."""
+class Refused(Exception):  # noqa: N818 - not an error of this program
+    """Problems that the user must fix before a client can be made: one line per problem."""
 
 
 class Document:
-    """A YAML file that knows the line of everything in it."""
+    """A YAML file with the line of each value."""
 
     def __init__(self, name: str) -> None:
         from ruamel.yaml import YAML
@@ -42,37 +42,36 @@ class Document:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise Refused(f"{name}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
         except MarkedYAMLError as error:
-            slip: Any = error  # its parts have no types
-            reason = str(slip.problem).partition(" with value ")[0]  # which for a key found twice may be long
-            start, mark = slip.context_mark, slip.problem_mark or slip.context_mark
-            began = f"{slip.context} from line {start.line + 1}: " if start else ""
+            untyped: Any = error
+            reason = str(untyped.problem).partition(" with value ")[
+                0
+            ]  # the value of a duplicate key may be long
+            start, mark = untyped.context_mark, untyped.problem_mark or untyped.context_mark
+            began = f"{untyped.context} from line {start.line + 1}: " if start else ""
             raise Refused(f"{name}:{mark.line + 1}: {began}{short(reason)}") from None
-        except YAMLError as error:  # of a control character, which has a position in place of a mark
+        except YAMLError as error:  # a control character, which has a position instead of a mark
             line = text.count("\n", 0, getattr(error, "position", 0)) + 1
             raise Refused(f"{name}:{line}: {short(error)}") from None
         if not isinstance(self.root, dict):
             raise Refused(f"{name}:1: {'empty' if self.root is None else 'not a mapping of keys to values'}")
 
     def walk(self, place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
-        """A thing and everything in it."""
+        """Yield a value and everything in it."""
         yield place, value
         for key in keys_of(value):
             yield from self.walk((*place, key), value[key])
 
     def find(self, place: Place) -> tuple[Place, Any, int]:
-        """Place, value and line of the last thing on the way to `place`.
+        """Return place, value and line at the end of `place`.
 
-        Validators and the generator look through references, and put steps of their own into their paths; a step that
-        the file does not have is left out.
+        Follows references, as the paths of validators and of the generator do. Skips steps that the file does
+        not have: those paths have steps of their own.
         """
         real: Place = ()
         value, line = self.root, 1
         for key in place:
-            if (
-                key not in keys_of(value)
-                and "$ref" in keys_of(value)
-                and (target := self.target(value["$ref"]))
-            ):
+            keys = keys_of(value)
+            if key not in keys and "$ref" in keys and (target := self.target(value["$ref"])):
                 real, value, line = self.find(target)
             if key in keys_of(value):
                 lines: Any = value.lc.data or {}
@@ -81,7 +80,7 @@ class Document:
         return real, value, line
 
     def target(self, reference: object) -> Place | None:
-        """Where a `$ref` points to, if that is in this file."""
+        """Return the place that a `$ref` points to, if it is in this file."""
         from urllib.parse import unquote
 
         place, value = list[Any](), self.root
@@ -96,103 +95,95 @@ class Document:
         return tuple(place)
 
     def at(self, place: Place, reason: object) -> str:
-        """A problem as it is shown: file, line, reason, JSON pointer."""
+        """Return a problem as it is shown: file, line, reason, JSON pointer."""
         real, _, line = self.find(place)
         pointer = "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in real)
         return f"{self.name}:{line}: {short(reason)}" + (f" (at #{pointer})" if pointer else "")
 
 
 def keys_of(value: Any) -> Collection[Any]:
-    """What leads further into a value."""
+    """Return the keys or indexes of a value."""
     if isinstance(value, dict):
         return cast("dict[object, Any]", value)
     return range(len(cast("list[object]", value))) if isinstance(value, list) else ()
 
 
 def short(text: object) -> str:
-    """One line, and no screenful: validators like to quote whole schemas."""
+    """Return text in one line, shortened: validators may quote whole schemas."""
     line = " ".join(str(text).split())
     return line if len(line) <= REASON_LENGTH else line[:REASON_LENGTH] + "..."
 
 
 def show(code: int, lines: Iterable[str]) -> int:
-    """Print what a command has to say: refusals to stderr. Returns its exit code, 2 if nothing could be printed."""
+    """Print a command's output: refusals to stderr. Return its exit code, 2 if printing failed."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # the spec may have characters that the terminal does not
+        if isinstance(stream, io.TextIOWrapper):  # the terminal may lack characters of the spec
             stream.reconfigure(errors="backslashreplace")
     try:
         print(*lines, sep="\n", file=sys.stderr if code > 1 else sys.stdout, flush=True)
     except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains once more at its end
-        if error.errno not in (errno.EPIPE, errno.EINVAL):  # a reader has seen enough; Windows says EINVAL
+        # Python would report the error again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the reader closed the pipe; EINVAL on Windows
             code = 2
             print(f"standard output: {error.strerror}", file=sys.stderr)
     return code
 
 
 def refuse(problems: Iterable[str]) -> None:
-    """All problems of one stage at once, in the order of the file; the next stage would only trip over them."""
-    lines = {
-        problem: int(re.findall(r":(\d+): ", problem)[0]) for problem in problems
-    }  # such as "C:\spec.yaml:7: …"
+    """Raise all problems of one stage together, in the order of the file."""
+    # The line number, as in "C:\spec.yaml:7: …".
+    lines = {problem: int(re.findall(r":(\d+): ", problem)[0]) for problem in problems}
     if lines:
         raise Refused(*sorted(lines, key=lambda problem: (lines[problem], problem)))
 
 
 def yaml_problems(spec: Document) -> Iterator[str]:
-    """What JSON does not have, and references: on these the validator fails without a place, or asks the network."""
+    """Find values that JSON does not have, and bad references: the validator reports no place for these."""
     for place, value in spec.walk((), spec.root):
         for key, item in cast("dict[object, Any]", value).items() if isinstance(value, dict) else ():
             if not isinstance(key, str):
                 yield spec.at((*place, key), f"the key {key} is not text; put it in quotes: '{key}'")
             elif key == "$ref" and isinstance(item, str) and spec.target(item) is None:
-                where = (
-                    "points to nothing" if item.startswith("#") else "leaves this file; copy its target here"
-                )
+                is_local = item.startswith("#")
+                where = "points to nothing" if is_local else "leaves this file; copy its target here"
                 yield spec.at((*place, key), f"$ref {item} {where}")
         if not isinstance(value, dict | list | str | int | float | None):
             yield spec.at(place, f"JSON has no {type(value).__name__}; put it in quotes")
 
 
 def openapi_problems(spec: Document) -> Iterator[str]:
-    """Where it breaks OpenAPI's own rules; every error that there is."""
-    os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = (
-        "jsonschema"  # the one whose errors give causes
-    )
+    """Find all violations of the OpenAPI specification."""
+    # Only this backend's errors have causes.
+    os.environ["OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND"] = "jsonschema"
     from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
     from openapi_spec_validator.validation.exceptions import DuplicateOperationIDError
 
     version = str(spec.root.get("openapi"))
     if not re.fullmatch(r"3\.[01]\.\d+", version):
-        raise Refused(
-            spec.at(("openapi",), f"openapi must be the version of OpenAPI, 3.0.x or 3.1.x; it is {version}")
-        )
+        reason = f"openapi must be the version of OpenAPI, 3.0.x or 3.1.x; it is {version}"
+        raise Refused(spec.at(("openapi",), reason))
     stock: Any = OpenAPIV30SpecValidator if version.startswith("3.0") else OpenAPIV31SpecValidator
     rules = {keyword: placed(keyword, rule) for keyword, rule in stock.keyword_validators.items()}
     validator = type("PlacedValidator", (stock,), {"keyword_validators": rules})(spec.root)
     found: dict[Place, str] = {}
     errors = list(validator.schema_validator.iter_errors(spec.root))
-    # These rules take the shape for granted.
+    # The validator's further rules need a spec that matches the schema.
     for whole in errors or validator.root_validator(validator.schema_path):
         error = whole
-        while error.context:  # of "fits none of these", the one that comes furthest is the one that was meant
+        while error.context:  # if no alternative fits, the one with the deepest error was probably intended
             error = max(error.context, key=lambda cause: len(cause.absolute_path))
         place = (*getattr(whole, "place", ()), *error.absolute_path)
-        # Said of the whole, meant of a key.
-        if error.validator in (
-            "additionalProperties",
-            "unevaluatedProperties",
-        ):
+        # These errors are reported for the object, but are about one of its keys.
+        if error.validator in ("additionalProperties", "unevaluatedProperties"):
             place = next(((*place, key) for key in spec.find(place)[1] if f"'{key}'" in error.message), place)
-        if not isinstance(error, DuplicateOperationIDError):  # naming_problems() tells where the other one is
+        if not isinstance(error, DuplicateOperationIDError):  # naming_problems() reports both places
             found.setdefault(spec.find(place)[0], error.message)
     return (spec.at(place, message) for place, message in found.items())
 
 
 def reading_problems(spec: Document, root: Any) -> Iterator[str]:
-    """Where the generator, which reads the spec its own way, fails at once and gives no lines."""
+    """Find what the generator's models do not accept; its own errors have no lines."""
     from openapi_python_client.schema import OpenAPI
     from pydantic import ValidationError
 
@@ -207,7 +198,7 @@ def reading_problems(spec: Document, root: Any) -> Iterator[str]:
 
 
 def placed(keyword: str, rule: Any) -> Any:
-    """The validator's rules beyond JSON Schema give their errors no place, but the path they are called with is one."""
+    """Add places to the errors of the validator's own rules, which have them in their arguments."""
     from jsonschema_path import SchemaPath
 
     def register(registry: Any) -> Any:
@@ -216,7 +207,7 @@ def placed(keyword: str, rule: Any) -> Any:
         def checked(*args: Any, **options: Any) -> Iterator[Any]:
             path = next(each.parts for each in args if isinstance(each, SchemaPath))
             for error in check(*args, **options):
-                if not hasattr(error, "place"):  # or a rule further in has set it
+                if not hasattr(error, "place"):  # an inner rule may have set it
                     error.place = (*path, "default") if keyword == "default" else path
                 yield error
 

@@ -1,7 +1,8 @@
-"""Installs what a lock pins into .venv: `python codegen/environment.py LOCK`. Needs the standard library only.
+"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Imports no other package.
 
 requirements.lock is for a new environment: the generator and the runtime. requirements-dev.lock adds what the tests need,
 or, where it had been installed and has changed, makes the environment anew, so that nothing stale stays in it.
+requirements-docs.lock adds what `make docs` needs, with the same versions of what both have.
 uv does the work, for it takes seconds; pip installs uv, and takes its place where uv cannot run. Both check the hash of
 every package, and neither builds one, since that would fetch build tools that no lock pins.
 """
@@ -18,17 +19,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
-NEW, UV_LOCK = "requirements.lock", "requirements-uv.lock"
+NEW, DEV_LOCK, UV_LOCK = "requirements.lock", "requirements-dev.lock", "requirements-uv.lock"
 DEV = FOLDER / ".ready-dev"  # the Makefile's
 PINNED = "--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement"
 
 
 class CommandError(Exception):
-    """A command failed; the text is what it printed."""
+    """A command failed; the text is its output."""
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Returns what the command printed. What it says of this machine's configuration is shown only if it fails."""
+    """Run a command and return its output, which may show this machine's configuration."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
@@ -36,7 +37,7 @@ def run(*command: str | Path, **environment: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        errors="replace",  # on Windows, uv and pip do not write in one encoding
+        errors="replace",  # on Windows, uv and pip use different encodings
         check=False,
     )
     if done.returncode:
@@ -45,12 +46,12 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def executable(name: str) -> Path:
-    """A command of the environment, wherever the platform puts it."""
+    """Return the path of a command of the environment."""
     return FOLDER / ("Scripts" if os.name == "nt" else "bin") / name
 
 
 def pip(*arguments: str) -> str:
-    """Run the pip of the Python that runs this, for the environment; or the environment's own, where that has none."""
+    """Run this Python's pip for the environment; if there is none, the environment's own pip."""
     try:
         return run(sys.executable, "-m", "pip", "--python", executable("python"), *arguments)
     except CommandError as failure:
@@ -61,7 +62,7 @@ def pip(*arguments: str) -> str:
 
 
 def make_environment() -> None:
-    """A new environment that finds the checkout's packages, with uv if it can run."""
+    """Make a new environment with the checkout's packages on its path, and with uv if it can run."""
     try:
         venv.create(FOLDER, clear=True, symlinks=os.name != "nt")
     except OSError as error:
@@ -71,18 +72,16 @@ def make_environment() -> None:
     try:
         pip("install", "-qq", *PINNED, UV_LOCK)
     except CommandError as failure:
-        print(
-            f"uv cannot be installed, so pip installs the rest: {str(failure).splitlines()[-1]}",
-            file=sys.stderr,
-        )
+        reason = str(failure).splitlines()[-1]
+        print(f"uv cannot be installed, so pip installs the rest: {reason}", file=sys.stderr)
 
 
 def install(lock: str) -> None:
-    """Install what the lock pins, from the index that pip is configured for; uv reads no configuration of pip."""
+    """Install a lock's packages from pip's index; uv does not read pip's configuration."""
     uv = executable("uv")
     try:
         index = os.environ.get("PIP_INDEX_URL") or pip("config", "get", "global.index-url")
-    except CommandError:  # pip has no such value
+    except CommandError:  # the value is not set
         index = ""
     settings = {"UV_DEFAULT_INDEX": index} if index and "UV_DEFAULT_INDEX" not in os.environ else {}
     try:
@@ -93,18 +92,16 @@ def install(lock: str) -> None:
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Return the exit code."""
     lock = sys.argv[1]
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what tells a user of an older one
+    if sys.version_info < (3, 11):  # noqa: UP036 - reports it to users of older versions
         version = ".".join(map(str, sys.version_info[:2]))
-        print(
-            f"Python 3.11 or newer is needed, and this is {version}. Try: make PYTHON=python3.11",
-            file=sys.stderr,
-        )
+        text = f"Python 3.11 or newer is needed, and this is {version}. Try: make PYTHON=python3.11"
+        print(text, file=sys.stderr)
         return 1
     print(f"setting up .venv from {lock} ...", end=" ", flush=True)
     started = time.monotonic()
-    is_new = lock == NEW or DEV.exists()
+    is_new = lock == NEW or (lock == DEV_LOCK and DEV.exists())
     try:
         if is_new:
             make_environment()

@@ -1,11 +1,12 @@
-"""Makes generated/huaweicloud_retry_client from openapi.yaml: `make`, or `python codegen/generate.py [--check | --lint]`.
+"""Makes generated/huaweicloud_retry_client from openapi.yaml: `make`, or this file with [--check | --lint].
 
-Validate the spec, generate aside, check what came out, format it, swap it into place. Whatever goes wrong before the
-swap leaves generated/ byte for byte as it was and, where the spec is at fault, names the line that has to change.
+Validates the spec, generates into a scratch folder, checks and formats the result, and swaps it into place.
+If any step before the swap fails, generated/ does not change. If the spec is wrong, the error names the line.
 
-Exit codes: 0 done, or nothing to do; 1 --check found a difference; 2 refused (spec, config, tools, disk); 130 Ctrl-C.
+Exit codes: 0 done, or nothing to do; 1 --check found a difference; 2 refused (spec, config, tools, disk);
+130 Ctrl-C.
 """
-# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay a second for them
+# ruff: noqa: PLC0415 - imports at first use: they take a second, and a run may have nothing to do
 
 from __future__ import annotations
 
@@ -44,51 +45,49 @@ if TYPE_CHECKING:
     from openapi_python_client.parser import GeneratorData
     from openapi_python_client.parser.errors import GeneratorError
 
-    from plain import Operation, Plain
+    from plain import GeneratedOperation, Plain
 
 Tree = dict[str, bytes]  # relative POSIX path -> content
 
-SPEC, CONFIG, TEMPLATES, LOCK = (
-    "openapi.yaml",
-    "codegen/config.yaml",
-    "codegen/templates",
-    "requirements.lock",
-)
+SPEC, LOCK = "openapi.yaml", "requirements.lock"
+CONFIG, TEMPLATES = "codegen/config.yaml", "codegen/templates"
 PACKAGE = "generated/huaweicloud_retry_client"
-STAMP, TURN = ".codegen/stamp", ".codegen/lock"
+STAMP, RUN_LOCK = ".codegen/stamp", ".codegen/lock"
 TOOLS = "openapi-python-client", "ruff", "ruamel-yaml", "openapi-spec-validator"
 RUFF = "--isolated", "--no-cache", "--no-respect-gitignore", "--target-version=py311", "--line-length=120"
 LF = "--config=format.line-ending='lf'"  # on Windows the generator writes CRLF
 DIFF_LENGTH = 100
 
-# For an interpreter of its own, where nothing but the package itself can make an import work, or warn.
+# Runs in a separate interpreter, where only the package itself can make an import succeed, or warn.
 IMPORT_EACH = """
 import importlib, json, sys, traceback, warnings
 import attrs, httpx
 root, failures = sys.argv[1], []
+functions = {"sync", "sync_detailed", "asyncio", "asyncio_detailed"}
 sys.path.insert(0, root)
 warnings.simplefilter("error")
 for name in sys.argv[2:]:
     try:
         module = importlib.import_module(name)
         if ".api." in name and not hasattr(module, "__path__"):
-            for function in sorted({"sync", "sync_detailed", "asyncio", "asyncio_detailed"} - set(vars(module))):
+            for function in sorted(functions - set(vars(module))):
                 failures.append((module.__file__, 1, f"it has no {function}"))
     except Exception as error:
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(root)]
-        failures.append((frames[-1].filename, frames[-1].lineno, f"{type(error).__name__}: {error}"))
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = [each for each in frames if each.filename.startswith(root)][-1]
+        failures.append((frame.filename, frame.lineno, f"{type(error).__name__}: {error}"))
 print(json.dumps(failures))
 """
 
 
-SERVERS = '''"""Where the services are: for each, by its tag in small letters, the URL and the values of `{region}` in it."""
+SERVERS = '''"""The services' hosts: for each tag, in lower case, the URL and the values of its `{region}`."""
 
 from typing import Final
 '''
 
 
 def tool_problems() -> Iterator[str]:
-    """Other versions make other bytes, and a diff under generated/ that no spec change explains."""
+    """Find tools that do not have the pinned version: they would change generated/ for no other reason."""
     from importlib.metadata import PackageNotFoundError, version
 
     lock = (ROOT / LOCK).read_text("utf-8")
@@ -101,11 +100,11 @@ def tool_problems() -> Iterator[str]:
             yield f"{LOCK}:1: no pin for {tool}; `make lock` adds it"
         elif installed != pin[1]:
             line = lock.count("\n", 0, pin.start()) + 1
-            yield f"{LOCK}:{line}: {tool} {pin[1]} is needed, {installed} is installed; run this by `make`"
+            yield f"{LOCK}:{line}: {tool} {pin[1]} is needed, {installed} is installed; run `make`"
 
 
 def read_config(config: Document) -> Config:
-    """The generator's settings. A key that it does not know it ignores, so a misspelt one would go unseen."""
+    """Return the generator's settings. Refuses unknown keys, which the generator would ignore."""
     from openapi_python_client.config import Config, ConfigFile, MetaType
     from pydantic import ValidationError
 
@@ -119,7 +118,7 @@ def read_config(config: Document) -> Config:
 
 
 def name_operations(plain: Plain, config: Config) -> None:
-    """Give each operation the name that the generator gives it, and its file."""
+    """Set the generator's name and file of each operation."""
     from openapi_python_client.parser.openapi import generate_operation_id
     from openapi_python_client.schema.untrusted_string import UntrustedString
     from openapi_python_client.strings import PythonIdentifier
@@ -127,29 +126,28 @@ def name_operations(plain: Plain, config: Config) -> None:
     for operation in plain.operations:
         method, _, path = operation.title.partition(" ")
         if not operation.name:
-            operation.name = generate_operation_id(
-                path=UntrustedString(path), method=method.lower(), prefix=config.field_prefix
-            )
+            untrusted, prefix = UntrustedString(path), config.field_prefix
+            operation.name = generate_operation_id(path=untrusted, method=method.lower(), prefix=prefix)
             reason = f"{operation.title} has no operationId, so its module is {operation.name}.py"
             plain.notes.append(plain.spec.at(operation.place, reason))
         module = PythonIdentifier(operation.name, config.field_prefix)
         operation.file = f"api/{PythonIdentifier(operation.tag, 'tag')}/{module}.py"
 
 
-def naming_problems(spec: Document, operations: list[Operation]) -> Iterator[str]:
-    """With a name that another has too, modules would replace each other."""
+def naming_problems(spec: Document, operations: list[GeneratedOperation]) -> Iterator[str]:
+    """Find operations with the same name or file: one module would overwrite the other."""
     owners: dict[str, str] = {}
     for operation in operations:
         names = f"operationId {operation.name}", operation.file
         if taken := next((name for name in names if name in owners), None):
-            reason = f"{taken} is that of {owners[taken]} already; rename one of the two"
+            reason = f"{owners[taken]} has {taken}, too; rename one of the two"
             yield spec.at((*operation.place, "operationId"), reason)
         for name in names:
             owners.setdefault(name, f"{operation.title} (line {spec.find(operation.place)[2]})")
 
 
 def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Sequence[GeneratorError]:
-    """Write the generator's output; return what it complained of."""
+    """Write the generator's output; return its errors."""
     from openapi_python_client import Project
     from openapi_python_client.parser import GeneratorData, openapi
     from openapi_python_client.parser.errors import GeneratorError
@@ -159,11 +157,11 @@ def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Seq
     from rendering import Rendering, override_taken_classes
 
     def fits(_prop: object, _location: object) -> None:
-        """Say that a value of any type can be sent anywhere: parameters.py of the runtime writes them all."""
+        """Accept any type in any location: the runtime's parameters.py can send them all."""
 
-    setattr(PropertyProtocol, "validate_location", fits)  # noqa: B010 - a type checker would refuse the assignment
+    setattr(PropertyProtocol, "validate_location", fits)  # noqa: B010 - type checkers refuse an assignment
     setattr(UnionProperty, "validate_location", fits)  # noqa: B010
-    setattr(openapi, "_PATH_PARAM_REGEX", re.compile("{([^{}]+)}"))  # noqa: B010 - names may have any characters
+    setattr(openapi, "_PATH_PARAM_REGEX", re.compile("{([^{}]+)}"))  # noqa: B010 - names may have any character
     override_taken_classes(config)
     config.output_path = package
     data = GeneratorData.from_dict(plain.root, config=config)
@@ -178,7 +176,7 @@ def generate(spec: Document, plain: Plain, config: Config, package: Path) -> Seq
 
 
 def errors_of(data: GeneratorData) -> list[GeneratorError]:
-    """Return what the generator could not read."""
+    """Return the generator's errors."""
     errors: list[GeneratorError] = list(data.errors)
     for collection in data.endpoint_collections_by_tag.values():
         errors += collection.parse_errors
@@ -186,7 +184,7 @@ def errors_of(data: GeneratorData) -> list[GeneratorError]:
 
 
 def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iterator[str]:
-    """What the generator cannot make it warns of, leaves out, and goes on. A client that lacks something is no good."""
+    """Turn the generator's warnings into problems: it skips what it cannot generate, and goes on."""
     from openapi_python_client.parser.errors import ParseError
 
     for error in errors:
@@ -196,7 +194,7 @@ def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iter
             place = ("paths", operation[2], operation[1].lower())
         elif component := re.search(r"/components/\w+/[^\s:]+", text):
             place = tuple(component[0][1:].split("/"))
-        if isinstance(error, ParseError) and error.data:  # the part of the spec that it could not read
+        if isinstance(error, ParseError) and error.data:  # the part of the spec that has the error
             data = error.data.model_dump(mode="json", by_alias=True, exclude_unset=True)
             parts = spec.walk(*spec.find(place)[:2])
             place = next((each for each, value in parts if value == data), place)
@@ -204,9 +202,9 @@ def generator_problems(spec: Document, errors: Sequence[GeneratorError]) -> Iter
 
 
 def servers_module(spec: Document, plain: Plain) -> str:
-    """The hosts of each service, which no template gets to see. A service is a tag, and has the same hosts throughout."""
+    """Return the module with each service's hosts. The tag names the service; its operations share hosts."""
     servers: dict[str, tuple[str, list[str]]] = {}
-    owners: dict[str, tuple[Operation, bool]] = {}
+    owners: dict[str, tuple[GeneratedOperation, bool]] = {}
     problems: list[str] = []
     for operation in plain.operations:
         item = plain.schemas.resolved(plain.schemas.at(operation.place[:-1]))
@@ -222,8 +220,8 @@ def servers_module(spec: Document, plain: Plain) -> str:
         other, other_is_own = owners.setdefault(service, (operation, bool(listed)))
         if servers.setdefault(service, host) != host:
             wrong, right = (operation, other) if other_is_own or not listed else (other, operation)
-            line = spec.find(right.place)[2]
-            reason = f"{wrong.title} has other servers than the rest of {operation.tag}, such as {right.title} (line {line})"
+            example = f"{right.title} (line {spec.find(right.place)[2]})"
+            reason = f"{wrong.title} has other servers than the rest of {operation.tag}, such as {example}"
             problems.append(spec.at(wrong.place, reason))
     refuse(set(problems))
     return f"""{SERVERS}
@@ -233,34 +231,24 @@ SERVERS: Final[dict[str, tuple[str, list[str]]]] = {servers!r}
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str]:
-    """A Python child that no setting of the user's reaches; -I keeps those of Python away."""
-    import subprocess
+    """Run a Python child without the user's settings (-I: Python's own). Return exit code and output."""
+    from subprocess import PIPE, STDOUT
+    from subprocess import run as run_process
 
     env = {key: value for key, value in os.environ.items() if not key.startswith("RUFF_")}
     command = [sys.executable, "-I", "-B", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
+    done = run_process(command, cwd=cwd, env=env, stdout=PIPE, stderr=STDOUT, check=False)
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def module_problems(spec: Document, operations: list[Operation], package: Path) -> Iterator[str]:
-    """Every operation came out, nothing else did, and it is Python. Formatting would hide a slip in that."""
+def module_problems(spec: Document, operations: list[GeneratedOperation], package: Path) -> Iterator[str]:
+    """Check that the output has the module of each operation, no other module, and valid Python."""
     import warnings
 
     made = read_tree(package)
     wanted = {operation.file: operation for operation in operations}
-    known = {
-        "__init__.py",
-        "client.py",
-        "errors.py",
-        "servers.py",
-        "types.py",
-        "py.typed",
-        "api/__init__.py",
-        *wanted,
-    }
-    known.update(f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted)
+    known = {"__init__.py", "client.py", "errors.py", "servers.py", "types.py", "py.typed", "api/__init__.py"}
+    known.update(wanted, (f"{Path(file).parent.as_posix()}/__init__.py" for file in wanted))
     for file in wanted.keys() - made:
         yield spec.at(wanted[file].place, f"the generator left out {wanted[file].title}: no {file}")
     for file in made.keys() - known:
@@ -276,16 +264,16 @@ def module_problems(spec: Document, operations: list[Operation], package: Path) 
 
 
 def format_code(package: Path) -> None:
-    """One look, whatever the templates indent. Ruff's --fix-only would hide that a full disk cut a file short."""
+    """Format with ruff. Not with --fix-only, which would not report that a full disk truncated a file."""
     check = "check", "--select=E,F,I", "--fix", "--output-format=concise"
-    for arguments, fine in ((check, (0, 1)), (("format", LF), (0,))):  # 1: something is left that has no fix
+    for arguments, accepted in ((check, (0, 1)), (("format", LF), (0,))):  # 1: some problems have no fix
         status, output = run("-m", "ruff", *arguments, *RUFF, ".", cwd=package)
-        if status not in fine or " E902 " in output:
+        if status not in accepted or " E902 " in output:
             raise Refused(f"ruff {arguments[0]} failed ({status}): {short(output)}")
 
 
-def import_problems(spec: Document, operations: list[Operation], package: Path) -> Iterator[str]:
-    """The very bytes that are to be swapped in: each module imports without a warning and has what it must have."""
+def import_problems(spec: Document, operations: list[GeneratedOperation], package: Path) -> Iterator[str]:
+    """Check that each module, in its final form, imports without a warning and has its functions."""
     import json
 
     files = [Path(package.name, file).with_suffix("") for file in read_tree(package) if file.endswith(".py")]
@@ -298,8 +286,10 @@ def import_problems(spec: Document, operations: list[Operation], package: Path) 
         yield blame(spec, operations, name, line, reason.replace(f"{package}{os.sep}", ""))
 
 
-def blame(spec: Document, operations: list[Operation], file: str, line: int | None, reason: str) -> str:
-    """A fault of generated code, told as one of the part of the spec that it was made from, as far as that is known."""
+def blame(
+    spec: Document, operations: list[GeneratedOperation], file: str, line: int | None, reason: str
+) -> str:
+    """Report an error in generated code at the part of the spec that it was made from, if that is known."""
     origins = [(operation.title, operation.place) for operation in operations if file == operation.file]
     schemas = keys_of(spec.find(("components", "schemas"))[1])
     origins += [(name, ("components", "schemas", name)) for name in schemas if f"'{name}'" in reason]
@@ -308,7 +298,7 @@ def blame(spec: Document, operations: list[Operation], file: str, line: int | No
 
 
 def read_spec(name: str = SPEC) -> Plain:
-    """As far as the spec can be judged without the generator."""
+    """Read the spec, with all checks that do not need the generator."""
     from plain import Plain
     from plain_schemas import circles
     from spec_values import unused_problems, value_problems
@@ -323,7 +313,7 @@ def read_spec(name: str = SPEC) -> Plain:
 
 
 def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
-    """All the way from the spec to a checked and formatted package in the scratch folder."""
+    """Make the checked and formatted package in the scratch folder."""
     refuse(tool_problems())
     settings, plain = Document(CONFIG), read_spec()
     spec = plain.spec
@@ -342,35 +332,33 @@ def make_client(scratch: Path) -> tuple[Plain, Path, Tree]:
 
 
 def read_tree(folder: Path) -> Tree:
-    """Every file below a folder; caches are no part of it."""
-    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    """Read every file below a folder, without caches."""
+    names = [file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file()]
     return {
-        name.as_posix(): file.read_bytes() for name, file in files.items() if "__pycache__" not in name.parts
+        name.as_posix(): (folder / name).read_bytes() for name in names if "__pycache__" not in name.parts
     }
 
 
 def read_inputs() -> Tree:
-    """Everything that shapes the output."""
+    """Read everything that determines the output."""
     names = [name for name in (SPEC, LOCK) if (ROOT / name).is_file()]
     return {name: (ROOT / name).read_bytes() for name in names} | read_tree(ROOT / "codegen")
 
 
 def digest(tree: Tree) -> str:
-    """Tells trees apart by names and bytes."""
-    parts = (
-        f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data for name, data in tree.items()
-    )
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    """Return a hash of a tree's names and bytes."""
+    heads = {name: f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape") for name, data in tree.items()}
+    return hashlib.sha256(b"".join(head + tree[name] for name, head in heads.items())).hexdigest()
 
 
 def compare(old: Tree, new: Tree) -> dict[str, str]:
-    """The files that differ, each with + (new), ~ (changed) or - (gone)."""
-    differing = sorted(name for name in old | new if old.get(name) != new.get(name))
-    return {name: "+" if name not in old else "~" if name in new else "-" for name in differing}
+    """Return the files that differ, each with + (new), ~ (changed) or - (gone)."""
+    marks = dict.fromkeys(old, "-") | {name: "~" if name in old else "+" for name in new}
+    return {name: marks[name] for name in sorted(marks) if old.get(name) != new.get(name)}
 
 
 def recover() -> None:
-    """Clean up after a run that was killed; between its two renames the client is in its scratch folder only."""
+    """Clean up after a killed run. If it was killed between its two renames, restore the client."""
     import shutil
 
     for scratch in ROOT.glob(".generated-*"):
@@ -381,7 +369,7 @@ def recover() -> None:
 
 
 def swap(new: Path, before: Path) -> None:
-    """Two renames, or none. From here on Ctrl-C comes too late: what is left takes a moment."""
+    """Do both renames, or none. Ignores Ctrl-C from here on: the rest takes a moment."""
     import signal
 
     if hasattr(signal, "pthread_sigmask"):
@@ -401,10 +389,10 @@ def swap(new: Path, before: Path) -> None:
 
 
 @contextlib.contextmanager
-def turn() -> Generator[None]:
-    """One run at a time: two would clean up after each other. The lock ends with its process."""
-    (ROOT / TURN).parent.mkdir(exist_ok=True)
-    lock = os.open(ROOT / TURN, os.O_RDONLY | os.O_CREAT, 0o666)  # writes nothing: the disk may be read-only
+def exclusive_run() -> Generator[None]:
+    """Allow one run at a time: two would remove each other's files. The lock ends with its process."""
+    (ROOT / RUN_LOCK).parent.mkdir(exist_ok=True)
+    lock = os.open(ROOT / RUN_LOCK, os.O_RDONLY | os.O_CREAT, 0o666)  # the file may be on a read-only disk
     try:
         wait_for(lock)
         yield
@@ -419,7 +407,7 @@ def wait_for(lock: int) -> None:
     except ImportError:  # Windows
         msvcrt: Any = importlib.import_module("msvcrt")
         while True:
-            with contextlib.suppress(PermissionError):  # another has it; LK_LOCK would wait ten seconds
+            with contextlib.suppress(PermissionError):  # another run has it; LK_LOCK would wait ten seconds
                 msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
                 return
             time.sleep(0.1)
@@ -428,21 +416,21 @@ def wait_for(lock: int) -> None:
 
 
 def regenerate() -> list[str]:
-    """What `make` does; the lines that tell what happened."""
+    """Regenerate the client (`make`); return the report."""
     from tempfile import TemporaryDirectory
 
     recover()
     stamp = ROOT / STAMP
     inputs, old = digest(read_inputs()), read_tree(ROOT / PACKAGE)
     if stamp.is_file() and stamp.read_bytes() == f"{inputs} {digest(old)}".encode():
-        return [f"nothing to do: {PACKAGE} is what {SPEC} makes"]
-    # Inside the project, so on the file system of generated/: a rename is all it takes to move a tree there.
+        return [f"nothing to do: {PACKAGE} matches {SPEC}"]
+    # In the project, and so on the same file system as generated/: a rename can move a tree there.
     with TemporaryDirectory(prefix=".generated-", dir=ROOT, ignore_cleanup_errors=True) as folder:
         plain, package, new = make_client(Path(folder))
         changes = compare(old, new)
         new_stamp = Path(folder, "stamp")
         new_stamp.write_bytes(f"{inputs} {digest(new)}".encode())
-        new_stamp.replace(stamp)  # before the swap, after which nothing may fail; until then it fits no tree
+        new_stamp.replace(stamp)  # before the swap, because nothing may fail after it
         if changes:
             swap(package, Path(folder, "before"))
     return [
@@ -454,7 +442,7 @@ def regenerate() -> list[str]:
 
 
 def check() -> list[str]:
-    """What `make check-generated` does: the same, but for the swap; the lines that tell what differs."""
+    """Compare generated/ with a new client (`make check-generated`); return the differences."""
     import difflib
     from tempfile import TemporaryDirectory
 
@@ -465,9 +453,8 @@ def check() -> list[str]:
     diff: list[str] = []
     for name in changes:
         before, after = (tree.get(name, b"").decode(errors="replace").splitlines() for tree in (old, new))
-        diff += difflib.unified_diff(
-            before, after, f"{PACKAGE}/{name}", f"{name} as {SPEC} makes it", lineterm=""
-        )
+        names = f"{PACKAGE}/{name}", f"{name} as {SPEC} makes it"
+        diff += difflib.unified_diff(before, after, *names, lineterm="")
     if len(diff) > DIFF_LENGTH:
         diff[DIFF_LENGTH:] = [f"... and {len(diff) - DIFF_LENGTH} lines more"]
     words = {"+": "missing", "~": "changed", "-": "not made from the spec"}
@@ -475,41 +462,37 @@ def check() -> list[str]:
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(description=f"Make {PACKAGE} from {SPEC}.")
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 if it is not what the spec makes"
-    )
-    parser.add_argument("--lint", action="store_true", help="make nothing; only look at the spec")
+    is_current = "change nothing; exit 1 if the package does not match the spec"
+    parser.add_argument("--check", action="store_true", help=is_current)
+    parser.add_argument("--lint", action="store_true", help="make nothing; only check the spec")
     options = parser.parse_args()
-    gc.disable()  # a document is many small objects that stay; to look through them again and again takes a fifth
-    code, lines = 0, [f"{PACKAGE} is what {SPEC} makes"]
+    gc.disable()  # a document is many small objects that stay; collecting them takes a fifth of the time
+    code, lines = 0, [f"{PACKAGE} matches {SPEC}"]
+    refused = "refused; generated/ is unchanged"
     try:
-        with turn():
+        with exclusive_run():
             if options.lint:
                 read_spec()
                 lines = []
             elif not options.check:
                 lines = regenerate()
             elif differences := check():
-                code, lines = 1, [*differences, f"{PACKAGE} is not what {SPEC} makes; mend it by: make"]
+                code, lines = 1, [*differences, f"{PACKAGE} does not match {SPEC}; run: make"]
     except Refused as refusal:
-        code, lines = 2, [*refusal.args, "refused; generated/ is as it was"]
+        code, lines = 2, [*refusal.args, refused]
     except RecursionError:
-        code, lines = (
-            2,
-            [f"{SPEC}:1: something contains itself, by $ref or alias", "refused; generated/ is as it was"],
-        )
+        code, lines = 2, [f"{SPEC}:1: something contains itself, by $ref or alias", refused]
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is as it was"]
-    except Exception as error:  # noqa: BLE001 - of the generator, or ours: the spec may be one that nobody thought of
+        code, lines = 2, [f"refused: {error.strerror}{where}; generated/ is unchanged"]
+    except Exception as error:  # noqa: BLE001 - an unforeseen spec may cause any error, in the generator or here
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        reason = f"{SPEC}:1: internal error, please report it with the spec: {type(error).__name__}: {error} ({where})"
-        code, lines = 2, [short(reason), "refused; generated/ is as it was"]
+        what = f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+        code, lines = 2, [short(f"{SPEC}:1: internal error, please report it with the spec: {what}"), refused]
     except KeyboardInterrupt:
-        code, lines = 130, ["interrupted; generated/ is as it was"]
+        code, lines = 130, ["interrupted; generated/ is unchanged"]
     gc.enable()
     return show(code, lines) if lines else code
 

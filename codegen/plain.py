@@ -1,7 +1,7 @@
-"""Rewrites the spec into what openapi-python-client reads without loss, and refuses what it has no types for.
+"""Rewrites the spec for openapi-python-client, so that nothing is lost; refuses what has no type in Python.
 
-References of operations are resolved, and schemas are spelled out (plain_schemas.py). What the generator would not pass
-on (style, explode, security, media types) is kept in an `Operation`, for the templates.
+Resolves references of operations, and simplifies schemas (plain_schemas.py). Keeps what the generator would
+not pass to the templates (style, explode, security, media types) in a `GeneratedOperation`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STYLES = {
     "header": ("simple",),
     "cookie": ("form",),
 }
-# How the generator is told of a kind of body, and what is sent for a range of media types.
+# The media type by which the generator recognizes a kind of body.
 READ_AS = {
     "json": "application/json",
     "form": "application/x-www-form-urlencoded",
@@ -32,8 +32,8 @@ READ_AS = {
 }
 FORMS = {media_type: kind for kind, media_type in READ_AS.items() if kind in ("form", "multipart")}
 SCHEMAS: dict[str, Any] = {"text": {"type": "string"}, "bytes": {"type": "string", "format": "binary"}}
-WILDCARDS = {**READ_AS, "text": "text/plain"}
-IGNORED_HEADERS = "accept", "content-type", "authorization"  # OpenAPI: such a definition shall be ignored
+WILDCARDS = {**READ_AS, "text": "text/plain"}  # what is sent for a range of media types, such as text/*
+IGNORED_HEADERS = "accept", "content-type", "authorization"  # OpenAPI: such parameters shall be ignored
 
 
 class Parameter(NamedTuple):
@@ -55,17 +55,17 @@ class Body(NamedTuple):
 
     kind: str  # json, form, multipart or raw
     media_type: str
-    media_types: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    media_types: dict[str, str] = {}  # noqa: RUF012 - never changed
     description: str = ""
 
     @property
     def arguments(self) -> str:
-        """Code of the last arguments of the function that writes it."""
+        """Code of the last arguments of the function that serializes it."""
         return f"{self.media_type!r}, {self.media_types!r}" if self.media_types else repr(self.media_type)
 
 
-class Success(NamedTuple):
-    """A response of success."""
+class SuccessResponse(NamedTuple):
+    """A response with a 2xx status, or `default` if there is no other."""
 
     status: str  # 200, 2XX or default
     kind: str  # json, text, bytes or none
@@ -75,8 +75,8 @@ class Success(NamedTuple):
 
 
 @dataclass
-class Operation:
-    """An operation of the spec, and the file that must come of it."""
+class GeneratedOperation:
+    """An operation of the spec, and its generated file."""
 
     title: str
     place: Place
@@ -85,14 +85,14 @@ class Operation:
     file: str = ""
     parameters: dict[tuple[str, str], Parameter] = field(default_factory=dict[tuple[str, str], Parameter])
     body: Body | None = None
-    successes: list[Success] = field(default_factory=list[Success])
+    successes: list[SuccessResponse] = field(default_factory=list[SuccessResponse])
     errors: dict[str, str] = field(default_factory=dict[str, str])
     is_deprecated: bool = False
     is_open: bool = False
 
 
 def is_json(media_type: str) -> bool:
-    """Say whether a media type is JSON; any (`*/*`) counts as it."""
+    """Return whether a media type is JSON, or a range that includes it."""
     kind = media_type.partition(";")[0].strip().lower()
     return kind in ("application/json", "*/*", "application/*") or kind.endswith("+json")
 
@@ -109,66 +109,56 @@ class Plain:
 
     Attributes:
         root: The document for the generator.
-        operations: What the templates have to know besides.
-        schemas: What was found in the schemas.
-        notes: What is made otherwise than one may expect.
+        operations: What the templates need in addition.
+        schemas: The rewritten schemas and their problems.
+        notes: Messages about output that may surprise.
     """
 
     def __init__(self, spec: Document) -> None:
         self.spec = spec
         self.schemas = Schemas(spec)
-        self.operations: list[Operation] = []
+        self.operations: list[GeneratedOperation] = []
         self.notes: list[str] = []
         source: Any = spec.root
         self.root: dict[str, Any] = {key: source[key] for key in ("openapi", "info") if key in source}
         named: Any = source.get("components", {}).get("schemas", {})
         places = {name: ("components", "schemas", name) for name in named}
-        self.root["components"] = {
-            "schemas": {
-                name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()
-            }
-        }
-        self._name_members(self.root["components"]["schemas"])
-        self.root["paths"] = {
-            path: self._item(path, ("paths", path))
-            for path in source.get("paths", {})
-            if path.startswith("/")
-        }
+        schemas = {name: self.schemas.plain(self.schemas.at(place), place) for name, place in places.items()}
+        self._name_members(schemas)
+        self.root["components"] = {"schemas": schemas}
+        paths = [path for path in source.get("paths", {}) if path.startswith("/")]
+        self.root["paths"] = {path: self._item(path, ("paths", path)) for path in paths}
         if not self.operations:
             self.refuse((), "no paths with operations: there is nothing to make a client of")
 
     def _name_members(self, schemas: dict[str, Any]) -> None:
-        """Name the objects in a named union: the generator makes what is in them twice, and fails."""
+        """Name the objects in a named union: the generator would generate their content twice, and fail."""
         for name, schema in [*schemas.items()]:
             key = "anyOf" if "anyOf" in schema else "oneOf"
-            models: dict[str, str] = {}  # by the reference that each was made of
+            models: dict[str, str] = {}  # referenced schema -> the schema that replaces it
             for at, member in enumerate(schema.get(key, ())):
-                references = [
-                    each["$ref"].rpartition("/")[2] for each in member.get("allOf", ()) if "$ref" in each
-                ]
-                own = f"{name}_{references[0] if references else f'type_{at}'}"
+                parts: list[Any] = member.get("allOf", [])
+                references = [each["$ref"].rpartition("/")[2] for each in parts if "$ref" in each]
+                own = f"{name}_{references[0]}" if references else f"{name}_type_{at}"
                 if "$ref" in member:
-                    models[member["$ref"].rpartition("/")[2]] = member["$ref"].rpartition("/")[2]
-                is_object = (
-                    "object" in types_of(member) or "properties" in member or len(member.get("allOf", ())) > 1
-                )
+                    referenced = member["$ref"].rpartition("/")[2]
+                    models[referenced] = referenced
+                is_object = "object" in types_of(member) or "properties" in member or len(parts) > 1
                 if is_object and own not in schemas:
                     schemas[own], schema[key][at] = member, {"$ref": f"#/components/schemas/{own}"}
                     models |= dict.fromkeys(references[:1], own)
             if "discriminator" in schema and any(name != own for name, own in models.items()):
-                self.schemas.note_discriminator(
-                    schema["discriminator"], models, ("components", "schemas", name)
-                )
+                place = "components", "schemas", name
+                self.schemas.note_discriminator(schema["discriminator"], models, place)
 
     def refuse(self, place: Place, reason: str) -> None:
-        """Note why there can be no client."""
+        """Record why there can be no client."""
         self.schemas.refuse(place, reason)
 
     def _item(self, path: str, place: Place) -> dict[str, Any]:
-        if "?" in path or "#" in path:
-            self.refuse(
-                place, f"a path has no {'?' if '?' in path else '#'}: declare a parameter in the query"
-            )
+        for char in "?#":
+            if char in path:
+                self.refuse(place, f"a path has no {char}: declare a parameter in the query")
         item = self.schemas.resolved(self.schemas.at(place))
         common = item.get("parameters", [])
         made: dict[str, Any] = {}
@@ -183,48 +173,47 @@ class Plain:
         self, path: str, method: str, value: dict[str, Any], common: list[Any], place: Place
     ) -> dict[str, Any]:
         tags = value.get("tags") or ["default"]
-        operation = Operation(f"{method.upper()} {path}", place, value.get("operationId", ""), tags[0])
+        title, name = f"{method.upper()} {path}", value.get("operationId", "")
+        operation = GeneratedOperation(title, place, name, tags[0])
         operation.is_deprecated = value.get("deprecated", False)
         operation.is_open = self._is_open(value, place)
         self.operations.append(operation)
         if len(tags) > 1:
-            self.refuse(
-                (*place, "tags"), f"{operation.title} has {len(tags)} tags; a tag is a service, so leave one"
-            )
+            self.refuse((*place, "tags"), f"{title} has {len(tags)} tags; a tag is a service, so leave one")
         made: dict[str, Any] = {key: value[key] for key in ("summary", "description") if key in value}
         if "externalDocs" in value:
-            made["description"] = (
-                f"{made.get('description', '')}\n\nSee {value['externalDocs']['url']}".strip()
-            )
-        if operation.name:
-            made["operationId"] = operation.name
+            link = f"See {value['externalDocs']['url']}"
+            made["description"] = f"{made.get('description', '')}\n\n{link}".strip()
+        if name:
+            made["operationId"] = name
         made["tags"] = tags[:1]
         made["parameters"] = self._parameters(operation, value.get("parameters", []), common)
-        if "requestBody" in value and (
-            body := self._body(operation, self.schemas.resolved(value["requestBody"]))
-        ):
-            made["requestBody"] = body
-        made["responses"] = self._responses(
-            operation, value.get("responses") or {"default": {"description": ""}}, method
-        )
+        if "requestBody" in value:
+            body = self._body(operation, self.schemas.resolved(value["requestBody"]))
+            made |= {"requestBody": body} if body else {}
+        responses = value.get("responses") or {"default": {"description": ""}}
+        made["responses"] = self._responses(operation, responses, method)
         return made
 
     def _is_open(self, value: dict[str, Any], place: Place) -> bool:
-        """Say whether an operation needs no credentials. That is never a default: `security: []` says so."""
+        """Return whether an operation needs no credentials, which only `security: []` can say."""
         security: list[dict[str, Any]] | None = value.get("security", self.spec.root.get("security") or None)
         schemes = self.spec.root.get("components", {}).get("securitySchemes", {})
         where = (*place, "security") if "security" in value else ("security",)
         for name in {name for alternative in security or () for name in alternative} - set(schemes):
             self.refuse(where, f"there is no security scheme {name}")
         if security is None and schemes:
-            reason = f"no security; name one of {', '.join(schemes)}, or write `security: []` if it needs no credentials"
+            known = ", ".join(schemes)
+            reason = f"no security; name one of {known}, or write `security: []` if it needs no credentials"
             self.refuse(place, reason)
         if security and any(security) and {} in security:
             reason = "{} makes credentials optional; leave it out, or write `security: []` if none are needed"
             self.refuse(where, reason)
         return security is not None and not any(security)
 
-    def _parameters(self, operation: Operation, own: list[Any], common: list[Any]) -> list[dict[str, Any]]:
+    def _parameters(
+        self, operation: GeneratedOperation, own: list[Any], common: list[Any]
+    ) -> list[dict[str, Any]]:
         made: dict[tuple[str, str], dict[str, Any]] = {}
         places: list[tuple[Any, Place]] = [
             *((each, (*operation.place, "parameters", at)) for at, each in enumerate(own)),
@@ -232,50 +221,49 @@ class Plain:
         ]
         for each, place in places:
             value = self.schemas.resolved(each)
-            key = value["in"], value["name"]
-            if key in made:
+            location, name = value["in"], value["name"]
+            if (location, name) in made:
                 continue
-            if key[0] == "header" and key[1].lower() in IGNORED_HEADERS:
-                self.notes.append(
-                    self.spec.at(
-                        place, f"the parameter {key[1]} is ignored, as OpenAPI says: it is set anyway"
-                    )
-                )
+            if location == "header" and name.lower() in IGNORED_HEADERS:
+                reason = f"the parameter {name} is ignored, as OpenAPI says: it is set anyway"
+                self.notes.append(self.spec.at(place, reason))
                 continue
-            schema, style = value.get("schema", {}), value.get("style", STYLES[key[0]][0])
-            if "content" in value:
-                schema, style = next(iter(value["content"].values())).get("schema", {}), "json"
-            explode = value.get("explode", style == "form")
-            if reason := self._unwritable(value, schema, style, explode=explode):
-                self.refuse(place, reason)
-            whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
-            texts = {name: value[name] for name in ("description", "example") if name in value}
-            schema = self.schemas.plain(
-                {**({} if isinstance(schema, bool) else schema), **texts}, (*place, "schema")
-            )
-            if schema.get("format") == "binary":
-                del schema["format"]  # a parameter is text
-            operation.parameters[key] = Parameter(
-                key[1],
-                key[0],
-                style,
-                explode,
-                value.get("allowReserved", False),
-                value.get("deprecated", False) or whole.get("deprecated", False),
-                schema.get("description") or whole.get("description", ""),
-                example_of(value, whole),
-                schema.get("default"),
-            )
-            made[key] = {
-                "name": key[1],
-                "in": key[0],
-                "required": value.get("required", False),
-                "schema": schema,
-            }
+            schema, sent = self._parameter(value, place)
+            operation.parameters[location, name] = sent
+            required = value.get("required", False)
+            made[location, name] = {"name": name, "in": location, "required": required, "schema": schema}
         return list(made.values())
 
-    def _unwritable(self, parameter: dict[str, Any], schema: Any, style: str, *, explode: bool) -> str | None:
-        """Return why a parameter cannot be sent."""
+    def _parameter(self, value: dict[str, Any], place: Place) -> tuple[dict[str, Any], Parameter]:
+        """Return the schema of a parameter, and how it is sent."""
+        location = value["in"]
+        schema, style = value.get("schema", {}), value.get("style", STYLES[location][0])
+        if "content" in value:
+            schema, style = next(iter(value["content"].values())).get("schema", {}), "json"
+        explode = value.get("explode", style == "form")
+        if reason := self._unsendable(value, schema, style, explode=explode):
+            self.refuse(place, reason)
+        schema = {} if isinstance(schema, bool) else schema
+        whole: Any = self.schemas.resolved(schema)
+        texts = {key: value[key] for key in ("description", "example") if key in value}
+        made = self.schemas.plain({**schema, **texts}, (*place, "schema"))
+        if made.get("format") == "binary":
+            del made["format"]  # a parameter is text
+        sent = Parameter(
+            name=value["name"],
+            location=location,
+            style=style,
+            explode=explode,
+            allow_reserved=value.get("allowReserved", False),
+            is_deprecated=value.get("deprecated", False) or whole.get("deprecated", False),
+            description=made.get("description") or whole.get("description", ""),
+            example=example_of(value, whole),
+            default=made.get("default"),
+        )
+        return made, sent
+
+    def _unsendable(self, parameter: dict[str, Any], schema: Any, style: str, *, explode: bool) -> str | None:
+        """Return why a parameter cannot be sent, or None."""
         location = parameter["in"]
         if location == "header" and parameter["name"].lower() == "cookie":
             return "a header Cookie is made of the parameters with `in: cookie`; declare them"
@@ -290,7 +278,7 @@ class Plain:
             return "a cookie of several values needs explode: false"
         return None
 
-    def _body(self, operation: Operation, value: dict[str, Any]) -> dict[str, Any] | None:
+    def _body(self, operation: GeneratedOperation, value: dict[str, Any]) -> dict[str, Any] | None:
         place = (*operation.place, "requestBody", "content")
         content: dict[str, Any] = value["content"]
         if not content:
@@ -312,21 +300,15 @@ class Plain:
         media_types = self._media_types(media, place) if kind in ("form", "multipart") else {}
         writer = "raw" if kind in ("text", "bytes") else kind
         operation.body = Body(writer, media_type, media_types if kind == "multipart" else {}, description)
-        return {
-            "required": value.get("required", False),
-            "content": {
-                READ_AS[kind]: {"schema": SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))}
-            },
-        }
+        made = SCHEMAS.get(kind) or self.schemas.plain(schema, (*place, "schema"))
+        return {"required": value.get("required", False), "content": {READ_AS[kind]: {"schema": made}}}
 
     def _kind(self, media_type: str, schema: Any) -> str:
-        """Return how a body is written or read: json, form, multipart, text, bytes; or nothing, if there is no way."""
+        """Return the kind of a body: json, form, multipart, text, bytes; or "" if it is not supported."""
         whole: Any = {} if isinstance(schema, bool) else self.schemas.resolved(schema)
         kind, _, parameters = media_type.partition(";")
-        kind, is_string = (
-            kind.strip().lower(),
-            types_of(whole) in ([], ["string"]) and not FIELDS & set(whole),
-        )
+        kind = kind.strip().lower()
+        is_string = types_of(whole) in ([], ["string"]) and not FIELDS & set(whole)
         if types_of(whole) == ["string"] and whole.get("format") == "binary":
             return "bytes"
         if is_json(media_type):
@@ -349,7 +331,7 @@ class Plain:
                 made[name] = media_type
         return made
 
-    def _responses(self, operation: Operation, value: dict[str, Any], method: str) -> dict[str, Any]:
+    def _responses(self, operation: GeneratedOperation, value: dict[str, Any], method: str) -> dict[str, Any]:
         made: dict[str, Any] = {}
         has_success = any(status.startswith("2") for status in value)
         for status, each in value.items():
@@ -364,7 +346,7 @@ class Plain:
             content: dict[str, Any] = {} if method == "head" else response.get("content", {})
             kind, accept, media = self._media(content, place)
             headers = [self._header_text(*header) for header in response.get("headers", {}).items()]
-            operation.successes.append(Success(status, kind, description, headers, accept))
+            operation.successes.append(SuccessResponse(status, kind, description, headers, accept))
             if media:
                 made[status]["content"] = media
         operation.successes.sort(key=lambda each: ("X" in each.status, each.status == "default", each.status))
@@ -375,7 +357,7 @@ class Plain:
         return f"{name} ({text})" if text else name
 
     def _media(self, content: dict[str, Any], place: Place) -> tuple[str, str | None, dict[str, Any]]:
-        """Return what a response holds (json, text, bytes, none), what to accept, and the content for the generator."""
+        """Return a response's kind (json, text, bytes, none), its Accept, and the generator's content."""
         if not content:
             return "none", None, {}
         chosen = next(filter(is_json, content), next(iter(content)))

@@ -1,7 +1,7 @@
-"""Rewrites schemas into what openapi-python-client reads without loss, or says why it cannot.
+"""Rewrites schemas for openapi-python-client, so that nothing is lost, or explains why that is impossible.
 
-The generator ignores what it does not know: text beside a `$ref`, `properties` beside `oneOf`, an allOf in an allOf.
-Restrictions of values (`not`, `if`, `pattern` and so on) are no matter of types; `check_contract` looks at them.
+The generator ignores, for example, text next to a `$ref`, `properties` next to `oneOf`, an allOf in an allOf.
+Restrictions of values (`not`, `if`, `pattern` and so on) do not affect types; `check_contract` checks them.
 """
 
 from __future__ import annotations
@@ -24,20 +24,13 @@ UNREAD = {
     *("dependentRequired", "unevaluatedProperties", "unevaluatedItems", "$defs", "$comment"),
 }
 CONTRADICTING = {"type", "format", "enum", "const", "items", "anyOf", "oneOf"}
-TYPELESS = {
-    "type",
-    "$ref",
-    "const",
-    "enum",
-    "anyOf",
-    "oneOf",
-    "allOf",
-}  # with any, the type beside says nothing new
+# An alternative with one of these does not need the type next to it.
+TYPELESS = {"type", "$ref", "const", "enum", "anyOf", "oneOf", "allOf"}
 SCALARS = (str, int, bool, type(None))
-NAMED = 3  # steps of #/components/schemas/Name, the one kind of reference that the generator follows
-DEEP = 99  # against circles
+NAMED = 3  # steps of #/components/schemas/Name, the only kind of reference that the generator follows
+MAX_DEPTH = 99  # against circular references
 
-# What the generator has no place for. It passes on what begins with x-.
+# Information for the templates. The generator passes on keys that begin with x-.
 SETS = "x-codegen-sets"
 EXACTLY_ONE = "x-codegen-exactly-one"
 NEEDED = "x-codegen-needed"
@@ -50,9 +43,9 @@ class Schemas:
     """Rewrites the schemas of one document.
 
     Attributes:
-        discriminators: For the names of the schemas of a union: the field that tells them apart, and for each of its
-            values the schema; or None.
-        problems: What has no type in Python.
+        discriminators: For the schema names of a union: the field that selects the schema, and the schema for
+            each of its values; or None.
+        problems: Schemas that have no type in Python.
     """
 
     def __init__(self, spec: Document) -> None:
@@ -63,30 +56,30 @@ class Schemas:
         self._inlined: list[Place] = []
 
     def refuse(self, place: Place, reason: str) -> None:
-        """Note why there can be no client."""
+        """Record why there can be no client."""
         self.problems.append(self._spec.at(place, reason))
 
     def at(self, place: Place) -> Any:
-        """Return what the document has at a place, as JSON."""
+        """Return the document's value at a place, as JSON."""
         value = self._source
         for step in place:
             value = value[step]
         return value
 
     def resolved(self, value: Any) -> Any:
-        """Return what a reference points to, with the text beside it; anything else as it is."""
-        beside: Schema = {}
-        for _ in range(DEEP):
+        """Return the target of a reference, with the keys next to it; other values unchanged."""
+        siblings: Schema = {}
+        for _ in range(MAX_DEPTH):
             if not isinstance(value, dict) or "$ref" not in value:
                 break
             reference: Schema = {**value}
             target = self._spec.target(reference.pop("$ref")) or ()
-            beside = {**reference, **beside}
+            siblings = {**reference, **siblings}
             value = self.at(target)
-        return {**value, **beside} if beside else value  # pyright: ignore[reportUnknownVariableType] # JSON
+        return {**value, **siblings} if siblings else value  # pyright: ignore[reportUnknownVariableType] # JSON
 
     def plain(self, value: Any, place: Place) -> Schema:
-        """Return a schema that means the same to the generator."""
+        """Return a schema with the same meaning that the generator understands."""
         if isinstance(value, bool):
             if not value:
                 self.refuse(place, "the schema `false` allows nothing; leave out what has it")
@@ -98,14 +91,11 @@ class Schemas:
             made["type"] = made["type"][0]
         if "patternProperties" in value and made.get("additionalProperties") is False:
             made["additionalProperties"] = True
-        if (
-            "contentMediaType" in made
-            and "contentEncoding" not in made
-            and made.get("type", "string") == "string"
-        ):
+        is_raw = "contentMediaType" in made and "contentEncoding" not in made
+        if is_raw and made.get("type", "string") == "string":
             made |= {"type": "string", "format": "binary"}
         if "prefixItems" in made and made.get("items") is False:
-            del made["items"]  # so it is a tuple
+            del made["items"]  # it is a tuple
         self._texts(made)
         self._enum(made, place)
         self._const(made, place)
@@ -118,7 +108,7 @@ class Schemas:
         members: list[Any] = made.get("oneOf") or made.get("anyOf") or []
         options: list[Schema] = [each for each in members if isinstance(each, dict)]
         names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
-        # Plain.py names those.
+        # Plain._name_members handles unions of objects.
         if len(names) > 1 and not any({"allOf", "properties"} & set(each) for each in options):
             self.note_discriminator(made.get("discriminator"), {name: name for name in names}, place)
         self._inner(made, place)
@@ -127,34 +117,29 @@ class Schemas:
     def _inner(self, made: Schema, place: Place) -> None:
         """Rewrite the schemas in a schema."""
         if "properties" in made:
-            fields: Schema = made["properties"]
-            made["properties"] = {
-                name: self.plain(each, (*place, "properties", name)) for name, each in fields.items()
-            }
-            made[TEXTS] = {
-                name: text for name, each in made["properties"].items() if (text := self._text(each))
-            }
-            made[DEFAULTS] = {
-                name: each["default"] for name, each in made["properties"].items() if "default" in each
-            }
+            source: Schema = made["properties"]
+            fields = {name: self.plain(each, (*place, "properties", name)) for name, each in source.items()}
+            made["properties"] = fields
+            made[TEXTS] = {name: text for name, each in fields.items() if (text := self._text(each))}
+            made[DEFAULTS] = {name: each["default"] for name, each in fields.items() if "default" in each}
         for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
-            if key in made:
-                is_merged = key == "allOf"  # its references stay as they are
-                made[key] = [
-                    each if is_merged and set(each) == {"$ref"} else self.plain(each, (*place, key, at))
-                    for at, each in enumerate(made[key])
-                ]
+            if key not in made:
+                continue
+            parts: list[Any] = [*made[key]]
+            for at, each in enumerate(parts):
+                if key != "allOf" or set(each) != {"$ref"}:  # references in allOf stay
+                    parts[at] = self.plain(each, (*place, key, at))
+            made[key] = parts
         if isinstance(made.get("additionalProperties"), dict):
-            made["additionalProperties"] = self.plain(
-                made["additionalProperties"], (*place, "additionalProperties")
-            )
+            extra = made["additionalProperties"]
+            made["additionalProperties"] = self.plain(extra, (*place, "additionalProperties"))
         if "items" in made:
             made["items"] = self.plain(made["items"], (*place, "items"))
         if "array" in types_of(made) and not {"items", "prefixItems"} & set(made):
             made["items"] = {}
 
     def _text(self, schema: Schema) -> str:
-        """Return the text about a field. The generator ignores text beside a reference."""
+        """Return the text about a field. The generator ignores text next to a reference."""
         if "$ref" in schema:
             return ""
         text = f"{'Deprecated. ' if schema.get('deprecated') else ''}{schema.get('description', '')}"
@@ -162,7 +147,7 @@ class Schemas:
 
     def _reference(self, value: Schema, place: Place) -> Schema:
         target = self._spec.target(value["$ref"]) or ()
-        beside: Schema = {key: item for key, item in value.items() if key != "$ref" and key not in UNREAD}
+        siblings: Schema = {key: item for key, item in value.items() if key != "$ref" and key not in UNREAD}
         if target[:2] != ("components", "schemas") or len(target) != NAMED:
             if target in self._inlined:
                 self.refuse(place, f"{value['$ref']} contains itself; move it to components/schemas")
@@ -174,14 +159,14 @@ class Schemas:
         reference: Schema = {"$ref": value["$ref"]}
         whole: Any = self.resolved(reference)
         if not isinstance(whole, bool) and "default" in whole:
-            beside.setdefault("default", whole["default"])
-        fields = {key: beside.pop(key) for key in FIELDS if key in beside}
-        if not (beside or fields):
+            siblings.setdefault("default", whole["default"])
+        fields = {key: siblings.pop(key) for key in FIELDS if key in siblings}
+        if not (siblings or fields):
             return reference
-        return self.plain({**beside, "allOf": [reference, *([fields] if fields else [])]}, place)
+        return self.plain({**siblings, "allOf": [reference, *([fields] if fields else [])]}, place)
 
     def _texts(self, made: Schema) -> None:
-        """Make text of what is no type. A title would name the class, and another schema may have the same."""
+        """Move title, examples and some defaults into texts. Titles, which may repeat, would name classes."""
         title = made.pop("title", "")
         if title and "description" not in made:
             made["description"] = title
@@ -194,7 +179,7 @@ class Schemas:
             del made["default"]
 
     def _enum(self, made: Schema, place: Place) -> None:
-        """Bring an enumeration into one of text, or of integers: the generator makes no other."""
+        """Turn an enum into one of strings, or of integers: the generator supports no others."""
         if "enum" not in made:
             return
         values = unique(made.pop("enum"))
@@ -214,26 +199,25 @@ class Schemas:
             made["enum"] = values
 
     def _const(self, made: Schema, place: Place) -> None:
-        """Bring a constant into one that has a type."""
+        """Turn a constant into one that has a type."""
         if "const" not in made:
             return
         const = made["const"]
         if isinstance(const, dict | list):
-            self.refuse(
-                (*place, "const"), "a const that is an object or array has no type in Python; leave it out"
-            )
+            reason = "a const that is an object or array has no type in Python; leave it out"
+            self.refuse((*place, "const"), reason)
         elif const is None:
             made["type"] = "null"
         elif isinstance(const, float):
             made["type"] = "number"
             describe(made, f"Always {const}.")
         elif isinstance(made.get("type"), str):
-            del made["type"]  # or the generator looks no further
+            del made["type"]  # with a type, the generator ignores the const
         if not isinstance(const, str | int):
             del made["const"]
 
     def _sets(self, made: Schema, place: Place) -> None:
-        """Alternatives of required fields are no types; the runtime looks at them."""
+        """Note alternatives of required fields, which are not types: the runtime checks them."""
         keys = [key for key in ("anyOf", "oneOf") if key in made and are_sets(made[key])]
         if len(keys) + ("x-at-least-one-of" in made or SETS in made) > 1:
             self.refuse((*place, keys[-1]), "alternatives of required fields can be in a schema once")
@@ -245,20 +229,20 @@ class Schemas:
                 made[SETS] = [each["required"] for each in made.pop(key)]
 
     def _pass_on_type(self, made: Schema) -> None:
-        """A type beside alternatives is that of each which names none."""
+        """Copy the type next to alternatives into those that have none."""
         if not isinstance(made.get("type"), str) or made["type"] == "object":
             return
         for key in ("anyOf", "oneOf"):
-            if key in made:
-                made[key] = [
-                    each
-                    if isinstance(each, bool) or not TYPELESS.isdisjoint(each)
-                    else {"type": made["type"], **each}
-                    for each in made[key]
-                ]
+            if key not in made:
+                continue
+            alternatives: list[Any] = [*made[key]]
+            for at, each in enumerate(alternatives):
+                if not isinstance(each, bool) and TYPELESS.isdisjoint(each):
+                    alternatives[at] = {"type": made["type"], **each}
+            made[key] = alternatives
 
     def _spread(self, made: Schema, place: Place) -> Schema | None:
-        """Fields beside alternatives belong to each of them."""
+        """Copy the fields next to alternatives into each of them."""
         if "anyOf" in made and "oneOf" in made:
             self.refuse(place, "anyOf and oneOf in one schema have no type in Python; leave one of them")
             return None
@@ -267,19 +251,17 @@ class Schemas:
         if key not in made or not base:
             return None
         if "discriminator" in made and len(place) != NAMED:
-            self.refuse(
-                place, "a discriminator and fields beside a union: move the schema to components/schemas"
-            )
-        if SETS in made:  # which are of each, too
-            base["oneOf" if made.get(EXACTLY_ONE) else "anyOf"] = [
-                {"required": names} for names in made[SETS]
-            ]
-        not_of_all = *FIELDS, key, "type", SETS, EXACTLY_ONE, "x-at-least-one-of"
-        rest: Schema = {name: item for name, item in made.items() if name not in not_of_all}
+            reason = "a discriminator and fields next to a union: move the schema to components/schemas"
+            self.refuse(place, reason)
+        if SETS in made:
+            kind = "oneOf" if made.get(EXACTLY_ONE) else "anyOf"
+            base[kind] = [{"required": names} for names in made[SETS]]
+        moved = *FIELDS, key, "type", SETS, EXACTLY_ONE, "x-at-least-one-of"
+        rest: Schema = {name: item for name, item in made.items() if name not in moved}
         return {**rest, key: [{"type": "object", "allOf": [base, each]} for each in made[key]]}
 
     def _merge(self, made: Schema, place: Place) -> None:
-        """Leave in allOf references to models and one object beside them: of others the generator takes half."""
+        """Reduce allOf to references to models and one object: the generator would lose parts of others."""
         if not made.get("allOf"):
             return
         references: list[Schema] = []
@@ -293,12 +275,12 @@ class Schemas:
                 made.setdefault("additionalProperties", extra)
         inherited = [name for part in references for name in self._all_fields(part)[1]]
         own: Schema = made.get("properties", {})
-        for name in set(inherited) & set(own):  # the generator merges enumerations, and no constants
+        for name in set(inherited) & set(own):  # the generator can merge enums, but not consts
             if isinstance(own[name], dict) and type_of(own[name].get("const")) in (str, int):
                 own[name] = {**own[name], "enum": [own[name]["const"]]}
                 del own[name]["const"]
         made["allOf"] = references
-        # Else it is the model of the reference.
+        # Otherwise it is the referenced model itself.
         if {"properties", "required", "additionalProperties", SETS} & set(made):
             fields = {key: made.pop(key) for key in ("properties", "required") if key in made}
             made["allOf"] = [*references, {"type": "object", **fields}]
@@ -313,9 +295,8 @@ class Schemas:
                 if key == "allOf":
                     self._merge_parts(made, item, references, (*place, at, key))
                 elif key in ("anyOf", "oneOf") and not are_sets(item):
-                    self.refuse(
-                        (*place, at, key), f"{key} inside allOf has no type in Python; put it beside allOf"
-                    )
+                    reason = f"{key} inside allOf has no type in Python; put it next to allOf"
+                    self.refuse((*place, at, key), reason)
                 elif key == "properties":
                     made["properties"] = fields_of_both(made.get("properties", {}), item)
                 elif key == "required":
@@ -324,7 +305,7 @@ class Schemas:
                     self.refuse((*place, at, key), f"the parts of allOf have different values of {key}")
 
     def _note_fields(self, made: Schema) -> None:
-        """Note the fields that go one way only, and give each required field a schema."""
+        """Note fields that are read only or write only, and give each required field a schema."""
         required, properties = self._all_fields(made)
         missing = [name for name in required if name not in properties]
         if missing and (properties or "object" in types_of(made)):
@@ -350,39 +331,39 @@ class Schemas:
         whole: Any = self.resolved(schema)
         required: list[str] = [*whole.get("required", [])]
         properties: Schema = {**whole.get("properties", {})}
-        parts: list[Any] = whole.get("allOf", []) if depth < DEEP else []
+        parts: list[Any] = whole.get("allOf", []) if depth < MAX_DEPTH else []
         for part in parts:
             more, others = self._all_fields(part, depth + 1)
             required, properties = required + more, {**others, **properties}
         return required, properties
 
-    def note_discriminator(self, told: Any, models: dict[str, str], place: Place) -> None:
-        """Note which value names which model of a union.
+    def note_discriminator(self, discriminator: Any, models: dict[str, str], place: Place) -> None:
+        """Note which value selects which model of a union.
 
         Args:
-            told: The discriminator, or None.
-            models: For the name of each schema that it may name, that of the schema in its place.
-            place: Of the union.
+            discriminator: The union's discriminator, or None.
+            models: For the name of each schema that it may select, the schema that replaces it.
+            place: Place of the union.
         """
-        mapping: dict[str, str] = told.get("mapping", {}) if told else {}
-        values = {
-            **{name: name for name in models},
-            **{key: each.rpartition("/")[2] for key, each in mapping.items()},
-        }
-        place = (*place, "discriminator") if told else place
+        mapping: dict[str, str] = discriminator.get("mapping", {}) if discriminator else {}
+        values = {name: name for name in models}
+        values |= {key: each.rpartition("/")[2] for key, each in mapping.items()}
+        place = (*place, "discriminator") if discriminator else place
         for value, name in values.items():
             if name not in models:
                 self.refuse((*place, "mapping", value), f"{name} is not in the union")
-            elif told and {"oneOf", "anyOf"} & {*self.resolved({"$ref": f"#/components/schemas/{name}"})}:
-                self.refuse(place, f"{name} is a union itself: name what is in it")
+                continue
+            schema: Any = self.resolved({"$ref": f"#/components/schemas/{name}"})
+            if discriminator and {"oneOf", "anyOf"} & {*schema}:
+                self.refuse(place, f"{name} is a union itself: list its members instead")
         found = {value: models[name] for value, name in values.items() if name in models}
-        noted = (told["propertyName"], found) if told else None
+        noted = (discriminator["propertyName"], found) if discriminator else None
         if self.discriminators.setdefault(frozenset(models.values()), noted) != noted:
             self.refuse(place, f"another union of {', '.join(models)} has another discriminator")
 
 
 def circles(spec: Document) -> list[str]:
-    """Find schemas that contain themselves not in a field, but as a whole: they mean nothing, or everything."""
+    """Find schemas that contain themselves as a whole, not in a field: they have no meaning."""
     found: list[str] = []
     real, named, _ = spec.find(("components", "schemas"))
     for name in keys_of(named) if len(real) == NAMED - 1 else ():
@@ -402,7 +383,7 @@ def circles(spec: Document) -> list[str]:
 
 
 def wholes_of(schema: Any) -> Iterator[Schema]:
-    """Every schema that a value of a schema has to fit, or may."""
+    """Yield a schema and those combined with it: a value must match them, or may."""
     if isinstance(schema, dict):
         whole = cast("Schema", schema)
         yield whole
@@ -412,7 +393,7 @@ def wholes_of(schema: Any) -> Iterator[Schema]:
 
 
 def type_of(value: object) -> Any:
-    """Return the type of a value, which type checkers shall not follow further."""
+    """Return the type of a value as Any, for type checkers."""
     return type(value)
 
 
@@ -428,7 +409,7 @@ def describe(schema: Schema, text: str) -> None:
 
 
 def are_sets(options: list[Any]) -> bool:
-    """Say whether alternatives name required fields, and nothing else."""
+    """Return whether alternatives only name required fields."""
     return bool(options) and all(not isinstance(each, bool) and [*each] == ["required"] for each in options)
 
 
@@ -442,10 +423,6 @@ def unique(values: list[Any]) -> list[Any]:
 
 
 def fields_of_both(one: Schema, other: Schema) -> Schema:
-    """Return the fields of two objects. A field in both has to fit both."""
-    both = {
-        name: {"allOf": [one[name], other[name]]}
-        for name in one
-        if name in other and one[name] != other[name]
-    }
-    return {**one, **other, **both}
+    """Return the fields of two objects. A field in both must match both schemas."""
+    differing = [name for name in one if name in other and one[name] != other[name]]
+    return {**one, **other, **{name: {"allOf": [one[name], other[name]]} for name in differing}}

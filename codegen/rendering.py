@@ -1,4 +1,4 @@
-"""What the templates ask for: annotations, names, and code of single expressions."""
+"""Functions for the templates: annotations, names, and code of single expressions."""
 
 from __future__ import annotations
 
@@ -21,28 +21,25 @@ if TYPE_CHECKING:
     from openapi_python_client.parser import GeneratorData
 
     from document import Document, Place
-    from plain import Operation, Parameter, Plain, Success
+    from plain import GeneratedOperation, Parameter, Plain, SuccessResponse
 
-# Names that generated modules use, of which a schema may have one: its class then gets `Model` at its end.
+# Names that generated modules import. The class of a schema with such a name gets the suffix `Model`.
 TAKEN_CLASSES = (
-    *(
-        "Annotated",
-        "Any",
-        "ClassVar",
-        "Client",
-        "Discriminator",
-        "File",
-        "Literal",
-        "Model",
-        "OpenModel",
-        "Response",
-    ),
-    *("UNSET", "UUID", "Unset"),
+    *("Annotated", "Any", "ClassVar", "Client", "Discriminator", "File", "Literal", "Model", "OpenModel"),
+    *("Response", "UNSET", "UUID", "Unset"),
 )
-# Names of a model's base class, and those that an operation's functions use.
+# Names of a model's base class, and names that an operation's functions use.
 TAKEN_FIELDS = "additional_keys", "additional_properties", "from_dict", "to_dict"
 TAKEN_ARGUMENTS = "asyncio_detailed", "body", "content", "status_code", "sync_detailed"
-# Of a union, the type that takes the least comes first: any text is a str.
+ERROR_CLASSES = {
+    "400": "BadRequestError",
+    "401": "AuthenticationError",
+    "403": "PermissionDeniedError",
+    "404": "NotFoundError",
+    "405": "MethodNotAllowedError",
+    "429": "RateLimitError",
+}
+# In a union, the most specific type comes first: any text is a str.
 LAST = ("float", "str", "dict[str, Any]", "Any", "None")
 BARE = {
     "AnyProperty": "Any",
@@ -56,23 +53,14 @@ BARE = {
     "UuidProperty": "UUID",
 }
 PROVIDED = (
-    *(
-        "argument",
-        "argument_text",
-        "annotation",
-        "body_text",
-        "body_type",
-        "declaration",
-        "imports_of",
-        "is_checked",
-        "model_text",
-    ),
-    *("operation_of", "path_code", "sent_as", "sets_of", "successes", "timeout_name", "write_arguments"),
+    *("argument", "argument_text", "annotation", "body_text", "body_type", "declaration", "error_texts"),
+    *("imports_of", "is_checked", "model_text", "operation_of", "path_code", "sent_as", "sets_of"),
+    *("successes_of", "timeout_name", "write_arguments"),
 )
 
 
-class Good(NamedTuple):
-    """A response of success, as the template writes it."""
+class RenderedSuccess(NamedTuple):
+    """A success response, for the template."""
 
     status: str
     condition: str
@@ -84,16 +72,15 @@ class Good(NamedTuple):
 
 
 def override_taken_classes(config: Config) -> None:
-    """Keep the names of schemas away from those that generated modules import."""
+    """Rename schemas that have the name of something that generated modules import."""
     for name in TAKEN_CLASSES:
-        override = ClassOverride.model_validate(
-            {"class_name": f"{name}Model", "module_name": f"{name.lower()}_model"}
-        )
+        names = {"class_name": f"{name}Model", "module_name": f"{name.lower()}_model"}
+        override = ClassOverride.model_validate(names)
         config.class_overrides.setdefault(name, override)
 
 
 class Rendering:
-    """What the templates need to know of what the generator parsed."""
+    """Gives the templates what the generator parsed, and what `Plain` kept."""
 
     def __init__(self, spec: Document, plain: Plain, data: GeneratorData, config: Config) -> None:
         self.spec, self.plain, self.data, self.config = spec, plain, data, config
@@ -120,27 +107,26 @@ class Rendering:
             self._require_by_direction(model)
 
     def provide(self, environment: Any) -> None:
-        """Make everything known to the templates."""
-        environment.filters.update(docstring=docstring, code=repr)
+        """Add the functions to the templates' environment."""
+        environment.filters.update(docstring=docstring, docstring_line=docstring_line, code=repr)
         for name in PROVIDED:
             environment.globals[name] = getattr(self, name)
-        environment.globals.update(one_line=one_line)
 
     # --- before anything is written ---
 
     def problems(self) -> Iterator[str]:
-        """Names that would come to mean something else, and forms without fields."""
+        """Rename fields and arguments with taken names; yield name conflicts, and forms without fields."""
         for model in self.data.models:
-            yield from self._twins(fields_of(model), "field")
+            yield from self._conflicts(fields_of(model), "field")
             for each in fields_of(model):
                 if each.python_name in TAKEN_FIELDS:
-                    each.set_python_name(
-                        UntrustedString(f"{plain_text(each.name)}_"), self.config, skip_snake_case=True
-                    )
+                    name = UntrustedString(f"{plain_text(each.name)}_")
+                    each.set_python_name(name, self.config, skip_snake_case=True)
         for endpoint in self._endpoints():
             operation = self.operation_of(endpoint)
             for location in ("path", "query", "header", "cookie"):
-                yield from self._twins(getattr(endpoint, f"{location}_parameters"), "parameter", operation)
+                parameters = getattr(endpoint, f"{location}_parameters")
+                yield from self._conflicts(parameters, "parameter", operation)
             self._rename_arguments(endpoint)
             is_form = operation.body is not None and operation.body.kind in ("form", "multipart")
             if is_form and any(not isinstance(body.prop, ModelProperty) for body in endpoint.bodies):
@@ -155,25 +141,27 @@ class Rendering:
                 names.add(name)
 
     def timeout_name(self, endpoint: Any) -> str:
-        """Return the name of our own argument; a parameter of the contract may be called timeout."""
+        """Return the name of the timeout argument; a parameter of the contract may be called timeout, too."""
         names = {str(each.python_name) for _, each in endpoint.iter_all_parameters()}
         return unused("request_timeout", names) if "timeout" in names else "timeout"
 
-    def _twins(self, fields: list[Any], what: str, operation: Operation | None = None) -> Iterator[str]:
-        """Two names of the contract that become one in Python. The generator would rename both, and the code of callers
-        that use the first would go on with another meaning.
-        """
+    def _conflicts(
+        self, fields: list[Any], what: str, operation: GeneratedOperation | None = None
+    ) -> Iterator[str]:
+        """Find names that are equal in Python. The generator would rename both, which breaks callers."""
         seen: dict[str, str] = {}
         for each in fields:
             name = each.name.get_untrusted_value()
             python_name = PythonIdentifier(name, self.config.field_prefix)
             if (other := seen.setdefault(python_name, name)) != name:
                 place, line = self._places(other, name, operation)
-                reason = f"the {what}s {other} (line {line}) and {name} both become {python_name} in Python; rename one"
-                yield self.spec.at(place, reason)
+                both = f"{other} (line {line}) and {name}"
+                yield self.spec.at(
+                    place, f"the {what}s {both} both become {python_name} in Python; rename one"
+                )
 
-    def _places(self, one: str, other: str, operation: Operation | None) -> tuple[Place, int]:
-        """Where the second of two names is, and the line of the first."""
+    def _places(self, one: str, other: str, operation: GeneratedOperation | None) -> tuple[Place, int]:
+        """Return the place of the second of two names, and the line of the first."""
         top: Place = operation.place[:-1] if operation is not None else ()
         found: dict[str, list[Place]] = {one: [], other: []}
         for place, value in self.spec.walk(top, self.spec.find(top)[1]):
@@ -182,10 +170,11 @@ class Rendering:
                 name = value.get("name") if "in" in keys_of(value) else None
             if name in found:
                 found[name].append(place)
-        together = [
-            (first, second) for first in found[one] for second in found[other] if first[:-1] == second[:-1]
-        ]
-        first, second = (together or [((found[one] or [top])[0], (found[other] or [top])[0])])[0]
+        for first in found[one]:
+            for second in found[other]:
+                if first[:-1] == second[:-1]:  # in the same object
+                    return second, self.spec.find(first)[2]
+        first, second = (next(iter(found[name]), top) for name in (one, other))
         return second, self.spec.find(first)[2]
 
     def _endpoints(self) -> Iterator[Any]:
@@ -193,22 +182,23 @@ class Rendering:
             yield from collection.endpoints
 
     def _discriminators(self) -> dict[frozenset[str], str]:
-        """Code of the discriminator of each union, by the classes of its models."""
-        prefix = "/components/schemas/"  # so begins the name of a named schema
-        models = {model.name.get_untrusted_value(): str(model.class_info.name) for model in self.data.models}
-        classes = {
-            name.removeprefix(prefix): made for name, made in models.items() if name.startswith(prefix)
-        }
+        """Return code of the discriminator of each union, by the classes of its models."""
+        prefix = "/components/schemas/"  # of the names of named schemas
+        classes: dict[str, str] = {}
+        for model in self.data.models:
+            name = model.name.get_untrusted_value()
+            if name.startswith(prefix):
+                classes[name.removeprefix(prefix)] = str(model.class_info.name)
         made: dict[frozenset[str], str] = {}
         for names, noted in self.plain.schemas.discriminators.items():
             if noted is not None and all(name in classes for name in names):
                 field, values = noted
-                told = {value: classes[name] for value, name in values.items()}
-                made[frozenset(classes[name] for name in names)] = f"Discriminator({field!r}, {told!r})"
+                models = {value: classes[name] for value, name in values.items()}
+                made[frozenset(classes[name] for name in names)] = f"Discriminator({field!r}, {models!r})"
         return made
 
     def _reach(self, prop: Any, found: set[str]) -> None:
-        """Note every model that a value may hold."""
+        """Add every model that a value may contain."""
         for inner in getattr(prop, "inner_properties", ()):
             self._reach(inner, found)
         if hasattr(prop, "inner_property"):
@@ -220,7 +210,7 @@ class Rendering:
                 self._reach(each, found)
 
     def _require_by_direction(self, model: Any) -> None:
-        """A field that one direction needs is required, if the model goes that way only."""
+        """Make fields required that one direction needs, if the model is used in that direction only."""
         needed: dict[str, str] = extras(model, NEEDED)
         name = str(model.class_info.name)
         is_sent, is_received = name in self.sent, name in self.received or name not in self.sent
@@ -228,9 +218,8 @@ class Rendering:
             direction = needed.get(each.name.get_untrusted_value())
             if (direction == "request" and not is_received) or (direction == "response" and not is_sent):
                 model.optional_properties.remove(each)
-                model.required_properties.append(
-                    attrs.evolve(each, required=True)
-                )  # a child of the model may share it
+                # A copy, since an inheriting model may share the field.
+                model.required_properties.append(attrs.evolve(each, required=True))
 
     # --- types ---
 
@@ -242,17 +231,17 @@ class Rendering:
         return " | ".join(kinds)
 
     def _kinds(self, prop: Any, model: Any, *, is_open: bool = False) -> list[str]:
-        """Return the types of a union, or the one type. Open to further values is what a server sends."""
+        """Return the types of a union, or the single type; `is_open`: also for unlisted values."""
         name = str(model.class_info.name) if model is not None else ""
         is_open = is_open or (model is not None and (name in self.received or name not in self.sent))
         kind = type(prop).__name__
         made = [BARE.get(kind) or str(getattr(prop, "class_info", prop).name)]
         if kind == "UnionProperty":
-            inner = [
-                each for each in prop.inner_properties for each in self._kinds(each, model, is_open=is_open)
-            ]
-            made = self._told(
-                sorted(dict.fromkeys(inner), key=lambda each: LAST.index(each) if each in LAST else -1)
+            inner: dict[str, None] = {}
+            for each in prop.inner_properties:
+                inner |= dict.fromkeys(self._kinds(each, model, is_open=is_open))
+            made = self._discriminated(
+                sorted(inner, key=lambda each: LAST.index(each) if each in LAST else -1)
             )
         elif kind == "ListProperty":
             made = [f"list[{' | '.join(self._kinds(prop.inner_property, model, is_open=is_open))}]"]
@@ -267,13 +256,13 @@ class Rendering:
             made.append(prop.value_type.__name__)
         return made
 
-    def _told(self, kinds: list[str]) -> list[str]:
-        """Add to a union what tells its models apart."""
-        told = self.discriminators.get(frozenset(each for each in kinds if each in self.models))
-        return [f"Annotated[{' | '.join(kinds)}, {told}]"] if told else kinds
+    def _discriminated(self, kinds: list[str]) -> list[str]:
+        """Add the discriminator to a union, if it has one."""
+        discriminator = self.discriminators.get(frozenset(each for each in kinds if each in self.models))
+        return [f"Annotated[{' | '.join(kinds)}, {discriminator}]"] if discriminator else kinds
 
     def is_checked(self, endpoint: Any, parameter: Any) -> bool:
-        """Say whether a parameter has to be of its type. One of the path may be whatever has a text."""
+        """Return whether a parameter's type is checked. Path parameters accept anything that has a text."""
         words = set(re.findall(r"\w+", self.annotation(parameter)))
         is_listed = "Literal" in words or not words.isdisjoint(self.enums)
         return is_listed or ("Any" not in words and parameter not in endpoint.path_parameters)
@@ -281,31 +270,35 @@ class Rendering:
     def body_text(self, endpoint: Any) -> str:
         """Return the line of the docstring about the body."""
         body = self.operation_of(endpoint).body
-        return one_line(
-            f"body ({self.body_type(endpoint)}): {(body and body.description) or 'What to send.'}"
-        )
+        description = body.description if body else ""
+        return docstring_line(f"body ({self.body_type(endpoint)}): {description or 'The body.'}")
 
     def body_type(self, endpoint: Any) -> str:
-        """Return the annotation of a body that is given."""
+        """Return the annotation of the body, without Unset."""
         if type(endpoint.bodies[0].prop).__name__ == "FileProperty":
             return "bytes"
         return " | ".join(self._kinds(endpoint.bodies[0].prop, None))
 
-    def successes(self, endpoint: Any) -> list[Good]:
-        """Return the responses of success."""
+    def successes_of(self, endpoint: Any) -> list[RenderedSuccess]:
+        """Return the success responses."""
         parsed = {each.status_code.pattern: each for each in endpoint.responses}
-        return [self._good(each, parsed[each.status]) for each in self.operation_of(endpoint).successes]
+        return [self._success(each, parsed[each.status]) for each in self.operation_of(endpoint).successes]
 
-    def _good(self, success: Success, response: Any) -> Good:
+    def _success(self, success: SuccessResponse, response: Any) -> RenderedSuccess:
         types = {"none": "None", "text": "str", "bytes": "bytes"}
         annotation = types.get(success.kind) or " | ".join(self._kinds(response.prop, None, is_open=True))
-        condition = (
-            f"status_code == {success.status}" if success.status.isdecimal() else "200 <= status_code <= 299"
-        )
-        return Good(success.status, condition, success.kind, annotation, *success[2:])
+        is_exact = success.status.isdecimal()
+        condition = f"status_code == {success.status}" if is_exact else "200 <= status_code <= 299"
+        return RenderedSuccess(success.status, condition, success.kind, annotation, *success[2:])
+
+    def error_texts(self, endpoint: Any) -> Iterator[str]:
+        """Yield the lines of the docstring about the error statuses."""
+        for status, description in self.operation_of(endpoint).errors.items():
+            by_status = "InternalServerError" if status.startswith("5") else "APIStatusError"
+            yield f"{ERROR_CLASSES.get(status, by_status)}: {status}. {docstring_line(description)}"
 
     def imports_of(self, owner: Any) -> list[str]:
-        """Return imports of the models and enumerations that a module's annotations name."""
+        """Return the imports of the models and enums in a module's annotations."""
         if isinstance(owner, ModelProperty):
             prefix, props = ".", [*fields_of(owner), owner.additional_properties]
         else:
@@ -329,7 +322,7 @@ class Rendering:
     # --- models ---
 
     def metadata_of(self, model: Any, field: Any) -> dict[str, Any]:
-        """Return what the runtime has to know of a field beyond its name and type."""
+        """Return what the runtime needs to know about a field in addition to its name and type."""
         name, made = field.name.get_untrusted_value(), dict[str, Any]()
         if name != field.python_name:
             made["name"] = name
@@ -346,8 +339,10 @@ class Rendering:
         if field.default is not None:
             default = self._default(field, extras(model, DEFAULTS).get(plain_text(field.name)), model)
         if metadata := self.metadata_of(model, field):
-            default = f"_field({f'default={default}, ' if default else ''}metadata={metadata})"
-        return f"{field.python_name}: {self.annotation(field, model)}{f' = {default}' if default else ''}"
+            arguments = [f"default={default}"] if default else []
+            default = f"_field({', '.join([*arguments, f'metadata={metadata}'])})"
+        declared = f"{field.python_name}: {self.annotation(field, model)}"
+        return f"{declared} = {default}" if default else declared
 
     def sets_of(self, model: Any) -> tuple[tuple[tuple[str, ...], ...], bool]:
         """Return the sets of fields of which one must be given, and whether only one may."""
@@ -363,18 +358,18 @@ class Rendering:
         return "\n\n".join(texts) or str(model.class_info.name)
 
     def _default(self, prop: Any, value: Any, model: Any = None) -> str:
-        """Return code of a default. The generator escapes texts twice, and takes any value of a union for a text."""
+        """Return code of a default. The generator escapes strings twice, and turns union defaults into strings."""
         code: str = prop.default.python_code.as_unembedded_code()
         kinds = self._kinds(prop, model)
         if type(value) is float and "float" not in kinds:
-            return code  # of an integer, which may be written as 1.0
+            return code  # an integer, which the spec may have as 1.0
         is_text = "str" in kinds or any("Literal" in kind or kind in self.enums for kind in kinds)
         return repr(value) if value is not None and (is_text or not isinstance(value, str)) else code
 
     # --- operations ---
 
-    def operation_of(self, endpoint: Any) -> Operation:
-        """Return what the spec has of an operation beyond what the generator read."""
+    def operation_of(self, endpoint: Any) -> GeneratedOperation:
+        """Return what `Plain` kept of an operation."""
         return self.operations[endpoint.tags[0], f"api/{endpoint.tags[0]}/{endpoint.name}.py"]
 
     def argument(self, endpoint: Any, parameter: Any) -> str:
@@ -383,10 +378,10 @@ class Rendering:
         if parameter.default is not None:
             default = f" = {self._default(parameter, self.sent_as(endpoint, parameter).default)}"
         positional: list[Any] = endpoint.path_parameters
-        if parameter in positional and any(
-            each.default is None for each in positional[positional.index(parameter) :]
-        ):
-            default = ""  # Python takes none before an argument that has no default
+        if parameter in positional:
+            following = positional[positional.index(parameter) :]
+            if any(each.default is None for each in following):
+                default = ""  # Python allows no default before an argument without one
         return f"{parameter.python_name}: {self.annotation(parameter)}{default}"
 
     def argument_text(self, endpoint: Any, parameter: Any) -> str:
@@ -400,7 +395,7 @@ class Rendering:
             text += f" Default: {self._default(parameter, sent.default)}."
         if sent.example:
             text += f" Example: {sent.example}."
-        return one_line(text)
+        return docstring_line(text)
 
     def sent_as(self, endpoint: Any, parameter: Any) -> Parameter:
         """Return how a parameter is sent."""
@@ -408,7 +403,7 @@ class Rendering:
         return self.operation_of(endpoint).parameters[location, parameter.name.get_untrusted_value()]
 
     def write_arguments(self, endpoint: Any, parameter: Any) -> str:
-        """Return code of the arguments of the function that writes a parameter."""
+        """Return code of the arguments of the function that serializes a parameter."""
         sent = self.sent_as(endpoint, parameter)
         made = [repr(sent.name), str(parameter.python_name)]
         if sent.location == "cookie":
@@ -446,22 +441,22 @@ def fields_of(model: Any) -> list[Any]:
 
 
 def extras(model: Any, key: str) -> Any:
-    """Return what plain_schemas.py noted of a model."""
+    """Return what plain_schemas.py noted about a model."""
     known: dict[str, Any] = model.data.model_extra or {}
     return known.get(key, {})
 
 
 def plain_text(text: Any) -> str:
-    """Return text of the spec, which the generator wraps."""
+    """Return text of the spec, without the generator's wrapper."""
     return text.get_untrusted_value() if isinstance(text, UntrustedString) else str(text or "")
 
 
 def docstring(text: Any) -> str:
-    """Return text that can be between triple quotes."""
+    """Return text that is safe between triple quotes."""
     safe = safe_for_docstring(plain_text(text)).strip()
     return safe[:-1] + '\\"' if safe.endswith('"') else safe
 
 
-def one_line(text: Any) -> str:
+def docstring_line(text: Any) -> str:
     """Return text in one line, for a docstring."""
     return docstring(" ".join(plain_text(text).split()))

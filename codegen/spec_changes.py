@@ -1,7 +1,7 @@
-"""What the changes from one version of the spec to another break, and for whom.
+"""Finds breaking changes between two versions of the spec, and who is affected.
 
-A request takes part contravariantly: a narrower one refuses what callers send. A response does so covariantly: a wider one
-holds what callers never met. One comparison of schemas serves both, and BREAKS says what either means to whom.
+A narrower request refuses what callers send; a wider response may have values that callers do not expect.
+Both use the same comparison of schemas; BREAKS has the meaning of each change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BREAKS: dict[tuple[str, Kind], set[str]] = {
     ("request", "narrower"): BOTH,
     ("request", "wider"): set(),
     ("request", "gone"): BOTH,
-    ("request", "default"): {CALLERS},  # what they leave out means another thing now
+    ("request", "default"): {CALLERS},  # an omitted value has another meaning now
     ("response", "narrower"): {SERVERS},
     ("response", "wider"): {CALLERS},
     ("response", "gone"): BOTH,
@@ -41,51 +41,38 @@ TYPES: dict[type[Any], str] = {
 }
 LOWER = {"minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties", "uniqueItems"}
 UPPER = {"maxLength", "maximum", "exclusiveMaximum", "maxItems", "maxProperties"}
-UNSAID = {
-    "minLength": 0,
-    "minItems": 0,
-    "minProperties": 0,
-    "uniqueItems": False,
-}  # what JSON Schema takes them for
+DEFAULTS = {"minLength": 0, "minItems": 0, "minProperties": 0, "uniqueItems": False}  # of JSON Schema
 COMPARED = {"type", "enum", "const", "default", "properties", "required", "additionalProperties", "items"}
-SILENT = {
-    "title",
-    "description",
-    "examples",
-    "example",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "externalDocs",
-    "xml",
-    "$comment",
-    "$defs",  # what is referred to there is compared where it is
+# No change of these breaks anybody. References into $defs are compared where they are used.
+IGNORED = {
+    *("title", "description", "examples", "example", "deprecated", "readOnly", "writeOnly"),
+    *("externalDocs", "xml", "$comment", "$defs"),
 }
-ERRORS = "45d"  # begin the statuses that are none of success: 4…, 5… and default
-ENFORCED = "x-at-least-one-of"  # by the client; other extensions bind nobody
+ERRORS = "45d"  # first characters of the statuses that are errors: 4…, 5… and default
+ENFORCED = "x-at-least-one-of"  # by the client; other extensions have no effect
 
 
 class Change(NamedTuple):
-    """A difference of two schemas. A narrower one refuses something that the earlier one took."""
+    """A difference of two schemas. A narrower schema refuses something that the earlier one accepted."""
 
     place: Place
     kind: Kind
     reason: str
 
 
-class Operation(NamedTuple):
-    """An operation, with what it takes over from its path and from the root."""
+class ComparedOperation(NamedTuple):
+    """An operation, with what it inherits from its path and from the root."""
 
     path: str
     method: str
     own: Json
-    parameters: dict[tuple[str, Any], tuple[Place, Json]]  # by what tells them apart on the wire
+    parameters: dict[tuple[str, Any], tuple[Place, Json]]  # by location, and name or position in the path
     hosts: set[str]
     security: set[str]
 
 
 class Comparison:
-    """`found` is what breaks: the place in the new spec and the reason, and whom."""
+    """Compares two specs. `found`: the place in the new spec and the reason -> who is affected."""
 
     def __init__(self, old: Document, new: Document) -> None:
         self.old, self.new = old, new
@@ -98,24 +85,24 @@ class Comparison:
                 self.add(("paths", was.path), f"operation {name} is gone", BOTH)
 
     def findings(self) -> list[str]:
-        """A line each, in the order of the file."""
-        lines = [
-            (self.new.find(place)[2], self.new.at(place, told), whom)
-            for (place, told), whom in self.found.items()
-        ]
-        return [f"{line}; breaks {' and '.join(sorted(whom))}" for _, line, whom in sorted(lines)]
+        """Return one line per finding, in the order of the file."""
+        lines: list[tuple[int, str]] = []
+        for (place, reason), affected in self.found.items():
+            text = f"{self.new.at(place, reason)}; breaks {' and '.join(sorted(affected))}"
+            lines.append((self.new.find(place)[2], text))
+        return [text for _, text in sorted(lines)]
 
-    def add(self, place: Place, reason: str, whom: set[str]) -> None:
-        """What several operations share is told once."""
-        if whom:
-            self.found.setdefault((self.new.find(place)[0], reason), set()).update(whom)
+    def add(self, place: Place, reason: str, affected: set[str]) -> None:
+        """Add a finding; one that several operations share is added once."""
+        if affected:
+            self.found.setdefault((self.new.find(place)[0], reason), set()).update(affected)
 
-    def operation(self, name: str, was: Operation, now: Operation) -> None:
+    def operation(self, name: str, was: ComparedOperation, now: ComparedOperation) -> None:
         place = "paths", now.path, now.method
         titles = [f"{each.method.upper()} {each.path}" for each in (was, now)]
         names = [re.findall("{.*?}", title) for title in titles]
         swapped = names[0] != names[1] and sorted(names[0]) == sorted(names[1])
-        # The names in it never travel.
+        # Renaming a path parameter changes nothing on the wire.
         if swapped or len({re.sub("{.*?}", "{}", title) for title in titles}) > 1:
             self.add(place, f"{name} is {titles[1]} now, was {titles[0]}", BOTH)
         if lost := was.hosts - now.hosts:
@@ -127,14 +114,14 @@ class Comparison:
         self.body(was.own.get("requestBody"), now.own.get("requestBody"), (*place, "requestBody"))
         self.responses(was.own.get("responses", {}), now.own.get("responses", {}), (*place, "responses"))
 
-    def parameters(self, olds: Operation, news: Operation, place: Place) -> None:
+    def parameters(self, olds: ComparedOperation, news: ComparedOperation, place: Place) -> None:
         for key, (at, now) in news.parameters.items():
             was, title = olds.parameters.get(key, (at, Json()))[1], f"{now['in']} parameter {now['name']}"
             if now.get("required") and not was.get("required"):
                 self.add(at, f"{title} is {'mandatory now' if was else 'new and mandatory'}", BOTH)
             if was:
-                if spelling(was) != spelling(now):
-                    self.add(at, f"{title} is written another way", BOTH)
+                if serialization(was) != serialization(now):
+                    self.add(at, f"{title} is serialized in another way", BOTH)
                 self.schemas("request", was.get("schema"), now.get("schema"), (*at, "schema"))
                 self.content("request", was.get("content", {}), now.get("content", {}), (*at, "content"))
         for key in olds.parameters.keys() - news.parameters:
@@ -152,8 +139,8 @@ class Comparison:
 
     def responses(self, olds: Json, news: Json, place: Place) -> None:
         for status in news.keys() - olds:
-            if status[0] not in ERRORS:  # a new error is an error to callers, whichever it is
-                self.add((*place, status), f"status {status} is new, and no error", {CALLERS})
+            if status[0] not in ERRORS:  # callers handle any error status
+                self.add((*place, status), f"status {status} is new, and is not an error", {CALLERS})
         for status, old in olds.items():
             key = next((each for each in (status, f"{status[0]}XX", "default") if each in news), None)
             if key is None:
@@ -164,9 +151,7 @@ class Comparison:
             self.content("response", was.get("content", {}), now.get("content", {}), (*place, key, "content"))
 
     def headers(self, olds: Json, news: Json, place: Place) -> None:
-        was_named, now_named = (
-            {name.lower(): name for name in each} for each in (olds, news)
-        )  # in whatever case
+        was_named, now_named = ({name.lower(): name for name in each} for each in (olds, news))
         for key in was_named.keys() - now_named:
             self.add(place, f"header {was_named[key]} is gone", BOTH)
         for key, name in now_named.items():
@@ -196,60 +181,50 @@ class Comparison:
     def changes(
         self, old: Any, new: Any, place: Place, above: frozenset[tuple[int, int]]
     ) -> Iterator[Change]:
-        """Every difference. `above` are the pairs that lead here: a schema may contain itself."""
+        """Yield every difference of two schemas. `above`: the pairs that contain them, against circles."""
         if (id(old), id(new)) in above:
             return
         above |= {(id(old), id(new))}
-        was, now = alternatives(self.old, old), alternatives(self.new, new)
         at: Any = new
-        while "$ref" in keys_of(at):  # what several share is told once, where it is
+        while "$ref" in keys_of(at):  # report a shared schema once, at its own place
             place = self.new.target(at["$ref"]) or place
             at = self.new.find(place)[1]
-        pairs = [[[*self.plain_changes(a, b, place, above)] for b in now] for a in was]
-        if len(was) == len(now) == 1:
-            yield from pairs[0][0]
-            return
-        for each, row in zip(was, pairs, strict=True):
-            if all(any(change.kind in ("narrower", "gone") for change in pair) for pair in row):
-                yield Change(place, "narrower", f"no alternative takes all that {told(each)} did")
-        for index, each in enumerate(now):
-            if all(any(change.kind == "wider" for change in row[index]) for row in pairs):
-                yield Change(place, "wider", f"{told(each)} is possible now")
+        olds, news = alternatives(self.old, old), alternatives(self.new, new)
+        if len(olds) == len(news) == 1:
+            yield from self.plain_changes(olds[0], news[0], place, above)
+        else:
+            yield from self.union_changes(olds, news, place, above)
+
+    def union_changes(
+        self, olds: list[Json], news: list[Json], place: Place, above: frozenset[tuple[int, int]]
+    ) -> Iterator[Change]:
+        """Compare each alternative of a union with each of the other union."""
+        lost, gained = [True] * len(olds), [True] * len(news)
+        for old_index, old in enumerate(olds):
+            for new_index, new in enumerate(news):
+                kinds = {change.kind for change in self.plain_changes(old, new, place, above)}
+                lost[old_index] &= not kinds.isdisjoint({"narrower", "gone"})
+                gained[new_index] &= "wider" in kinds
+        for old, is_lost in zip(olds, lost, strict=True):
+            if is_lost:
+                yield Change(place, "narrower", f"no alternative accepts all that {as_json(old)} did")
+        for new, is_gained in zip(news, gained, strict=True):
+            if is_gained:
+                yield Change(place, "wider", f"{as_json(new)} is possible now")
 
     def plain_changes(
         self, old: Json, new: Json, place: Place, above: frozenset[tuple[int, int]]
     ) -> Iterator[Change]:
-        values, values_now = values_of(old), values_of(new)
-        if values is not None and values_now is not None:
-            reason = f"{listed(values)} was possible, {listed(values_now)} is"
-            yield from both_ways(place, values - values_now, values_now - values, reason)
-        else:
-            types, types_now = types_of(old), types_of(new)
-            reason = f"type was {' or '.join(sorted(types))}, is {' or '.join(sorted(types_now))}"
-            yield from both_ways(place, types - types_now, types_now - types, reason)
-            if values_now is not None:
-                yield Change(place, "narrower", f"only {listed(values_now)} is possible now")
-            if values is not None:
-                yield Change(place, "wider", f"not only {listed(values)} is possible now")
-        if old.get("default") != new.get("default"):
-            yield Change(
-                place, "default", f"default was {told(old.get('default'))}, is {told(new.get('default'))}"
-            )
-        for key in sorted((old.keys() | new) - COMPARED - SILENT):
-            was = expanded(self.old, old.get(key, UNSAID.get(key)))
-            now = expanded(self.new, new.get(key, UNSAID.get(key)))
+        yield from value_changes(old, new, place)
+        default, default_now = old.get("default"), new.get("default")
+        if default != default_now:
+            yield Change(place, "default", f"default was {as_json(default)}, is {as_json(default_now)}")
+        for key in sorted((old.keys() | new) - COMPARED - IGNORED):
+            was = expanded(self.old, old.get(key, DEFAULTS.get(key)))
+            now = expanded(self.new, new.get(key, DEFAULTS.get(key)))
             if was != now and (key == ENFORCED or not key.startswith("x-")):
-                if was is None or now is None or key not in {*LOWER, *UPPER, ENFORCED}:
-                    lost, gained = (
-                        now is not None,
-                        was is not None,
-                    )  # of another pattern nobody knows which way it went
-                elif key == ENFORCED:
-                    lost, gained = not set(was) <= set(now), not set(now) <= set(was)
-                else:
-                    lost = (now > was) == (key in LOWER)
-                    gained = not lost
-                yield from both_ways(place, lost, gained, f"{key} was {told(was)}, is {told(now)}")
+                lost, gained = keyword_change(key, was, now)
+                yield from both_ways(place, lost, gained, f"{key} was {as_json(was)}, is {as_json(now)}")
         yield from self.field_changes(old, new, place, above)
         if "items" in old or "items" in new:
             yield from self.changes(old.get("items"), new.get("items"), (*place, "items"), above)
@@ -265,37 +240,60 @@ class Comparison:
             if name in was and name not in now:
                 yield Change(at, "gone", f"field {name} is gone")
             elif name in needed_now - needed:
-                yield Change(
-                    at,
-                    "narrower",
-                    f"field {name} is {'mandatory now' if name in was else 'new and mandatory'}",
-                )
+                reason = f"field {name} is {'mandatory now' if name in was else 'new and mandatory'}"
+                yield Change(at, "narrower", reason)
             elif name in needed - needed_now:
                 yield Change(at, "wider", f"field {name} may be missing now")
             if name in now and name not in was and others is False:
-                yield Change(at, "wider", f"field {name} is new, where nothing else could be")
+                yield Change(at, "wider", f"field {name} is new, and unknown fields were not allowed")
             if name in was and name in now:
                 yield from self.changes(was[name], now[name], at, above)
         if others is not False and others_now is not False:
             yield from self.changes(others, others_now, (*place, "additionalProperties"), above)
         elif others is not False:
-            yield Change(place, "narrower", "fields that are not named here are refused now")
+            yield Change(place, "narrower", "unknown fields are refused now")
         elif others_now is not False:
-            yield Change(place, "wider", "fields that are not named here are possible now")
+            yield Change(place, "wider", "unknown fields are possible now")
+
+
+def value_changes(old: Json, new: Json, place: Place) -> Iterator[Change]:
+    """Compare the values of enum and const, else the types."""
+    values, values_now = values_of(old), values_of(new)
+    if values is not None and values_now is not None:
+        reason = f"{listed(values)} was possible, {listed(values_now)} is"
+        yield from both_ways(place, values - values_now, values_now - values, reason)
+        return
+    types, types_now = types_of(old), types_of(new)
+    reason = f"type was {' or '.join(sorted(types))}, is {' or '.join(sorted(types_now))}"
+    yield from both_ways(place, types - types_now, types_now - types, reason)
+    if values_now is not None:
+        yield Change(place, "narrower", f"only {listed(values_now)} is possible now")
+    if values is not None:
+        yield Change(place, "wider", f"not only {listed(values)} is possible now")
+
+
+def keyword_change(key: str, was: Any, now: Any) -> tuple[bool, bool]:
+    """Return whether another value of a keyword makes a schema narrower, and whether wider."""
+    if was is None or now is None or key not in {*LOWER, *UPPER, ENFORCED}:
+        return now is not None, was is not None  # another pattern, for example, may be both
+    if key == ENFORCED:
+        return not set(was) <= set(now), not set(now) <= set(was)
+    is_narrower = (now > was) == (key in LOWER)
+    return is_narrower, not is_narrower
 
 
 def listed(values: set[str]) -> str:
     return ", ".join(sorted(values)) or "nothing"
 
 
-def spelling(parameter: Json) -> tuple[str, bool, bool]:
-    """How a parameter is written on the wire; OpenAPI says what holds if it is not said."""
+def serialization(parameter: Json) -> tuple[str, bool, bool]:
+    """Return how a parameter is sent, with OpenAPI's defaults."""
     style = parameter.get("style", "form" if parameter["in"] in ("query", "cookie") else "simple")
     return style, parameter.get("explode", style == "form"), parameter.get("allowReserved", False)
 
 
 def both_ways(place: Place, lost: object, gained: object, reason: str) -> Iterator[Change]:
-    """A change by what is allowed no longer, and what is allowed now."""
+    """Yield a change for what is no longer allowed, and one for what is allowed now."""
     if lost:
         yield Change(place, "narrower", reason)
     if gained:
@@ -303,16 +301,16 @@ def both_ways(place: Place, lost: object, gained: object, reason: str) -> Iterat
 
 
 def resolved(document: Document, value: Any) -> Json:
-    """What a reference leads to; what stands beside it goes first."""
+    """Return the target of a reference; the keys next to it take precedence."""
     if value is None or "$ref" not in value:
         return dict(value or {})
-    beside = {key: item for key, item in value.items() if key != "$ref"}
-    return resolved(document, document.find(document.target(value["$ref"]) or ())[1]) | beside
+    siblings = {key: item for key, item in value.items() if key != "$ref"}
+    return resolved(document, document.find(document.target(value["$ref"]) or ())[1]) | siblings
 
 
 def merged(document: Document, value: Any) -> Json:
-    """A schema with its references and its allOf folded in."""
-    if not isinstance(value, dict):  # true, false or none at all
+    """Return a schema with its references and its allOf merged into it."""
+    if not isinstance(value, dict):  # true, false or None
         return {"enum": []} if value is False else {}
     own = resolved(document, value)
     whole: Json = {}
@@ -327,7 +325,7 @@ def merged(document: Document, value: Any) -> Json:
 
 
 def expanded(document: Document, value: Any, above: tuple[str, ...] = ()) -> Any:
-    """What is compared as it stands, with the targets of its references, but for those that lead back, and no titles."""
+    """Return a value with its references replaced, except circular ones, and without ignored keys."""
     if isinstance(value, list):
         return [expanded(document, each, above) for each in cast("Iterable[Any]", value)]
     if not isinstance(value, dict):
@@ -335,77 +333,75 @@ def expanded(document: Document, value: Any, above: tuple[str, ...] = ()) -> Any
     reference = cast("Json", value).get("$ref")
     if isinstance(reference, str) and reference not in above:
         return expanded(document, resolved(document, value), (*above, reference))
-    parts = cast("Json", value).items()
-    return {
-        key: expanded(document, part, above)
-        for key, part in parts
-        if key not in SILENT or isinstance(part, dict)
-    }
+    kept = [
+        (key, part)
+        for key, part in cast("Json", value).items()
+        if key not in IGNORED or isinstance(part, dict)
+    ]
+    return {key: expanded(document, part, above) for key, part in kept}
 
 
 def alternatives(document: Document, value: Any) -> list[Json]:
-    """What anyOf or oneOf let choose from, each with what is said beside them."""
+    """Return the alternatives of anyOf or oneOf, each merged with the keys next to them."""
     whole = merged(document, value)
     choice: Iterable[Any] = whole.pop("anyOf", None) or whole.pop("oneOf", None) or [{}]
     return [merged(document, {"allOf": [whole, each]}) for each in choice]
 
 
 def values_of(schema: Json) -> set[str] | None:
-    """What const or enum leave, as JSON."""
+    """Return the possible values by const or enum, as JSON; None: any."""
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return (
-        None
-        if values is None
-        else {json.dumps(value, sort_keys=True, ensure_ascii=False) for value in values}
-    )
+    if values is None:
+        return None
+    return {json.dumps(value, sort_keys=True, ensure_ascii=False) for value in values}
 
 
 def types_of(schema: Json) -> set[str]:
     values, types = values_of(schema), schema.get("type")
     if types is None and values is not None:
-        types = [
-            next((TYPES[each] for each in TYPES if type(item) is each), "object")
-            for item in map(json.loads, values)
-        ]
-    names = (
-        {types}
-        if isinstance(types, str)
-        else set(cast("Iterable[str]", types or (*TYPES.values(), "object")))
-    )
+        types = [TYPES.get(type(value), "object") for value in map(json.loads, values)]
+    if isinstance(types, str):
+        types = [types]
+    names = set(cast("Iterable[str]", types or (*TYPES.values(), "object")))
     return names | {"integer"} if "number" in names else names
 
 
-def told(value: Any) -> str:
+def as_json(value: Any) -> str:
     return "none" if value is None else short(json.dumps(value, ensure_ascii=False))
 
 
-def read_operations(document: Document) -> dict[str, Operation]:
-    """By operationId."""
-    found: dict[str, Operation] = {}
+def read_operations(document: Document) -> dict[str, ComparedOperation]:
+    """Return the operations by operationId."""
+    found: dict[str, ComparedOperation] = {}
     for path in document.root.get("paths", {}):
         for method in METHODS:
             place, own, _ = document.find(("paths", path, method))
-            if place[-1] == method:
-                above = document.find(place[:-1])[1]
-                parameters = {}
-                for at, owner in ((place[:-1], above), (place, own)):
-                    for index, each in enumerate(owner.get("parameters", ())):
-                        parameter = resolved(document, each)
-                        key = parameter["name"].lower() if parameter["in"] == "header" else parameter["name"]
-                        if parameter["in"] == "path":
-                            key = path.partition(f"{{{key}}}")[0].count("{")
-                        parameters[parameter["in"], key] = (*at, "parameters", index), parameter
-                servers = own.get("servers") or above.get("servers") or document.root.get("servers", ())
-                security = own.get("security", document.root.get("security"))
-                ways = {way_told(document, way) for way in security or [Json()]}
-                found[own.get("operationId", f"{method} {path}")] = Operation(
-                    path, method, own, parameters, hosts(servers), ways
-                )
+            if place[-1] != method:
+                continue
+            above = document.find(place[:-1])[1]
+            parameters: dict[tuple[str, Any], tuple[Place, Json]] = {}
+            for at, owner in ((place[:-1], above), (place, own)):
+                for index, each in enumerate(owner.get("parameters", ())):
+                    parameter = resolved(document, each)
+                    parameters[parameter_key(parameter, path)] = (*at, "parameters", index), parameter
+            servers = own.get("servers") or above.get("servers") or document.root.get("servers", ())
+            security = own.get("security", document.root.get("security"))
+            ways = {authentication(document, way) for way in security or [Json()]}
+            operation = ComparedOperation(path, method, own, parameters, hosts(servers), ways)
+            found[own.get("operationId", f"{method} {path}")] = operation
     return found
 
 
+def parameter_key(parameter: Json, path: str) -> tuple[str, Any]:
+    """Return what identifies a parameter: location, and name; in the path, its position."""
+    location, name = parameter["in"], parameter["name"]
+    if location == "path":
+        return location, path.partition(f"{{{name}}}")[0].count("{")
+    return location, name.lower() if location == "header" else name
+
+
 def hosts(servers: Iterable[Json]) -> set[str]:
-    """URLs, one for each value that a variable in them is limited to."""
+    """Return the URLs, with each value of the variables in them."""
     found: set[str] = set()
     for server in servers:
         urls = {server["url"]}
@@ -416,15 +412,11 @@ def hosts(servers: Iterable[Json]) -> set[str]:
     return found
 
 
-def way_told(document: Document, way: Json) -> str:
-    """A way to authenticate, by what it puts on the wire."""
+def authentication(document: Document, way: Json) -> str:
+    """Describe a way to authenticate by what is sent."""
     parts: list[str] = []
     for name, scopes in way.items():
         scheme = resolved(document, document.root["components"]["securitySchemes"][name])
-        parts.append(
-            " ".join(
-                [str(scheme[key]) for key in ("type", "scheme", "in", "name") if key in scheme]
-                + sorted(scopes)
-            )
-        )
+        sent = [str(scheme[key]) for key in ("type", "scheme", "in", "name") if key in scheme]
+        parts.append(" ".join([*sent, *sorted(scopes)]))
     return " with ".join(sorted(parts)) or "nothing"

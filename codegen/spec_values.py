@@ -1,8 +1,8 @@
-"""Finds what contradicts itself in the spec: values that break their own schema, components without use.
+"""Finds examples, defaults, enums and consts that break their own schema, and unused components.
 
-openapi-spec-validator looks at defaults only, and not at all of them; its validators of values are used here.
+openapi-spec-validator checks some defaults only; this module applies its validators to all values.
 """
-# ruff: noqa: PLC0415 - imports stand where they are used: a run with nothing to do must not pay for them
+# ruff: noqa: PLC0415 - imports at first use: they take a second, and a run may have nothing to do
 
 from __future__ import annotations
 
@@ -20,40 +20,23 @@ if TYPE_CHECKING:
 
 Node = dict[str, Any]
 
-# Keys whose value is a mapping of names: what is in it may be called `default` or `example`, too.
+# Keys whose value maps names, which may be `default` or `example`, too.
 NAMES = {
-    *(
-        "properties",
-        "patternProperties",
-        "dependentSchemas",
-        "$defs",
-        "mapping",
-        "paths",
-        "pathItems",
-        "webhooks",
-    ),
-    *("schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes", "links"),
-    *("callbacks", "content", "encoding", "variables"),
+    *("properties", "patternProperties", "dependentSchemas", "$defs", "mapping", "paths", "pathItems"),
+    *("webhooks", "schemas", "responses", "parameters", "requestBodies", "headers", "securitySchemes"),
+    *("links", "callbacks", "content", "encoding", "variables"),
 }
-LITERAL = {"example", "examples", "default", "enum", "const", "value"}  # holds values, and no part of OpenAPI
-# What is made of nothing but a reference to it. A schema becomes a model, and a credential may be for later.
+LITERAL = {"example", "examples", "default", "enum", "const", "value"}  # hold values, not OpenAPI objects
+# Components that have no effect without a reference. Schemas become models; credentials may be for later.
 REFERRED = {
-    "parameters",
-    "headers",
-    "responses",
-    "requestBodies",
-    "examples",
-    "links",
-    "callbacks",
-    "pathItems",
+    *("parameters", "headers", "responses", "requestBodies"),
+    *("examples", "links", "callbacks", "pathItems"),
 }
-
-
-OWN = "content", "headers", "parameters"  # what is in these has a `schema`, and is none
+OWN = "content", "headers", "parameters"  # their items have a `schema`, and are not schemas
 
 
 class Claim(NamedTuple):
-    """A value that has to fit a schema."""
+    """A value that must match a schema."""
 
     what: str
     place: Place
@@ -62,8 +45,8 @@ class Claim(NamedTuple):
 
 
 def value_problems(spec: Document) -> Iterator[str]:
-    """Where an example, default, enum or const breaks its schema, by the line of the value."""
-    root: Node = json.loads(json.dumps(spec.root))  # plain values: those of ruamel carry comments
+    """Find examples, defaults, enums and consts that break their schema."""
+    root: Node = json.loads(json.dumps(spec.root))  # without ruamel's comments
     errors_of = _validator(root)
     for place, part in _parts((), root):
         for claim in _claims(spec, place, part):
@@ -74,7 +57,7 @@ def value_problems(spec: Document) -> Iterator[str]:
 
 
 def unused_problems(spec: Document) -> Iterator[str]:
-    """Components that no `$ref` names: a parameter, say, that an operation has lost."""
+    """Find components that no `$ref` names."""
     parts: list[Any] = [part for _, part in spec.walk((), spec.root)]
     named: set[Any] = {part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part}
     targets = {target[:3] for each in named if (target := spec.target(each))}
@@ -86,13 +69,13 @@ def unused_problems(spec: Document) -> Iterator[str]:
 
 
 def _validator(root: Node) -> Callable[[Claim], list[Any]]:
-    """Return what validates a value as OpenAPI has it: formats, `nullable`, one-way fields left out."""
+    """Return a function that validates a value by OpenAPI's rules (formats, `nullable`, one-way fields)."""
     from openapi_schema_validator import OAS30Validator, OAS31Validator
 
     jsonschema: Any = import_module("jsonschema.validators")  # these two have no types
     referencing: Any = import_module("referencing.jsonschema")
     stock: Any = OAS30Validator if root["openapi"].startswith("3.0") else OAS31Validator
-    # Not those that follow a discriminator: it may name a schema in more ways than they know.
+    # JSON Schema's own: OpenAPI's follow discriminators, and do not support all forms of them.
     plain = {key: jsonschema.Draft202012Validator.VALIDATORS[key] for key in ("allOf", "anyOf", "oneOf")}
     kind: Any = jsonschema.extend(stock, {**plain, "required": OAS30Validator.VALIDATORS["required"]})
     document = referencing.DRAFT202012.create_resource(root)
@@ -108,7 +91,7 @@ def _validator(root: Node) -> Callable[[Claim], list[Any]]:
 
 
 def _parts(place: Place, value: Any, *, is_names: bool = False) -> Iterator[tuple[Place, Node]]:
-    """Every mapping of OpenAPI or JSON Schema in a value. References are not followed: their targets come by."""
+    """Yield every object of OpenAPI or JSON Schema in a value. Does not follow references."""
     if isinstance(value, list):
         for index, item in enumerate(cast("list[object]", value)):
             yield from _parts((*place, index), item)
@@ -123,10 +106,10 @@ def _parts(place: Place, value: Any, *, is_names: bool = False) -> Iterator[tupl
 
 
 def _claims(spec: Document, place: Place, part: Node) -> Iterator[Claim]:
-    """What is said of a schema, or in one."""
+    """Yield the values in a part that must match a schema."""
     name = _name(place, part)
     schema = _schema_of(place, part)
-    # An example of XML, say, may be the body as it is sent.
+    # An example that is not JSON may be the text of the body.
     as_text = place[-2:-1] == ("content",) and not is_json(place[-1])
     for at, value in _examples(spec, place, part) if schema else ():
         if not (as_text and isinstance(value, str)):
@@ -134,13 +117,13 @@ def _claims(spec: Document, place: Place, part: Node) -> Iterator[Claim]:
     for key in ("default", "const"):
         if key in part:
             yield Claim(f"the {key} of {name}", (*place, key), part[key], place)
-    values: list[Any] = part.get("enum", []) if "const" not in part else []  # the const has to be one of them
+    values: list[Any] = part.get("enum", []) if "const" not in part else []  # the const must be in the enum
     for index, value in enumerate(values):
         yield Claim(f"the enum of {name}", (*place, "enum", index), value, place)
 
 
 def _schema_of(place: Place, part: Node) -> Place:
-    """Where the schema of the examples of a part is; the part itself, if that is a schema; or nowhere."""
+    """Return the place of the schema for a part's examples: the part itself, if it is a schema; or ()."""
     if "schema" in part:
         return (*place, "schema")
     if "in" in part and "content" in part:
@@ -153,13 +136,13 @@ def _examples(spec: Document, place: Place, part: Node) -> Iterator[tuple[Place,
     if "example" in part:
         yield (*place, "example"), part["example"]
     examples: Any = part.get("examples", ())
-    if isinstance(examples, list):  # those of a schema
+    if isinstance(examples, list):  # in a schema
         for index, each in enumerate(cast("list[object]", examples)):
             yield (*place, "examples", index), each
         return
     for name in examples:
-        real, value, _ = spec.find((*place, "examples", name, "value"))  # through a reference
-        if real[-1] == "value":  # or it has an externalValue
+        real, value, _ = spec.find((*place, "examples", name, "value"))  # follows a reference
+        if real[-1] == "value":  # otherwise it has an externalValue
             yield real, value
 
 

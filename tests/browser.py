@@ -7,9 +7,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if found is None:
@@ -35,6 +36,26 @@ def chromium(*arguments: str) -> Iterator[Browser]:
         playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *arguments]) as browser,
     ):
         yield browser
+
+
+@dataclass
+class Visit:
+    """A page of a fresh browser profile, and all that its browser noticed meanwhile."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list[str])
+    complaints: list[str] = field(default_factory=list[str])
+    """What the console says above `info`, uncaught exceptions, requests without a response."""
+
+    def __post_init__(self) -> None:
+        context, add = self.page.context, self.complaints.append
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("console", lambda said: add(f"{said.type}: {said.text}") if said.type in LOUD else None)
+        context.on("weberror", lambda error: add(f"uncaught: {error.error}"))
+        context.on("requestfailed", lambda request: add(f"failed: {request.url} {request.failure}"))
+
+
+LOUD = {"error", "warning"}
 
 
 def luminance(colour: str) -> float:

@@ -18,7 +18,7 @@ PHRASES = [
     # what a status says of the retry
     "4xx: refused; nothing was run.",
     "503: refused before anything was run.",
-    "500, 502, 504, or no answer: unknown.",
+    "500, 502, 504, or no response: unknown.",
     # what the pages say otherwise than each other, or than the SDK, where it applies
     "array of objects",  # record_id
     "500 on another",  # 0103 to 0105
@@ -242,6 +242,25 @@ class Tables:
             for example in media.get("examples", {}).values()
             if "error_code" in (value := resolved(self.spec, example).get("value", {}))
         )
+
+    def table_limits(self) -> Iterator[Row]:
+        limits = self.spec.get("x-limits", {})
+        for name in limits.keys() - {"x-source"}:
+            yield name, str(limits[name]), limits.get("x-source", ""), ""
+
+    def table_codes(self) -> Iterator[Row]:
+        """x-error-codes: those of the gateway, then those of the services."""
+        for status, errors in self.spec.get("x-error-codes", {}).items():
+            yield from (("gateway", status, *self.code(error)) for error in errors)
+        yield from self.of_operations(
+            (name, (status, *self.code(error)))
+            for name, (_, _, operation) in self.operations.items()
+            for status, each in operation.get("responses", {}).items()
+            for error in resolved(self.spec, each).get("x-error-codes", ())
+        )
+
+    def code(self, error: Any) -> Row:
+        return error["code"], error["cause"], error.get("detail", ""), error.get("x-source", ""), ""
 
 
 def facts(spec: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The client that the operations are called with."""
+"""The client that calls the operations."""
 
 from huaweicloud_retry.runtime import client as _runtime
 from huaweicloud_retry.runtime.client import DEFAULT_TIMEOUT

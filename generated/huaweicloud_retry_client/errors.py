@@ -1,4 +1,4 @@
-"""Everything that an operation raises."""
+"""The exceptions of operations."""
 
 from huaweicloud_retry.runtime.errors import (
     APIConnectionError,

@@ -1,4 +1,4 @@
-"""Where the services are: for each, by its tag in small letters, the URL and the values of `{region}` in it."""
+"""The services' hosts: for each tag, in lower case, the URL and the values of its `{region}`."""
 
 from typing import Final
 

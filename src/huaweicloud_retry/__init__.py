@@ -1,4 +1,4 @@
-"""What is written by hand on top of the generated `huaweicloud_retry_client`: connecting, and authentication.
+"""The hand-written part on top of the generated `huaweicloud_retry_client`: connecting and authentication.
 
 with connect("cse", region="cn-north-4") as client: ...
 """
@@ -67,7 +67,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # At first use only: the mock and the contract live in this package too, and need neither httpx nor the client.
+    # Imports at first use: the mock and the contract in this package need neither httpx nor the client.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(_HOMES.get(name, ".runtime.errors"), __name__), name)

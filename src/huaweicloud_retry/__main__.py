@@ -1,4 +1,4 @@
-"""`hwc-retry` and `python -m huaweicloud_retry`: the command, which may be interrupted while it starts, too."""
+"""`hwc-retry` and `python -m huaweicloud_retry`: the command. Handles Ctrl-C during imports, too."""
 
 import sys
 

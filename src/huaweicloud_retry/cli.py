@@ -1,4 +1,4 @@
-"""`hwc-retry`, the command. What its subcommands do is in `commands`, `mock` and `verify`."""
+"""`hwc-retry`, the command. Its subcommands are in `commands`, `mock` and `verify`."""
 
 import argparse
 import difflib
@@ -36,11 +36,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Returns:
-        The exit code: that of the subcommand; 3 after an internal error, since nobody knows what was sent; 130 if it was
-        interrupted, or stdout was closed.
+        The exit code: that of the subcommand; 3 after an internal error, since requests may have been sent;
+        130 if it was interrupted, or stdout was closed.
     """
     args = sys.argv[1:] if args is None else args
-    if not _streams_opened():
+    if not _open_streams():
         print("hwc-retry: standard output is closed: give it a file, or /dev/null", file=sys.stderr)  # noqa: T201 - see below
         return Exit.USAGE
     try:
@@ -50,8 +50,8 @@ def main(args: Sequence[str] | None = None) -> int:
             with printing():
                 sys.stdout.flush()
     except (OutputError, BrokenPipeError) as error:
-        _drop_unread()
-        if isinstance(error, OutputError) and not error.is_unread:
+        _drop_output()
+        if isinstance(error, OutputError) and not error.is_closed:
             print(f"hwc-retry: {error}", file=sys.stderr)  # noqa: T201 - see below
         return Exit.INTERRUPTED
     except KeyboardInterrupt:
@@ -65,7 +65,7 @@ def _run(args: Sequence[str]) -> int:
     said: set[str] = set()
 
     def say(message: object, *_: Any, **__: Any) -> None:
-        # "once" of the filters means once for each module that asks for credentials.
+        # The filter "once" would repeat a warning for each module.
         if str(message) not in said:
             with printing():
                 print(f"{options.prog}: {message}", file=sys.stderr)  # noqa: T201 - the command's voice
@@ -75,7 +75,7 @@ def _run(args: Sequence[str]) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UserWarning)
             warnings.showwarning = say
-            # These two know nothing of the commands, and explain all that may go wrong with files but this.
+            # These two handle errors of all files except standard output.
             with printing() if options.run in {verify.run, mock.run} else nullcontext():
                 return int(options.run(options))
     except (OutputError, BrokenPipeError):
@@ -91,7 +91,7 @@ def _run(args: Sequence[str]) -> int:
 
 
 def _parsed(args: Sequence[str]) -> argparse.Namespace:
-    """Return the options, or let the parser of the command report one that there is not."""
+    """Return the options. The parser of the subcommand reports an unknown one."""
     parser = _parser()
     options, unknown = parser.parse_known_args(args)
     if unknown:
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Suggests what may be meant by a command, choice or option that there is not."""
+    """Suggests a similar name for an unknown command, choice or option."""
 
     def error(self, message: str) -> Never:
         """Report a mistake, and exit."""
@@ -127,17 +127,16 @@ class _Parser(argparse.ArgumentParser):
         choices = [str(choice) for action in self._actions for choice in action.choices or ()]
         options = [option for action in self._actions for option in action.option_strings]
         for choice, option in words:
-            known = choices if choice else options
-            if (choice or option) not in known and (
-                meant := difflib.get_close_matches(choice or option, known, 1)
-            ):
-                message = f"{message}; did you mean {meant[0]}?"
+            name, known = (choice, choices) if choice else (option, options)
+            similar = difflib.get_close_matches(name, known, 1)
+            if name not in known and similar:
+                message = f"{message}; did you mean {similar[0]}?"
                 break
         super().error(message)
 
 
 class _Help:
-    """What runs if no command is given."""
+    """Prints the help if no command is given."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parser = parser
@@ -148,10 +147,10 @@ class _Help:
         return Exit.OK
 
 
-def _streams_opened() -> bool:
-    """Put something in place of standard streams that whoever started this has closed; False: standard output was.
+def _open_streams() -> bool:
+    """Replace closed standard streams by the null device; returns False if standard output was closed.
 
-    What the encoding of a stream does not have is escaped: an ID may have letters that a Windows terminal does not.
+    Characters that a stream cannot encode are escaped: an ID can have letters that a Windows terminal lacks.
     """
     is_written = sys.stdout is not None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -163,18 +162,18 @@ def _streams_opened() -> bool:
     return is_written
 
 
-def _drop_unread() -> None:
-    """Let what is still to be written to a pipe that nobody reads vanish, or Python would complain at its end."""
+def _drop_output() -> None:
+    """Discard buffered output of a closed pipe, or Python would report an error at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of anybody's
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a constant, not a path
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class _Version(argparse.Action):
-    """Reads the spec only if it is asked for."""
+    """Prints the version; reads the spec only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         here = Path(__file__)

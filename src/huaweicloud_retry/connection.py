@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DEFAULT_RESEND = Resend()
 
 
-def connect(  # noqa: PLR0913 - what there is to choose
+def connect(  # noqa: PLR0913 - the settings of a client
     service: Literal["cse", "workspace"],
     *,
     region: str | None = None,
@@ -34,73 +34,75 @@ def connect(  # noqa: PLR0913 - what there is to choose
     allow_http: bool = False,
     check_contract: Literal["log", "raise"] | None = None,
 ) -> Client:
-    """Return a ready client of a service.
+    """Return a client of a service.
 
         with connect("cse", region="cn-north-4") as client:
             job = retry_engine.sync("project", "engine", client=client, body=EngineActionRequest())
 
-    To test without a network, pass `transport=`; without it, libraries that patch httpx (respx, pytest-httpx)
-    intercept nothing, and the request is really sent: see `Client`.
+    To test without a network, pass `transport=`. Libraries that patch httpx (respx, pytest-httpx) intercept
+    nothing without it, and requests are really sent: see `Client`.
 
     Args:
-        service: `cse` or `workspace`. The client refuses operations of the other one, unless there is an
-            `endpoint`.
+        service: `cse` or `workspace`. The client refuses operations of the other service, unless `endpoint`
+            is given.
         region: Such as cn-north-4; by default HW_REGION_NAME or OS_REGION_NAME of the environment.
-        endpoint: The host's URL, in place of the one that the region has.
-        credentials: `AkSkAuth`, `PasswordAuth`, `TokenAuth` or any httpx.Auth; by default what the
-            environment or the profile file ~/.huaweicloud/credentials has.
+        endpoint: The host's URL, instead of the region's.
+        credentials: `AkSkAuth`, `PasswordAuth`, `TokenAuth` or any httpx.Auth; by default those of the
+            environment or of the profile file ~/.huaweicloud/credentials.
         timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read`
             is the time for the whole response. 60, and 10 to connect, by default.
-        resend: What may be sent again, and when; None: nothing.
+        resend: The policy for resending requests; None: resend nothing.
         headers: Sent with each request.
-        transport: Any httpx transport in place of our own.
+        transport: Any httpx transport, instead of our own.
         verify: True: the CAs of SSL_CERT_FILE, SSL_CERT_DIR or certifi. A path: a file or folder of CAs. An
-            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and
+            ssl.SSLContext: everything else, such as a client certificate. False accepts any certificate, and
             logs a WARNING.
         allow_http: Accept an endpoint that is neither https nor on this machine.
         check_contract: Compare each attempt's request and response with openapi.yaml. "log": each deviation
             is a WARNING of the logger `huaweicloud_retry`, without values of the traffic. "raise" also raises
-            an exception: a request that deviates is not sent but raises APIRequestValidationError; of a
-            response, `problem` says what deviates, which makes a 2xx an APIResponseValidationError; any other
-            status raises its own error. Needs the extra `contract`.
+            an exception. A request that deviates raises APIRequestValidationError and is not sent. A 2xx
+            response that deviates raises APIResponseValidationError. Any other status raises its own error,
+            and `response.problem` has the deviation. Needs the extra `contract`.
 
     Raises:
         ConfigurationError: Service, region, endpoint or credentials are missing or wrong; the text says where
-            they were looked for, and what to do. Or what the environment says of CAs or proxies is invalid.
-            Or check_contract is neither, or what it needs is not installed.
+            they were looked for, and what to do. Or the environment's CAs or proxies are invalid. Or
+            check_contract has another value, or its extra is not installed.
         ValueError: A header cannot be sent; or both transport and verify are given.
     """
-    environ, given, hidden_headers = HiddenMapping(os.environ), Secret(endpoint), Secret(headers)
+    environ, url, hidden_headers = HiddenMapping(os.environ), Secret(endpoint), Secret(headers)
     del endpoint, headers  # a traceback shows the locals of each frame
     check_service(service)
-    is_custom = given.reveal() is not None
-    url = Secret(given.reveal() or "") if is_custom else Secret(service_url(service, region, environ))
+    own_service = service.lower() if url.reveal() is None else None
+    if own_service is not None:
+        url = Secret(service_url(service, region, environ))
     if problem := url_problem(url.reveal(), allow_http=allow_http):
         raise ConfigurationError(problem)
-    if credentials is None:
-        from .credentials import find_credentials  # noqa: PLC0415 - who brings them need not wait for this import
-
-        credentials = find_credentials(region, environ)
     return Client(
-        url.reveal(),
-        auth=credentials,
+        url.reveal() or "",
+        auth=_found_credentials(region, environ) if credentials is None else credentials,
         timeout=timeout,
         headers=hidden_headers.reveal(),
         transport=transport,
         verify=verify,
         resend=resend,
-        service=None if is_custom else service.lower(),
+        service=own_service,
         check=None if check_contract is None else _contract_check(check_contract),
     )
+
+
+def _found_credentials(region: str | None, environ: Mapping[str, str]) -> httpx.Auth:
+    from .credentials import find_credentials  # noqa: PLC0415 - callers with credentials skip this import
+
+    return find_credentials(region, environ)
 
 
 def _contract_check(mode: str) -> "ContractCheck":
     if mode not in {"log", "raise"}:
         raise ConfigurationError(f'check_contract is {mode!r}; it may be "log", "raise" or None')
     try:
-        from .contract_check import ContractCheck  # noqa: PLC0415 - what it imports is no part of the base install
+        from .contract_check import ContractCheck  # noqa: PLC0415 - its imports are not in the base install
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"check_contract: {error}; pip install 'huaweicloud-retry[contract]'"
-        ) from error
+        text = f"check_contract: {error}; pip install 'huaweicloud-retry[contract]'"
+        raise ConfigurationError(text) from error
     return ContractCheck(refuses=mode == "raise")

@@ -1,15 +1,15 @@
-"""openapi.yaml -> compiled checks of requests and responses. Knows the spec, and no HTTP framework.
+"""Compiles openapi.yaml into checks of requests and responses. Independent of HTTP frameworks.
 
-Contract.load()                      finds, reads and compiles the spec, once; SpecError says what is wrong with it
-└── match(method, raw_path)          -> Match(operation, path_params) | WrongMethod(allowed) | None: no such path
+Contract.load()                      finds, reads and compiles the spec; raises SpecError
+└── match(method, raw_path)          -> Match(operation, path_params) | WrongMethod(allowed) | None
     └── Operation
         ├── check_request(…)         -> CheckedRequest(problems, body)
         ├── check_response(…)        -> list[Problem]
-        ├── check_repeats(…)         -> list[Problem]: is the response about the request?
+        ├── check_repeats(…)         -> list[Problem]: does the response belong to the request?
         ├── error(cause)             -> ErrorCode: status and code, from x-error-codes
-        └── example(status, name)    -> Example(status, headers, body): the spec's own answer
+        └── example(status, name)    -> Example(status, headers, body): a response in the spec
 
-A Problem is data, not an exception: whoever checks wants all of them, and decides what they mean.
+A Problem is data, not an exception: the caller gets all problems, and decides what they mean.
 """
 
 import hashlib
@@ -40,35 +40,35 @@ from .parsing import (
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _NOT_PARAMETERS = {"accept", "content-type", "authorization"}
-_RANGES: dict[Json, dict[str, Json]] = {  # JSON Schema validators check formats of strings only
+_RANGES: dict[Json, dict[str, Json]] = {  # JSON Schema validators only check formats of strings
     f"int{bits}": {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1} for bits in (32, 64)
 }
 
 
 class SpecError(ValueError):
-    """The spec cannot be found, read or compiled. One line, naming the file and the place in it."""
+    """The spec cannot be found, read or compiled. One line, with the file and the place in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One way in which a message breaks the contract."""
+    """One violation of the contract."""
 
     where: str
     """`path project_id`, `header X-Request-Id`, `body`, `body /action` (a JSON pointer), `status`."""
     what: str
     malformed: bool = False
-    """Could not even be read, as opposed to: was read, and is not what the schema says."""
+    """It cannot be parsed. False: it was parsed, and does not match the schema."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
 
 
 class CheckedRequest(NamedTuple):
-    """What came of checking a request."""
+    """The result of checking a request."""
 
     problems: list[Problem]
     body: Json
-    """The parsed body; None if there is none, or none that could be read."""
+    """The parsed body; None if there is none, or if it cannot be parsed."""
 
 
 class ErrorCode(NamedTuple):
@@ -78,7 +78,7 @@ class ErrorCode(NamedTuple):
     code: str
     cause: str
     assumed: bool = False
-    """Its code is documented nowhere."""
+    """Its code is not documented."""
     detail: str = ""
 
 
@@ -91,7 +91,7 @@ class Limits(NamedTuple):
     headers: int = sys.maxsize
 
 
-# --- The checks, compiled ---------------------------------------------------------------------------------------------
+# --- Compiled checks ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +106,15 @@ class _Parameter:
     validator: jsonschema_rs.Draft202012Validator
 
     def check(self, texts: Sequence[str]) -> list[Problem]:
-        """Check the values given: none, one, or for a query parameter any number."""
-        # Nearly always there is nothing to put into words.
+        """Check the values of a parameter: none, one or, in a query, any number."""
+        # The fast path: nearly all values are valid.
         if not texts and not self.required:
             return []
-        if len(texts) == 1 and self._takes(texts[0]):
+        if len(texts) == 1 and self._is_valid(texts[0]):
             return []
         return self._explain(texts)
 
-    def _takes(self, text: str) -> bool:
+    def _is_valid(self, text: str) -> bool:
         return "string" in self.types and text != "" and text.isascii() and self.validator.is_valid(text)
 
     def _explain(self, texts: Sequence[str]) -> list[Problem]:
@@ -141,9 +141,9 @@ class _Content:
     required: bool
 
     def check(self, content_type: str | None, body: bytes) -> tuple[Json, list[Problem]]:
-        """Return the body's value, and what is wrong with it."""
+        """Return the body's value and its problems."""
         if not body:
-            missing = Problem("body", f"is empty; {self._wanted()} is needed", malformed=True)
+            missing = Problem("body", f"is empty; {self._expected()} is needed", malformed=True)
             return None, [missing] if self.required else []
         found = self._validator_for(content_type)
         if isinstance(found, str):
@@ -155,32 +155,30 @@ class _Content:
         return value, _problems("body", found, value)
 
     def _validator_for(self, content_type: str | None) -> jsonschema_rs.Draft202012Validator | str:
-        """Find the validator of a body, or say why there is none."""
+        """Return the validator of a body, or why there is none."""
         if content_type is None:
-            return f"is missing; the body must be {self._wanted()}"
+            return f"is missing; the body must be {self._expected()}"
         media_type, charset = _media_type(content_type)
-        # The official SDK sends plain application/json where the page asks for a charset, and is understood:
-        # so one JSON media type is as good as another.
+        # Any JSON media type is accepted, as by the service: the official SDK sends application/json without
+        # the charset that the page requires.
         if not _is_json(media_type):
-            return f"{shorten(media_type)!r} will not do; the body must be {self._wanted()}"
+            return f"{shorten(media_type)!r} is invalid; the body must be {self._expected()}"
         if charset not in {"utf-8", "utf8"}:
-            return (
-                "the charset will not do; JSON is UTF-8"  # a parameter may hold anything, so it is not quoted
-            )
+            return "the charset is invalid; JSON is UTF-8"  # not quoted: it may hold anything
         return self.validators.get(media_type) or next(iter(self.validators.values()))
 
-    def _wanted(self) -> str:
+    def _expected(self) -> str:
         return " or ".join(self.validators)
 
 
 class Example(NamedTuple):
-    """An answer as the spec shows it."""
+    """An example response of the spec."""
 
     status: int
     headers: dict[str, str]
-    """Those with an example of their own."""
+    """Those that have an example."""
     body: Json
-    """None for an answer without one."""
+    """None: the response has no body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +195,12 @@ class Operation:
 
     id: str
     method: str
-    """In capitals."""
+    """In upper case."""
     path: str
     """The template: `/v2/{project_id}/…`."""
     tags: tuple[str, ...]
     security: tuple[frozenset[str], ...]
-    """The names of the security schemes: any one of these sets will do. Empty: open to all."""
+    """Names of security schemes: one of these sets is required. Empty: none."""
     error_codes: tuple[ErrorCode, ...] = field(repr=False)
     """Those of its responses, then the gateway's."""
     _repeats: Mapping[str, str] = field(repr=False)
@@ -212,31 +210,31 @@ class Operation:
 
     @property
     def statuses(self) -> tuple[int, ...]:
-        """The documented ones."""
+        """The documented statuses."""
         return tuple(int(status) for status in self._responses if status.isdigit())
 
     @property
     def takes_body(self) -> bool:
-        """Whether a request has one."""
+        """Whether a request may have a body."""
         return self._body is not None
 
     @property
     def acts(self) -> bool:
-        """Whether a request changes something; if not, it can be sent any number of times."""
+        """Whether a request changes something; if not, it is safe to resend."""
         return self.method not in {"GET", "HEAD", "OPTIONS"}
 
     def check_request(
         self, path_params: Mapping[str, str], query: str, headers: Mapping[str, str], body: bytes
     ) -> CheckedRequest:
-        """Check all of a request but its credentials.
+        """Check a request, except its credentials.
 
         Args:
-            path_params: as `Contract.match` gives them.
-            query: the raw query string, without its `?`.
-            headers: in any case.
-            body: the bytes as sent; `b""` for none.
+            path_params: As returned by `Contract.match`.
+            query: The raw query string, without `?`.
+            headers: With names in any case.
+            body: The bytes as sent; `b""` for none.
         """
-        lower = _in_small_letters(headers)
+        lower = _lower_case(headers)
         asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape") if query else []
         problems: list[Problem] = []
         for parameter in self._parameters:
@@ -255,51 +253,50 @@ class Operation:
         return CheckedRequest(problems, value)
 
     def check_response(self, status: int, headers: Mapping[str, str], body: bytes) -> list[Problem]:
-        """Check an answer, whoever gave it: its status, the documented headers, and its body."""
+        """Check the status of a response, its documented headers and its body."""
         response = self._response(status)
         if response is None:
-            return [
-                Problem("status", f"{status} is not documented; documented are {', '.join(self._responses)}")
-            ]
-        lower = _in_small_letters(headers)
+            known = ", ".join(self._responses)
+            return [Problem("status", f"{status} is not documented; documented are {known}")]
+        lower = _lower_case(headers)
         problems = [p for header in response.headers for p in header.check(_header(lower, header.name))]
         if response.content:
             problems += response.content.check(lower.get("content-type"), body)[1]
         elif body:
-            problems.append(Problem("body", f"there must be none with status {status}"))
+            problems.append(Problem("body", f"must be empty with status {status}"))
         return problems
 
     def check_repeats(self, path_params: Mapping[str, str], query: str, body: Json) -> list[Problem]:
-        """Check that the body of a 200 repeats the request's values where x-repeats says so."""
+        """Check that the body of a 200 repeats values of the request, as x-repeats says."""
         given = {f"path {name}": [value] for name, value in path_params.items()}
         for name, value in parse_qsl(query, keep_blank_values=True):
             given.setdefault(f"query {name}", []).append(value)
-        return [
-            Problem(f"body {place}", f"is not the {source} of the request")
-            for place, source in self._repeats.items()
-            if source in given
-            and any(str(value) not in given[source] for value in _values(body, place.split("/")[1:]))
-        ]
+        problems: list[Problem] = []
+        for place, source in self._repeats.items():
+            values = [str(value) for value in _values(body, place.split("/")[1:])]
+            if source in given and not set(values) <= set(given[source]):
+                problems.append(Problem(f"body {place}", f"is not the {source} of the request"))
+        return problems
 
     def error(self, cause: str) -> ErrorCode:
-        """Return the status and code of a cause. Raises LookupError: x-error-codes has none."""
+        """Return the status and code of a cause. Raises LookupError: x-error-codes does not have it."""
         for error in self.error_codes:
             if error.cause == cause:
                 return error
         raise LookupError(f"{self.id} has no x-error-codes with the cause {cause!r}")
 
     def example(self, status: int | None = None, name: str | None = None) -> Example:
-        """Return the answer that the spec shows for a status, by default the first under 300.
+        """Return the spec's example response for a status.
 
         Args:
-            status: a documented one.
-            name: of one of its examples; by default the first.
+            status: By default, the first documented one under 300.
+            name: The name of the example; by default, the first.
 
         Raises:
-            LookupError: the spec has no such status or example; the text says which it has.
+            LookupError: The spec has no such status or example; the message lists those it has.
         """
         if status is None:
-            status = next((int(s) for s in self._responses if s.isdigit() and int(s) < 300), None)  # noqa: PLR2004 - where success ends in HTTP
+            status = next((int(s) for s in self._responses if s.isdigit() and int(s) < 300), None)  # noqa: PLR2004 - 2xx is success
             if status is None:
                 raise LookupError(f"{self.id} documents no successful status")
         response = self._response(status)
@@ -321,16 +318,16 @@ class Operation:
 
 
 class Match(NamedTuple):
-    """A path and method that the spec has."""
+    """A path and method of the spec."""
 
     operation: Operation
     path_params: dict[str, str]
-    """Percent-decoded; bytes that are not UTF-8 are lone surrogates, which `check_request` refuses."""
+    """Percent-decoded. Bytes that are not UTF-8 become lone surrogates, which `check_request` reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongMethod:
-    """A path that the spec has, with another method."""
+    """A path of the spec, with a method that it does not have."""
 
     operations: tuple[Operation, ...]
 
@@ -356,19 +353,19 @@ class Contract:
     source: str
     """Where the spec was read from."""
     raw: bytes = field(repr=False)
-    """The spec as it was read."""
+    """The spec's bytes."""
     document: dict[str, Json] = field(repr=False)
     """The spec, parsed."""
     title: str
     version: str
     sha256: str
-    """Of the spec's bytes, hexadecimal."""
+    """Of `raw`, hexadecimal."""
     operations: tuple[Operation, ...]
     error_codes: tuple[ErrorCode, ...] = field(repr=False)
     """The gateway's."""
     limits: Limits
     check_order: tuple[str, ...]
-    """Causes: of several, a request is refused for the first."""
+    """Causes in order of precedence: a request with several errors is refused for the first."""
     _routes: tuple[_Route, ...] = field(repr=False)
 
     @classmethod
@@ -376,18 +373,18 @@ class Contract:
         """Read and compile a spec.
 
         Args:
-            path: by default the spec of this package or, in a checkout, of the project.
-            hide_values: no problem quotes what a schema refuses: for real traffic, which may have secrets anywhere.
+            path: By default, the spec of this package or, in a checkout, of the project.
+            hide_values: Problems quote no values. For real traffic, which may hold secrets.
 
         Raises:
-            SpecError: it cannot be found, read or compiled.
+            SpecError: It cannot be found, read or compiled.
         """
         file = path or _find_spec()
         try:
             raw = file.read_bytes()
             document = read_yaml(raw)
             if not isinstance(document, dict):
-                raise SpecError("not a mapping, so no OpenAPI document")  # noqa: TRY301 - one way out for all reasons
+                raise SpecError("not a mapping, so not an OpenAPI document")  # noqa: TRY301 - see below
             root: dict[str, Any] = document
             compiler = _Compiler(root, hide_values=hide_values)
             operations = compiler.operations()
@@ -410,20 +407,19 @@ class Contract:
         except (SpecError, UnreadableError) as error:
             raise SpecError(f"{file}: {error}") from error
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # What a complete check of the document would find, which is codegen's job.
-            raise SpecError(
-                f"{file}: not a valid OpenAPI document ({shorten(repr(error))}); `make` says where it is wrong"
-            ) from error
+            # codegen validates the document completely.
+            what = f"not a valid OpenAPI document ({shorten(repr(error))}); `make` explains where"
+            raise SpecError(f"{file}: {what}") from error
 
     def error(self, cause: str, operation: Operation | None = None) -> ErrorCode:
-        """Return the status and code of a cause: the operation's, its service's or the gateway's.
+        """Return the status and code of a cause: from the operation, its service or the gateway.
 
         Raises:
-            LookupError: the spec has none.
+            LookupError: The spec does not have the cause.
         """
-        near = [operation] if operation else []
-        near += [other for other in self.operations if operation and set(operation.tags) & set(other.tags)]
-        own = [error for each in near for error in each.error_codes if error not in self.error_codes]
+        sources = [operation] if operation else []
+        sources += [each for each in self.operations if operation and set(operation.tags) & set(each.tags)]
+        own = [error for each in sources for error in each.error_codes if error not in self.error_codes]
         for error in (*own, *self.error_codes):
             if error.cause == cause:
                 return error
@@ -433,8 +429,8 @@ class Contract:
         """Find the operation for a request.
 
         Args:
-            method: in capitals.
-            raw_path: still percent-encoded and without query, so that `a%2Fb` is one segment.
+            method: In upper case.
+            raw_path: Percent-encoded, so that `a%2Fb` is one segment, and without query.
         """
         others: list[Operation] = []
         for route in self._routes:
@@ -442,24 +438,21 @@ class Contract:
                 for operation in route.operations:
                     if operation.method == method:
                         texts = zip(route.names, found.groups(), strict=True)
-                        params = {
-                            n: unquote(t, errors="surrogateescape") if "%" in t else t for n, t in texts
-                        }
-                        return Match(operation, params)
+                        return Match(operation, {name: _decoded(text) for name, text in texts})
                 others += route.operations
         return WrongMethod(tuple(others)) if others else None
 
 
-# --- From the document to the checks ----------------------------------------------------------------------------------
+# --- Compiling ----------------------------------------------------------------------------------------------
 
 
 class _Compiler:
-    """Follows references and compiles each distinct schema once."""
+    """Resolves references and compiles each distinct schema once."""
 
     def __init__(self, root: dict[str, Any], *, hide_values: bool) -> None:
         self._root = root
         self._mask = "the value" if hide_values else None
-        # Beside each schema compiled, so that its `#/components/schemas/…` references resolve.
+        # Added to each compiled schema, so that its `#/components/schemas/…` references resolve.
         self._shared: dict[str, Json] = {
             "components": {"schemas": root.get("components", {}).get("schemas", {})}
         }
@@ -478,59 +471,58 @@ class _Compiler:
         self, path: str, method: str, item: dict[str, Any], operation: dict[str, Any]
     ) -> Operation:
         where: str = operation.get("operationId", f"{method.upper()} {path}")
-        declared = [self._follow(p) for p in (*item.get("parameters", ()), *operation.get("parameters", ()))]
-        # The operation's own replace the path's, and three headers are not parameters to OpenAPI.
-        parameters = {(p["in"], p["name"]): p for p in declared if p["name"].lower() not in _NOT_PARAMETERS}
-        if odd := {name for location, name in parameters if location == "path"} ^ set(_names(path)):
-            raise SpecError(f"{where}: its path and its path parameters differ in {', '.join(sorted(odd))}")
         body = self._follow(operation["requestBody"]) if "requestBody" in operation else None
         responses = {str(status): self._follow(r) for status, r in operation["responses"].items()}
         security: list[dict[str, Any]] = operation.get("security", self._root.get("security", []))
+        own_codes = _error_codes({status: r.get("x-error-codes", ()) for status, r in responses.items()})
         return Operation(
             id=where,
             method=method.upper(),
             path=path,
             tags=tuple(operation.get("tags", ())),
             security=tuple(frozenset(alternative) for alternative in security),
-            error_codes=_error_codes({s: r.get("x-error-codes", ()) for s, r in responses.items()})
-            + self.gateway_codes,
+            error_codes=own_codes + self.gateway_codes,
             _repeats=responses.get("200", {}).get("x-repeats", {}),
-            _parameters=tuple(
-                self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values()
-            ),
+            _parameters=self._parameters(where, path, item, operation),
             _body=self._content(f"{where}, request body", body, "readOnly") if body else None,
-            _responses={
-                status: self._response(f"{where}, response {status}", r) for status, r in responses.items()
-            },
+            _responses={s: self._response(f"{where}, response {s}", r) for s, r in responses.items()},
         )
+
+    def _parameters(
+        self, where: str, path: str, item: dict[str, Any], operation: dict[str, Any]
+    ) -> tuple[_Parameter, ...]:
+        """Compile the parameters of an operation; those of its path come first, and it may redefine them."""
+        declared = [self._follow(p) for p in (*item.get("parameters", ()), *operation.get("parameters", ()))]
+        # OpenAPI ignores parameters with the names of these headers.
+        parameters = {(p["in"], p["name"]): p for p in declared if p["name"].lower() not in _NOT_PARAMETERS}
+        if odd := {name for location, name in parameters if location == "path"} ^ set(_names(path)):
+            raise SpecError(f"{where}: its path and its path parameters differ in {', '.join(sorted(odd))}")
+        return tuple(self._parameter(f"{where}, parameter {p['name']}", p) for p in parameters.values())
 
     def _parameter(self, where: str, parameter: dict[str, Any]) -> _Parameter:
         location: str = parameter["in"]
         schema = parameter.get("schema")
         types = self._types(schema)
         if location not in {"path", "query", "header"} or schema is None or "object" in types:
-            raise SpecError(
-                f"{where}: only path, query and header parameters with a schema of a plain type are understood"
-            )
+            raise SpecError(f"{where}: only path, query and header parameters of a plain type are supported")
         items = self._types(self._follow(schema).get("items")) if "array" in types else frozenset[str]()
         required: bool = parameter.get("required", False)
         return _Parameter(parameter["name"], location, required, types, items, self._validator(where, schema))
 
     def _response(self, where: str, response: dict[str, Any]) -> _Response:
         headers = {name: self._follow(header) for name, header in response.get("headers", {}).items()}
+        parameters = [
+            self._parameter(f"{where}, header {name}", {"name": name, "in": "header"} | header)
+            for name, header in headers.items()
+        ]
         examples: dict[str, Json] = {}
         for media in response.get("content", {}).values():
             examples |= {name: self._follow(e)["value"] for name, e in media.get("examples", {}).items()}
             if "example" in media:
                 examples["example"] = media["example"]
         return _Response(
-            headers=tuple(
-                self._parameter(f"{where}, header {name}", {"name": name, "in": "header"} | header)
-                for name, header in headers.items()
-            ),
-            header_examples={
-                name: str(header["example"]) for name, header in headers.items() if "example" in header
-            },
+            headers=tuple(parameters),
+            header_examples={name: str(h["example"]) for name, h in headers.items() if "example" in h},
             content=self._content(where, response, "writeOnly") if response.get("content") else None,
             examples=examples,
         )
@@ -538,19 +530,17 @@ class _Compiler:
     def _content(self, where: str, holder: dict[str, Any], absent: str) -> _Content:
         content: dict[str, dict[str, Any]] = holder["content"]
         if not content or not all(_is_json(_media_type(name)[0]) for name in content):
-            raise SpecError(f"{where}: only JSON is understood, and not {', '.join(content) or 'nothing'}")
-        return _Content(
-            {
-                _media_type(name)[0]: self._validator(f"{where}, {name}", media.get("schema", True), absent)
-                for name, media in content.items()
-            },
-            required=absent == "writeOnly" or holder.get("required", False),
-        )
+            raise SpecError(f"{where}: only JSON is supported, not {', '.join(content) or 'nothing'}")
+        validators = {
+            _media_type(name)[0]: self._validator(f"{where}, {name}", media.get("schema", True), absent)
+            for name, media in content.items()
+        }
+        return _Content(validators, required=absent == "writeOnly" or holder.get("required", False))
 
     def _validator(
         self, where: str, schema: dict[str, Any] | bool, absent: str = ""
     ) -> jsonschema_rs.Draft202012Validator:
-        """Compile a schema; fields that are `absent` (readOnly in a request, writeOnly in a response) are not required."""
+        """Compile a schema. Fields marked `absent` (readOnly or writeOnly) are not required."""
         key = absent + json.dumps(schema, sort_keys=True)
         if key not in self._compiled:
             whole = _with_ranges(schema if isinstance(schema, bool) else schema | self._shared)
@@ -561,7 +551,7 @@ class _Compiler:
                     cast("dict[str, Any] | bool", whole), validate_formats=True, mask=self._mask
                 )
             except jsonschema_rs.ValidationError as error:
-                raise SpecError(f"{where}: its schema will not do: {shorten(error.message)}") from error
+                raise SpecError(f"{where}: its schema is invalid: {shorten(error.message)}") from error
         return self._compiled[key]
 
     def _allow_absence(self, schema: Json, absent: str) -> None:
@@ -592,36 +582,30 @@ class _Compiler:
         seen: list[str] = []
         while isinstance(reference := node.get("$ref"), str):
             if not reference.startswith("#/") or reference in seen:
-                raise SpecError(
-                    f"$ref {reference!r}: only references within this file that end somewhere are followed"
-                )
+                raise SpecError(f"$ref {reference!r}: it is circular, or outside this file")
             seen.append(reference)
             target: Any = self._root
             try:
                 for key in unquote(reference).split("/")[1:]:
                     target = target[key.replace("~1", "/").replace("~0", "~")]
             except LookupError:
-                raise SpecError(f"$ref {reference!r}: there is nothing of that name") from None
+                raise SpecError(f"$ref {reference!r}: its target does not exist") from None
             node = target
         return node
 
 
 def _error_codes(by_status: Mapping[str, Any]) -> tuple[ErrorCode, ...]:
-    return tuple(
-        ErrorCode(
-            int(status),
-            each["code"],
-            each["cause"],
-            each.get("x-source") == "assumption",
-            each.get("detail", ""),
-        )
-        for status, codes in by_status.items()
-        for each in codes
-    )
+    found: list[ErrorCode] = []
+    for status, codes in by_status.items():
+        for each in codes:
+            assumed = each.get("x-source") == "assumption"
+            code = ErrorCode(int(status), each["code"], each["cause"], assumed, each.get("detail", ""))
+            found.append(code)
+    return tuple(found)
 
 
 def _values(value: Json, steps: Sequence[str]) -> list[Json]:
-    """Return what is at a JSON pointer (`*`: in each item), as far as there is anything."""
+    """Return the values at a JSON pointer (`*`: in each item), if there are any."""
     if not steps:
         return [] if value is None else [value]
     if isinstance(value, list) and steps[0] == "*":
@@ -638,23 +622,17 @@ def _routes(operations: Iterable[Operation]) -> tuple[_Route, ...]:
     for operation in operations:
         paths.setdefault(operation.path, []).append(operation)
 
-    # The more a segment spells out, the earlier, as OpenAPI asks: /all, then /{id}.{ext}, then /{id}.
-    def generality(path: str) -> list[int]:
-        return [
-            ("{" in segment) + (re.fullmatch(r"\{[^{}]*\}", segment) is not None)
-            for segment in path.split("/")
-        ]
+    routes: list[_Route] = []
+    for path in sorted(paths, key=_generality):
+        literals = [re.escape(literal) for literal in re.split(r"\{[^{}]*\}", path)]
+        routes.append(_Route(re.compile("([^/]*)".join(literals)), tuple(_names(path)), tuple(paths[path])))
+    return tuple(routes)
 
-    return tuple(
-        _Route(
-            pattern=re.compile(
-                "([^/]*)".join(re.escape(literal) for literal in re.split(r"\{[^{}]*\}", path))
-            ),
-            names=tuple(_names(path)),
-            operations=tuple(paths[path]),
-        )
-        for path in sorted(paths, key=generality)
-    )
+
+def _generality(path: str) -> list[int]:
+    """Sort concrete paths first, as OpenAPI requires: /all, then /{id}.{ext}, then /{id}."""
+    segments = path.split("/")
+    return [("{" in each) + (re.fullmatch(r"\{[^{}]*\}", each) is not None) for each in segments]
 
 
 _HOLD_DATA = {"const", "enum", "default", "example", "examples"}
@@ -662,11 +640,11 @@ _HOLD_NAMES = {"properties", "patternProperties", "$defs", "dependentSchemas", "
 
 
 def _with_ranges(schema: Json, *, names: bool = False) -> Json:
-    """Write the range that an integer format stands for into a schema, where a validator sees it.
+    """Add the range of each integer format to a schema, since validators ignore these formats.
 
     Args:
-        schema: any part of a schema.
-        names: its keys are names that somebody chose, not keywords.
+        schema: Any part of a schema.
+        names: Its keys are names of fields or schemas, not keywords.
     """
     if isinstance(schema, list):
         return [_with_ranges(item) for item in schema]
@@ -684,7 +662,7 @@ def _with_ranges(schema: Json, *, names: bool = False) -> Json:
     return done
 
 
-# --- Reading ----------------------------------------------------------------------------------------------------------
+# --- Reading ------------------------------------------------------------------------------------------------
 
 
 def _find_spec() -> Path:
@@ -693,17 +671,15 @@ def _find_spec() -> Path:
     for candidate in (packaged, checkout):
         if isinstance(candidate, Path) and candidate.is_file():
             return candidate
-    raise SpecError(
-        f"openapi.yaml is neither in the package nor at {checkout}; is the installation complete?"
-    )
+    raise SpecError(f"openapi.yaml is neither in the package nor at {checkout}: install the package again")
 
 
 def _typed(text: str, types: frozenset[str]) -> Json:
-    """Turn the text of a parameter into what its schema speaks of; text that is not that stays text."""
+    """Convert the text of a parameter to a type of its schema, if it has that form."""
     if not types or "string" in types:
         return text
     if text != text.strip() or ("integer" in types and not re.fullmatch("-?[0-9]+|null|true|false", text)):
-        return text  # to JSON blanks are none, and to JSON Schema 1.0 is an integer
+        return text  # JSON ignores spaces, and JSON Schema accepts 1.0 as an integer
     try:
         value: Json = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
@@ -713,20 +689,20 @@ def _typed(text: str, types: frozenset[str]) -> Json:
 
 def _problems(where: str, validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Problem]:
     try:
-        return [
-            Problem(f"{where} {pointer(path)}".rstrip(), what)
-            for path, what, _ in violations(validator, value)
-        ]
+        found = violations(validator, value)
     except UnreadableError as error:
         return [Problem(where, str(error), malformed=True)]
+    return [Problem(f"{where} {pointer(path)}".rstrip(), what) for path, what, _ in found]
 
 
-def _in_small_letters(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return (
-        headers
-        if all(map(str.islower, headers))
-        else {name.lower(): value for name, value in headers.items()}
-    )
+def _lower_case(headers: Mapping[str, str]) -> Mapping[str, str]:
+    if all(map(str.islower, headers)):
+        return headers
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _decoded(segment: str) -> str:
+    return unquote(segment, errors="surrogateescape") if "%" in segment else segment
 
 
 def _header(lower: Mapping[str, str], name: str) -> list[str]:
@@ -738,9 +714,9 @@ def _is_json(media_type: str) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-@lru_cache(maxsize=100)  # there are few, and each comes with every request
+@lru_cache(maxsize=100)  # there are few, repeated in each request
 def _media_type(content_type: str) -> tuple[str, str]:
-    """Split a Content-Type into media type and charset (UTF-8 where none is named), in small letters."""
+    """Split a Content-Type into media type and charset (default: UTF-8), in lower case."""
     media_type, *parameters = content_type.lower().split(";")
     charset = "utf-8"
     for parameter in parameters:

@@ -1,7 +1,6 @@
-"""Each request and answer of a running program, held against the contract: `connect(…, check_contract=…)`.
+"""Checks each request and response of a program against the contract: `connect(…, check_contract=…)`.
 
-Credentials are not looked at: whether they will do, the answer says. Nor is what an auth sends and gets by
-itself, such as IAM's token, or the 401 after which it renews one.
+Not checked: credentials, the requests of an auth (a token fetch), and the 401 after which it renews a token.
 """
 
 import logging
@@ -19,19 +18,19 @@ from .runtime.response import Response
 
 T = TypeVar("T")
 
-_UNREAD = "its body "  # so the client begins what it says of a body that it could not read to its end
+_UNREAD = "its body "  # begins the client's message about an incomplete body
 
 logger = logging.getLogger("huaweicloud_retry")
 
 
 class ContractCheck:
-    """Logs what deviates.
+    """Logs deviations.
 
     Args:
-        refuses: raise at a request that deviates, and note on an answer what does.
+        refuses: Raise for a request that deviates, and set `problem` of a response that deviates.
 
     Raises:
-        SpecError: there is no spec to check against, or it cannot be compiled.
+        SpecError: There is no spec, or it cannot be compiled.
     """
 
     def __init__(self, *, refuses: bool) -> None:
@@ -39,38 +38,35 @@ class ContractCheck:
         self._refuses = refuses
 
     def request(self, path: str, request: httpx.Request) -> None:
-        """Check a request that is about to be sent.
+        """Check a request before it is sent.
 
         Args:
-            path: without that of the base URL.
-            request: as it is before the auth adds to it.
+            path: Without the path of the base URL.
+            request: Without the headers of the auth.
 
         Raises:
-            APIRequestValidationError: it deviates, and this refuses.
+            APIRequestValidationError: It deviates, and `refuses` is set.
         """
         match = self._contract.match(request.method, path)
         if not isinstance(match, Match):
             return
         operation, query = match.operation, request.url.query.decode()
-        problems = operation.check_request(
-            match.path_params, query, request.headers, request.content
-        ).problems
-        if not problems:
+        checked = operation.check_request(match.path_params, query, request.headers, request.content)
+        if not checked.problems:
             return
-        text = _text(problems)
+        text = _text(checked.problems)
         logger.warning("%s: the request deviates from the contract: %s", operation.id, text)
         if self._refuses:
-            raise APIRequestValidationError(
-                f"{operation.id}: the contract does not allow {text}; nothing was sent"
-            )
+            what = f"{operation.id}: the contract does not allow {text}; nothing was sent"
+            raise APIRequestValidationError(what)
 
     def response(self, method: str, path: str, response: Response[T]) -> Response[T]:
-        """Check a response, and return it with what was found noted on it, if this refuses.
+        """Check a response, and return it; with `refuses`, deviations are in its `problem`.
 
         Args:
-            method: of the request, as `path`.
-            path: without that of the base URL.
-            response: as the client read it.
+            method: The method of the request.
+            path: Its path, without the path of the base URL.
+            response: As read by the client.
         """
         match = self._contract.match(method, path)
         if not isinstance(match, Match):
@@ -82,15 +78,14 @@ class ContractCheck:
         if not problems:
             return response
         text = _text(problems)
-        logger.warning(
-            "%s: response %d deviates from the contract: %s", match.operation.id, response.status_code, text
-        )
+        operation_id, status = match.operation.id, response.status_code
+        logger.warning("%s: response %d deviates from the contract: %s", operation_id, status, text)
         return attrs.evolve(response, parsed=None, problem=text) if self._refuses else response
 
 
 @cache
 def _contract() -> Contract:
-    """One for the whole process: compiling it takes longer than a call."""
+    """Return one contract for the whole process: compiling it takes longer than a call."""
     return Contract.load(hide_values=True)
 
 

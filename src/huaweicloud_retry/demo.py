@@ -1,4 +1,4 @@
-"""`python -m huaweicloud_retry.demo`: what the client does, shown against the mock. Needs the extra `mock`."""
+"""`python -m huaweicloud_retry.demo`: shows the client with the mock server. Needs the extra `mock`."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ TASK = "0000000059071dbc01591661d3990019"
 
 def synchronous(url: str) -> None:
     """Call both operations, one after the other."""
-    print("\nSynchronous, one after the other:")
+    print("\nSync, one after the other:")
     with Client(url, auth=TokenAuth("mock-token")) as client:
         job = retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
         print(f"  RetryEngine           engine {job.name} ({job.id}): job {job.job_id} runs again")
@@ -30,8 +30,8 @@ def synchronous(url: str) -> None:
 
 
 async def asynchronous(url: str) -> None:
-    """Call both operations at once."""
-    print("\nAsynchronous, both at once:")
+    """Call both operations at the same time."""
+    print("\nAsync, both at the same time:")
     async with Client(url, auth=TokenAuth("mock-token")) as client:
         script = RetryScriptExecutionRequest(task_id=TASK)
         job, task = await asyncio.gather(
@@ -43,33 +43,27 @@ async def asynchronous(url: str) -> None:
 
 
 def refused(url: str) -> None:
-    """Retry what is not failed."""
-    print("\nThe same engine again, whose job now runs:")
+    """Retry a job that has not failed."""
+    print("\nThe same engine again, whose job is running:")
     with Client(url, auth=TokenAuth("mock-token")) as client:
         try:
             retry_engine.sync(PROJECT, ENGINE, client=client, body=EngineActionRequest())
         except BadRequestError as error:
             print(f"  {type(error).__name__}: {error}")
-            print(
-                f"  did it go through? {'unknown' if error.outcome_unknown else 'no'}; code {error.error_code}"
-            )
+            outcome = "unknown" if error.outcome_unknown else "no"
+            print(f"  did it go through? {outcome}; code {error.error_code}")
 
 
 def main() -> None:
-    """Start the mock, show everything, stop the mock."""
-    # No proxy leads to this machine's loopback.
-    for name in (
-        "http_proxy",
-        "HTTP_PROXY",
-        "all_proxy",
-        "ALL_PROXY",
-    ):
+    """Start the mock, call the operations, stop the mock."""
+    # A proxy cannot reach this machine's loopback interface.
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         os.environ.pop(name, None)
     with running() as url:
-        print(f"The mock answers at {url} in place of both services.")
+        print(f"The mock replaces both services at {url}.")
         synchronous(url)
         httpx.post(f"{url}/_mock/reset").raise_for_status()
-        print("\nPOST /_mock/reset: the job and the record are failed again.")
+        print("\nPOST /_mock/reset: the job and the record have failed again.")
         asyncio.run(asynchronous(url))
         refused(url)
     print("\nThe mock is stopped.")

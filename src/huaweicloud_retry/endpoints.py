@@ -1,6 +1,6 @@
-"""Where a service is, by its name and a region, and where IAM is, which gives out tokens.
+"""The URLs of services and of IAM, by region.
 
-Nobody here reads `os.environ`: the environment is an argument.
+Nothing here reads `os.environ`: the environment is an argument.
 """
 
 import re
@@ -14,20 +14,20 @@ from .runtime.errors import ConfigurationError
 from .runtime.proxies import is_loopback
 
 IAM_ENDPOINT: Final = "https://iam.myhuaweicloud.com"
-"""Its tokens are good in all regions; the SDK's own fallback. Source: huaweicloudsdkcore 3.1.219, auth/internal.py."""
+"""Its tokens are valid in all regions. The SDK's fallback (huaweicloudsdkcore 3.1.219, auth/internal.py)."""
 
 REGION_VARIABLES: Final = ("HW_REGION_NAME", "OS_REGION_NAME")
 """Terraform's; the official SDK has none. Source: terraform-provider-huaweicloud, docs/index.md."""
 
 # fmt: off
 IAM_REGIONS: Final = (
-    "ae-ad-1", "af-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "cn-east-2",
-    "cn-east-3", "cn-east-4", "cn-east-5", "cn-north-1", "cn-north-12", "cn-north-2", "cn-north-4", "cn-north-9",
-    "cn-south-1", "cn-south-2", "cn-southwest-2", "eu-west-0", "la-north-2", "la-south-2", "me-east-1",
-    "my-kualalumpur-1", "na-mexico-1", "ru-moscow-1", "sa-brazil-1", "tr-west-1",
+    "ae-ad-1", "af-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4",
+    "cn-east-2", "cn-east-3", "cn-east-4", "cn-east-5", "cn-north-1", "cn-north-12", "cn-north-2",
+    "cn-north-4", "cn-north-9", "cn-south-1", "cn-south-2", "cn-southwest-2", "eu-west-0", "la-north-2",
+    "la-south-2", "me-east-1", "my-kualalumpur-1", "na-mexico-1", "ru-moscow-1", "sa-brazil-1", "tr-west-1",
 )
 # fmt: on
-"""The regions with an IAM host of their own. Source: huaweicloudsdkcore 3.1.219, auth/endpoint.py."""
+"""The regions that have their own IAM host. Source: huaweicloudsdkcore 3.1.219, auth/endpoint.py."""
 
 _IAM_VARIABLES: Final = ("HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL")
 _NETLOC: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
@@ -37,18 +37,18 @@ _GOOD_URL: Final = (
 
 
 def find_region(region: str | None, environ: Mapping[str, str]) -> str | None:
-    """Return the region given, else that of the environment, else None."""
+    """Return the given region, else the environment's, else None."""
     return region or next((value for name in REGION_VARIABLES if (value := environ.get(name))), None)
 
 
 def check_service(service: object) -> None:
-    """Refuse a service that the contract does not have.
+    """Check that the contract has a service.
 
     Raises:
-        ConfigurationError: with the closest match, and all there are.
+        ConfigurationError: It has not. The text names the closest match, and all services.
     """
     if not isinstance(service, str) or service.lower() not in SERVERS:
-        raise ConfigurationError(f"there is no service {service!r}{_meant(str(service), SERVERS)}")
+        raise ConfigurationError(f"there is no service {service!r}{_suggestion(str(service), SERVERS)}")
 
 
 def service_url(service: str, region: str | None, environ: Mapping[str, str]) -> str:
@@ -56,12 +56,12 @@ def service_url(service: str, region: str | None, environ: Mapping[str, str]) ->
 
     Args:
         service: `cse` or `workspace`, in any case.
-        region: by default that of HW_REGION_NAME, else of OS_REGION_NAME.
-        environ: `HUAWEICLOUD_SDK_REGION_<SERVICE>_<REGION>` in it takes the place of the known host, as in the official
-            SDK (huaweicloudsdkcore 3.1.219, region/provider.py); of several hosts in it, the first.
+        region: By default HW_REGION_NAME, else OS_REGION_NAME.
+        environ: `HUAWEICLOUD_SDK_REGION_<SERVICE>_<REGION>` overrides the host, as in the official SDK
+            (huaweicloudsdkcore 3.1.219, region/provider.py). If it lists several hosts, the first is used.
 
     Raises:
-        ConfigurationError: no region; a service or region that is not known; an override that is no URL.
+        ConfigurationError: There is no region; the service or region is unknown; the override is not a URL.
     """
     check_service(service)
     template, regions = SERVERS[service.lower()]
@@ -74,7 +74,8 @@ def service_url(service: str, region: str | None, environ: Mapping[str, str]) ->
     if name not in regions:
         where = "region=" if region else next(each for each in REGION_VARIABLES if environ.get(each))
         raise ConfigurationError(
-            f"{service.lower()} has no region {name!r} ({where}){_meant(str(name), regions)}; endpoint= takes any host"
+            f"{service.lower()} has no region {name!r} ({where}){_suggestion(str(name), regions)}; "
+            "endpoint= takes any host"
         )
     return template.replace("{region}", name)
 
@@ -83,11 +84,11 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
     """Return the URL of IAM, without a slash or `/v3` at its end.
 
     Args:
-        region: by default that of the environment. One without an IAM host of its own, or none, has the global one.
-        environ: HUAWEICLOUD_SDK_IAM_ENDPOINT, HW_AUTH_URL and OS_AUTH_URL in it come first, in this order.
+        region: By default the environment's. Without one, or if it has no IAM host, the global host is used.
+        environ: HUAWEICLOUD_SDK_IAM_ENDPOINT, HW_AUTH_URL and OS_AUTH_URL take precedence, in this order.
 
     Raises:
-        ConfigurationError: one of them is no URL.
+        ConfigurationError: One of them is not a URL.
     """
     for variable in _IAM_VARIABLES:
         if environ.get(variable):
@@ -97,17 +98,17 @@ def iam_url(region: str | None, environ: Mapping[str, str]) -> str:
 
 
 def url_problem(url: object, *, allow_http: bool) -> str | None:
-    """Return what is wrong with the URL of a host, which is not shown: a password may stand anywhere in it.
+    """Return what is wrong with a host's URL, or None. Does not show the URL: it may hold a password.
 
-    To send secrets unencrypted is wrong, unless allowed or to this machine.
+    http is wrong, unless it is allowed or the host is this machine.
     """
     scheme, host = _parts(url) if isinstance(url, str) else ("", "")
     if not host:
         return f"the endpoint {_GOOD_URL}"
     if scheme == "http" and not allow_http and not is_loopback(host):
         return (
-            f"plain http to {host} would show its secrets to anyone on the way: use https, or allow_http=True on a network "
-            "of your own"
+            f"plain http to {host} would show its secrets to anyone on the way: use https, "
+            "or allow_http=True on a network of your own"
         )
     return None
 
@@ -126,24 +127,22 @@ def _completed(text: str) -> str | None:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Scheme and host, or two empty strings. What is no good is not shown: a password may stand anywhere in it."""
+    """Return scheme and host; two empty strings if the URL is invalid."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
     except ValueError:
         return "", ""
-    # urlsplit passes over line breaks and over what follows a bracket, so it may see another host than who connects.
-    good = (
-        _NETLOC.fullmatch(parts.netloc)
-        and re.fullmatch(r"[!-~]+", url)
-        and not parts.query
-        and not parts.fragment
-    )
-    return (scheme, host) if good and scheme in ("http", "https") and port != 0 else ("", "")
+    # urlsplit ignores line breaks and text after a bracket, so its host may differ from the one connected to.
+    is_strict = _NETLOC.fullmatch(parts.netloc) and re.fullmatch(r"[!-~]+", url)
+    if not is_strict or parts.query or parts.fragment or scheme not in ("http", "https") or port == 0:
+        return "", ""
+    return scheme, host
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     closest = get_close_matches(name.lower(), known, 1)
-    return (f"; did you mean {closest[0]!r}?" if closest else ";") + f" There are: {', '.join(sorted(known))}"
+    question = f" did you mean {closest[0]!r}?" if closest else ""
+    return f";{question} There are: {', '.join(sorted(known))}"

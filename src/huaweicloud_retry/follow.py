@@ -1,10 +1,9 @@
-"""What became of a retry: wait until the work ends, and settle an outcome that is unknown. Nothing here retries.
+"""Follow a retry: wait until its work ends, or resolve an unknown outcome. Nothing here sends a retry.
 
-    status = wait_for_job(client, project_id, engine_id, job_id, timeout=600)     # status.state, status.reason
-    found = resolve(client, item, sent_at=when_it_was_sent)                       # found.verdict, found.evidence
+    status = wait_for_job(client, project_id, engine_id, job_id, timeout=600)  # status.state, status.reason
+    found = resolve(client, item, sent_at=when_it_was_sent)                    # found.verdict, found.evidence
 
-How `resolve` decides is in `runs`. Each function is called sync, `resolve(…)`, or async, `await resolve.asyncio(…)`; both
-do the same steps, which are written once.
+`runs` has the rules of `resolve`. Each function is sync, `resolve(…)`, and async, `await resolve.asyncio(…)`.
 """
 
 from __future__ import annotations
@@ -45,17 +44,17 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 SETTLE: Final = 30.0
-"""Seconds after which a request is not under way any more: the gateway gives a service so long to respond."""
-_LONGEST_INTERVAL: Final = 30.0  # seconds
+"""Seconds after which a sent request has arrived or is lost: the gateway waits that long for a service."""
+_MAX_INTERVAL: Final = 30.0  # seconds
 _GROWTH: Final = 1.5
-_FAILED_READS: Final = 2  # in a row, that are survived
-_PATIENCE: Final = 300.0  # seconds to wait for a read that is refused with 429
-_PAGE: Final = 100  # records; the most that the service allows
-_MOST: Final = 100_000  # records of a list
+_FAILED_READS: Final = 2  # failed reads in a row that are retried
+_MAX_THROTTLED: Final = 300.0  # seconds to wait for a read that gets 429
+_PAGE: Final = 100  # records; the service's maximum
+_MAX_RECORDS: Final = 100_000  # of a list
 
 
-class Retried(Protocol):
-    """What was retried; `huaweicloud_retry.bulk.Item` is one."""
+class RetryTarget(Protocol):
+    """What was retried, such as a `huaweicloud_retry.bulk.Item`."""
 
     @property
     def project_id(self) -> str: ...
@@ -71,7 +70,7 @@ class Retried(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a few functions here are about, if no `bulk.Item` is at hand: an engine, or a script's record or task."""
+    """An engine, or a script's record or task, for callers without a `bulk.Item`."""
 
     project_id: str
     engine_id: str | None = None
@@ -80,30 +79,27 @@ class Work:
     enterprise_project_id: str | None = None
 
 
-# --- What is read or waited for, one after the other, without I/O ------------------------------------------------------
+# --- Steps: reads and waits, without I/O ---
 
 
 class Read:
-    """A read that is to be done, and when it was."""
+    """A read to do. Records when it was sent and when its response arrived."""
 
     def __init__(self, client: Client, operation: ModuleType, *args: Any, **kwargs: Any) -> None:
         self._operation, self._args = operation, args
-        self._kwargs = {
-            "client": client.with_resend(None),
-            **kwargs,
-        }  # the steps know better when to read again
+        self._kwargs = {"client": client.with_resend(None), **kwargs}  # the steps repeat reads themselves
         self.asked_at = self.came_at = 0.0
         self.error: APIError | None = None  # of the response
 
     def sync(self) -> Response[Any]:
-        """Do it."""
+        """Send it."""
         self.asked_at = time.time()
         response: Response[Any] = self._operation.sync_detailed(*self._args, **self._kwargs)
         self.came_at, self.error = time.time(), response.error
         return response
 
     async def asyncio(self) -> Response[Any]:
-        """Do it."""
+        """Send it."""
         self.asked_at = time.time()
         response: Response[Any] = await self._operation.asyncio_detailed(*self._args, **self._kwargs)
         self.came_at, self.error = time.time(), response.error
@@ -111,10 +107,10 @@ class Read:
 
 
 Steps: TypeAlias = Generator[Read | float, Any, T]
-"""A read, or seconds to wait; a read is answered with the response."""
+"""Yields a read, and receives its response; or yields seconds to wait."""
 
 
-class Both(Generic[P, T]):
+class SyncAndAsync(Generic[P, T]):
     """A function that can be called sync, `function(…)`, and async, `await function.asyncio(…)`."""
 
     def __init__(self, steps: Callable[P, Steps[T]]) -> None:
@@ -122,7 +118,7 @@ class Both(Generic[P, T]):
         update_wrapper(self, steps)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do all steps, blocking the thread."""
+        """Run all steps, blocking the thread."""
         steps = self.steps(*args, **kwargs)
         try:
             step = next(steps)
@@ -142,20 +138,20 @@ class Both(Generic[P, T]):
             return result
 
     async def asyncio(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do all steps in an event loop."""
+        """Run all steps in an event loop."""
         return await drive(self.steps(*args, **kwargs))
 
 
 async def drive(
     steps: Steps[T], admitted: Callable[[Read], AbstractAsyncContextManager[object]] = nullcontext
 ) -> T:
-    """Do all steps in an event loop.
+    """Run all steps in an event loop.
 
     Args:
-        steps: What is to be done.
-        admitted: Makes what a read is done in, such as a place among those that read at the same time.
+        steps: The steps to run.
+        admitted: Returns the context manager that a read runs in, such as a limit of concurrent reads.
     """
-    import anyio  # noqa: PLC0415 - httpx needs it, too; only now, since it takes a while
+    import anyio  # noqa: PLC0415 - httpx installs it; importing it is slow
 
     try:
         step = next(steps)
@@ -176,11 +172,11 @@ async def drive(
         return result
 
 
-# --- Waiting, looking, settling ----------------------------------------------------------------------------------------
+# --- The functions to call ---
 
 
-@Both
-def wait_for_job(  # noqa: PLR0913 - what there is to say
+@SyncAndAsync
+def wait_for_job(  # noqa: PLR0913 - the job, and how to wait
     client: Client,
     project_id: str,
     engine_id: str,
@@ -195,19 +191,19 @@ def wait_for_job(  # noqa: PLR0913 - what there is to say
 ) -> Steps[Status]:
     """Wait until a job of an engine has ended.
 
-    A read that fails is repeated, two in a row are survived; a 429 is waited for as Retry-After asks.
+    Repeats failed reads, up to two in a row; after a 429, waits as Retry-After says.
 
     Args:
         client: For CSE.
         project_id: Project ID.
         engine_id: Engine ID.
         job_id: `jobId` of RetryEngine's response; None: the latest job.
-        timeout: Seconds to wait at most; then the state is still `running`. None: no limit.
+        timeout: Maximum seconds to wait; then the state is still `running`. None: no limit.
         interval: Seconds between the first two reads; grows by half each time, up to 30.
-        sent_at: When the retry was sent, seconds since the epoch. The failure before it is then not taken for a new one.
+        sent_at: When the retry was sent, seconds since the epoch. Earlier failures are then ignored.
         enterprise_project_id: Sent as X-Enterprise-Project-ID.
         on_status: Called after each read.
-        clock: As of `resolve`.
+        clock: See `resolve`.
 
     Raises:
         APIError: The job cannot be read: credentials, permission, no such job, or three failures in a row.
@@ -217,8 +213,8 @@ def wait_for_job(  # noqa: PLR0913 - what there is to say
     return _wait(client, work, job_id, _Waiting(timeout, interval, sent_at, on_status, clock))
 
 
-@Both
-def wait_for_script(  # noqa: PLR0913 - what there is to say
+@SyncAndAsync
+def wait_for_script(  # noqa: PLR0913 - the script, and how to wait
     client: Client,
     project_id: str,
     *,
@@ -236,70 +232,72 @@ def wait_for_script(  # noqa: PLR0913 - what there is to say
         client: For Workspace.
         project_id: Project ID.
         record_id: One run on one desktop.
-        task_id: A task. One of the two is needed; if both are given, the record is what counts.
-        timeout: As of `wait_for_job`, and so are the rest, and what is raised.
-        interval: See there.
-        sent_at: See there.
-        on_status: See there.
-        clock: See there.
+        task_id: A task. Needed if there is no record_id; ignored if there is one.
+        timeout: See `wait_for_job`.
+        interval: See `wait_for_job`.
+        sent_at: See `wait_for_job`.
+        on_status: See `wait_for_job`.
+        clock: See `resolve`.
+
+    Raises:
+        APIError, ValueError: See `wait_for_job`.
     """
     work = Work(project_id=project_id, record_id=record_id, task_id=task_id)
     return _wait(client, work, None, _Waiting(timeout, interval, sent_at, on_status, clock))
 
 
-@Both
-def look(client: Client, work: Retried) -> Steps[Status]:
-    """Return how far work is at this moment; of an engine, its latest job.
+@SyncAndAsync
+def look(client: Client, work: RetryTarget) -> Steps[Status]:
+    """Return the current status of work; for an engine, of its latest job.
 
     Raises:
-        APIError: As of `wait_for_job`.
+        APIError: See `wait_for_job`.
     """
-    return (yield from _looked(client, work))
+    return (yield from _read_status(client, work))
 
 
-@Both
-def resolve(  # noqa: PLR0913 - what is known
+@SyncAndAsync
+def resolve(  # noqa: PLR0913 - what is known of the request
     client: Client,
-    item: Retried,
+    item: RetryTarget,
     sent_at: float,
     *,
     lost_at: float | None = None,
     settle: float = SETTLE,
     clock: Clock | None = None,
 ) -> Steps[Resolution]:
-    """Find out what became of a retry whose outcome is unknown. It never guesses; see the head of this module.
+    """Find out whether a retry with an unknown outcome was accepted. Never guesses: see `runs` for the rules.
 
-    Times are compared by the server's own clock, which the Date header of the read tells. It is assumed that its
-    gateway and its services agree within two seconds. Of two that retry the same work at the same time, it cannot be
-    told whose request it was.
+    Compares times on the server's clock, which the Date header of the read shows; assumes that the clocks of
+    gateway and services differ by two seconds at most. If two callers retry the same work at the same time,
+    it cannot know whose request was accepted.
 
-    If the request may be under way still, and nothing has begun, it waits for the rest of `settle` and looks again.
+    If nothing has begun and the request may still arrive, it waits for the rest of `settle` and reads again.
 
     Args:
         client: For the item's service.
         item: What was retried: a `huaweicloud_retry.bulk.Item`, or a `Work`.
-        sent_at: When the request was sent, seconds since the epoch by this machine's clock.
-        lost_at: When it was known that no response would come; sent_at by default.
+        sent_at: When the request was sent, seconds since the epoch on this machine's clock.
+        lost_at: When the call failed without a response; sent_at by default.
         settle: Seconds after lost_at in which the service may still begin.
-        clock: What responses at the time of sending said of the server's clock: of use if this machine's clock was set
-            since, or was another machine's.
+        clock: The server's clock, as responses at the time of sending showed it. Needed if this machine's
+            clock was set since then, or if another machine sent the request.
 
     Raises:
-        APIError: The credentials are refused (401, 403), or IAM gives no token. If it cannot be read for another reason,
-            the verdict is `unknown`.
+        APIError: The credentials are refused (401, 403), or IAM gives no token. If the read fails for another
+            reason, the verdict is `unknown`.
         ValueError: The item names no engine, record or task.
     """
-    # That it was lost in the future is said by a clock that was set since; in truth it was lost before now.
-    ready_at = time.monotonic() + min(
-        settle, (sent_at if lost_at is None else lost_at) + settle - time.time()
-    )
+    # If lost_at is in the future, this machine's clock was set back; really it is in the past.
+    lost_at = sent_at if lost_at is None else lost_at
+    ready_at = time.monotonic() + min(settle, lost_at + settle - time.time())
     while True:
         left = ready_at - time.monotonic()
         try:
-            status = yield from _looked(client, item)
+            status = yield from _read_status(client, item)
             found = judged(status, sent_at, clock)
             if found.verdict == "not run" and left <= 0 and item.engine_id is None:
-                found = yield from _without_another(client, item, sent_at, found, clock)
+                found = yield from _unless_in_new_record(client, item, sent_at, found, clock)
         except APIError as error:
             if isinstance(error, IAMError) or getattr(error, "status_code", None) in {401, 403}:
                 raise
@@ -310,15 +308,15 @@ def resolve(  # noqa: PLR0913 - what is known
 
 
 def iter_script_records(client: Client, project_id: str, **filters: Any) -> Iterator[ScriptRecord]:
-    """Yield all script execution records that match, page after page, each once.
+    """Yield all script execution records that match, page by page, each once.
 
     Args:
         client: For Workspace.
         project_id: Project ID.
-        filters: Of ListScriptRecords, such as script_task_id=…, status="FAILED"; limit is the size of a page.
+        filters: Those of ListScriptRecords, such as script_task_id=…, status="FAILED"; limit: the page size.
 
     Raises:
-        APIError: As of ListScriptRecords.
+        APIError: See ListScriptRecords.
     """
     pages = _Pages(client, project_id, filters)
     while (read := pages.next()) is not None:
@@ -328,19 +326,17 @@ def iter_script_records(client: Client, project_id: str, **filters: Any) -> Iter
 async def iter_script_records_async(
     client: Client, project_id: str, **filters: Any
 ) -> AsyncIterator[ScriptRecord]:
-    """As `iter_script_records`."""
+    """See `iter_script_records`."""
     pages = _Pages(client, project_id, filters)
     while (read := pages.next()) is not None:
         for record in pages.take((await read.asyncio()).result()):
             yield record
 
 
-# --- Their steps -------------------------------------------------------------------------------------------------------
+# --- Their steps ---
 
 
 class _Waiting(NamedTuple):
-    """How to wait."""
-
     timeout: float | None
     interval: float
     sent_at: float | None
@@ -348,7 +344,7 @@ class _Waiting(NamedTuple):
     clock: Clock | None
 
 
-def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting) -> Steps[Status]:
+def _wait(client: Client, work: RetryTarget, job_id: int | str | None, how: _Waiting) -> Steps[Status]:
     if not (how.interval >= 0 and (how.timeout is None or how.timeout >= 0)):
         raise ValueError("timeout and interval must be 0 or more seconds")
     ends_at = inf if how.timeout is None else time.monotonic() + how.timeout
@@ -357,16 +353,16 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
     while True:
         pause = interval
         try:
-            status = yield from _looked(client, work, job_id, tries=1, is_of_task=True)
+            status = yield from _read_status(client, work, job_id, tries=1, is_of_task=True)
         except APIError as error:
             failures += not isinstance(error, RateLimitError)
             pause = max(interval, getattr(error, "retry_after", None) or 0.0)
             is_late = status is None and time.monotonic() + pause >= ends_at
-            if is_late or failures > _FAILED_READS or not _passes(error):
+            if is_late or failures > _FAILED_READS or not _is_temporary(error):
                 raise
         else:
             failures = 0
-            status = _of_new_run(status, how)
+            status = _without_old_failure(status, how)
             if how.on_status is not None:
                 how.on_status(status)
             if status.state in {"succeeded", "failed"} or not (status.is_new or status.state == "running"):
@@ -375,11 +371,11 @@ def _wait(client: Client, work: Retried, job_id: int | str | None, how: _Waiting
         if left <= 0 and status is not None:
             return status
         yield max(0.0, min(pause, left))
-        interval = max(interval, min(interval * _GROWTH, _LONGEST_INTERVAL))
+        interval = max(interval, min(interval * _GROWTH, _MAX_INTERVAL))
 
 
-def _of_new_run(status: Status, how: _Waiting) -> Status:
-    """Return the status as one of the run that was retried: a failure may be that of before."""
+def _without_old_failure(status: Status, how: _Waiting) -> Status:
+    """Return the status of the work since the retry: a failure may be from before it."""
     if how.sent_at is None or status.state != "failed":
         return status
     clock = None if status.clock is None else status.clock.widened(how.clock)
@@ -388,10 +384,9 @@ def _of_new_run(status: Status, how: _Waiting) -> Status:
         return status
     # Other runs may wait for those that ended last, such as the second batch of a task.
     ends = [run.ended_at - clock.least for run in new if run.ended_at is not None and clock is not None]
-    is_early = time.time() < max([how.sent_at, *ends]) + SETTLE
-    state: State = (
-        "running" if is_early else "failed" if any(run.state == "failed" for run in new) else "unknown"
-    )
+    state: State = "failed" if any(run.state == "failed" for run in new) else "unknown"
+    if time.time() < max([how.sent_at, *ends]) + SETTLE:
+        state = "running"
     return replace(status, state=state, is_new=bool(new))
 
 
@@ -399,10 +394,10 @@ def _is_new(run: Run, sent_at: float, clock: Clock) -> bool:
     return run.began_at not in {None, inf} and may_have_begun_since(run, sent_at, clock)
 
 
-def _without_another(
-    client: Client, item: Retried, sent_at: float, found: Resolution, clock: Clock | None
+def _unless_in_new_record(
+    client: Client, item: RetryTarget, sent_at: float, found: Resolution, clock: Clock | None
 ) -> Steps[Resolution]:
-    """See whether a retry has made a new record, perhaps of a new task: that is documented nowhere."""
+    """Look for a new record of the retry, perhaps of a new task: nothing documents whether there is one."""
     status = found.status
     if status is None or status.clock is None:
         return found
@@ -410,7 +405,7 @@ def _without_another(
     own = {run.name for run in status.runs}
     places = [run.place for run in status.runs if run.place is not None]
     has_all = len(places) == len(status.runs)
-    if has_all:  # and not by time: nothing says whether that finds what has not begun
+    if has_all:  # not by time: a filter by time may miss records that have not begun
         filters: dict[str, Any] = {"script_id": sorted({place.script_id for place in places})}
         resources = sorted({place.resource_id for place in places})
         filters |= {"resource_id": resources} if len(resources) <= _PAGE else {}
@@ -420,7 +415,7 @@ def _without_another(
     pages = _Pages(client, item.project_id, filters)
     records = yield from _records(pages)
     if not pages.is_whole:
-        evidence = f"{found.evidence}; but the list of records changes, or is not whole"
+        evidence = f"{found.evidence}; but the list of records changes, or is incomplete"
         return Resolution(verdict="unknown", evidence=evidence, status=status)
     for record in records:
         run = run_of_record(record)
@@ -433,15 +428,15 @@ def _without_another(
     return found
 
 
-def _looked(
+def _read_status(
     client: Client,
-    work: Retried,
+    work: RetryTarget,
     job_id: int | str | None = None,
     *,
     tries: int = _FAILED_READS + 1,
     is_of_task: bool = False,
 ) -> Steps[Status]:
-    """Read how far work is. `is_of_task`: if the task is not that of the record, look at the task."""
+    """Read the status of work. `is_of_task`: if the record belongs to another task, read the task."""
     if work.engine_id is not None:
         return (yield from _job(client, work, job_id, tries))
     if work.record_id is not None:
@@ -463,7 +458,7 @@ def _looked(
     return Status(state=state, runs=runs, clock=all_clocks(clocks), is_whole=pages.is_whole)
 
 
-def _job(client: Client, work: Retried, job_id: int | str | None, tries: int) -> Steps[Status]:
+def _job(client: Client, work: RetryTarget, job_id: int | str | None, tries: int) -> Steps[Status]:
     where = (work.project_id, work.engine_id)
     more: dict[str, Any] = {"x_enterprise_project_id": work.enterprise_project_id or UNSET}
     can_retry = True
@@ -495,7 +490,7 @@ def _records(
 
 
 def _result(read: Read, tries: int) -> Steps[Response[Any]]:
-    """Read, again if that fails and may not the next time; a 429 does not count, but is not waited for without end."""
+    """Read, and repeat after temporary failures. A 429 is not counted as one, but waited for only so long."""
     backoff, waited, failures = 2.0, 0.0, 0
     while True:
         try:
@@ -507,23 +502,23 @@ def _result(read: Read, tries: int) -> Steps[Response[Any]]:
             failures += tries == 1 or not isinstance(error, RateLimitError)
             pause = max(backoff, getattr(error, "retry_after", None) or 0.0)
             waited += pause
-            if failures >= tries or waited > _PATIENCE or not _passes(error):
+            if failures >= tries or waited > _MAX_THROTTLED or not _is_temporary(error):
                 raise
         yield pause
-        backoff = min(backoff * 2, _LONGEST_INTERVAL)
+        backoff = min(backoff * 2, _MAX_INTERVAL)
 
 
-def _passes(error: APIError) -> bool:
-    """Say whether a read that failed so may succeed a little later."""
+def _is_temporary(error: APIError) -> bool:
+    """Return whether a read that failed may succeed a little later."""
     if isinstance(error, APIStatusError):
         return error.status_code >= 500 or isinstance(error, RateLimitError)  # noqa: PLR2004 - of HTTP
     return True
 
 
 class _Pages:
-    """Which page comes next. If the list changes meanwhile, it is read again, until nothing is new.
+    """The pages of a list. If the list changes while it is read, reads it again until nothing is new.
 
-    Ends also at a server that does not mind `offset`.
+    Also ends if the server ignores `offset`.
     """
 
     def __init__(self, client: Client, project_id: str, filters: dict[str, Any]) -> None:
@@ -532,7 +527,7 @@ class _Pages:
         self._start: int = self._filters.pop("offset", 0)
         self._seen: set[str] = set()
         self._is_last = False
-        self.is_whole = False  # all that there are were seen
+        self.is_whole = False  # all records were seen
         self._begin()
 
     def _begin(self) -> None:
@@ -547,7 +542,7 @@ class _Pages:
         return Read(self._client, list_script_records, self._project_id, offset=self._offset, **self._filters)
 
     def take(self, page: ScriptRecordPage) -> list[ScriptRecord]:
-        """Return what is new on a page."""
+        """Return the new records of a page."""
         records = {record.id: record for record in page.script_records}
         new = [record for id_, record in records.items() if id_ not in self._seen]
         self._has_new = self._has_new or bool(new)
@@ -556,7 +551,7 @@ class _Pages:
         self._offset += len(page.script_records)
         if self._offset >= page.count or records.keys() <= self._listed:
             is_whole = len(self._counts) == 1 and self._start + len(self._seen) >= page.count
-            self._is_last = is_whole or not self._has_new or len(self._seen) > _MOST
+            self._is_last = is_whole or not self._has_new or len(self._seen) > _MAX_RECORDS
             self.is_whole = is_whole
             self._begin()
         else:

@@ -1,8 +1,8 @@
-"""Recorded traffic, a HAR file -> how it deviates from the contract.
+"""Checks recorded traffic, a HAR file, against the contract.
 
 The format, 1.2: https://w3c.github.io/web-performance/specs/HAR/Overview.html
-A HAR of a browser holds the traffic of many pages, so an entry is only of this contract if its path is, whatever the host and
-whatever stands before the path. Credentials are not looked at: exporters leave them out, so that their absence says nothing.
+A browser records many pages: an entry is checked if its path ends with a path of the contract, on any host.
+Credentials are not checked: exporters leave them out.
 No finding quotes a value of a body, a parameter or a header other than Content-Type.
 """
 
@@ -19,23 +19,17 @@ from urllib.parse import urlsplit
 from .contract import Contract, Match, Problem, WrongMethod
 from .parsing import Json, UnreadableError, shorten
 
-# Which part of a HAR's request or response a problem is in, by the first word of its place.
+# The part of a HAR's request or response, by the first word of a problem's place.
 _OF_REQUEST = {"path": "url", "query": "url", "header": "headers", "body": "postData"}
 _OF_RESPONSE = {"status": "status", "header": "headers", "body": "content"}
-_NOT_RECORDED = "was not recorded, or not whole"
-_LARGEST = 1 << 24  # bytes of a body, unpacked; those of the contract have a few hundred
-_ZLIB_FORMATS = {
-    "gzip": (31,),
-    "x-gzip": (31,),
-    "deflate": (15, -15),
-}  # wbits; senders differ on what deflate is
-_BINARY = re.compile(
-    rb"[\0-\x08\x0e-\x1f]|\xef\xbf\xbd"
-)  # the latter is U+FFFD, in place of a byte that is no text
+_NOT_RECORDED = "was not recorded, or only in part"
+_MAX_BODY = 1 << 24  # bytes after decompression; the bodies of the contract have a few hundred
+_WBITS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}  # of zlib; deflate has two forms in practice
+_BINARY = re.compile(rb"[\0-\x08\x0e-\x1f]|\xef\xbf\xbd")  # the last is U+FFFD, in place of an invalid byte
 
 
-class _OddError(Exception):
-    """A part of an entry is not as HAR has it: its JSON pointer, and in what."""
+class _EntryError(Exception):
+    """A part of an entry is invalid: its JSON pointer, and the reason."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(where, what)
@@ -43,12 +37,12 @@ class _OddError(Exception):
 
 
 class Finding(NamedTuple):
-    """Something to say about an entry."""
+    """A deviation of an entry, or a part that cannot be checked."""
 
     where: str
     """A JSON pointer into the HAR."""
     operation: str
-    """Empty if the entry is too odd to tell."""
+    """Empty if the entry is invalid."""
     what: str
     deviates: bool = True
     """False: it could not be checked."""
@@ -59,36 +53,36 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What came of checking a HAR."""
+    """The result of checking a HAR."""
 
     findings: list[Finding] = field(default_factory=list[Finding])
     """In the order of the file."""
     requests: Counter[str] = field(default_factory=Counter[str])
-    """How many were checked in whole or in part, by operation."""
-    passed_over: int = 0
-    """Entries that are not of the contract."""
+    """How many were checked, at least in part, by operation."""
+    skipped: int = 0
+    """Entries that are not for an operation of the contract."""
 
     def deviations(self, operation: str | None = None) -> int:
-        """Count those of an operation, or all."""
+        """Count the deviations of an operation, or all."""
         return sum(f.deviates and operation in {None, f.operation} for f in self.findings)
 
 
 def check(raw: bytes, contract: Contract) -> Report:
-    """Hold each request and response of a HAR against a contract.
+    """Check each request and response of a HAR against a contract.
 
     Args:
-        raw: the file.
-        contract: one loaded with `hide_values`, if the findings are for other eyes than the file.
+        raw: The file's bytes.
+        contract: Load it with `hide_values`, if others than the owner of the file see the findings.
 
     Raises:
-        UnreadableError: it is no HAR; the text says where it is none.
+        UnreadableError: It is not a HAR; the message explains where.
     """
     report = Report()
     for number, entry in enumerate(_entries(raw)):
         where = f"/log/entries/{number}"
         try:
             _check_entry(where, entry, contract, report)
-        except _OddError as error:
+        except _EntryError as error:
             report.findings.append(_unchecked(error, "", "entry"))
     return report
 
@@ -97,20 +91,18 @@ def _check_entry(where: str, entry: Json, contract: Contract, report: Report) ->
     request = _member(entry, "request", where)
     method, url = request.get("method"), request.get("url")
     if not (isinstance(method, str) and isinstance(url, str)):
-        raise _OddError(f"{where}/request", "has no method or no url")
+        raise _EntryError(f"{where}/request", "has no method or no url")
     path, query = _split(url)
-    found = (
-        None if method == "OPTIONS" else _match(contract, method, path)
-    )  # a browser asks so before it sends
+    # OPTIONS: a CORS preflight request of the browser.
+    found = None if method == "OPTIONS" else _match(contract, method, path)
     if found is None:
-        report.passed_over += 1
+        report.skipped += 1
         return
     if isinstance(found, WrongMethod):
         operation = " or ".join(each.id for each in found.operations)
         report.requests[operation] += 1
-        what = (
-            f"{shorten(method)!r} is not documented; the path has {found.allowed}; the answer was not checked"
-        )
+        what = f"{shorten(method)!r} is not documented; the path has {found.allowed}"
+        what += "; the response was not checked"
         report.findings.append(Finding(f"{where}/request/method", operation, what))
         return
     operation, checked = found.operation.id, False
@@ -122,13 +114,13 @@ def _check_entry(where: str, entry: Json, contract: Contract, report: Report) ->
         try:
             report.findings += findings
             checked = True
-        except _OddError as error:
+        except _EntryError as error:
             report.findings.append(_unchecked(error, operation, name))
     if checked:
         report.requests[operation] += 1
 
 
-def _unchecked(error: _OddError, operation: str, part: str) -> Finding:
+def _unchecked(error: _EntryError, operation: str, part: str) -> Finding:
     return Finding(error.where, operation, f"{error.what}, so the {part} was not checked", deviates=False)
 
 
@@ -137,7 +129,7 @@ def _entries(raw: bytes) -> Sequence[Json]:
         if raw.startswith(magic):
             raise UnreadableError(f"is {kind}: unpack it first")
     try:
-        # More lenient than read_json, which is for the bodies within: what a stranger's page sent need not be text.
+        # More lenient than read_json, which parses bodies: other pages may have sent invalid text.
         document: Json = json.loads(raw.decode(json.detect_encoding(raw), "replace"), strict=False)
     except RecursionError as error:
         raise UnreadableError("is nested too deeply") from error
@@ -147,26 +139,26 @@ def _entries(raw: bytes) -> Sequence[Json]:
         case {"log": {"entries": list(entries)}}:
             return entries
         case _:
-            raise UnreadableError("is no HAR: there is no list at /log/entries")
+            raise UnreadableError("is not a HAR: there is no list at /log/entries")
 
 
 def _member(holder: Json, name: str, where: str) -> dict[str, Json]:
     member = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(member, dict):
-        raise _OddError(f"{where}/{name}", "is no object")
+        raise _EntryError(f"{where}/{name}", "is not an object")
     return member
 
 
 def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
-    except ValueError:  # which is nobody's path
+    except ValueError:  # no operation has an empty path
         return "", ""
     return parts.path, parts.query
 
 
 def _match(contract: Contract, method: str, path: str) -> Match | WrongMethod | None:
-    """Find the operation, behind whatever path a base URL has."""
+    """Find the operation. The path may begin with that of a base URL."""
     segments = path.split("/")[1:]
     for count in sorted({operation.path.count("/") for operation in contract.operations}, reverse=True):
         if found := contract.match(method, "/" + "/".join(segments[-count:])):
@@ -186,9 +178,9 @@ def _check_response(entry_at: str, found: Match, entry: Json) -> Iterator[Findin
     response, where = _member(entry, "response", entry_at), f"{entry_at}/response"
     operation, status = found.operation, response.get("status")
     if not isinstance(status, int) or isinstance(status, bool):
-        raise _OddError(f"{where}/status", "is no whole number")
+        raise _EntryError(f"{where}/status", "is not an integer")
     if status <= 0:  # blocked, aborted or without connection; 0 in browsers, -1 in Playwright
-        yield Finding(where, operation.id, "no answer came, so none was checked", deviates=False)
+        yield Finding(where, operation.id, "there was no response, so none was checked", deviates=False)
         return
     headers = _headers(response, "content", where)
     body = _received(response, f"{where}/content", headers.get("content-encoding", ""))
@@ -212,31 +204,30 @@ def _findings(
 
 
 def _headers(message: dict[str, Json], content: str, where: str) -> dict[str, str]:
-    """Return the headers in lower case; those given more than once joined, as HTTP reads them.
+    """Return the headers in lower case; repeated ones are joined, as in HTTP.
 
-    Some exporters leave all of them out, browsers some of a request's, and say only what `content` is.
+    Some exporters leave headers out: then the Content-Type is in `content`.
     """
     headers = message.get("headers")
     if not isinstance(headers, list):
-        raise _OddError(f"{where}/headers", "is no list")
+        raise _EntryError(f"{where}/headers", "is not a list")
     values: dict[str, dict[str, None]] = {}
     for number, header in enumerate(headers):
         match header:
             case {"name": str(name), "value": str(value)}:
-                values.setdefault(name.lower(), {})[value] = (
-                    None  # once: exporters may write down two views of one
-                )
+                # A set: exporters may record a header twice.
+                values.setdefault(name.lower(), {})[value] = None
             case _:
-                raise _OddError(f"{where}/headers/{number}", "has no name or no value")
+                raise _EntryError(f"{where}/headers/{number}", "has no name or no value")
     match message.get(content):
         case {"mimeType": str(media_type)} if media_type and (content == "postData" or not values):
             values.setdefault("content-type", {media_type: None})
         case _:
             pass
-    # Two views may spell the Content-Type differently; it cannot have two values.
-    return {
-        name: next(iter(each)) if name == "content-type" else ", ".join(each) for name, each in values.items()
-    }
+    joined = {name: ", ".join(each) for name, each in values.items()}
+    if "content-type" in values:  # recorded twice, it may be spelled differently
+        joined["content-type"] = next(iter(values["content-type"]))
+    return joined
 
 
 def _sent(request: dict[str, Json], where: str) -> bytes | str:
@@ -244,29 +235,29 @@ def _sent(request: dict[str, Json], where: str) -> bytes | str:
     data = request.get("postData")
     body = _text(data, where)
     if body is None and isinstance(data, dict) and data.get("params"):
-        return b"name=value"  # a form, of which HAR keeps no text: this is enough to see that it is no JSON
+        return b"name=value"  # a form, recorded without its text: any text will show that it is not JSON
     if body is None:
         return b"" if request.get("bodySize") == 0 else _NOT_RECORDED
     return body
 
 
 def _received(response: dict[str, Json], where: str, encodings: str) -> bytes | str:
-    """Return the body of a response, unpacked, or why it cannot be checked."""
+    """Return the decompressed body of a response, or why it cannot be checked."""
     body = _text(response.get("content"), where)
     if body is None:
-        # A size of 0 alone may also be that of a body which the browser kept no longer.
+        # A size of 0 may also mean that the browser did not keep the body.
         return b"" if _size(response) == 0 and response.get("bodySize") == 0 else _NOT_RECORDED
     for encoding in reversed(encodings.lower().split(",")):
-        if not _is_packed(body):  # most exporters unpack it, and keep the header
+        if not _is_compressed(body):  # most exporters decompress it, and keep the header
             break
-        unpacked = _unpacked(body, encoding.strip())
-        if isinstance(unpacked, str):
-            return unpacked
-        body = unpacked
+        decoded = _decompressed(body, encoding.strip())
+        if isinstance(decoded, str):
+            return decoded
+        body = decoded
     return body
 
 
-def _is_packed(body: bytes) -> bool:
+def _is_compressed(body: bytes) -> bool:
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -274,25 +265,25 @@ def _is_packed(body: bytes) -> bool:
     return _BINARY.search(body[:16]) is not None
 
 
-def _unpacked(body: bytes, encoding: str) -> bytes | str:
-    """Undo one Content-Encoding; returns why not, if it cannot be done."""
+def _decompressed(body: bytes, encoding: str) -> bytes | str:
+    """Undo one Content-Encoding, or return why this is not possible."""
     if encoding in {"", "identity"}:
         return body
-    for wbits in _ZLIB_FORMATS.get(encoding, ()):
-        unpacker = zlib.decompressobj(wbits)
+    for wbits in _WBITS.get(encoding, ()):
+        decompressor = zlib.decompressobj(wbits)
         try:
-            unpacked = unpacker.decompress(body, _LARGEST)
+            decoded = decompressor.decompress(body, _MAX_BODY)
         except zlib.error:
             continue
-        if unpacker.eof:
-            return unpacked
-        return _NOT_RECORDED if len(unpacked) < _LARGEST else f"has more than {_LARGEST} bytes, unpacked"
-    name = encoding if encoding in {*_ZLIB_FORMATS, "br", "zstd"} else "an encoding"
-    return f"is packed with {name} and could not be unpacked"
+        if decompressor.eof:
+            return decoded
+        return _NOT_RECORDED if len(decoded) < _MAX_BODY else f"has more than {_MAX_BODY} bytes, decompressed"
+    name = encoding if encoding in {*_WBITS, "br", "zstd"} else "an unknown encoding"
+    return f"is compressed with {name} and cannot be decompressed"
 
 
 def _size(response: dict[str, Json]) -> int:
-    """Return how long the body was, unpacked; -1 if that is not known."""
+    """Return the length of the decompressed body; -1 if unknown."""
     match response.get("content"):
         case {"size": int(size)}:
             return size
@@ -301,17 +292,16 @@ def _size(response: dict[str, Json]) -> int:
 
 
 def _text(holder: Json, where: str) -> bytes | None:
-    """Return what is written down of a body; of none or nothing, only the size says whether there was one."""
-    text, encoding = (
-        (holder.get("text"), holder.get("encoding")) if isinstance(holder, dict) else (None, None)
-    )
-    if not isinstance(text, str) or not text:
+    """Return the recorded text of a body. None: it was empty, or not recorded; its size shows which."""
+    text = holder.get("text") if isinstance(holder, dict) else None
+    if not isinstance(holder, dict) or not isinstance(text, str) or not text:
         return None
+    encoding = holder.get("encoding")
     if not encoding:
         return text.encode(errors="surrogatepass")
     if encoding != "base64":
-        raise _OddError(f"{where}/encoding", "is none that is understood, which is base64")
+        raise _EntryError(f"{where}/encoding", "is not base64, the only one supported")
     try:
         return binascii.a2b_base64(text)
     except ValueError as error:
-        raise _OddError(f"{where}/text", "is not base64") from error
+        raise _EntryError(f"{where}/text", "is not base64") from error

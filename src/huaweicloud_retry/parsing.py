@@ -1,8 +1,8 @@
-"""Text -> JSON values, strictly: request bodies, and YAML files that people write. Knows no spec and no HTTP.
+"""Strict parsing of request bodies (JSON) and hand-written files (YAML). Knows no spec and no HTTP.
 
-read_json(body)                 what all JSON readers read alike, or UnreadableError
-read_yaml(raw)                  YAML 1.2 that stands for JSON, or UnreadableError
-read_checked(raw, …)            a YAML file that keeps a schema, or UnreadableError with the line
+read_json(body)                 JSON that all parsers read alike, or UnreadableError
+read_yaml(raw)                  YAML 1.2 with JSON values only, or UnreadableError
+read_checked(raw, …)            a YAML file that matches a schema, or UnreadableError with the line
 violations(validator, value)    where and how a value breaks a schema
 """
 
@@ -18,32 +18,31 @@ import yaml
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-_MAX_TEXT = 200  # characters of a message, or of a JSON pointer: both may quote what the caller sent
-_MAX_VIOLATIONS = 10  # of one value: after that, more are no help
-_MAX_DEPTH = 100  # of YAML, whose readers recurse, in C and in Python
-_MAX_NODES = 1_000_000  # of YAML with its aliases written out; a few lines of them can stand for gigabytes
+_MAX_TEXT = 200  # characters of a message, or of a JSON pointer: both may quote the caller's text
+_MAX_VIOLATIONS = 10  # reported for one value
+_MAX_DEPTH = 100  # of YAML: its parsers recurse, in C and in Python
+_MAX_NODES = 1_000_000  # of YAML with its aliases expanded; a few lines of them can become gigabytes
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class UnreadableError(ValueError):
-    """Not what it should be, or not what all readers read alike. The text goes on from the name of the thing: `is …`."""
+    """Text is invalid, or parsers read it differently. The message starts with a verb: `is not JSON`."""
 
 
 class Violation(NamedTuple):
     """One way in which a value breaks a schema."""
 
     path: Sequence[str | int]
-    """The steps to the place."""
     what: str
     key: Sequence[str] = ()
-    """One step more, to the key that is one too many."""
+    """The key that is not allowed at `path`."""
 
 
 def read_json(body: bytes) -> Json:
     """Parse a JSON text.
 
     Raises:
-        UnreadableError: not UTF-8, not JSON, or read in different ways by different readers.
+        UnreadableError: It is not UTF-8 or JSON, or parsers read it differently.
     """
     try:
         text = body.decode()
@@ -51,28 +50,27 @@ def read_json(body: bytes) -> Json:
         raise UnreadableError(f"is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
         value: Json = _DECODER.decode(text)
-        # Only an escape can bring half a surrogate pair into UTF-8 text.
+        # In UTF-8 text, half a surrogate pair can only be an escape.
         whole = not _SURROGATE.search(text) or is_unicode(json.dumps(value, ensure_ascii=False))
     except UnreadableError:
         raise
     except json.JSONDecodeError as error:
-        raise UnreadableError(
-            f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
-        ) from error
+        text = f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
+        raise UnreadableError(text) from error
     except RecursionError as error:
         raise UnreadableError("is nested too deeply") from error
     except ValueError as error:
         raise UnreadableError(f"has a number with more than {sys.get_int_max_str_digits()} digits") from error
     if not whole:
-        raise UnreadableError("has half a surrogate pair (\\ud800 to \\udfff), which is no text")
+        raise UnreadableError("has half a surrogate pair (\\ud800 to \\udfff), which is not text")
     return value
 
 
 def read_yaml(raw: bytes) -> Json:
-    """Parse a YAML 1.2 document that stands for JSON; keys become strings.
+    """Parse a YAML 1.2 document that has JSON values only; keys become strings.
 
     Raises:
-        UnreadableError: it is not YAML, or holds what JSON cannot.
+        UnreadableError: It is not YAML, or has values that JSON does not have.
     """
     try:
         _check_extent(raw)
@@ -85,7 +83,9 @@ def read_yaml(raw: bytes) -> Json:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UnreadableError(f"is not YAML: {where}{error.problem}") from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise UnreadableError(f"is not YAML that stands for JSON: {' '.join(str(error).split())}") from error
+        raise UnreadableError(
+            f"has values that JSON does not have: {' '.join(str(error).split())}"
+        ) from error
 
 
 def read_checked(
@@ -94,17 +94,17 @@ def read_checked(
     more: Callable[[Any], Iterable[Violation]] = lambda _: (),
     hidden: tuple[str, jsonschema_rs.Draft202012Validator] | None = None,
 ) -> Json:
-    """Parse a YAML document that somebody wrote by hand, and hold it to a schema.
+    """Parse a hand-written YAML document, and validate it against a schema.
 
     Args:
-        raw: the document.
-        validator: the schema.
-        more: what no schema can say; called with what keeps the schema.
-        hidden: the top-level field whose names and values no message may quote, and the schema once more, as a validator
-            that quotes no values.
+        raw: The document.
+        validator: The schema.
+        more: Further checks, called with a value that matches the schema.
+        hidden: A top-level field whose names and values no message may quote, and a validator of the same
+            schema that quotes no values.
 
     Raises:
-        UnreadableError: with the line, as `line 3, /projects/p: …`.
+        UnreadableError: With the line: `line 3, /projects/p: …`.
     """
     value = read_yaml(raw)
     root = yaml.compose(raw, _Yaml12Loader)
@@ -115,25 +115,25 @@ def read_checked(
         where, reason = pointer(path), what
         if hidden and path[:1] == [hidden[0]]:
             where = pointer(path[:2])
-            reason = "there is a field that is not known" if key else violations(hidden[1], value)[0].what
+            reason = "there is an unknown field" if key else violations(hidden[1], value)[0].what
         raise UnreadableError(f"line {line}{where and ', '}{where}: {reason}")
-    return whole_numbers(value)
+    return with_integers(value)
 
 
-def whole_numbers(value: Json) -> Json:
-    """Turn 5.0 into 5, as JSON Schema sees it, so that who asked for an integer gets one."""
+def with_integers(value: Json) -> Json:
+    """Turn 5.0 into 5: to JSON Schema both are integers."""
     if isinstance(value, dict):
-        return {name: whole_numbers(part) for name, part in value.items()}
+        return {name: with_integers(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [whole_numbers(part) for part in value]
+        return [with_integers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def violations(validator: jsonschema_rs.Draft202012Validator, value: Json) -> list[Violation]:
-    """Return what is wrong with a value, ten things at most.
+    """Return what is wrong with a value, ten violations at most.
 
     Raises:
-        UnreadableError: nested deeper than jsonschema-rs goes, which is 255 levels, less than Python's parser.
+        UnreadableError: It has more than 255 levels, the limit of jsonschema-rs.
     """
     try:
         if validator.is_valid(value):
@@ -147,24 +147,24 @@ def violations(validator: jsonschema_rs.Draft202012Validator, value: Json) -> li
 
 
 def pointer(steps: Iterable[str | int]) -> str:
-    """Return a JSON pointer on one line, cut if it is long; the whole document's is empty."""
+    """Return a JSON pointer on one line, shortened; the whole document's is empty."""
     text = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    return shorten(one_line(text))
+    return shorten(escape_unprintable(text))
 
 
-def one_line(text: str) -> str:
-    r"""Write what cannot be printed as `\n` or `\x07`."""
+def escape_unprintable(text: str) -> str:
+    r"""Escape characters that are not printable, as `\n` or `\x07`."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def shorten(text: str) -> str:
-    """Cut the middle out of a long text: the reason is at one end, and which one differs."""
+    """Cut the middle out of a long text: the reason may be at either end."""
     half = _MAX_TEXT // 2
     return text if len(text) <= _MAX_TEXT else f"{text[:half]}…{text[-half:]}"
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether a text can be encoded, so has no half of a surrogate pair."""
+    """Return whether UTF-8 can encode a text: it has no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -172,12 +172,12 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
+# --- JSON ---
 
 
 def refuse_constant(name: str) -> Json:
-    """Refuse NaN and Infinity, which Python's reader takes; for its `parse_constant`."""
-    raise UnreadableError(f"is not JSON: {name} is no number")
+    """Refuse NaN and Infinity, which Python's parser accepts; for its `parse_constant`."""
+    raise UnreadableError(f"is not JSON: {name} is not a number")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
@@ -194,14 +194,14 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
 _DECODER = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_duplicates)
 
 
-# --- YAML -------------------------------------------------------------------------------------------------------------
+# --- YAML ---
 
 
 class _Yaml12Loader(yaml.CSafeLoader):
-    """YAML 1.2, as OpenAPI asks and codegen reads; in 1.1, PyYAML's own, `no` is false and `2025-01-01` a date."""
+    """YAML 1.2, as OpenAPI requires; in PyYAML's YAML 1.1, `no` is false and `2025-01-01` a date."""
 
     yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 - as PyYAML's own
-        None: [  # whatever the first character
+        None: [  # with any first character
             (f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"))
             for tag, pattern in (
                 ("bool", "true|True|TRUE|false|False|FALSE"),
@@ -216,15 +216,15 @@ class _Yaml12Loader(yaml.CSafeLoader):
 
 def _int12(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int:
     text: str = loader.construct_scalar(node)
-    return int(text, 0) if text[1:2] in {"o", "x"} else int(text)  # 0777 is octal in 1.1 only
+    return int(text, 0) if text[1:2] in {"o", "x"} else int(text)  # 0777 is octal only in YAML 1.1
 
 
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _int12)
 
 
 def _check_extent(raw: bytes) -> None:
-    """Refuse what is nested too deeply for the readers, or too large once its aliases are written out."""
-    open_nodes: list[tuple[Any, int]] = []  # of each collection: its anchor, and the nodes before it
+    """Refuse YAML that is nested too deeply for the parsers, or too large when its aliases are expanded."""
+    open_nodes: list[tuple[Any, int]] = []  # for each collection: its anchor, and the nodes before it
     sizes: dict[str, int] = {}
     nodes: int = 0
     for event in yaml.parse(raw, _Yaml12Loader):
@@ -244,16 +244,16 @@ def _check_extent(raw: bytes) -> None:
 
 
 def _bad_key(node: yaml.Node) -> tuple[yaml.Node, str] | None:
-    """Find a key that would become another one, or that is there twice, of which YAML's readers silently keep one."""
+    """Find a key that would become another key, or is a duplicate, which YAML's parsers drop silently."""
     parts: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
     seen: set[Any] = set()
     for part in parts:
         key, child = part if isinstance(node, yaml.MappingNode) else (None, part)
         if key is not None:
             if key.value in seen:
-                return key, "this key stands here a second time"
+                return key, "this key is a duplicate"
             if key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
-                return key, "this key is not text to YAML: write it in quotes"
+                return key, "this key is not a string in YAML: write it in quotes"
             seen.add(key.value)
         if found := _bad_key(child):
             return found
@@ -261,7 +261,7 @@ def _bad_key(node: yaml.Node) -> tuple[yaml.Node, str] | None:
 
 
 def _place_of(node: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
-    """Follow the steps as far as they lead, which merge keys may cut short; of a field it is the key that tells where."""
+    """Follow a path as far as possible (merge keys may end it early); a field's place is that of its key."""
     place = node
     for step in path:
         found: list[Any] = []

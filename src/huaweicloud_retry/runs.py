@@ -1,18 +1,19 @@
-"""Runs of work, and what they say of a retry whose outcome is unknown. No I/O.
+"""Decides from the runs of work whether a retry with an unknown outcome was accepted. No I/O.
 
 A run is a job of an engine, or a record of a script. All times are the server's. A run is
 
-    fresh     if it did not begin before the request was sent, and runs, has succeeded, or failed after it was sent
-    stale     if it failed, and ended before the request was sent (of an engine: and can be retried)
+    fresh     if it began after the request was sent, and is running, has succeeded, or failed after that
+    stale     if it failed, and ended before the request was sent (an engine must also be retriable)
     unclear   if its status is not known, or its times are missing, impossible, or within the uncertainty
 
 and the retry was
 
     accepted  if a run is fresh, none is stale, and the status of each is known
-    not run   if a run is stale, and none is fresh or unclear (and the request is not under way any more)
-    unknown   else
+    not run   if a run is stale, none is fresh or unclear, and the request can no longer arrive
+    unknown   otherwise
 
-Status words: those of jobs are documented for ShowEngineJob, those of records nowhere (see ScriptRecord in openapi.yaml).
+ShowEngineJob documents the status words of jobs; nothing documents those of records (see ScriptRecord in
+openapi.yaml).
 """
 
 from __future__ import annotations
@@ -38,27 +39,22 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["running", "succeeded", "failed", "unknown"]
 Verdict: TypeAlias = Literal["accepted", "not run", "unknown"]
 
-# By status word.
-STATES: Final[dict[str, State]] = {
+STATES: Final[dict[str, State]] = {  # by the service's status word
     **dict.fromkeys(("PreInit", "Init", "Executing", "WAITING", "INIT", "RUNNING"), "running"),
     **dict.fromkeys(("Finished", "SUCCESS", "FINISH"), "succeeded"),
     **dict.fromkeys(("Error", "Timeout", "FAILED"), "failed"),
 }
-_ORDER: Final[tuple[State, ...]] = (
-    "running",
-    "unknown",
-    "failed",
-    "succeeded",
-)  # of several, the first counts
+# If runs have several states, the first of these is the state of all.
+_ORDER: Final[tuple[State, ...]] = ("running", "unknown", "failed", "succeeded")
 MARGIN: Final = 2.0
-"""Seconds that the clocks of gateway and service may differ."""
+"""Seconds by which the clocks of gateway and service may differ."""
 _DAY: Final = 86_400.0  # seconds
-_WIDEST: Final = 10.0  # seconds: of a longer uncertainty, a run may well have begun before the request
+_MAX_UNCERTAINTY: Final = 10.0  # seconds; with more, a run may have begun before the request
 _LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
 
 
 class Place(NamedTuple):
-    """What runs, and where."""
+    """A script, and the resource on which it runs."""
 
     script_id: str
     resource_id: str
@@ -70,13 +66,13 @@ class Run:
 
     Attributes:
         name: `job …` or `record …`.
-        word: The status in the service's word.
-        began_at: Seconds since the epoch by the server's clock; None: there is none. Infinite: it cannot be read.
-        ended_at: As began_at.
+        word: The service's status word.
+        began_at: Seconds since the epoch on the server's clock; None: not given. Infinite: not readable.
+        ended_at: Like began_at.
         reason: Why it failed, in one line; or None.
-        precision: Seconds by which the times may be too early, as they are cut to whole seconds.
+        precision: Seconds by which the times may be too early, because they have no fractions.
         can_retry: False: the service says that it cannot be retried now.
-        place: The script, and the desktop it runs on.
+        place: The script, and the desktop on which it runs.
     """
 
     name: str
@@ -90,21 +86,21 @@ class Run:
 
     @property
     def state(self) -> State:
-        """`unknown`: nobody knows the status word."""
+        """`unknown`: the status word is not known."""
         return STATES.get(self.word, "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How far the work is.
+    """The status of work.
 
     Attributes:
-        state: `running`, `succeeded`, `failed`, or `unknown` if the service's word is not known. Of a task: `running`
-            as long as a record runs, then `failed` if one has failed.
-        runs: One job or record; of a task all of its records.
-        clock: How far the server's clock is ahead of this machine's; None: its responses do not tell.
-        is_whole: False: the list of records changed while it was read, or is not whole; the state is `unknown`.
-        is_new: False: it is that of before the retry, and a new run does not show.
+        state: `running`, `succeeded`, `failed`, or `unknown` if the service's word is not known. A task is
+            `running` while one of its records runs, then `failed` if one has failed.
+        runs: One job or record; for a task, all its records.
+        clock: How far the server's clock is ahead of this machine's; None: its responses have no Date.
+        is_whole: False: the list of records changed while it was read, or is incomplete: state `unknown`.
+        is_new: False: it is the status from before the retry; there is no new run.
     """
 
     state: State
@@ -120,9 +116,9 @@ class Status:
 
     @property
     def text(self) -> str:
-        """What is seen, in one line; of a failure with its reason."""
+        """The status in one line; a failure with its reason."""
         if not self.is_new:
-            return f"{self} as before the retry: a new run does not show"
+            return f"{self} as before the retry: there is no new run"
         return f"{self}: {self.reason}" if self.state == "failed" and self.reason else str(self)
 
     def __str__(self) -> str:
@@ -135,12 +131,12 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """What `resolve` found.
+    """The result of `resolve`.
 
     Attributes:
-        verdict: `accepted`, `not run` (it can be sent again without running twice), or `unknown`.
-        evidence: In one line, what was seen.
-        status: What was seen; None: it could not be read.
+        verdict: `accepted`, `not run` (it can be resent without running twice), or `unknown`.
+        evidence: The reason, in one line.
+        status: The status that was read; None: it could not be read.
     """
 
     verdict: Verdict
@@ -149,68 +145,62 @@ class Resolution:
 
 
 class Clock(NamedTuple):
-    """How many seconds a server's clock is ahead of this machine's: at least, and at most."""
+    """By how many seconds a server's clock is ahead of this machine's: minimum and maximum."""
 
     least: float
     most: float
 
     @classmethod
     def of(cls, response: Response[Any], asked_at: float, came_at: float) -> Clock | None:
-        """Return what the Date header of a response says; None: nothing.
+        """Return what the Date header of a response shows; None: nothing.
 
         Args:
-            response: Any.
-            asked_at: When its request was sent, seconds since the epoch by this machine's clock.
-            came_at: When it came.
+            response: Any response.
+            asked_at: When its request was sent, seconds since the epoch on this machine's clock.
+            came_at: When it arrived.
         """
         try:
             date = parsedate_to_datetime(response.headers.get("Date", ""))
-        except (ValueError, TypeError, OverflowError):  # the latter two: of some versions of Python
+        except (ValueError, TypeError, OverflowError):  # the latter two in some versions of Python
             return None
-        # One that a cache has kept says nothing of now, and by one that is a day off nothing can be told.
-        if (
-            date.tzinfo is None
-            or response.headers.get("Age", "0") != "0"
-            or abs(date.timestamp() - came_at) > _DAY
-        ):
+        # Useless: a date from a cache, or one that is a day off.
+        is_cached = response.headers.get("Age", "0") != "0"
+        if date.tzinfo is None or is_cached or abs(date.timestamp() - came_at) > _DAY:
             return None
-        return cls(date.timestamp() - came_at, date.timestamp() + 1 - asked_at)  # it has whole seconds
+        return cls(date.timestamp() - came_at, date.timestamp() + 1 - asked_at)  # a date has no fractions
 
     def widened(self, other: Clock | None) -> Clock:
-        """Return what holds for both."""
+        """Return the range that includes both."""
         return self if other is None else Clock(min(self.least, other.least), max(self.most, other.most))
 
 
 def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
-    """Decide by the table at the head of this module.
+    """Decide by the rules at the top of this module.
 
     Args:
-        status: What was seen.
-        sent_at: Seconds since the epoch by this machine's clock.
-        clock: What was known of the server's clock when it was sent.
+        status: The status that was read.
+        sent_at: Seconds since the epoch on this machine's clock.
+        clock: The server's clock when the request was sent.
     """
     if not status.runs:
-        return Resolution(
-            verdict="unknown", evidence="the service shows no such job or record", status=status
-        )
+        evidence = "the service shows no such job or record"
+        return Resolution(verdict="unknown", evidence=evidence, status=status)
     if not status.is_whole:
-        evidence = f"{status}, but the list of records changes, or is not whole"
+        evidence = f"{status}, but the list of records changes, or is incomplete"
         return Resolution(verdict="unknown", evidence=evidence, status=status)
     if clock is None and not sent_at <= time.time():
-        why = "the request was sent at a time that is still to come: this machine's clock was set back"
+        why = "the request was sent in the future: this machine's clock was set back"
         return Resolution(verdict="unknown", evidence=f"{status}; {why}", status=status)
     known = None if status.clock is None else status.clock.widened(clock)
     marked = [(_mark(run, sent_at, status.clock, known), run) for run in status.runs]
     marks = {mark for mark, _ in marked}
     verdict: Verdict = "unknown"
+    decisive = "unclear" if "unclear" in marks else "fresh"
     if "fresh" in marks and "stale" not in marks and all(run.state != "unknown" for run in status.runs):
-        verdict = "accepted"
+        verdict, decisive = "accepted", "fresh"
     elif "stale" in marks and not marks & {"fresh", "unclear"}:
-        verdict = "not run"
-    telling = {"accepted": "fresh", "not run": "stale"}.get(
-        verdict, "unclear" if "unclear" in marks else "fresh"
-    )
-    run = next((run for mark, run in marked if mark == telling), status.runs[0])
+        verdict, decisive = "not run", "stale"
+    run = next((run for mark, run in marked if mark == decisive), status.runs[0])
     evidence = _evidence(run, sent_at, known)
     if verdict == "unknown":
         evidence = f"{evidence}; {_why_unknown(run, marks, known)}"
@@ -218,17 +208,17 @@ def judged(status: Status, sent_at: float, clock: Clock | None) -> Resolution:
 
 
 def _mark(run: Run, sent_at: float, now: Clock | None, clock: Clock | None) -> str:
-    """Return `fresh`, `stale`, `unclear`, or `old`: neither."""
+    """Return `fresh`, `stale`, `unclear`, or `old` if it is none of them."""
     if run.state == "unknown":
         return "unclear"
     if run.state == "running" and run.began_at is None:
-        return "fresh"  # it waits for its turn
+        return "fresh"  # it is queued
     if now is None or clock is None or not _is_possible(run, now):
         return "unclear"
     earliest, latest = sent_at + clock.least - MARGIN, sent_at + clock.most + MARGIN
     ended, began = run.ended_at, run.began_at
     if began is not None and began + run.precision >= earliest:
-        is_near = began > latest or latest - earliest <= _WIDEST
+        is_near = began > latest or latest - earliest <= _MAX_UNCERTAINTY
         is_later = run.state != "failed" or (ended is not None and ended > latest)
         return "fresh" if is_near and is_later else "unclear"
     if run.state == "failed":
@@ -238,13 +228,13 @@ def _mark(run: Run, sent_at: float, now: Clock | None, clock: Clock | None) -> s
 
 
 def may_have_begun_since(run: Run, sent_at: float, clock: Clock) -> bool:
-    """Say whether a run may have begun after the request was sent: also if its times do not say."""
+    """Return whether a run may have begun after the request was sent. True if its times are missing."""
     at = run.ended_at if run.began_at is None else run.began_at
     return at is None or at + run.precision >= sent_at + clock.least - MARGIN
 
 
 def _is_possible(run: Run, now: Clock) -> bool:
-    """Say whether no time lies in the future, and none before another that it follows."""
+    """Return whether its times are in the past, and in order."""
     latest = time.time() + now.most + MARGIN
     began, ended = run.began_at, None if run.state == "running" else run.ended_at
     is_past = all(at is None or at <= latest for at in (began, ended))
@@ -277,7 +267,7 @@ def _why_unknown(run: Run, marks: set[str], clock: Clock | None) -> str:
     if {"fresh", "stale"} <= marks:
         return "some records have run since, and some have not"
     if "unclear" not in marks:
-        return "nothing began since, and nothing has failed before"
+        return "nothing began after the request, and nothing failed before it"
     if not run.can_retry:
         return "the engine cannot be retried now"
     return "its times are missing, impossible, or too near to when the request was sent"
@@ -293,7 +283,7 @@ def of_all(runs: Iterable[Run]) -> State:
 
 
 def all_clocks(clocks: list[Clock | None]) -> Clock | None:
-    """Return what holds for all pages."""
+    """Return the range that includes the clocks of all pages."""
     known = [clock for clock in clocks if clock is not None]
     return reduce(Clock.widened, known) if known and len(known) == len(clocks) else None
 
@@ -326,13 +316,13 @@ def run_of_record(record: ScriptRecord) -> Run:
 
 
 def _reason_of(job: EngineJob) -> str | None:
-    """Return what the first step or task that failed says."""
+    """Return the reason of the first step or task that failed."""
     for step in job.tasks or ():
         for part in (*(step.tasks or ()), step):
             if STATES.get(part.status or "") == "failed":
                 brief = part.task_executor_brief
-                said = getattr(part, "log", None) or (brief.description if brief else None) or part.status
-                return one_line(": ".join(str(each) for each in (part.task_name, said) if each))
+                reason = getattr(part, "log", None) or (brief.description if brief else None) or part.status
+                return one_line(": ".join(str(each) for each in (part.task_name, reason) if each))
     return None
 
 
@@ -349,5 +339,5 @@ def _of_text(at: str | Unset | None) -> float | None:
         found = datetime.fromisoformat(at)
     except ValueError:
         return inf
-    # Without a zone it is not known which time is meant.
+    # A time without a zone is ambiguous.
     return found.timestamp() if found.tzinfo is not None and 0 < found.timestamp() < _LAST_TIME else inf

@@ -1,10 +1,10 @@
-"""For tests of your own code: the mock as a pytest fixture, `huaweicloud_mock`, or without pytest as `mock_server()`.
+"""The mock for your tests: the pytest fixture `huaweicloud_mock`, or `mock_server()` without pytest.
 
     def test_a_failed_job_is_retried(huaweicloud_mock: Mock) -> None:
         my_code(huaweicloud_mock.cse)
-        assert huaweicloud_mock.journal()[-1]["outcome"] == "accepted"
+        assert huaweicloud_mock.request_log()[-1]["outcome"] == "accepted"
 
-Where the distribution is installed, pytest finds the fixture by itself. Needs the extra `mock`.
+pytest finds the fixture when the package is installed. It needs the extra `mock`.
 """
 
 from collections.abc import Generator
@@ -18,38 +18,38 @@ import httpx
 from huaweicloud_retry import TokenAuth, mock
 from huaweicloud_retry_client import Client
 
-__all__ = ["Fault", "JournalEntry", "Mock", "mock_server"]
+__all__ = ["Fault", "LoggedRequest", "Mock", "mock_server"]
 
 
 class Fault(TypedDict, total=False):
-    """A misbehaviour: one of `close`, `status` and `reply`, or a `delay` alone."""
+    """An injected fault: one of `close`, `status` and `reply`, or only a `delay`."""
 
     operation: str
-    """Whose requests it meets, by `operationId`; without it, those of every operation."""
+    """The `operationId` of the requests it applies to; default: every operation."""
     times: int
-    """How many of the next requests it meets; without it, all."""
+    """How many of the next requests it applies to; default: all."""
     share: float
-    """The share of the requests that it meets, over 0 and up to 1."""
+    """The probability that it applies to a request, above 0 and up to 1."""
     delay: float
     """Seconds before anything else."""
     close: Literal["before", "after"]
-    """Close the connection without an answer: before acting, or after."""
+    """Close the connection without a response, before or after processing."""
     status: int
-    """Answer this, 300 to 599, instead of acting."""
+    """Send this status, 300 to 599, instead of processing the request."""
     example: str
-    """The name of the spec's example to answer with that status."""
+    """The name of the spec's example to send with that status."""
     retry_after: int | str
-    """The `Retry-After` header beside that status."""
+    """The `Retry-After` header to send with that status."""
     acted: bool
-    """Act all the same before that status is answered, as behind a gateway that gave up waiting."""
+    """Process the request, then send that status, like a gateway that timed out."""
     reply: Literal["truncated", "garbage", "not-http", "drip"]
-    """Act, and then spoil the answer."""
+    """Process the request, then spoil the response."""
     seconds: float
-    """That a drip takes."""
+    """The duration of a drip."""
 
 
-class JournalEntry(TypedDict):
-    """A request, and what came of it. Secrets read `***`."""
+class LoggedRequest(TypedDict):
+    """A request to the mock, and how it ended. Secrets are masked with `***`."""
 
     number: int
     time: str
@@ -58,31 +58,31 @@ class JournalEntry(TypedDict):
     path: str
     query: str
     headers: dict[str, str]
-    """Names in small letters."""
+    """Names in lower case."""
     body: Any
     """Parsed JSON; None if there was none."""
     request_id: str
     operation: str | None
-    """The `operationId`; None if the spec has nothing at that path."""
-    outcome: Literal["accepted", "refused", "example", "unanswered"]
+    """The `operationId`; None if the spec does not have the path."""
+    outcome: Literal["accepted", "refused", "example", "read", "unanswered"]
     acted: bool
-    """Something was run: sending the same again could run it a second time."""
+    """Something was run: resending the request could run it twice."""
     status: int | None
-    """None if no answer was sent."""
+    """None: no response was sent."""
     error_code: str | None
     fault: Fault | None
 
 
 class Mock:
-    """A running mock, seen from a test. Close it, or use it in a `with` block.
+    """Controls a running mock from a test. Close it, or use it in a `with` block.
 
     Args:
-        url: where it runs; one started by `make mock` will do as well.
+        url: The base URL of the mock, such as one started by `make mock`.
 
     Attributes:
-        url: the base URL, the same for both services.
-        cse: a ready client, with the mock's token. In asynchronous tests: `async with mock.cse as client:`.
-        workspace: another.
+        url: The base URL, the same for both services.
+        cse: A client with the mock's token. In async tests: `async with mock.cse as client:`.
+        workspace: The same for Workspace.
     """
 
     def __init__(self, url: str) -> None:
@@ -98,82 +98,82 @@ class Mock:
         self.close()
 
     def close(self) -> None:
-        """Close the connections of this object; the mock runs on."""
+        """Close the connections of this object; the mock keeps running."""
         for each in (self.cse, self.workspace, self._admin):
             each.close()
 
     def reset(self) -> None:
-        """Go back to the start: state, clock, faults, journal."""
+        """Restore the initial state, clock and faults, and clear the request log."""
         self._ask("POST", "reset")
 
-    def journal(self) -> list[JournalEntry]:
+    def request_log(self) -> list[LoggedRequest]:
         """Return the last requests, at most 10,000, the newest at the end."""
-        return cast("list[JournalEntry]", self._ask("GET", "journal").json()["entries"])
+        return cast("list[LoggedRequest]", self._ask("GET", "request-log").json()["entries"])
 
     def state(self) -> dict[str, Any]:
-        """Return all projects: engines with the status of their jobs, script tasks with that of their records."""
+        """Return all projects, with the statuses of jobs and records."""
         return cast("dict[str, Any]", self._ask("GET", "state").json())
 
     def set_state(self, state: str | Path) -> None:
-        """Replace all of it until the next reset.
+        """Replace the state until the next reset.
 
         Args:
-            state: YAML as in the mock's `state.yaml`, or a file of it.
+            state: YAML in the format of the mock's `state.yaml`, or a file of it.
 
         Raises:
-            ValueError: it will not do; the text says where and why.
+            ValueError: It is invalid; the message explains where and why.
         """
         content = state.read_bytes() if isinstance(state, Path) else state.encode()
         self._ask("PUT", "state", content=content, headers={"Content-Type": "application/yaml"})
 
     def add_fault(self, **fault: Unpack[Fault]) -> None:
-        """Misbehave from the next request on, such as `add_fault(status=429, retry_after=2, times=1)`.
+        """Inject a fault, such as `add_fault(status=429, retry_after=2, times=1)`.
 
         Raises:
-            ValueError: it will not do; the text says where and why.
+            ValueError: It is invalid; the message explains where and why.
         """
         self._ask("POST", "faults", json=fault)
 
     def clear_faults(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         self._ask("DELETE", "faults")
 
     def advance(self, seconds: float) -> None:
-        """Put the mock's clock forward, so that jobs finish and tokens expire; signatures are held to the real time."""
+        """Advance the mock's clock, to end jobs and tokens. Signatures are checked by the real time."""
         self._ask("POST", "clock", json={"advance": seconds})
 
-    def _ask(self, method: str, page: str, **content: Any) -> httpx.Response:
-        answer = self._admin.request(method, page, **content)
-        if answer.is_error:
-            raise ValueError(answer.json()["error_msg"])
-        return answer
+    def _ask(self, method: str, endpoint: str, **content: Any) -> httpx.Response:
+        response = self._admin.request(method, endpoint, **content)
+        if response.is_error:
+            raise ValueError(response.json()["error_msg"])
+        return response
 
 
 @contextmanager
 def mock_server(state: Path | None = None) -> Generator[Mock, None, None]:
-    """Run a mock of its own on a free port as long as the block lasts.
+    """Run a new mock on a free port during the block.
 
         with mock_server() as mock: ...
 
     Args:
-        state: a state file; by default the built-in state.
+        state: A state file; default: the built-in state.
     """
-    with mock.running(state=state) as url, Mock(url) as seen:
-        yield seen
+    with mock.running(state=state) as url, Mock(url) as controls:
+        yield controls
 
 
-if find_spec("pytest"):  # not needed for the rest
+if find_spec("pytest"):  # mock_server() works without it
     import pytest
 
     @pytest.fixture(scope="session")
     def huaweicloud_mock_url() -> Generator[str, None, None]:
-        """The URL of a mock that runs as long as the session."""
+        """The URL of one mock for the whole session."""
         with mock.running() as url:
             yield url
 
     @pytest.fixture
     def huaweicloud_mock(huaweicloud_mock_url: str) -> Generator[Mock, None, None]:
-        """A mock as it is when it starts, whatever other tests did to it."""
-        with Mock(huaweicloud_mock_url) as seen:
-            seen.reset()
-            yield seen
+        """A mock in its initial state."""
+        with Mock(huaweicloud_mock_url) as controls:
+            controls.reset()
+            yield controls

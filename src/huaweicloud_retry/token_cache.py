@@ -1,4 +1,4 @@
-"""Tokens that are fetched once for all that wait for them, and the two drivers of an auth flow that does so."""
+"""A token cache with single-flight fetches, and the sync and async drivers of its auth flow."""
 
 import copy
 import os
@@ -21,11 +21,11 @@ class Token(NamedTuple):
     renew_at: float
     """On the monotonic clock."""
     project: str | None = None
-    """The ID of its project, as far as IAM said."""
+    """The ID of its project, if IAM sent it."""
 
 
 class Fetch(Future[Token | None]):
-    """A fetch under way, for all that wait for its token; None: it was given up, another may take over."""
+    """A running token fetch, shared by all waiting requests; None: it was cancelled, start another."""
 
     def __init__(self, key: str | None) -> None:
         super().__init__()
@@ -34,59 +34,57 @@ class Fetch(Future[Token | None]):
         self.process = os.getpid()
 
     def can_be_waited_for(self, *, blocking: bool) -> bool:
-        """Say whether the end will come: no thread waits for a task of its own, blocked event loop."""
+        """Return whether this fetch will end. A thread must not wait for a task of its own event loop."""
         is_own = blocking and self.thread == threading.get_ident()
-        return not (self.done() or is_own or self.process != os.getpid())  # a fork takes no thread along
+        return not (self.done() or is_own or self.process != os.getpid())  # a fork copies no other thread
 
     def end(self, outcome: Token | BaseException) -> None:
-        """Tell those that wait."""
+        """Set the result for all waiting requests."""
         if isinstance(outcome, Exception):
             self.set_exception(outcome)
         else:
             self.set_result(outcome if isinstance(outcome, Token) else None)
 
     def outcome(self) -> Token | None:
-        """Return the token; raise what the fetch raised, in a copy for each that waited."""
+        """Return the token; raise the fetch's error, in a copy for each waiting request."""
         error = self.exception()
         if error is None:
             return self.result()
         try:
             own = copy.copy(error)
-        except Exception:  # noqa: BLE001 - whatever a class does with its arguments
+        except Exception:  # noqa: BLE001 - an exception class may do anything when it is copied
             own = error
         own.__cause__ = error.__cause__ or error.__context__
         raise own
 
     async def wait(self) -> None:
-        """Wait for the end, in whichever event loop."""
-        import anyio.lowlevel  # noqa: PLC0415 - sync calls do without it
+        """Wait for the end, in any event loop."""
+        import anyio.lowlevel  # noqa: PLC0415 - sync calls do not need it
 
         token: Any = anyio.lowlevel.current_token()
         loop = getattr(token, "native_token", token)  # wrapped since anyio 4.11
-        soon = (
-            loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
-        )  # trio, asyncio
+        is_trio = hasattr(loop, "run_sync_soon")
+        call_soon = loop.run_sync_soon if is_trio else loop.call_soon_threadsafe
         event = anyio.Event()
 
         def wake(_: object) -> None:
-            with suppress(RuntimeError):  # that loop has ended, and its tasks with it
-                soon(event.set)
+            with suppress(RuntimeError):  # the event loop has ended
+                call_soon(event.set)
 
         self.add_done_callback(wake)
         await event.wait()
 
 
-# What an auth flow does, without how: send a request, read a response, wait for a fetch, call a function that
-# may block.
+# The steps of an auth flow: send a request, read a response, wait for a fetch, call a blocking function.
 Steps: TypeAlias = Generator[httpx.Request | httpx.Response | Fetch | Callable[[], object], Any, T]
 
 
 class TokenCache:
-    """Tokens by project, fetched one at a time: a wrong password is tried once, whatever the projects."""
+    """Tokens by project, fetched one at a time, so that a wrong password is tried once for all projects."""
 
     def __init__(self) -> None:
-        # Reentrant: the garbage collector may end a forgotten flow, which then takes the lock, while its
-        # thread holds it.
+        # Reentrant: the garbage collector may close an abandoned flow, which takes the lock, in a thread
+        # that already holds it.
         self._lock = threading.RLock()
         self._tokens: dict[str | None, Token] = {}
         self._fetch: Fetch | None = None
@@ -94,7 +92,7 @@ class TokenCache:
     def get(
         self, key: str | None, fetch: Callable[[], Steps[Token]], *, blocking: bool
     ) -> Steps[tuple[Token, bool]]:
-        """Return the token, and whether it was fetched for this very request."""
+        """Return the token, and whether it was fetched for this request."""
         while True:
             own: Fetch | None = None
             outcome: Token | BaseException = GeneratorExit()
@@ -120,7 +118,7 @@ class TokenCache:
                 return came, True
 
     def forget(self, key: str | None, token: Token) -> None:
-        """Have another token fetched the next time, unless that was done already."""
+        """Remove a token, so that the next request fetches another. Keeps a newer token."""
         with self._lock:
             if self._tokens.get(key) is token:
                 del self._tokens[key]
@@ -136,14 +134,14 @@ class TokenCache:
 
 
 class StepAuth(httpx.Auth):
-    """Does the steps of a flow, sync or async."""
+    """Runs the steps of an auth flow, sync or async."""
 
     def steps(self, request: httpx.Request, *, blocking: bool) -> Steps[None]:
-        """Return what a flow does; `blocking`: a thread waits for each step."""
+        """Return the steps of a flow; `blocking`: a thread waits for each step."""
         raise NotImplementedError
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send the request with a token; waits, if need be, by blocking the thread."""
+        """Send the request with a token. Waits by blocking the thread."""
         steps = self.steps(request, blocking=True)
         with closing(steps), suppress(StopIteration):
             step = next(steps)
@@ -158,13 +156,13 @@ class StepAuth(httpx.Auth):
                         step.exception()  # waits
                     else:
                         came = step()
-                except Exception as error:  # noqa: BLE001 - the steps know what to do about it
+                except Exception as error:  # noqa: BLE001 - the steps handle it
                     step = steps.throw(_with_request(error, step))
                 else:
                     step = steps.send(came)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send the request with a token; blocks no event loop, be it asyncio's or trio's."""
+        """Send the request with a token. Blocks no event loop, neither asyncio's nor trio's."""
         steps = self.steps(request, blocking=False)
         with closing(steps), suppress(StopIteration):
             step = next(steps)
@@ -188,7 +186,7 @@ class StepAuth(httpx.Auth):
 
 
 def _with_request(error: Exception, step: object) -> Exception:
-    """Note on an error which request failed, without its headers, for those who only waited for it."""
+    """Set on an error which request failed, without its headers: other requests may raise a copy of it."""
     if isinstance(error, httpx.RequestError) and isinstance(step, httpx.Request):
         error.request = httpx.Request(step.method, step.url)
     return error

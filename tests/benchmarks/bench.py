@@ -2,7 +2,7 @@
 
 Rounds alternate (ours, peer, floor, ours, …), so that what else the machine does meets each side. The figures are medians with
 the range of all rounds; the claim is the ratio of the medians. reports/bench.json has all samples;
-publish.py puts them into the README.
+publish.py puts them into docs/performance.md.
 """
 
 import argparse

@@ -70,7 +70,7 @@ BENCHMARKS = [
                 more_is_better=True,
                 note=(
                     "the same settings; ours has cases and checks of its own, whose requests by themselves are not counted; the "
-                    "fuzzing phase is left out because Prism never answers a body of a NUL byte, which ends it"
+                    "fuzzing phase is left out because Prism never responds to a body of a NUL byte, which ends it"
                 ),
             )
         ],

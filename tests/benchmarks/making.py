@@ -77,7 +77,7 @@ BENCHMARKS = [
                 GENERATOR,
                 ours=EDITED,
                 aim=at_most(2),
-                note="ours validates the spec and the code besides, and imports it before it is swapped in",
+                note="ours also validates the spec and the code, and imports it before it is swapped in",
             ),
             Row(
                 "make-unchanged",

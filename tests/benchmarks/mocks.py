@@ -164,7 +164,7 @@ BENCHMARKS = [
     ),
     Benchmark(
         "mock-start",
-        [Row("mock-start", "mock: start to first answer", "s", PRISM, aim=at_least(3))],
+        [Row("mock-start", "mock: start to first response", "s", PRISM, aim=at_least(3))],
         start,
         not_in_smoke="needs the npm registry",
     ),

@@ -1,4 +1,4 @@
-"""What the README says of speed, made from one report of `make bench`: the table, and the figure for bulk.
+"""What docs/performance.md says of speed, made from one report of `make bench`: the table, and the figure for bulk.
 
 `make bench PUBLISH=yes` measures, and then runs `python -m tests.benchmarks.publish`, which takes reports/bench.json.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 from tests.benchmarks.measure import FAILED, HERE, REPORTS, ROOT, number, write
 
-README = "README.md"
+PAGE = "docs/performance.md"
 REPORT = f"{HERE.relative_to(ROOT).as_posix()}/bench.json"
 COMMAND = "make bench"
-BULK_ITEMS = 10_000  # of the row that the README quotes
+BULK_ITEMS = 10_000  # of the row that the page quotes
 BULK = f"bulk-{BULK_ITEMS}"
 END = "<!-- bench: end -->"
 
@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """The report, or the README, cannot be published. One line, which says what to do."""
+    """The report, or the page, cannot be published. One line, which says what to do."""
 
 
 def read(file: Path) -> Report:
@@ -48,7 +48,7 @@ def read(file: Path) -> Report:
         if (row["skipped"] or "").startswith(FAILED):
             raise RefusedError(f"{file}: {row['name']} {row['skipped']}: mend it, and run `{COMMAND}` again")
     if not any(row["name"] == BULK and not row["skipped"] for row in rows):
-        raise RefusedError(f"{file} has no figures for {BULK}, which the README quotes")
+        raise RefusedError(f"{file} has no figures for {BULK}, which {PAGE} quotes")
     return report
 
 
@@ -110,37 +110,37 @@ def bulk(report: Report) -> str:
     (row,) = (row for row in report["rows"] if row["name"] == BULK)
     seconds, bound = row["ours"]["median"], row["floor"]["median"]
     took = (
-        f"{BULK_ITEMS:,} items in {number(seconds)} s; the server's answers allow {number(bound)} s at best"
+        f"{BULK_ITEMS:,} items in {number(seconds)} s; the server's responses allow {number(bound)} s at best"
     )
     return f"{number(BULK_ITEMS / seconds)} a second ({took})"
 
 
-def readme(text: str, report: Report) -> str:
-    """Return the README with what it says of speed made anew.
+def page(text: str, report: Report) -> str:
+    """Return the page with what it says of speed made anew.
 
     Raises:
-        RefusedError: the README lacks the markers around it.
+        RefusedError: the page lacks the markers around it.
     """
     for name, content in (("table", speed(report)), ("bulk", bulk(report))):
         start = f"<!-- bench: {name} -->"
         before, found, rest = text.partition(start)
         _, ended, after = rest.partition(END)
         if not found or not ended or start in rest:
-            raise RefusedError(f"README.md needs {start} once, and {END} after it")
+            raise RefusedError(f"{PAGE} needs {start} once, and {END} after it")
         text = f"{before}{start}{content}{END}{after}"
     return text
 
 
 def main() -> int:
-    """Make the README from the report, and only then write both; returns the exit code."""
+    """Make the page from the report, and only then write both; returns the exit code."""
     file = REPORTS / "bench.json"
     try:
         report = read(file)
-        text = readme((ROOT / README).read_text(encoding="utf-8"), report)
+        text = page((ROOT / PAGE).read_text(encoding="utf-8"), report)
     except RefusedError as error:
         print(f"nothing was published: {error}", file=sys.stderr)
         return 1
-    write(ROOT / README, text)
+    write(ROOT / PAGE, text)
     write(ROOT / REPORT, file.read_text(encoding="utf-8"))
     return 0
 

@@ -1,4 +1,4 @@
-"""What the README shows of `make bench` is of one report, of a complete run, and of nothing else."""
+"""What docs/performance.md shows of `make bench` is of one report, of a complete run, and of nothing else."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks import publish
 from tests.benchmarks.measure import ROOT, Row, Samples, at_least
-from tests.benchmarks.publish import README, REPORT, RefusedError
+from tests.benchmarks.publish import PAGE, REPORT, RefusedError
 
 SAMPLES: Samples = {"ours": [2000.0, 1900.0, 2500.0], "theirs": [4000.0, 5000.0, 4000.0], "least": [1000.0]}
 BULK = Row(publish.BULK, "bulk: 10,000 items", "s", "theirs", "least")
@@ -29,9 +29,9 @@ def report(*rows: dict[str, Any], **changes: Any) -> publish.Report:
     return {**head, "rows": [BULK.result(SAMPLES), *rows], **changes}
 
 
-def test_the_readme_says_of_speed_what_the_committed_report_says() -> None:
-    text = (ROOT / README).read_text(encoding="utf-8")
-    assert publish.readme(text, publish.read(ROOT / REPORT)) == text
+def test_the_page_says_of_speed_what_the_committed_report_says() -> None:
+    text = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert publish.page(text, publish.read(ROOT / REPORT)) == text
 
 
 def test_a_row_has_figures_with_their_range_a_ratio_and_whether_the_aim_is_met() -> None:
@@ -69,7 +69,7 @@ def test_names_and_reasons_are_shown_as_they_are() -> None:
 def test_the_sentence_on_bulk_has_its_figures_from_the_row() -> None:
     assert (
         publish.bulk(report())
-        == "5 a second (10,000 items in 2,000 s; the server's answers allow 1,000 s at best)"
+        == "5 a second (10,000 items in 2,000 s; the server's responses allow 1,000 s at best)"
     )
 
 
@@ -83,7 +83,7 @@ FAILED = row().result({}, "failed: an answer was none")
         (report(FAILED), "call-1 failed: an answer was none: mend it, and run `make bench` again"),
         (
             report(rows=[BULK.result({}, "no /proc")]),
-            "has no figures for bulk-10000, which the README quotes",
+            "has no figures for bulk-10000, which docs/performance.md quotes",
         ),
         ([], "is no report of `make bench`"),
         (None, "cannot be read (No such file or directory): run `make bench` first"),
@@ -100,9 +100,9 @@ def test_a_report_that_is_not_of_a_complete_run_is_refused(
 
 
 @pytest.mark.parametrize("start", ["<!-- bench: table -->", "<!-- bench: bulk -->"])
-def test_a_readme_without_its_markers_is_refused(start: str) -> None:
+def test_a_page_without_its_markers_is_refused(start: str) -> None:
     text = "<!-- bench: bulk -->0<!-- bench: end -->\n<!-- bench: table -->\n<!-- bench: end -->\n"
-    assert "5 a second" in publish.readme(text, report())
+    assert "5 a second" in publish.page(text, report())
     for wrong in (text.replace(start, ""), text.replace(start, start * 2), text.replace(publish.END, "")):
         with pytest.raises(RefusedError, match="once, and <!-- bench: end --> after it"):
-            publish.readme(wrong, report())
+            publish.page(wrong, report())

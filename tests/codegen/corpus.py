@@ -7,9 +7,7 @@ client_of(spec, …)   generates the client of a document, once
 What goes over the wire is read by wire.py, and drawn by cases.py; loop.py calls.
 """
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from typing import Any, Literal
 import pytest
 
 from huaweicloud_retry.parsing import read_yaml
-from tests.codegen.project import PACKAGE, Generated, new_project
+from tests.codegen.project import PACKAGE, Generated, generated_once
 
 SPECS = {file.stem: file for file in sorted(Path(__file__).with_name("specs").glob("*.yaml"))}
 METHODS = "get", "put", "post", "delete", "head", "patch"
@@ -212,23 +210,15 @@ def of_each(operations: Iterable[Operation]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("operation", [*operations], ids=lambda each: f"{each.spec}-{each.id}")
 
 
-_reports: dict[str, tuple[Generated, str]] = {}
+_clients: dict[str, tuple[Generated, str]] = {}
 
 
 def client_of(spec: str, factory: pytest.TempPathFactory) -> Generated:
-    """Generate the client of a document, once for all workers of pytest-xdist."""
-    if spec not in _reports:
-        base = factory.getbasetemp()
-        base = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "corpus"
-        base.mkdir(exist_ok=True)
-        report = base / f"{spec}.report"
-        with (base / f"{spec}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not report.exists():
-                ran = new_project(base / spec, SPECS[spec].read_text("utf-8")).run()
-                report.write_text(ran.err, "utf-8")
-        _reports[spec] = Generated(base / spec / PACKAGE.parent), report.read_text("utf-8")
-    client, refusal = _reports[spec]
+    """Generate the client of a document, once."""
+    if spec not in _clients:
+        project, ran = generated_once(factory, spec, SPECS[spec].read_text("utf-8"))
+        _clients[spec] = Generated(project.root / PACKAGE.parent), ran.err
+    client, refusal = _clients[spec]
     if refusal:
         pytest.fail(f"{spec}.yaml makes no client: {refusal}", pytrace=False)
     return client

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import io
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -120,6 +123,19 @@ def new_project(root: Path, spec: str) -> Project:
     shutil.copy(ROOT / LOCK, project.root)
     (project.root / "openapi.yaml").write_text(spec, "utf-8")
     return project
+
+
+def generated_once(factory: pytest.TempPathFactory, name: str, spec: str) -> tuple[Project, Ran]:
+    """Make a project and run generate.py there, once for all workers of pytest-xdist. It is not to be changed."""
+    base = factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "generated once" / name
+    root.parent.mkdir(exist_ok=True)
+    report = root.with_name(f"{name}.json")
+    with root.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not report.exists():
+            report.write_text(json.dumps(new_project(root, spec).run()), "utf-8")
+    return Project(root), Ran(*json.loads(report.read_text("utf-8")))
 
 
 @dataclass(frozen=True, eq=False)

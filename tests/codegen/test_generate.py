@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 import generate
-from tests.codegen.project import LOCK, PACKAGE, STAMP, Project, Ran, new_project
+from tests.codegen.project import LOCK, PACKAGE, STAMP, Project, Ran, generated_once
 
 CONFIG = "codegen/config.yaml"
 ENDPOINT = "codegen/templates/endpoint_module.py.jinja"
@@ -99,8 +99,8 @@ FILES = {
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is up to date; not to be changed."""
-    project = new_project(tmp_path_factory.mktemp("made") / "a projéct", SPEC)
-    project.make()
+    project, ran = generated_once(tmp_path_factory, "a projéct", SPEC)
+    assert (ran.code, ran.err) == (0, "")
     return project
 
 
@@ -118,7 +118,7 @@ def assert_refused(
     before = project.state()
     ran = (run or project.run)()
     *lines, last = ran.err.splitlines()
-    assert last == "refused; generated/ is as it was", ran.err
+    assert last == "refused; generated/ is unchanged", ran.err
     for line, (place, reason) in zip(lines, expected, strict=True):
         assert line.startswith(f"{place}: ")
         assert reason in line
@@ -259,7 +259,7 @@ def test_does_nothing_when_nothing_changed(project: Project) -> None:
     cache.mkdir()
     (cache / "script.cpython-311.pyc").write_bytes(b"\0")
     before = {path: path.stat().st_mtime_ns for path in project.root.rglob("*")}
-    nothing = Ran(0, f"nothing to do: {PACKAGE} is what openapi.yaml makes\n", "")
+    nothing = Ran(0, f"nothing to do: {PACKAGE} matches openapi.yaml\n", "")
     assert project.script(CANNOT_GENERATE, "-B") == project.run() == nothing
     assert {path: path.stat().st_mtime_ns for path in project.root.rglob("*")} == before
 
@@ -487,7 +487,7 @@ def test_refuses_a_file_that_belongs_to_no_operation(project: Project) -> None:
 def test_refuses_tools_other_than_the_pinned_ones_and_says_how_to_get_them(project: Project) -> None:
     project.edit(("openapi:", "# a comment\nopenapi:"))
     tools = ("openapi-python-client", "openapi-spec-validator", "ruamel-yaml", "ruff")
-    missing = [(project.place(f"{tool}==", LOCK), "none is installed; run this by `make`") for tool in tools]
+    missing = [(project.place(f"{tool}==", LOCK), "none is installed; run `make`") for tool in tools]
     assert_refused(project, *missing, run=partial(project.script, CANNOT_GENERATE))
     project.edit(("\nruff==", "\nruff>="), ("\nruamel-yaml==", "\nruamel-yaml==99."), file=LOCK)
     unpinned = f"{LOCK}:1", "no pin for ruff; `make lock` adds it"
@@ -517,7 +517,7 @@ def test_refuses_code_that_does_not_work_and_names_the_operations(
 def test_check_says_in_one_line_that_all_is_current(project: Project) -> None:
     (project.root / STAMP).unlink()
     before = project.state()
-    assert project.run("--check") == Ran(0, f"{PACKAGE} is what openapi.yaml makes\n", "")
+    assert project.run("--check") == Ran(0, f"{PACKAGE} matches openapi.yaml\n", "")
     assert project.state() == before
 
 
@@ -540,7 +540,7 @@ def test_check_shows_what_differs_and_how_to_mend_it(project: Project) -> None:
         "changed",
         f"{STRAY}: not made from the spec",
         f"{TYPED}: missing",
-        f"{PACKAGE} is not what openapi.yaml makes; mend it by: make",
+        f"{PACKAGE} does not match openapi.yaml; run: make",
     ]
     assert (ran.code, ran.err, project.state()) == (1, "", before)
 
@@ -584,7 +584,7 @@ def test_ctrl_c_changes_nothing(project: Project) -> None:
     with in_the_middle(project) as process:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (130, "", "interrupted; generated/ is as it was\n")
+    assert (process.returncode, out, err) == (130, "", "interrupted; generated/ is unchanged\n")
     assert project.state() == before
 
 
@@ -664,7 +664,7 @@ def test_a_read_only_disk_is_said_if_there_is_something_to_write(project: Projec
     ran = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
     assert ran.stderr.startswith("refused: Read-only file system: ")
-    assert ran.stderr.endswith("; generated/ is as it was\n")
+    assert ran.stderr.endswith("; generated/ is unchanged\n")
     assert project.state() == before
 
 
@@ -685,4 +685,4 @@ def test_a_file_that_cannot_grow_changes_nothing(project: Project, limit: int, r
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (ran.code, ran.out, project.state()) == (2, "", before)
     assert ran.err.startswith(reason)
-    assert ran.err.endswith("; generated/ is as it was\n")
+    assert ran.err.endswith("; generated/ is unchanged\n")

@@ -1,15 +1,14 @@
 """`make contract URL=https://… TAG=CSE`: hold a live endpoint to the contract, mostly by what it must refuse.
 
-environment -> Settings -> plan: all requests, built and judged -> printed -> CONFIRM=yes: sent one by one -> report
+environment -> Settings -> plan: all requests -> printed -> CONFIRM=yes: sent one by one, checked -> report
 
-The requests are few and always the same, not generated: all of them can be shown before any is sent, nothing but the given
-IDs can be in them, and for each it can be argued that no service acts on it (`cannot_act`). Nor do schemathesis' checks
-judge the answers, since some of them send requests of their own. Operations that only read are left out.
+The requests are few and always the same, not generated: all of them can be printed before any is sent, they contain no
+IDs but the given ones, and for each it can be argued that no service acts on it (`_Body.to_refuse`). schemathesis' checks
+are not used, since some of them send requests of their own. Operations that only read are left out.
 """
 
 import io
 import json
-import math
 import os
 import re
 import shlex
@@ -17,10 +16,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -28,63 +26,48 @@ from huaweicloud_retry import AkSkAuth, ConfigurationError, IAMError, PasswordAu
 from huaweicloud_retry.contract import Contract, Match, Operation, WrongMethod
 from huaweicloud_retry.credentials import find_credentials
 from huaweicloud_retry.endpoints import iam_url, url_problem
-from huaweicloud_retry.parsing import UnreadableError, read_json
 from huaweicloud_retry.runtime.redaction import Secret, mask, one_line
 from huaweicloud_retry_client import Response
+from tests import spec_checks
 from tests.contract.wire import about_any_response
 
-GAP: Final = 0.2
-"""Seconds from one request to the next, at least: five a second."""
-
+GAP: Final = 0.2  # seconds from one request to the next, at least: five a second
 UNEXPECTED: Final = "unexpected"
 NO_VALUE: Final = {UNEXPECTED: UNEXPECTED}
-"""What stands in place of a text. An object, which nobody converts to an ID or an action, as some do a number (the place in
-a list of values, or 0 == "Retry"), true ("Retry" is true too), a list (of one: its item); not empty, which may count as absent."""
+"""Sent in place of a text. An object, which no service converts to an ID or an action, as some do a number (an index, or
+0 == "Retry"), true ("Retry" is true too) or a list (of one: its item); not empty, which may count as absent."""
 
 _RESEND = Resend(max_attempts=5)
 _TIMEOUT = httpx.Timeout(60, connect=10)
 _ID = re.compile(r"[\w-][\w.-]{0,63}", re.ASCII)
-# Nothing that tells of another method, or that a service might read in place of the body.
-_HEADERS = {"host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"}
 _SECRETS = ("X-Auth-Token", "X-Security-Token", "Authorization")
 _UNAUTHORIZED, _THROTTLED = 401, 429
 _INTERRUPTED = 130  # the exit code, as a shell has it
 
 
 class UsageError(Exception):
-    """What was asked for will not do. One line; nothing was sent."""
+    """The settings are invalid. One line; nothing was sent."""
 
 
 class Stop(Exception):  # noqa: N818 - a decision, not a fault
-    """The run ends here; the text says why. `code` is the exit code, `sent` whether the request was."""
+    """The run ends here: why. `code` is the exit code, `curl` the request, if one was sent."""
 
-    def __init__(self, why: str, code: int = 1, *, sent: bool = True) -> None:
-        super().__init__(why)
+    def __init__(self, why: str, code: int = 1, curl: str = "") -> None:
+        super().__init__(f"{why}." + (f"\n    {curl}" if curl else ""))
         self.code = code
-        self.sent = sent
-
-
-class UnauthorizedError(Exception):
-    """A 401 to a request that had credentials; raised before an auth flow can send it again with another token."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        super().__init__()
-        self.answer = answer
 
 
 class Settings(NamedTuple):
-    """What the environment asks for."""
+    """What the environment asks for; `ids` by their names in the contract."""
 
     url: str
     tag: str
     ids: Mapping[str, str]
-    """By their names in the contract."""
     confirmed: bool
     writes: bool
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A request, and the statuses that the contract has for it."""
 
     operation: Operation
@@ -94,62 +77,60 @@ class Case:
     acts: bool = False
     anonymous: bool = False
 
+    @property
+    def curl(self) -> str:
+        """A command that sends the same, with $TOKEN for the credentials."""
+        request = self.request
+        words = ["curl", "-i", "-X", request.method, str(request.url)]
+        for name in ("accept", "content-type", "x-enterprise-project-id"):
+            words += ["-H", f"{name}: {request.headers[name]}"] if name in request.headers else []
+        words += ["--data-binary", request.content.decode()] if request.content else []
+        return shlex.join(words) + ("" if self.anonymous else ' -H "X-Auth-Token: $TOKEN"')
+
 
 class Result(NamedTuple):
-    """An answer, and what about it breaks the contract."""
+    """A response; its status, code and message in one line without secrets; what breaks the contract."""
 
     case: Case
     response: Response[None]
     said: str
-    """Status, code and message, in one line, without secrets."""
     problems: list[str]
 
 
-# --- What is asked for ------------------------------------------------------------------------------------------------
+# --- Settings ---------------------------------------------------------------------------------------------------------
 
 
 def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     """Read URL, TAG, CONFIRM, ALLOW_WRITES and the IDs.
 
     Raises:
-        UsageError: one of them is missing or will not do.
+        UsageError: one of them is missing or invalid.
     """
-    url = environ.get("URL", "").rstrip("/")
+    url, tag = environ.get("URL", "").rstrip("/"), environ.get("TAG", "")
     if problem := url_problem(url, allow_http=True):
         raise UsageError(f"URL: {problem}")
     if url_problem(url, allow_http=False):
         raise UsageError("URL: plain http is for this machine only; use https")
-    if urlsplit(url).path:
+    if httpx.URL(url).path != "/":
         raise UsageError("URL: scheme and host only, without a path: the contract has the paths")
-    tags = sorted({tag for operation in contract.operations for tag in operation.tags})
-    tag = environ.get("TAG", "")
+    tags = sorted({each for operation in contract.operations for each in operation.tags})
     if tag not in tags:
-        raise UsageError(
-            f"TAG: {f'there is no {one_line(tag)!r}' if tag else 'is missing'}; give {' or '.join(tags)}"
-        )
-    flags: dict[str, bool] = {}
+        wrong = f"there is no {one_line(tag)!r}" if tag else "is missing"
+        raise UsageError(f"TAG: {wrong}; give {' or '.join(tags)}")
     for name in ("CONFIRM", "ALLOW_WRITES"):
-        flags[name] = environ.get(name) == "yes"
         if environ.get(name, "") not in {"", "yes", "no"}:
             raise UsageError(f"{name}: must be yes or no")
     operations = _operations(contract, tag)
-    ids = {
-        name: value
-        for operation in operations
-        for name in (
-            *_path_names(operation),
-            *_Body(contract, operation).fields,
-            *_Body(contract, operation).headers,
-        )
-        if (value := environ.get(name.upper())) and name.endswith("_id")
-    }
+    needed = dict.fromkeys(name for operation in operations for name in _path_names(operation))
+    bodies = [_Body(contract, operation) for operation in operations]
+    named = [name for body in bodies for name in (*body.fields, *body.headers) if name.endswith("_id")]
+    ids = {name: value for name in (*needed, *named) if (value := environ.get(name.upper()))}
     for name, value in ids.items():
         if not _ID.fullmatch(value):
             raise UsageError(f"{name.upper()}: an ID has 1 to 64 letters, digits, -, _ and dots")
-    needed = [name for operation in operations for name in _path_names(operation)]
-    if missing := [name.upper() for name in dict.fromkeys(needed) if name not in ids]:
+    if missing := [name.upper() for name in needed if name not in ids]:
         raise UsageError(f"TAG={tag} needs {' and '.join(missing)}: of your own, since no other is used")
-    return Settings(url, tag, ids, flags["CONFIRM"], flags["ALLOW_WRITES"])
+    return Settings(url, tag, ids, environ.get("CONFIRM") == "yes", environ.get("ALLOW_WRITES") == "yes")
 
 
 def _operations(contract: Contract, tag: str) -> list[Operation]:
@@ -161,90 +142,43 @@ def _path_names(operation: Operation) -> list[str]:
 
 
 class _Body:
-    """What the contract says of a request's body and header parameters, beyond what its checks need."""
+    """What the contract has about a request's body and header parameters, beyond what its checks need."""
 
     def __init__(self, contract: Contract, operation: Operation) -> None:
-        self._document = cast("dict[str, Any]", contract.document)
-        item = self._document["paths"][operation.path]
+        document: Any = contract.document
+        follow = partial(spec_checks.resolved, document)
+        item = document["paths"][operation.path]
         described = item[operation.method.lower()]
         if "requestBody" not in described:
             raise UsageError(f"{operation.id} has no body: what it must refuse is not known here")
-        content = self._follow(described["requestBody"])["content"]
-        self.media_type, media = next(iter(content.items()))
-        schema = self._follow(media["schema"])
+        self.media_type, media = next(iter(follow(described["requestBody"])["content"].items()))
+        schema = follow(media["schema"])
         self.fields: list[str] = list(schema["properties"])
         self.required: set[str] = set(schema.get("required", ()))
-        self.examples: list[dict[str, str]] = [
-            self._follow(example)["value"] for example in media["examples"].values()
-        ]
-        parameters = [
-            self._follow(each) for each in (*item.get("parameters", ()), *described.get("parameters", ()))
-        ]
-        named = [each["name"] for each in parameters if each["in"] == "header"]
-        self.headers: dict[str, str] = {
-            name.removeprefix("X-").replace("-", "_").lower(): name for name in named
-        }
-        """Of its parameters, by the names that the environment has for them, in small letters."""
+        self.examples = [follow(example)["value"] for example in media["examples"].values()]
+        given = [*item.get("parameters", ()), *described.get("parameters", ())]
+        named = [each["name"] for each in map(follow, given) if each["in"] == "header"]
+        self.headers = {name.removeprefix("X-").replace("-", "_").lower(): name for name in named}
+        """Of its parameters, by the names that the environment has for them, in lower case."""
 
-    def _follow(self, node: Any) -> Any:
-        while "$ref" in node:
-            target: Any = self._document
-            for step in node["$ref"].split("/")[1:]:
-                target = target[step]
-            node = target
-        return node
+    def to_refuse(self) -> Iterator[tuple[str, str]]:
+        """Bodies that the contract refuses and that no service acts on, with their titles.
 
-    def without_values(self) -> list[tuple[str, str]]:
-        """Bodies with an object wherever a text is wanted: in one field, then in all."""
-        choices = [{name} for name in self.fields] + [set(self.fields)]
+        No service: also none that takes any media type, any letter case and unknown fields, converts numbers, truth values
+        and lists of one to what it wants, reads no further than the end of the first JSON value, or takes an absent or
+        null action for a Retry. Only one that took text which is no JSON for an absent body would act. So a body has all
+        required fields, no unknown ones, and in each `NO_VALUE`; or it is that, cut off within its last braces, so that
+        who mends it gets the same; or it is one word, which is no JSON.
+        """
+        choices = [*({name} for name in self.fields), set(self.fields)]
         used = [tuple(name for name in self.fields if name in chosen | self.required) for chosen in choices]
-        return [
-            (f"an object as {' and '.join(names)}", json.dumps(dict.fromkeys(names, NO_VALUE)))
-            for names in dict.fromkeys(used)
-        ]
+        for names in dict.fromkeys(used):
+            yield f"an object as {' and '.join(names)}", json.dumps(dict.fromkeys(names, NO_VALUE))
+        yield "JSON that is cut off", json.dumps(dict.fromkeys(used[-1], NO_VALUE))[:-2]
+        yield "not JSON", UNEXPECTED
 
 
 # --- The plan ---------------------------------------------------------------------------------------------------------
-
-
-def cannot_act(contract: Contract, request: httpx.Request) -> bool:
-    """Say whether a request is known to be one that the contract refuses and that no service acts on.
-
-    No service: also none that takes any media type, any letter case and unknown fields, converts numbers, truth values and
-    lists of one to what it wants, reads no further than the end of the first JSON value, or takes an absent or null action
-    for a Retry. Only one that took text which is no JSON for an absent body as well would act. So known are:
-    a GET where the contract has none; and the operation's method with a JSON media type and a body that is
-    - one word, which is no JSON;
-    - an object that has all required fields, none that the contract does not have, and in each `NO_VALUE`;
-    - the same, cut off within its last braces, so that who mends it gets the same.
-    """
-    found = contract.match(request.method, request.url.path)
-    if request.url.query or not set(request.headers) <= _HEADERS:
-        return False
-    if isinstance(found, WrongMethod):
-        return request.method == "GET" and not request.content
-    if not isinstance(found, Match):
-        return False
-    body = _Body(contract, found.operation)
-    checked = found.operation.check_request(found.path_params, "", request.headers, request.content)
-    if not checked.problems or request.headers.get("Content-Type") not in {
-        body.media_type,
-        "application/json",
-    }:
-        return False
-    return request.content == UNEXPECTED.encode() or any(
-        _has_no_value(request.content + braces, body) for braces in (b"", b"}", b"}}")
-    )
-
-
-def _has_no_value(content: bytes, body: _Body) -> bool:
-    try:
-        value = read_json(content)
-    except UnreadableError:
-        return False
-    if not isinstance(value, dict) or not body.required <= set(value) <= set(body.fields):
-        return False
-    return all(part == NO_VALUE for part in value.values())
 
 
 def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> list[Case]:
@@ -258,67 +192,55 @@ def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> l
     for operation in _operations(contract, settings.tag):
         refused += _refused(contract, operation, settings, client)
         acting += _acting(contract, operation, settings, client) if settings.writes else []
-    if unknown := [case.title for case in refused if not cannot_act(contract, case.request)]:
-        raise UsageError(f"with this contract these might act, so nothing is sent: {', '.join(unknown)}")
+    if valid := [case.title for case in refused if _is_valid(contract, case.request)]:
+        raise UsageError(f"with this contract these might act, so nothing is sent: {', '.join(valid)}")
     # No credentials at all: wrong ones would be counted. A request of its own, since auth flows write into theirs.
-    first, known = refused[0].operation, refused[0].request
+    known = refused[0].request
     request = httpx.Request(known.method, known.url, headers=known.headers, content=known.content)
-    anonymous = Case(first, "no credentials", request, (_UNAUTHORIZED,), anonymous=True)
-    return [*refused, *acting, anonymous]
+    return [*refused, *acting, Case(refused[0].operation, "no credentials", request, (401,), anonymous=True)]
+
+
+def _is_valid(contract: Contract, request: httpx.Request) -> bool:
+    found = contract.match(request.method, request.url.path)
+    if not isinstance(found, Match):
+        return False
+    return not found.operation.check_request(found.path_params, "", request.headers, request.content).problems
 
 
 def _refused(
     contract: Contract, operation: Operation, settings: Settings, client: httpx.Client
 ) -> Iterator[Case]:
-    body, url = _Body(contract, operation), _url(operation, settings)
-    bodies = [(title, text, body.media_type) for title, text in body.without_values()]
-    whole = bodies[-1][1]
-    bodies += [
-        ("JSON that is cut off", whole[:-2], body.media_type),
-        ("not JSON", UNEXPECTED, body.media_type),
-    ]
+    body, url = _Body(contract, operation), settings.url + operation.path.format(**settings.ids)
+    bodies = [(title, text, body.media_type) for title, text in body.to_refuse()]
     if body.media_type != "application/json":
-        bodies.append(("the media type that the official SDK sends", whole, "application/json"))
-    for title, text, media_type in bodies:
-        request = client.build_request(
-            operation.method, url, headers={"Content-Type": media_type}, content=text
-        )
+        title = "the media type that the official SDK sends"
+        bodies.append((title, bodies[-3][1], "application/json"))
+    for title, text, kind in bodies:
+        request = client.build_request(operation.method, url, headers={"Content-Type": kind}, content=text)
         yield Case(operation, title, request, (400,))
     if isinstance(contract.match("GET", httpx.URL(url).path), WrongMethod):
-        yield Case(
-            operation, "GET", client.build_request("GET", url), (404, 405)
-        )  # 404 is the gateway's unknown API
+        # 404 is the gateway's unknown API
+        yield Case(operation, "GET", client.build_request("GET", url), (404, 405))
 
 
 def _acting(contract: Contract, operation: Operation, settings: Settings, client: httpx.Client) -> list[Case]:
-    body, url = _Body(contract, operation), _url(operation, settings)
+    body, ids = _Body(contract, operation), settings.ids
+    url = settings.url + operation.path.format(**ids)
     cases: list[Case] = []
     for example in body.examples:
-        filled = {
-            name: settings.ids.get(name) if name.endswith("_id") else value for name, value in example.items()
-        }
+        filled = {name: ids.get(name) if name.endswith("_id") else value for name, value in example.items()}
         if None in filled.values():
             continue
-        given = [
-            {header: settings.ids[name]} for name, header in body.headers.items() if name in settings.ids
-        ]
-        for more in [{}, *given]:
+        for more in [{}, *({header: ids[name]} for name, header in body.headers.items() if name in ids)]:
             title = "".join(f", {name}: {value}" for name, value in more.items())
             headers = {"Content-Type": body.media_type, **more}
             request = client.build_request(operation.method, url, headers=headers, content=json.dumps(filled))
             cases.append(Case(operation, f"a retry{title}", request, (200, 400, 404), acts=True))
     if not cases:
-        names = sorted(
-            {name.upper() for example in body.examples for name in example if name.endswith("_id")}
-        )
-        raise UsageError(
-            f"ALLOW_WRITES=yes: {operation.id} needs {' or '.join(names)}, to know what to retry"
-        )
+        names = {name.upper() for example in body.examples for name in example if name.endswith("_id")}
+        wanted = " or ".join(sorted(names))
+        raise UsageError(f"ALLOW_WRITES=yes: {operation.id} needs {wanted}, to know what to retry")
     return cases
-
-
-def _url(operation: Operation, settings: Settings) -> str:
-    return settings.url + operation.path.format(**settings.ids)
 
 
 def describe(cases: list[Case], settings: Settings, credentials: str, iam: str) -> Iterator[str]:
@@ -334,16 +256,15 @@ def describe(cases: list[Case], settings: Settings, credentials: str, iam: str) 
             target = to
         text = case.request.content.decode()
         body = f", {case.request.headers['Content-Type']}: {text}" if text else ""
-        acts = "ACTS: " if case.acts else ""
-        yield f"  {number:3}. {acts}{case.title}{body}  -> {_or(case.expected)}"
+        yield f"  {number:3}. {'ACTS: ' if case.acts else ''}{case.title}{body}  -> {_or(case.expected)}"
     acting = sum(case.acts for case in cases)
     refused = f"{len(cases) - acting} of them must be refused" if acting else "all of them must be refused"
     requests = f"{len(cases)} requests{' and one to IAM' if iam else ''}"
     yield f"{requests}, one after the other, 5 a second at most: {refused}."
     if acting:
         yield f"{acting} REALLY RETRY, each sent once: work may run again, and run twice."
-    yield "A 429 is waited for and the same sent again: the gateway refused it. The run stops at a 401 to a request with"
-    yield "credentials, a 2xx to one that must be refused, an unknown outcome of a retry, and when no answer comes."
+    yield "A 429 is waited for and the same is resent: the gateway refused it. The run stops at a 401 to a request with"
+    yield "credentials, a 2xx to one that must be refused, an unknown outcome of a retry, and without a response."
 
 
 def _or(statuses: tuple[int, ...]) -> str:
@@ -354,9 +275,9 @@ def whose(auth: httpx.Auth, settings: Settings, environ: Mapping[str, str]) -> s
     """Name credentials without what is secret about them."""
     if isinstance(auth, AkSkAuth):
         # Sent nowhere: the one place where the key shows.
-        signed = next(auth.auth_flow(httpx.Request("GET", settings.url))).headers
-        found = re.search("Access=([^,]{1,4})", signed["Authorization"])
-        return f"the access key {found[1] if found else ''}…, which sends X-Project-Id: {settings.ids['project_id']}"
+        signed = next(auth.auth_flow(httpx.Request("GET", settings.url))).headers["Authorization"]
+        key = re.findall("Access=([^,]{1,4})|$", signed)[0]
+        return f"the access key {key}…, which sends X-Project-Id: {settings.ids['project_id']}"
     if isinstance(auth, PasswordAuth):
         name = environ.get("HW_USER_NAME") or environ.get("OS_USERNAME", "")
         return f"the password of user {one_line(name, 100)}, for which IAM gives a token"
@@ -366,167 +287,139 @@ def whose(auth: httpx.Auth, settings: Settings, environ: Mapping[str, str]) -> s
 # --- Sending ----------------------------------------------------------------------------------------------------------
 
 
-class Pace:
-    """Lets requests go `GAP` seconds apart: hook of the client, so that those to IAM wait too."""
+class RateLimiter:
+    """Sends requests `GAP` seconds apart: a hook of the client, so that those to IAM wait too."""
 
     def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._clock = clock
-        self._sleep = sleep
-        self._next = -math.inf
+        self._clock, self._sleep, self._next = clock, sleep, clock()
 
     def wait(self, _request: httpx.Request) -> None:
-        """Return when it may go."""
+        """Return when it may be sent."""
         now = self._clock()
         if now < self._next:
             self._sleep(self._next - now)
         self._next = max(now, self._next) + GAP
 
 
-def send_all(
-    cases: list[Case], client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]
-) -> tuple[list[Result], int]:
-    """Send one request after the other, and say what comes; returns all of it, and the exit code if it was stopped."""
-    results: list[Result] = []
-    for number, case in enumerate(cases, 1):
-        if case.acts and any(result.problems for result in results):
-            print("STOPPED: an answer breaks the contract, so nothing is retried.")
-            return results, 1
+class Run:
+    """Sends the requests, and keeps the results."""
+
+    def __init__(self, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]) -> None:
+        self._client, self._auth, self._sleep = client, auth, sleep
+        self.results: list[Result] = []
+
+    def send_all(self, cases: list[Case]) -> int:
+        """Send one request after the other, and print what comes; returns the exit code if it is stopped, or 0."""
         try:
-            for result in send(case, client, auth, sleep):
-                results.append(result)
-                print(
-                    f"{number:5}. {'BREAKS THE CONTRACT: ' if result.problems else ''}{result.said}",
-                    flush=True,
-                )
+            for number, case in enumerate(cases, 1):
+                self._send(number, case)
         except Stop as stop:
-            print(f"STOPPED: {stop}." + (f"\n    {curl(case)}" if stop.sent else ""))
-            return results, stop.code
+            print(f"STOPPED: {stop}")
+            return stop.code
         except KeyboardInterrupt:  # while it waited
             print("STOPPED: interrupted.")
-            return results, _INTERRUPTED
-    return results, 0
+            return _INTERRUPTED
+        return 0
+
+    def _send(self, number: int, case: Case) -> None:
+        """Send a request, again after a 429.
+
+        Raises:
+            Stop: nothing more may be sent.
+        """
+        if case.acts and any(result.problems for result in self.results):
+            raise Stop("a response breaks the contract, so nothing is retried")
+        wait: float | None = 0.0
+        attempt = 0
+        while wait is not None:
+            if attempt:
+                print(f"       again in {wait:.1f} s", flush=True)
+                self._sleep(wait)
+            attempt += 1
+            result = judged(case, self._response(case))
+            self.results.append(result)
+            broken = "BREAKS THE CONTRACT: " if result.problems else ""
+            print(f"{number:5}. {broken}{result.said}", flush=True)
+            _stop_if_needed(result)
+            if result.response.status_code != _THROTTLED:
+                return
+            wait = _RESEND.wait(attempt, result.response)
+        raise Stop(f"still 429 after {attempt} attempts, none of which acted: try later", 1, case.curl)
+
+    def _response(self, case: Case) -> httpx.Response:
+        may = "; a retry MAY HAVE STARTED: look at the job or task before anything else" if case.acts else ""
+        request = case.request
+        try:
+            if not case.anonymous:
+                # The auth flow is left as soon as it has the request ready: it sees no 401, or it would resend.
+                flow = self._auth.sync_auth_flow(request)
+                request = next(flow)
+                while request is not case.request:  # but one to IAM
+                    request = flow.send(self._client.send(request, auth=None))
+            return self._client.send(request, auth=None)
+        except IAMError as error:
+            raise Stop(one_line(str(error))) from None
+        except httpx.RequestError as error:
+            what = f"{type(error).__name__}: {one_line(str(error))}"
+            if request is not case.request:
+                raise Stop(f"no response of IAM, {what}") from None
+            raise Stop(f"no response, {what}{may}", 1, case.curl) from None
+        except KeyboardInterrupt:
+            raise Stop(f"interrupted{may}", _INTERRUPTED, case.curl) from None
 
 
-def send(
-    case: Case, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]
-) -> Iterator[Result]:
-    """Send a request, again after a 429.
-
-    Raises:
-        Stop: nothing more may be sent.
-    """
-    attempt = 1
-    while True:
-        result = _judged(case, _answer(case, client, None if case.anonymous else auth))
-        yield result
-        response = result.response
-        status, error = response.status_code, response.error
-        if status == _UNAUTHORIZED and not case.anonymous:
-            raise Stop(
-                "401, which was not asked for: check the credentials, their region and project, and this machine's clock. "
-                "Nothing more was sent, since five wrong signatures lock an access key for five minutes"
-            )
-        if _is_success(status) and not case.acts:
-            raise Stop(
-                f"IT MAY HAVE ACTED: {status} to a request that must be refused; look at the job or task"
-            )
-        if status != _THROTTLED:
-            if case.acts and error is not None and error.outcome_unknown:
-                raise Stop("the outcome of a retry is unknown: look at the job or task before anything else")
-            return
-        wait = _RESEND.wait(attempt, response)
-        if wait is None:
-            raise Stop(f"still 429 after {attempt} attempts, none of which acted: try later")
-        print(f"       again in {wait:.1f} s", flush=True)
-        sleep(wait)
-        attempt += 1
+def _stop_if_needed(result: Result) -> None:
+    case, status, error = result.case, result.response.status_code, result.response.error
+    why = ""
+    if status == _UNAUTHORIZED and not case.anonymous:
+        why = (
+            "401, which was not asked for: check the credentials, their region and project, and this machine's clock. "
+            "Nothing more was sent, since five wrong signatures lock an access key for five minutes"
+        )
+    elif 200 <= status < 300 and not case.acts:
+        why = f"IT MAY HAVE ACTED: {status} to a request that must be refused; look at the job or task"
+    elif case.acts and error is not None and error.outcome_unknown:
+        why = "the outcome of a retry is unknown: look at the job or task before anything else"
+    if why:
+        raise Stop(why, 1, case.curl)
 
 
-def _is_success(status: int) -> bool:
-    return 200 <= status < 300
-
-
-def _answer(case: Case, client: httpx.Client, auth: httpx.Auth | None) -> httpx.Response:
-    may_have_started = (
-        "; a retry MAY HAVE STARTED: look at the job or task before anything else" if case.acts else ""
-    )
-    try:
-        return client.send(case.request, auth=auth)
-    except UnauthorizedError as error:
-        return error.answer
-    except IAMError as error:
-        raise Stop(one_line(str(error)), sent=False) from None
-    except httpx.RequestError as error:
-        sent = error.request.url == case.request.url  # or it is IAM that did not answer
-        what = f"no answer{'' if sent else ' of IAM'}, {type(error).__name__}: {one_line(str(error))}"
-        raise Stop(what + (may_have_started if sent else ""), sent=sent) from None
-    except KeyboardInterrupt:
-        raise Stop(f"interrupted{may_have_started}", _INTERRUPTED) from None
-
-
-def stop_at_401(answer: httpx.Response) -> None:
-    """Hook of the client: no auth flow gets to see a 401, or it would send the same with another token."""
-    if answer.status_code == _UNAUTHORIZED and any(name in answer.request.headers for name in _SECRETS):
-        answer.read()
-        raise UnauthorizedError(answer)
-
-
-def _judged(case: Case, answer: httpx.Response) -> Result:
-    status, headers, content = _without_secrets(answer)
+def judged(case: Case, received: httpx.Response) -> Result:
+    """Hold a response to the contract."""
+    status, headers, content = _without_secrets(received)
     # A 401 to credentials says something about them, and a 429 about the load: neither about this request.
     possible = {*case.expected, _UNAUTHORIZED, _THROTTLED}
     problems = [] if status in possible else [f"status: {status}, and not {_or(case.expected)}"]
-    problems += [
-        one_line(str(problem)) for problem in case.operation.check_response(status, headers, content)
-    ]
+    problems += [one_line(str(each)) for each in case.operation.check_response(status, headers, content)]
     problems += [text for _, text in about_any_response(case.operation.error_codes, status, headers, content)]
-    problem = problems[0] if problems and _is_success(status) else None
+    problem = problems[0] if problems and 200 <= status < 300 else None
     response = Response[None](status_code=status, headers=headers, content=content, problem=problem)
     said = str(response.error or one_line(f"{status} {content[:200].decode(errors='replace')}"))
     return Result(case, response, said, problems)
 
 
-def _without_secrets(answer: httpx.Response) -> tuple[int, httpx.Headers, bytes]:
-    """Take out of an answer what it quotes of its request, before any text made of it is cut."""
-    sent = [answer.request.headers.get(name, "") for name in _SECRETS]
-    parts = re.findall("(?:Access|Signature)=([^,]+)", answer.request.headers.get("Authorization", ""))
-    headers, content = answer.headers.copy(), answer.content
-    for secret in filter(None, [*sent, *parts]):
+def _without_secrets(received: httpx.Response) -> tuple[int, httpx.Headers, bytes]:
+    """Remove from a response what it quotes of its request, before any text made of it is cut."""
+    sent = [received.request.headers.get(name, "") for name in _SECRETS]
+    headers, content = received.headers.copy(), received.content
+    for secret in filter(None, [*sent, *re.findall("(?:Access|Signature)=([^,]+)", sent[-1])]):
         content = mask(content, Secret(secret))
-        headers.update(
-            {name: mask(value.encode(), Secret(secret)).decode() for name, value in headers.items()}
-        )
-    return answer.status_code, headers, content
-
-
-# --- The report -------------------------------------------------------------------------------------------------------
+        masked = {name: mask(value.encode(), Secret(secret)).decode() for name, value in headers.items()}
+        headers.update(masked)
+    return received.status_code, headers, content
 
 
 def report(cases: list[Case], results: list[Result]) -> Iterator[str]:
-    """Put what came into words: for each operation the answers by status, then what breaks the contract."""
+    """Put the results into words: for each operation the responses by status, then what breaks the contract."""
     for operation in dict.fromkeys(case.operation.id for case in cases):
-        own = [result for result in results if result.case.operation.id == operation]
         planned = sum(case.operation.id == operation for case in cases)
-        by_status = Counter(each.response.status_code for each in own)
-        answers = ", ".join(f"{count} of {status}" for status, count in sorted(by_status.items()))
-        yield f"{operation}: {planned} requests planned; answers: {answers or 'none'}"
+        own = [each.response.status_code for each in results if each.case.operation.id == operation]
+        responses = ", ".join(f"{count} of {status}" for status, count in sorted(Counter(own).items()))
+        yield f"{operation}: {planned} requests planned; responses: {responses or 'none'}"
     for result in results:
         if result.problems:
             yield f"BREAKS THE CONTRACT: {result.case.operation.id}, {result.case.title}: {result.said}"
-            yield from (f"    {problem}" for problem in result.problems)
-            yield f"    {curl(result.case)}"
-
-
-def curl(case: Case) -> str:
-    """Return a command that sends the same, with $TOKEN for the credentials."""
-    request = case.request
-    words = ["curl", "-i", "-X", request.method, str(request.url)]
-    for name, value in request.headers.items():
-        if name in {"accept", "content-type", "x-enterprise-project-id"}:
-            words += ["-H", f"{name}: {value}"]
-    if request.content:
-        words += ["--data-binary", request.content.decode()]
-    return shlex.join(words) + ("" if case.anonymous else ' -H "X-Auth-Token: $TOKEN"')
+            yield from (f"    {line}" for line in (*result.problems, result.case.curl))
 
 
 def main(
@@ -537,7 +430,7 @@ def main(
     """Run.
 
     Returns:
-        The exit code: 0 all answers keep the contract; 1 one does not, or the run was stopped; 2 nothing was sent;
+        The exit code: 0 all responses keep the contract; 1 one does not, or the run was stopped; 2 nothing was sent;
         130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -545,8 +438,7 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     contract = Contract.load()
     headers = {"Accept": "application/json", "User-Agent": f"huaweicloud-retry/{contract.version} contract"}
-    pace = Pace(clock, sleep)
-    hooks: dict[str, list[Callable[..., None]]] = {"request": [pace.wait], "response": [stop_at_401]}
+    hooks: Any = {"request": [RateLimiter(clock, sleep).wait]}
     with httpx.Client(timeout=_TIMEOUT, headers=headers, event_hooks=hooks) as client:
         try:
             settings = read_settings(contract, environ)
@@ -563,9 +455,10 @@ def main(
         if not settings.confirmed:
             print("Nothing was sent. To send these, add CONFIRM=yes")
             return 2
-        results, code = send_all(cases, client, auth, sleep)
-    print(*report(cases, results), sep="\n")
-    return code or int(any(result.problems for result in results))
+        run = Run(client, auth, sleep)
+        code = run.send_all(cases)
+    print(*report(cases, run.results), sep="\n")
+    return code or int(any(result.problems for result in run.results))
 
 
 if __name__ == "__main__":

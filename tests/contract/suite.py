@@ -169,7 +169,7 @@ def _is_mock(url: str) -> bool:
             wire.send(url, wire.Request("GET", "/_mock/health")).get("name") == "huaweicloud-retry-mock"
         )
     except wire.NoAnswerError as error:
-        raise NotRunError(f"{url} does not answer: {error}") from error
+        raise NotRunError(f"{url} does not respond: {error}") from error
 
 
 def _schemathesis(arguments: list[str], outcome: Outcome) -> None:
@@ -273,11 +273,11 @@ def whole_number(name: str, default: int) -> int:
     """Return what an environment variable says.
 
     Raises:
-        ValueError: it is no whole number, or not above 0.
+        ValueError: it is no integer above 0.
     """
     text = os.environ.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError(f"{name}={text!r}: a whole number above 0 is needed")
+        raise ValueError(f"{name}={text!r}: an integer above 0 is needed")
     return int(text)
 
 

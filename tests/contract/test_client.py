@@ -42,10 +42,10 @@ from schemathesis.config import SchemathesisConfig
 from huaweicloud_retry import AkSkAuth, Resend, TokenAuth
 from huaweicloud_retry.contract import Contract, Match, Problem
 from huaweicloud_retry.contract import Operation as ContractOperation
-from huaweicloud_retry.mock.answer import Encoded
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
-from huaweicloud_retry.mock.request import Request
+from huaweicloud_retry.mock.request import MockRequest
+from huaweicloud_retry.mock.response import Encoded
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
 from huaweicloud_retry.mock.wire import Pause
@@ -236,7 +236,7 @@ each_operation = pytest.mark.parametrize("operation", ALL, ids=lambda operation:
 class Exchange:
     """A request as it arrived, and the response to it."""
 
-    request: Request
+    request: MockRequest
     response: Encoded
 
 
@@ -250,7 +250,7 @@ class Wire:
         self.given: Encoded | None = None
         self._mock = App(CONTRACT, State(read_state(STATE)), Faults())
 
-    async def __call__(self, request: Request, pause: Pause) -> Encoded:
+    async def __call__(self, request: MockRequest, pause: Pause) -> Encoded:
         responded = self.given or await self._mock(request, pause)
         self.exchanges.append(Exchange(request, responded))
         self.statuses.add(responded.status)
@@ -333,7 +333,7 @@ def refusals(call: Call) -> Iterator[str]:
             yield f"{snake(name)} is .* cannot be a segment of the path"
     for name, text in call.headers.items():
         if text.strip(" \t") != text or not re.fullmatch(r"[\t -~]*", text):
-            yield f"the value of header {name} may be a str of printable ASCII only"
+            yield f"the value of header {name} must be a str of printable ASCII"
     names: list[str] = call.operation.schema.get("x-at-least-one-of", [])
     if names and not any(name in call.body for name in names):
         yield f"needs {' or '.join(map(snake, names))}; neither was given"
@@ -525,7 +525,7 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     assert signature == signed(sent, names.split(";"))
 
 
-def signed(sent: Request, names: list[str]) -> str:
+def signed(sent: MockRequest, names: list[str]) -> str:
     """Sign as the page has it: https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm-002.html."""
     path = "/".join(quote(unquote(segment), safe="~") for segment in sent.path.split("/")) + "/"
     headers = [f"{name}:{sent.headers[name]}" for name in names]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from huaweicloud_retry.contract import ErrorCode
 from tests.contract.curl import curl
 
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
+_AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
 _SHOWN = 400  # bytes of a body in a curl line; more can be read from the rule
 
 
@@ -116,6 +118,7 @@ def about_any_response(
             yield "a_throttled_request_is_told_when_to_come_back", problem
 
 
+@cache
 def bare(code: str) -> str:
     """Return an error code with one prefix for all generations of the gateway."""
     return re.sub(r"^API(G|C)\.", "APIGW.", code)
@@ -140,9 +143,11 @@ def send(url: str, request: Request) -> Reply:
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape")
     try:
         with _connected(host, port, parts.scheme) as sock:
-            # A server may refuse before it has read all, so it is read while it is written to.
-            writing = threading.Thread(target=_write, args=(sock, head + _framed(request)), daemon=True)
-            writing.start()
+            data = head + _framed(request)
+            if len(data) < _AT_ONCE:
+                _write(sock, data)
+            else:  # a server may refuse before it has read all, so it is read while it is written to
+                threading.Thread(target=_write, args=(sock, data), daemon=True).start()
             response = http.client.HTTPResponse(sock, method=request.method)
             response.begin()
             content = response.read()

@@ -563,6 +563,10 @@ def timeout_for(engine_id: str) -> httpx.Timeout:
 
 
 LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+MODES: Final = ["sync", *LOOPS]
+ROTATED: Final = [
+    (fault, MODES[number % len(MODES)]) for number, fault in enumerate(FAULTS)
+]  # each fault once
 uvloop.new_event_loop().close()  # the first one of a process opens a pipe and keeps it
 
 

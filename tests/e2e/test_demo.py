@@ -21,19 +21,19 @@ def test_the_demo_shows_both_operations_both_ways_and_a_refusal() -> None:
     assert (
         shown
         == f"""\
-The mock answers at http://127.0.0.1:PORT in place of both services.
+The mock replaces both services at http://127.0.0.1:PORT.
 
-Synchronous, one after the other:
+Sync, one after the other:
   RetryEngine           engine cse-gve7lg ({ENGINE}): job 18638 runs again
   RetryScriptExecution  record {RECORD}: task {TASK} runs again
 
-POST /_mock/reset: the job and the record are failed again.
+POST /_mock/reset: the job and the record have failed again.
 
-Asynchronous, both at once:
+Async, both at the same time:
   RetryEngine           engine cse-gve7lg ({ENGINE}): job 18638 runs again
   RetryScriptExecution  task {TASK} runs again
 
-The same engine again, whose job now runs:
+The same engine again, whose job is running:
   BadRequestError: 400 SVCSTG.00501149: The engine has no failed job to retry: job 18638 is Executing. (engine_id) [request id ID]
   did it go through? no; code SVCSTG.00501149
 

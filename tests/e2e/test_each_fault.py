@@ -8,10 +8,7 @@ import asyncio
 import pytest
 
 from huaweicloud_retry import APIConnectionError, Resend, TokenAuth, connect
-from tests.e2e.chaos import ATTEMPTS, FAULTS, LOOPS, Server, call_async, call_sync, check_fault, check_many
-
-MODES = ["sync", *LOOPS]
-ROTATED = [(fault, MODES[number % len(MODES)]) for number, fault in enumerate(FAULTS)]
+from tests.e2e.chaos import ATTEMPTS, MODES, ROTATED, Server, call_async, call_sync, check_fault, check_many
 
 
 @pytest.mark.parametrize(("fault", "mode"), ROTATED)

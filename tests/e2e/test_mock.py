@@ -5,6 +5,7 @@ Each response to an operation of the spec is checked against the spec, by the cl
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,8 +29,6 @@ from tests.mocks import (
     COMMAND,
     CONTRACT,
     ENGINE,
-    ENGINE_ID,
-    JSON,
     RECORD,
     RETRY,
     SCRIPT,
@@ -44,8 +43,6 @@ from tests.mocks import (
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "openapi.yaml"
-BOTH = (("PUT", ENGINE), ("POST", SCRIPT))
-MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -70,211 +67,79 @@ def stranger(clients: tuple[httpx.Client, httpx.Client]) -> httpx.Client:
     return clients[1]
 
 
-# --- Both operations --------------------------------------------------------------------------------------------------
-
-
-NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
-NOTHING = "There is nothing to retry: give record_id or task_id."
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ({"record_id": TASK}, f"The script execution record does not exist; the mock has {RECORD}."),
-        ({"task_id": RECORD}, NO_TASK),
-        ({"task_id": RECORD, "record_id": RECORD}, NO_TASK),
-        (
-            {"task_id": TASK, "record_id": "r"},
-            f"The script execution record is not of task {TASK}, which has {RECORD}.",
-        ),
-        ({}, NOTHING),
-        ({"recordId": RECORD}, NOTHING),
-    ],
-)
-def test_an_unknown_record_or_task_or_none(mock: httpx.Client, body: dict[str, str], says: str) -> None:
-    assert error(mock.post(SCRIPT, json=body)) == (404, "WKS.00211902", says)
-    assert mock.post(SCRIPT, json={"task_id": TASK}).status_code == 200  # so nothing was run
-
-
-def test_health_names_the_spec_and_each_response_has_a_request_id_of_its_own(stranger: httpx.Client) -> None:
-    answers = [stranger.get("/_mock/health") for _ in range(10)]
+def test_health_names_the_spec(stranger: httpx.Client) -> None:
     health = {"name": "huaweicloud-retry-mock", "version": CONTRACT.version, "sha256": CONTRACT.sha256}
-    assert all(answer.json() == health for answer in answers)
-    assert len({answer.headers["X-Request-Id"] for answer in answers}) == 10
+    assert stranger.get("/_mock/health").json() == health
 
 
-# --- Credentials ------------------------------------------------------------------------------------------------------
-
-WRONG = "the X-Auth-Token is wrong"
-FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
-
-
-@pytest.mark.parametrize(
-    ("headers", "why"),
-    [
-        ({}, "there is no X-Auth-Token and no signature"),
-        ({"X-Auth-Token": ""}, WRONG),
-        ({"X-Auth-Token": "s3cret"}, WRONG),
-        ({"X-Auth-Token": "Mock-Token"}, WRONG),
-        ({"Authorization": "Bearer s3cret"}, FORM),
-    ],
-)
-def test_without_the_right_credentials(stranger: httpx.Client, headers: dict[str, str], why: str) -> None:
-    for method, path in BOTH:
-        refused = stranger.request(method, path, headers=headers, content=b"not even looked at")
-        accepted = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
-        says = f"Incorrect IAM authentication information: {why}; {accepted}"
-        assert error(refused) == (401, "APIGW.0301", says)
-        assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
-        assert "s3cret" not in refused.text
+# --- What its errors explain ------------------------------------------------------------------------------------------
 
 
 class Tampered(AkSkAuth):
     """Signs with the mock's keys, and then changes a header."""
 
-    def __init__(self, header: str, change: Callable[[str], str]) -> None:
+    def __init__(self, header: str, pattern: str, new: str) -> None:
         super().__init__("mock-ak", "mock-sk", security_token="s3cret")
-        self._header = header
-        self._change = change
+        self._change = header, pattern, new
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        header, pattern, new = self._change
         signed = next(super().auth_flow(request))
-        signed.headers[self._header] = self._change(signed.headers[self._header])
+        signed.headers[header] = re.sub(pattern, new, signed.headers[header])
         yield signed
 
 
-@pytest.mark.parametrize(
-    ("why", "auth"),
-    [
-        ("the Authorization header must read", Tampered("Authorization", lambda value: value[:-1] + "g")),
-        (
-            "the access key is unknown",
-            Tampered("Authorization", lambda value: value.replace("mock-ak", "other")),
-        ),
-        (
-            "is not that of the canonical request",
-            Tampered("Authorization", lambda value: value[:-4] + "0000"),
-        ),
-        ("not sent: x-absent", Tampered("Authorization", lambda value: value.replace("host", "x-absent"))),
-        (
-            "X-Sdk-Date must be signed",
-            Tampered("Authorization", lambda value: value.replace(";x-sdk-date", "")),
-        ),
-        ("is not that of the canonical request", Tampered("X-Security-Token", lambda _: "s3cret2")),
-        ("X-Sdk-Date must read like", Tampered("X-Sdk-Date", lambda _: "yesterday")),
-        ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "20200608T023900Z")),
-        ("the signature has expired", Tampered("X-Sdk-Date", lambda _: "29990608T023900Z")),
-    ],
-    ids=["form", "key", "signature", "absent", "unsigned", "token", "date", "past", "future"],
-)
-def test_a_wrong_signature_is_told_why(stranger: httpx.Client, why: str, auth: httpx.Auth) -> None:
-    refused = stranger.put(ENGINE, auth=auth, json=RETRY)
-    assert error(refused)[:2] == (401, "APIGW.0301")
-    assert why in refused.json()["error_msg"]
+NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
+FOREIGN = f"The script execution record is not of task {TASK}, which has {RECORD}."
+FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
+ACCEPTED = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
+# What is wrong with a request, and the end of its error message. Codes and statuses: tests/contract/rules.py.
+WHY: list[tuple[dict[str, Any], str]] = [
+    ({"json": {"record_id": TASK}}, f"The script execution record does not exist; the mock has {RECORD}."),
+    ({"json": {"task_id": RECORD}}, NO_TASK),
+    ({"json": {"task_id": TASK, "record_id": "r"}}, FOREIGN),
+    ({"json": {}}, "There is nothing to retry: give record_id or task_id."),
+    ({"json": {"record_id": 5}}, 'The parameter is invalid: body /record_id: 5 is not of type "string"'),
+    (
+        {"content": b"{", "headers": {"Content-Type": "application/json"}},
+        "property name enclosed in double quotes, line 1 column 2",
+    ),
+    ({}, f"there is no X-Auth-Token and no signature; {ACCEPTED}"),
+    ({"headers": {"X-Auth-Token": "s3cret"}}, f": the X-Auth-Token is wrong; {ACCEPTED}"),
+    ({"headers": {"Authorization": "Bearer s3cret"}}, f": {FORM}; {ACCEPTED}"),
+    ({"auth": Tampered("Authorization", ".$", "g")}, "the Authorization header must read"),
+    ({"auth": Tampered("Authorization", "mock-ak", "other")}, "the access key is unknown"),
+    ({"auth": Tampered("Authorization", "....$", "0000")}, "is not that of the canonical request"),
+    ({"auth": Tampered("Authorization", "host", "x-absent")}, "not sent: x-absent"),
+    ({"auth": Tampered("Authorization", ";x-sdk-date", "")}, "X-Sdk-Date must be signed"),
+    ({"auth": Tampered("X-Security-Token", "$", "2")}, "is not that of the canonical request"),
+    ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must read like"),
+    ({"auth": Tampered("X-Sdk-Date", "^....", "2020")}, "the signature has expired"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "why"), WHY, ids=range(len(WHY)))
+def test_an_error_explains_what_is_wrong(
+    mock: httpx.Client, stranger: httpx.Client, wrong: dict[str, Any], why: str
+) -> None:
+    client = mock if {"json", "content"} & wrong.keys() else stranger
+    refused = client.post(SCRIPT, **wrong)
+    assert why in error(refused)[2]
     assert "s3cret" not in refused.text
+
+
+def test_an_unknown_path_is_told_those_that_there_are(mock: httpx.Client) -> None:
+    says = error(mock.post("/nope"))[2]
+    assert says.startswith(
+        "The API does not exist: POST /nope; the mock has POST /v2/{project_id}/script-exec"
+    )
 
 
 def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(stranger: httpx.Client) -> None:
     refused = stranger.put(ENGINE, auth=AkSkAuth("mock-ak", "wrong"), json=RETRY)
-    shown = refused.json()["error_msg"].split("(| for a line's end) ")[1].split(";", 1)[0].split("|")
+    shown = refused.json()["error_msg"].split("(line ends shown as |) ")[1].split(";", 1)[0].split("|")
     assert shown[:3] == ["PUT", f"{ENGINE}/", ""]
     assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
-
-
-# --- What the gateway refuses -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-def test_another_method_is_refused_with_those_allowed(stranger: httpx.Client, method: str) -> None:
-    script, engine = stranger.request(method, SCRIPT), stranger.request(method, ENGINE)
-    assert (script.status_code, script.headers["Allow"]) == (405, "POST")
-    assert (engine.status_code, engine.headers["Allow"]) == (405, "PUT")
-    if method == "HEAD":
-        assert script.content == engine.content == b""
-        return
-    says = (
-        f"The method specified in the request is not allowed for this resource: {method}; the path has POST."
-    )
-    assert error(script)[1:] == ("WKS.00000405", says)
-    says = (
-        f"The method specified in the request is not allowed for this resource: {method}; the path has PUT."
-    )
-    assert error(engine)[1:] == ("APIGW.0101", says)
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/nope", f"{SCRIPT}/", f"/{SCRIPT}", "/v1" + SCRIPT[3:], "/_mock", "/docs/", "/%0A"]
-)
-def test_an_unknown_path(stranger: httpx.Client, path: str) -> None:
-    refused = stranger.post(stranger.base_url.copy_with(raw_path=path.encode()))
-    status, code, says = error(refused)
-    assert (status, code) == (404, "APIGW.0101")
-    assert says.startswith(
-        f"The API does not exist: POST {path}; the mock has POST /v2/{{project_id}}/script-exec"
-    )
-    assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
-
-
-# --- What breaks the contract -----------------------------------------------------------------------------------------
-
-TEXT, GBK = {"Content-Type": "text/plain"}, {"Content-Type": "application/json;charset=GBK"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "body", "says"),
-    [
-        (JSON, b"", "body: is empty; application/json is needed"),
-        (JSON, b"{", "body: is not JSON: Expecting property name enclosed in double quotes, line 1 column 2"),
-        (JSON, b"\xff", "body: is not UTF-8: invalid start byte at byte 0"),
-        (JSON, b"[NaN]", "body: is not JSON: NaN is no number"),
-        (JSON, b"[" * MIB, "body: is nested too deeply"),
-        ({}, b"{}", "header Content-Type: is missing; the body must be application/json"),
-        (TEXT, b"{}", "header Content-Type: 'text/plain' will not do; the body must be application/json"),
-        (GBK, b"{}", "header Content-Type: the charset will not do; JSON is UTF-8"),
-    ],
-    ids=["empty", "cut short", "no UTF-8", "NaN", "deep", "no type", "text", "charset"],
-)
-def test_what_does_not_parse_is_refused_in_the_gateways_words(
-    mock: httpx.Client, headers: dict[str, str], body: bytes, says: str
-) -> None:
-    for method, path in BOTH:
-        refused = mock.request(method, path, headers=headers, content=body)
-        assert error(refused) == (400, "APIGW.0201", f"Bad request: {says}")
-        assert refused.json()["request_id"] == refused.headers["X-Request-Id"]
-
-
-def test_what_breaks_the_schema_is_refused_in_the_words_of_the_service_if_it_has_any(
-    mock: httpx.Client,
-) -> None:
-    script = mock.post(SCRIPT, json={"record_id": [{"record_id": "r"}], "task_id": ""})
-    says = (
-        'The parameter is invalid: body /record_id: [{"record_id":"r"}] is not of type "string"; '
-        'body /task_id: "" is shorter than 1 character'
-    )
-    assert error(script) == (400, "WKS.00211102", says)
-    engine = mock.put(ENGINE, json={"action": "Stop"})
-    assert error(engine) == (
-        400,
-        "APIGW.0201",
-        'The parameter is invalid: body /action: "Retry" was expected',
-    )
-
-
-ENTERPRISE = "X-Enterprise-Project-ID"
-TWICE = [(ENTERPRISE, "a" * 40), (ENTERPRISE, "b" * 40)]  # a header sent twice counts as one with a comma
-
-
-@pytest.mark.parametrize(
-    ("engine_id", "headers", "says"),
-    [
-        ("", {}, "path engine_id: is empty"),
-        (ENGINE_ID, {ENTERPRISE: ""}, f'header {ENTERPRISE}: "" is shorter than 1 character'),
-        (ENGINE_ID, TWICE, f'header {ENTERPRISE}: "{"a" * 40}, {"b" * 40}" is longer than 64 characters'),
-    ],
-)
-def test_invalid_parameters(mock: httpx.Client, engine_id: str, headers: Any, says: str) -> None:
-    refused = mock.put(ENGINE.replace(ENGINE_ID, engine_id), headers=headers, json=RETRY)
-    assert error(refused) == (400, "APIGW.0201", f"The parameter is invalid: {says}")
 
 
 # --- Below HTTP -------------------------------------------------------------------------------------------------------
@@ -296,18 +161,6 @@ def test_a_caller_that_hangs_up_half_way_changes_nothing(mock: httpx.Client) -> 
         send_head(sock, "PUT", ENGINE, "Content-Length: 19", content_type, "X-Auth-Token: mock-token")
         sock.sendall(b'{"action":')
     assert mock.put(ENGINE, json=RETRY).status_code == 200
-
-
-@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_an_offer_of_another_protocol_is_passed_over(
-    mock: httpx.Client, protocol: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As Java's HttpClient makes one with every request, unless it is told not to."""
-    assert (
-        mock.put(ENGINE, json=RETRY, headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code
-        == 200
-    )
-    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 # --- A spec that was edited -------------------------------------------------------------------------------------------
@@ -356,7 +209,7 @@ def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(
 
 
 NO_EXAMPLE = "StopScriptExecution has no example for status 200; it has: none"
-WRONG_EXAMPLE = 'that for 200 breaks its own schema: body: [1] is not of type "object"'
+WRONG_EXAMPLE = 'the one for 200 does not match its schema: body: [1] is not of type "object"'
 
 
 @pytest.mark.parametrize(
@@ -367,7 +220,7 @@ def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
 ) -> None:
     with running(with_stop(tmp_path, "200", media_type)) as url, plain_client(url) as client:
         answer = client.post("/v2/any/script-executions/stop", json={})
-    says = f"Unexpected error: the mock answers StopScriptExecution from the spec's examples, but {why}"
+    says = f"Unexpected error: the response of StopScriptExecution is the spec's example, but {why}"
     assert error(answer) == (500, "APIGW.0201", says)
 
 
@@ -388,7 +241,7 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
     with running(contract) as url, client_for(url, contract=contract) as client:
         answer = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
         assert client.get("/_mock/health").status_code == 200
-    says = "Unexpected error: the mock's own fault; its stderr says more."
+    says = "Unexpected error: internal error of the mock; see its stderr."
     assert error(answer) == (500, "APIGW.0201", says)
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -483,7 +336,7 @@ def test_why_it_cannot_listen_is_told_in_one_line(
 def test_what_is_no_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([f"--port={port}"])
-    assert f"argument --port: {port!r} is no port" in capsys.readouterr().err
+    assert f"argument --port: {port!r} is not a port" in capsys.readouterr().err
 
 
 def test_a_broken_spec_is_told_in_one_line(tmp_path: Path) -> None:

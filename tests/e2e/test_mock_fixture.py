@@ -1,6 +1,7 @@
 """The pytest fixture in the environments that people run it in: a pytest of its own each time."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,10 @@ from huaweicloud_retry_client.models import EngineActionRequest
 PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(4))
 def test_a_job_is_retried(huaweicloud_mock, number):
     assert retry_engine.sync(PROJECT, ENGINE, client=huaweicloud_mock.cse, body=EngineActionRequest()).job_id == 18638
-    assert [entry["outcome"] for entry in huaweicloud_mock.journal()] == ["accepted"]
+    assert [entry["outcome"] for entry in huaweicloud_mock.request_log()] == ["accepted"]
     huaweicloud_mock.set_state("projects: {}")
     huaweicloud_mock.add_fault(status=503)
     huaweicloud_mock.clear_faults()
@@ -61,56 +62,32 @@ NOWHERE = "http://192.0.2.1:9"  # no proxy is there
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_example.py").write_text(TEST, encoding="utf-8")
     (folder / "conftest.py").write_text(ONLY_LOOPBACK, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-rP",
-        "-W",
-        "error",
-        "-p",
-        "huaweicloud_retry.testing",
-        *options,
-    ]
-    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name.lower() not in names and "PYTEST" not in name
-    }
+    command = [sys.executable, "-m", "pytest", "-q", "-rP", "-W", "error", "-p", "huaweicloud_retry.testing"]
+    kept = {name: value for name, value in os.environ.items() if not re.search("(?i)_proxy$|PYTEST", name)}
+    kept |= environment
+    command += options
     return subprocess.run(
-        command,
-        cwd=folder,
-        env={**clean, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
+        command, cwd=folder, env=kept, capture_output=True, text=True, check=False, timeout=180
     )
 
 
 @pytest.mark.parametrize(
     "environment",
     [
-        {},
-        {"HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE},
-        {"ALL_PROXY": NOWHERE},
-        {"ALL_PROXY": "socks5://192.0.2.1:9"},
-        {"NO_PROXY": "fd00::/8"},
         {"HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE, "NO_PROXY": "fd00::/8"},
+        {"ALL_PROXY": "socks5://192.0.2.1:9"},
     ],
-    ids=["none", "HTTP_PROXY", "ALL_PROXY", "ALL_PROXY socks", "NO_PROXY", "both"],
+    ids=["HTTP_PROXY and NO_PROXY", "ALL_PROXY"],
 )
 def test_the_fixture_works_whatever_proxies_the_environment_has(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     ran = run(tmp_path, **environment)
-    assert "7 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "5 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
 def test_each_worker_of_xdist_has_a_mock_of_its_own(tmp_path: Path) -> None:
     ran = run(tmp_path, "--numprocesses", "2")
-    assert "7 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "5 passed" in ran.stdout, ran.stdout + ran.stderr
     urls = [line for line in ran.stdout.splitlines() if line.startswith("MOCK ")]
-    assert (len(urls), len(set(urls))) == (6, 2)
+    assert (len(urls), len(set(urls))) == (4, 2)

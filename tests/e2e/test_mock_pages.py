@@ -1,4 +1,4 @@
-"""The mock's own pages, on real sockets: journal, state, faults, docs, the spec, the lines it logs, `Prefer`."""
+"""The mock's own endpoints, on real sockets: request log, state, faults, docs, the spec, the lines it logs, `Prefer`."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ import pytest
 
 from huaweicloud_retry.contract import Operation
 from huaweicloud_retry.mock import running
-from huaweicloud_retry.mock.request import Request
+from huaweicloud_retry.mock.request import MockRequest
 from huaweicloud_retry.mock.request_log import KEPT, RequestLog
 from tests.mocks import CONTRACT, ENGINE, IAM, JSON, RETRY, SCRIPT, TASK, client_for, process
 from tests.mocks import token_request as asked
@@ -23,7 +23,7 @@ BY_TASK = {"task_id": TASK}
 PAGES = {
     "health": "GET, HEAD, OPTIONS",
     "state": "GET, HEAD, PUT, OPTIONS",
-    "journal": "GET, HEAD, OPTIONS",
+    "request-log": "GET, HEAD, OPTIONS",
     "faults": "GET, HEAD, POST, DELETE, OPTIONS",
     "clock": "POST, OPTIONS",
     "reset": "POST, OPTIONS",
@@ -44,7 +44,7 @@ def mock(client: httpx.Client) -> httpx.Client:
 
 
 def entries(mock: httpx.Client) -> list[dict[str, Any]]:
-    answer = mock.get("/_mock/journal")
+    answer = mock.get("/_mock/request-log")
     assert answer.status_code == 200
     found: list[dict[str, Any]] = answer.json()["entries"]
     return found
@@ -155,7 +155,7 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
     caplog.set_level(logging.DEBUG, "huaweicloud_retry")
     answer = send(mock, case)
     pages = "".join(
-        mock.get(f"/_mock/{page}").text for page in ("journal", "state", "health", "faults", "nope")
+        mock.get(f"/_mock/{page}").text for page in ("request-log", "state", "health", "faults", "nope")
     )
     assert (len(entries(mock)), len(caplog.records)) == ((0, 0) if case.startswith("state") else (1, 1))
     shown = {"answer": answer, "pages": pages, "log": caplog.text}
@@ -165,7 +165,7 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
 def test_the_request_log_keeps_the_last_10000_requests() -> None:
     log = RequestLog()
     for number in range(10_100):
-        log.add(Request("GET", f"/{number}"), 404, None, None, acted=False)
+        log.add(MockRequest("GET", f"/{number}"), 404, None, None, acted=False)
     shown: Any = log.as_json()
     assert (
         [shown["count"], shown["dropped"], len(shown["entries"])]
@@ -185,7 +185,7 @@ def test_the_request_log_keeps_no_large_bodies_headers_or_urls(mock: httpx.Clien
     )  # whose memory is not in their bytes
     assert [entry["method"] for entry in entries(mock)] == ["PUT", "PUT", "GET", "GET"]
     assert [len(entry["headers"]) > 0 for entry in entries(mock)] == [True, False, False, False]
-    assert len(mock.get("/_mock/journal").content) < 10_000
+    assert len(mock.get("/_mock/request-log").content) < 10_000
 
 
 def test_the_request_log_can_be_read_however_deep_a_body_is(mock: httpx.Client) -> None:
@@ -218,7 +218,7 @@ def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> No
     assert [mock.post("/_mock/faults", json=given).status_code for given in ([twice], ever)] == [204, 204]
     refused = mock.post("/_mock/faults", json=[{"status": 503}, {"status": 200}])
     assert refused.status_code == 400
-    assert refused.json()["error_msg"].startswith("The body will not do: /1/status: ")
+    assert refused.json()["error_msg"].startswith("The body is invalid: /1/status: ")
     assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [
         503,
         502,
@@ -267,7 +267,7 @@ def test_the_docs_page_is_served_and_may_load_nothing_but_its_own_files(mock: ht
 
 def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client) -> None:
     named = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', mock.get("/docs").text)
-    links = ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/journal"]
+    links = ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/request-log"]
     assert sorted(named) == sorted([*links, *list(DOCS)[1:]])
     assert [mock.get(path).status_code for path in named] == [200] * len(named)
     assert not re.search("https?://", mock.get("/docs/docs.css").text + mock.get("/docs/docs.js").text)

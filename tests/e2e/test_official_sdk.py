@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -20,24 +19,17 @@ from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.signing import authorization, canonical_request
 
-# The slow suite has more.
-SIGNATURES = int(os.environ.get("SIGNATURES", "500"))
+SIGNATURES = int(os.environ.get("SIGNATURES", "500"))  # the slow suite has more
 ODD = "é 1%2~+&?#;'引"  # every kind of character that a segment of a path has to encode, but for the slash
 FAILED = {"status": "FAILED", "script_id": "s", "resource_id": "d", "reason": "No disk.", "output": "df"}
-STATE = {
-    "projects": {
-        "demo-project": {
-            "engines": {
-                id_: {"name": "cse-1", "jobs": [{"id": 7, "status": "Error"}]}
-                for id_ in ("engine", ODD, "a/b")
-            }
-            | {"read": {"name": "cse-2", "jobs": [{"id": 8, "status": "Timeout", "reason": "No node."}]}},
-            "script_tasks": {
-                "task": {"records": {"record": {"status": "FAILED"}, ODD: {"status": "FAILED"}}},
-                "read": {"records": {f"read-{number}": FAILED for number in (1, 2)}},
-            },
-        }
-    }
+JOBS = [{"id": 7, "status": "Error"}]
+PROJECT = {
+    "engines": {id_: {"name": "cse-1", "jobs": JOBS} for id_ in ("engine", ODD, "a/b")}
+    | {"read": {"name": "cse-2", "jobs": [{"id": 8, "status": "Timeout", "reason": "No node."}]}},
+    "script_tasks": {
+        "task": {"records": {"record": {"status": "FAILED"}, ODD: {"status": "FAILED"}}},
+        "read": {"records": {f"read-{number}": FAILED for number in (1, 2)}},
+    },
 }
 # In a process of its own: the SDK takes seconds to import, warns, and writes into the home of its user.
 SCRIPT = """
@@ -47,10 +39,10 @@ sys.addaudithook(lambda event, args: met.append(args[1]) if event == "socket.con
                  met.append(args[0]) if event == "socket.getaddrinfo" else None)
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
-url, package, client, method, request, body, calls = json.loads(sys.argv[1])
-sdk = importlib.import_module(package)
+url, calls = json.loads(sys.argv[1])
 came = {}
-for name, (sk, project, arguments, content) in calls.items():
+for name, (package, client, method, request, body, sk, project, arguments, content) in calls.items():
+    sdk = importlib.import_module(package)
     built = getattr(sdk, client).new_builder().with_credentials(BasicCredentials("mock-ak", sk, project))
     try:
         content = {"body": getattr(sdk, body)(**content)} if body else {}
@@ -61,17 +53,65 @@ for name, (sk, project, arguments, content) in calls.items():
 print(json.dumps({"came": came, "met": met}))
 """
 RETRY = {"action": "Retry"}
+CSE, WORKSPACE = ("huaweicloudsdkcse.v1", "CseClient"), ("huaweicloudsdkworkspace.v2", "WorkspaceClient")
 
 
-def sdk(home: Path, url: str, *arguments: Any) -> Any:
+def engine(engine_id: str, sk: str = "mock-sk", **headers: str) -> list[Any]:
+    names = (*CSE, "retry_engine", "RetryEngineRequest", "EngineAdditionalActionReq")
+    return [*names, sk, "demo-project", {"engine_id": engine_id, **headers}, RETRY]
+
+
+def script(project: str = "demo-project", **body: str) -> list[Any]:
+    names = (*WORKSPACE, "retry_script_execution", "RetryScriptExecutionRequest", "RetryScriptExecutionReq")
+    return [*names, "mock-sk", project, {}, body]
+
+
+def read(service: tuple[str, str], method: str, **arguments: object) -> list[Any]:
+    request = "".join(part.capitalize() for part in method.split("_")) + "Request"
+    return [*service, method, request, "", "mock-sk", "demo-project", arguments, {}]
+
+
+LIST = "script_task_id=read&status=FAILED&limit=1&offset=1"
+READS = {  # each by the path that is read
+    "enginemgr/engines/read": read(CSE, "show_engine", engine_id="read"),
+    "enginemgr/engines/read/jobs/8": read(CSE, "show_engine_job", engine_id="read", job_id="8"),
+    f"script-execution-records?{LIST}": read(
+        WORKSPACE, "list_script_records", script_task_id="read", status="FAILED", limit=1, offset=1
+    ),
+    "script-execution-records/read-2": read(WORKSPACE, "show_script_record_detail", record_id="read-2"),
+}
+CALLS = {
+    "engine": engine("engine", x_enterprise_project_id="0"),
+    "engine again": engine("engine"),
+    "unknown engine": engine("nope"),
+    "odd engine": engine(ODD),
+    "slash": engine("a/b"),
+    "wrong key": engine("engine", sk="s3cret-but-wrong"),
+    "script": script(record_id="record"),
+    "script again": script(record_id="record"),
+    "unknown script": script(task_id="nope"),
+    "odd script": script(record_id=ODD, task_id="task"),
+    "no project": script("nope ~%", task_id="task"),
+    "no ASCII": script("é", task_id="task"),  # in the path, and in X-Project-Id
+    **READS,
+}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    state = tmp_path_factory.mktemp("state") / "state.yaml"
+    state.write_text(json.dumps({"projects": {"demo-project": PROJECT}}), encoding="utf-8")
+    with running(state=state) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def came(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What came of each call."""
+    home = tmp_path_factory.mktemp("home")
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps([url, *arguments])],
-        capture_output=True,
-        check=False,
-        env={**environment, "HOME": str(home)},
-        timeout=60,
-    )
+    command = [sys.executable, "-c", SCRIPT, json.dumps([url, CALLS])]
+    ran = subprocess.run(command, capture_output=True, check=False, env={**environment, "HOME": str(home)})
     assert ran.returncode == 0, ran.stderr.decode()
     result = json.loads(ran.stdout)
     assert {str(met) for met in result["met"]} == {"127.0.0.1", str(["127.0.0.1", httpx.URL(url).port])}
@@ -79,106 +119,62 @@ def sdk(home: Path, url: str, *arguments: Any) -> Any:
     return result["came"]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("state") / "state.yaml"
-    state.write_text(json.dumps(STATE), encoding="utf-8")
-    with running(state=state) as url:
-        yield url
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("engine", {"id": "engine", "name": "cse-1", "jobId": 7}),
+        ("engine again", [400, "SVCSTG.00501149", "The engine has no failed job to retry: job 7 is Executing."]),
+        ("unknown engine", [400, "SVCSTG.00501116"]),
+        ("odd engine", {"id": ODD, "name": "cse-1", "jobId": 7}),
+        ("script", {"task_id": "task"}),
+        ("script again", [400, "WKS.00211102"]),
+        ("unknown script", [404, "WKS.00211902"]),
+        ("odd script", {"task_id": "task"}),
+        ("no project", [403, "APIGW.0310"]),  # not a wrong signature
+        ("no ASCII", [403, "APIGW.0310"]),
+    ],
+)  # fmt: skip
+def test_it_gets_the_responses_of_the_services(came: Any, call: str, expected: Any) -> None:
+    found = came[call]
+    assert (found[: len(expected)] if isinstance(found, list) else found) == expected
 
 
-@pytest.fixture(scope="module")
-def cse(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    def call(engine_id: str, sk: str = "mock-sk", **arguments: str) -> list[Any]:
-        return [sk, "demo-project", {"engine_id": engine_id, **arguments}, RETRY]
-
-    calls = {
-        "retry": call("engine", x_enterprise_project_id="0"),
-        "again": call("engine"),
-        "unknown": call("nope"),
-        "odd": call(ODD),
-        "slash": call("a/b"),
-        "wrong": call("engine", sk="s3cret-but-wrong"),
-    }
-    names = (
-        "huaweicloudsdkcse.v1",
-        "CseClient",
-        "retry_engine",
-        "RetryEngineRequest",
-        "EngineAdditionalActionReq",
-    )
-    return sdk(tmp_path_factory.mktemp("home"), url, *names, calls)
-
-
-@pytest.fixture(scope="module")
-def workspace(url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    calls = {
-        "retry": ["mock-sk", "demo-project", {}, {"record_id": "record"}],
-        "again": ["mock-sk", "demo-project", {}, {"record_id": "record"}],
-        "unknown": ["mock-sk", "demo-project", {}, {"task_id": "nope"}],
-        "odd": ["mock-sk", "demo-project", {}, {"record_id": ODD, "task_id": "task"}],
-        "no project": ["mock-sk", "nope ~%", {}, {"task_id": "task"}],
-        "no ASCII": ["mock-sk", "é", {}, {"task_id": "task"}],  # in the path, and in X-Project-Id
-    }
-    names = (
-        "WorkspaceClient",
-        "retry_script_execution",
-        "RetryScriptExecutionRequest",
-        "RetryScriptExecutionReq",
-    )
-    return sdk(tmp_path_factory.mktemp("home"), url, "huaweicloudsdkworkspace.v2", *names, calls)
-
-
-def test_it_retries_an_engine_and_then_there_is_nothing_to_retry(cse: Any) -> None:
-    assert cse["retry"] == {"id": "engine", "name": "cse-1", "jobId": 7}
-    says = "The engine has no failed job to retry: job 7 is Executing."
-    assert cse["again"][:3] == [400, "SVCSTG.00501149", says]
-
-
-def test_it_retries_a_script_and_then_there_is_nothing_to_retry(workspace: Any) -> None:
-    assert workspace["retry"] == {"task_id": "task"}
-    says = "The parameter is invalid: nothing to retry: record record is RUNNING."
-    assert workspace["again"][:3] == [400, "WKS.00211102", says]
-
-
-def test_what_is_unknown(cse: Any, workspace: Any) -> None:
-    assert cse["unknown"][:2] == [400, "SVCSTG.00501116"]
-    assert workspace["unknown"][:2] == [404, "WKS.00211902"]
-
-
-@pytest.mark.parametrize("project", ["no project", "no ASCII"])
-def test_an_unknown_project_is_not_called_a_wrong_signature(workspace: Any, project: str) -> None:
-    assert workspace[project][:2] == [403, "APIGW.0310"]
-
-
-def test_ids_of_characters_that_are_percent_encoded(cse: Any, workspace: Any) -> None:
-    assert cse["odd"] == {"id": ODD, "name": "cse-1", "jobId": 7}
-    assert workspace["odd"] == {"task_id": "task"}
-
-
-def test_a_wrong_secret_key_is_shown_the_canonical_request_and_no_secret(cse: Any) -> None:
-    status, code, says, text = cse["wrong"]
+def test_a_wrong_secret_key_is_shown_the_canonical_request_and_no_secret(came: Any) -> None:
+    status, code, says, text = came["wrong key"]
     assert (status, code) == (401, "APIGW.0301")
     assert "|/v2/demo-project/enginemgr/engines/engine/actions/||" in says
-    assert says.startswith(
-        "Incorrect IAM authentication information: the signature is not that of the canonical requ"
-    )
     assert "s3cret" not in text
 
 
 def test_an_id_with_a_slash_is_signed_by_the_sdk_as_two_segments_but_by_us_as_it_is_sent(
-    url: str, cse: Any
+    url: str, came: Any
 ) -> None:
     path = "/v2/demo-project/enginemgr/engines/a%2Fb/actions"
-    status, code, says, _ = cse["slash"]
+    status, code, says, _ = came["slash"]
     assert (status, code) == (401, "APIGW.0301")
     assert f"PUT|{path}/||" in says  # what was sent, and what the mock therefore expects to be signed
     sent = SdkRequest("PUT", "http", "host", path, query_params=[], header_params={})
-    assert Signer(SimpleNamespace(ak="ak", sk="sk"))._process_canonical_uri(sent) == f"{path}/".replace(
-        "%2F", "/"
-    )
+    signed = Signer(SimpleNamespace(ak="ak", sk="sk"))._process_canonical_uri(sent)
+    assert signed == f"{path}/".replace("%2F", "/")
     ours = httpx.put(url + path, auth=AkSkAuth("mock-ak", "mock-sk"), json=RETRY, trust_env=False)
     assert (ours.status_code, ours.json()["id"]) == (200, "a/b")
+
+
+@pytest.mark.parametrize("path", READS)
+def test_it_reads_what_the_mock_shows(url: str, came: Any, path: str) -> None:
+    token = {"X-Auth-Token": "mock-token"}
+    shown = httpx.get(f"{url}/v2/demo-project/{path}", headers=token, trust_env=False).json()
+    assert without_nulls(came[path]) == without_nulls(shown)
+    assert len(shown) > 1
+
+
+def without_nulls(value: Any) -> Any:
+    """The SDK leaves them out."""
+    if isinstance(value, list):
+        return [without_nulls(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def test_random_requests_have_the_signature_that_the_sdk_gives_them() -> None:
@@ -210,49 +206,3 @@ def test_random_requests_have_the_signature_that_the_sdk_gives_them() -> None:
         canonical = canonical_request(method, target, headers, body)
         ours = authorization("AK", "SK", canonical, headers["X-Sdk-Date"])
         assert ours == theirs, (method, target, headers, body)
-
-
-READS = {
-    "show_engine": ("cse.v1", "CseClient", "enginemgr/engines/read", {"engine_id": "read"}),
-    "show_engine_job": (
-        "cse.v1",
-        "CseClient",
-        "enginemgr/engines/read/jobs/8",
-        {"engine_id": "read", "job_id": "8"},
-    ),
-    "list_script_records": (
-        "workspace.v2",
-        "WorkspaceClient",
-        "script-execution-records?script_task_id=read&status=FAILED&limit=1&offset=1",
-        {"script_task_id": "read", "status": "FAILED", "limit": 1, "offset": 1},
-    ),
-    "show_script_record_detail": (
-        "workspace.v2",
-        "WorkspaceClient",
-        "script-execution-records/read-2",
-        {"record_id": "read-2"},
-    ),
-}
-
-
-@pytest.mark.parametrize(("method", "how"), READS.items(), ids=READS)
-def test_it_reads_what_the_mock_shows(
-    url: str, tmp_path: Path, method: str, how: tuple[str, str, str, dict[str, Any]]
-) -> None:
-    package, client, path, arguments = how
-    request = "".join(part.capitalize() for part in method.split("_")) + "Request"
-    calls = {"read": ["mock-sk", "demo-project", arguments, {}]}
-    read = sdk(tmp_path, url, f"huaweicloudsdk{package}", client, method, request, "", calls)["read"]
-    token = {"X-Auth-Token": "mock-token"}
-    shown = httpx.get(f"{url}/v2/demo-project/{path}", headers=token, trust_env=False).json()
-    assert without_nulls(read) == without_nulls(shown)
-    assert len(shown) > 1
-
-
-def without_nulls(value: Any) -> Any:
-    """The SDK leaves them out."""
-    if isinstance(value, list):
-        return [without_nulls(each) for each in value]
-    if isinstance(value, dict):
-        return {name: without_nulls(each) for name, each in value.items() if each is not None}
-    return value

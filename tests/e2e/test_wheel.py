@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -98,95 +99,71 @@ class CleanEnvironment:
         if subprocess.run([*uv, *options], check=False, capture_output=True, env=environment).returncode:
             subprocess.run([*pip, *options], check=True, capture_output=True)
 
-    def packages(self) -> set[str]:
-        code = "import importlib.metadata as m; print(*(d.name.replace('-', '_') for d in m.distributions()))"
-        return set(self.python("-c", code).split())
+
+@dataclass(frozen=True)
+class Installed:
+    """What was seen of the wheel alone, and the environment, which then got the extras, too."""
+
+    packages: set[str]
+    said: str
+    refused: dict[str, subprocess.CompletedProcess[str]]
+    environment: CleanEnvironment
 
 
 @pytest.fixture(scope="module")
-def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    """What a plain installation brings."""
-    made = CleanEnvironment(tmp_path_factory.mktemp("base"))
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    made = CleanEnvironment(tmp_path_factory.mktemp("clean"))
     made.install(str(wheel))
-    return made
-
-
-@pytest.fixture(scope="module")
-def with_extras(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    made = CleanEnvironment(tmp_path_factory.mktemp("extras"))
+    code = "import importlib.metadata as m; print(*(d.name.replace('-', '_') for d in m.distributions()))"
+    packages, said = set(made.python("-c", code).split()), made.python("-W", "error", "-c", USER)
+    refused = {line: made.run("hwc-retry", *line.split()) for line in NEEDS_EXTRA}
     made.install(f"{wheel}[mock]", "pytest")
-    return made
+    return Installed(packages, said, refused, made)
+
+
+NEEDS_EXTRA = {"mock": "mock", "verify traffic.har": "contract", "completion bash": "cli"}
 
 
 def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {
-        "huaweicloud_retry/py.typed",
-        "huaweicloud_retry_client/py.typed",
-        "huaweicloud_retry/openapi.yaml",
-    } <= set(names)
-    assert any(name.endswith("/licenses/LICENSE") for name in names)
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
-        "huaweicloud_retry",
-        "huaweicloud_retry_client",
-    }
-
-
-def test_only_the_mock_needs_the_docs_page(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
-    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-    needs = re.findall(
-        r"^Requires-Dist: mkdocs-swagger-ui-tag.*; extra == '(.*)'$",
-        archive.read(name).decode(),
-        re.MULTILINE,
-    )
-    assert sorted(needs) == ["all", "mock"]
+    names = set(archive.namelist())
+    ours, client = "huaweicloud_retry", "huaweicloud_retry_client"
+    assert {f"{ours}/py.typed", f"{client}/py.typed", f"{ours}/openapi.yaml"} <= names
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {ours, client}
+    (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+    needs = r"(?m)^Requires-Dist: mkdocs-swagger-ui-tag.*; extra == '(.*)'$"
+    assert sorted(re.findall(needs, metadata)) == ["all", "mock"]  # only the mock needs the docs page
+    version = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))["info"]["version"]
+    assert wheel.name == f"huaweicloud_retry-{version}-py3-none-any.whl"
 
 
-def test_its_version_is_the_specs(wheel: Path) -> None:
-    spec = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
-    assert wheel.name == f"huaweicloud_retry-{spec['info']['version']}-py3-none-any.whl"
-
-
-def test_base_install_brings_attrs_httpx_httptools_and_their_own_needs_only(
-    wheel: Path, base: CleanEnvironment
+def test_the_base_install_brings_attrs_httpx_httptools_and_their_own_needs_only(
+    wheel: Path, installed: Installed
 ) -> None:
-    assert base.packages() == {
-        "huaweicloud_retry",
-        "attrs",
-        "httpx",
-        "httptools",
-        *("anyio", "certifi", "h11", "httpcore", "idna", "typing_extensions"),
-    }
-    count, origin, engine, job, version = base.python("-W", "error", "-c", USER).split()
+    needs = {"anyio", "certifi", "h11", "httpcore", "idna", "typing_extensions"}
+    assert installed.packages == {"huaweicloud_retry", "attrs", "httpx", "httptools", *needs}
+    count, origin, engine, job, version = installed.said.split()
     assert int(count) >= 14
-    assert Path(origin).is_relative_to(base.folder)
-    assert (engine, job) == ("e", "7")
-    assert version in wheel.name
+    assert Path(origin).is_relative_to(installed.environment.folder)
+    assert (engine, job, version in wheel.name) == ("e", "7", True)
 
 
-@pytest.mark.parametrize(
-    ("command", "extra"),
-    [(["mock"], "mock"), (["verify", "traffic.har"], "contract"), (["completion", "bash"], "cli")],
-)
+@pytest.mark.parametrize(("line", "extra"), NEEDS_EXTRA.items())
 def test_without_the_extra_a_command_says_what_to_install(
-    base: CleanEnvironment, command: list[str], extra: str
+    installed: Installed, line: str, extra: str
 ) -> None:
-    ran = base.run("hwc-retry", *command)
+    ran = installed.refused[line]
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"hwc-retry {command[0]}: No module named ")
+    assert ran.stderr.startswith(f"hwc-retry {line.split(maxsplit=1)[0]}: ")
     assert ran.stderr.endswith(f"; pip install 'huaweicloud-retry[{extra}]'\n")
 
 
-def test_with_the_extras_traffic_is_verified_and_the_demo_runs(with_extras: CleanEnvironment) -> None:
-    (with_extras.folder / "traffic.har").write_text('{"log": {"entries": []}}', encoding="utf-8")
-    ran = with_extras.run("hwc-retry", "verify", "traffic.har")
-    assert ran.stderr.endswith("nothing to check: no entry is of the contract, of 0\n")
-    assert "18638" in with_extras.python("-W", "error", "-m", "huaweicloud_retry.demo")
-
-
-def test_the_command_runs_the_mock_with_its_pages(with_extras: CleanEnvironment) -> None:
-    command = [str(with_extras.folder / "venv/bin/hwc-retry"), "mock", "--port", "0", "--quiet"]
+def test_with_the_extras_traffic_is_verified_and_the_mock_runs_with_its_pages(installed: Installed) -> None:
+    clean = installed.environment
+    (clean.folder / "traffic.har").write_text('{"log": {"entries": []}}', encoding="utf-8")
+    assert "nothing to check" in clean.run("hwc-retry", "verify", "traffic.har").stderr
+    command = [str(clean.folder / "venv/bin/hwc-retry"), "mock", "--port", "0", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as mock:
         try:
             assert mock.stdout
@@ -200,8 +177,8 @@ def test_the_command_runs_the_mock_with_its_pages(with_extras: CleanEnvironment)
     assert mock.returncode == 0
 
 
-def test_pytest_finds_the_fixture_by_itself(with_extras: CleanEnvironment) -> None:
+def test_pytest_finds_the_fixture_by_itself(installed: Installed) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    (with_extras.folder / "test_example.py").write_text(example, encoding="utf-8")
-    assert "2 passed" in with_extras.python("-m", "pytest", "-q", "-W", "error", "test_example.py")
+    (installed.environment.folder / "test_example.py").write_text(example, encoding="utf-8")
+    assert "2 passed" in installed.environment.python("-m", "pytest", "-q", "-W", "error", "test_example.py")

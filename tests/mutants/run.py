@@ -19,7 +19,7 @@ from tests.contract import checks, suite
 from tests.mutants import client, server, spec
 
 SEED = 1
-EXAMPLES = 20
+EXAMPLES = 10
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Servers that break a documented rule: the mock with something changed. server.yaml says what.
 
 What Python in it sees beside its own variables: `JSON`, the body of the request (None if it is none), `ERROR`, an error
-body, `PARAMETERS`, the names of all query parameters, `json`, `re`, `parse_qsl`, and the methods of Answer below.
+body, `PARAMETERS`, the names of all query parameters, `json`, `re`, `parse_qsl`, and the methods of Response below.
 """
 
 import json
@@ -27,7 +27,7 @@ def mutants() -> list[changed.Mutant]:
     return changed.read(Path(__file__).with_suffix(".yaml"))
 
 
-class Answer:
+class Response:
     """A response, while a mutant changes it."""
 
     def __init__(self, encoded: Any) -> None:
@@ -64,8 +64,8 @@ class Broken:
     def __init__(self, app: Any, changes: Any) -> None:
         self._app, self._memory = app, list[Any]()
         self.error: Exception | None = None
-        self._request, self._answer = (
-            compile(changes.get(name, ""), name, "exec") for name in ("request", "answer")
+        self._request, self._response = (
+            compile(changes.get(name, ""), name, "exec") for name in ("request", "response")
         )
 
     async def __call__(self, request: Any, pause: Any) -> Any:
@@ -88,13 +88,13 @@ class Broken:
         if names["reply"]:
             content = json.dumps({**ERROR, "request_id": encoded.headers["x-request-id"]}).encode()
             encoded = encoded._replace(status=names["reply"], content=content)
-        answer = Answer(encoded)
-        before = json.dumps(answer.body)
+        response = Response(encoded)
+        before = json.dumps(response.body)
         names |= {
-            n: getattr(answer, n) for n in ("headers", "body", "recode", "rename", "put", "set_", "unset")
+            n: getattr(response, n) for n in ("headers", "body", "recode", "rename", "put", "set_", "unset")
         }
         names |= {"status": encoded.status, "content": encoded.content}
-        exec(self._answer, names)
+        exec(self._response, names)
         if json.dumps(names["body"]) != before:
             names["content"] = json.dumps(names["body"]).encode()
         return encoded._replace(status=names["status"], headers=names["headers"], content=names["content"])

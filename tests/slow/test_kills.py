@@ -1,6 +1,6 @@
-"""Killed 200 times at random moments, a bulk loses and repeats nothing; the mock's journal is the witness.
+"""Killed 200 times at random moments, a bulk loses and repeats nothing; the mock's request log is the witness.
 
-A quick version is in tests/e2e/test_cli.py. `KILLS=1000 pytest tests/slow/test_kills.py` kills it more often.
+A quick version is in tests/e2e/test_cli_process.py. `KILLS=1000 pytest tests/slow/test_kills.py` kills it more often.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import pytest
 from huaweicloud_retry import Resend, TokenAuth, mock
 from huaweicloud_retry.bulk import Bulk, Followup, Item
 from huaweicloud_retry.bulk.journal_file import JournalReader
-from huaweicloud_retry.testing import Fault, JournalEntry, Mock
+from huaweicloud_retry.testing import Fault, LoggedRequest, Mock
 
 KILLS = int(os.environ.get("KILLS") or 200)
 JOBS = 4  # a new input each, killed again and again
@@ -111,11 +111,15 @@ def test_nothing_is_lost_and_nothing_accepted_twice(job: int, tmp_path: Path) ->
             for fault in FAULTS:
                 seen.add_fault(**fault)
             kills -= kill_and_resume(url, folder, chance, kills)
-            hold_against_the_mock(folder, seen.journal())
+            hold_against_the_mock(folder, seen.request_log())
 
 
-def hold_against_the_mock(folder: Path, entries: list[JournalEntry]) -> None:
-    acted = Counter(entry["body"]["record_id"] for entry in entries if entry["acted"])
+def times_acted(entries: list[LoggedRequest]) -> Counter[str]:
+    return Counter(entry["body"]["record_id"] for entry in entries if entry["acted"])
+
+
+def hold_against_the_mock(folder: Path, entries: list[LoggedRequest]) -> None:
+    acted = times_acted(entries)
     known = verdicts(folder / "journal")
     by_verdict: dict[str, set[str]] = {}
     for id_, verdict in known.items():
@@ -146,7 +150,7 @@ def test_what_was_lost_is_resolved_and_the_rest_sent_once(job: int, tmp_path: Pa
         for _ in range(2):  # what was not run is sent, and nothing is lost any more
             asyncio.run(resolved(url, tmp_path / "journal"))
             work(url, tmp_path / "journal", tmp_path / "reported", ITEMS)
-        acted = Counter(entry["body"]["record_id"] for entry in seen.journal() if entry["acted"])
+        acted = times_acted(seen.request_log())
     assert Counter(verdicts(tmp_path / "journal").values()) == {"accepted": ITEMS}
     assert acted == dict.fromkeys(LASTING, 1)
 

@@ -18,7 +18,7 @@ SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the op
 def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
     sample = [
         (run.TRIES[kind][0], what)
-        for kind, every in (("server", 50), ("client", 28))
+        for kind, every in (("server", 34), ("client", 28))
         for what in run.names(kind, every)
     ]
     verdicts = list(run.tried(sample))
@@ -37,7 +37,7 @@ def test_what_a_mutant_changes_is_there_and_can_be_compiled(mutants: list[change
     for mutant in mutants:
         for text in (
             *mutant.texts.values(),
-            *(mutant.changes.get(name, "") for name in ("request", "answer")),
+            *(mutant.changes.get(name, "") for name in ("request", "response")),
         ):
             compile(text, mutant.what, "exec")
 
@@ -56,7 +56,7 @@ def test_a_mutant_that_changes_nothing_is_an_error(changes: dict[str, list[str]]
 
 
 def test_a_mutant_that_fails_by_itself_is_an_error() -> None:
-    mutant = changed.Mutant("", "", "wrong", {"answer": "no_such_name"})
+    mutant = changed.Mutant("", "", "wrong", {"response": "no_such_name"})
     with (
         pytest.raises(RuntimeError, match="mutant 'wrong' fails by itself"),
         server.broken(mutant, checks.STATE) as url,

@@ -1,4 +1,4 @@
-"""A thousand retries under every fault, each unknown outcome settled, and judged by the mock's request log."""
+"""Hundreds of retries under every fault, each unknown outcome settled, and judged by the mock's request log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 
-RETRIES = 1000
+RETRIES = 400
 AT_ONCE = 32
 FAULTS: list[dict[str, Any]] = [
     {"close": "before", "share": 0.2},
@@ -126,8 +126,8 @@ def test_no_unknown_outcome_is_settled_wrong_and_nearly_all_are_settled(
             for fault in FAULTS:
                 mock.add_fault(operation=operation, **fault)
         lost = asyncio.run(retried(mock.url))
-        acted = {key(entry) for entry in mock.journal() if entry["acted"]}
-        met = {json.dumps(entry["fault"], sort_keys=True) for entry in mock.journal() if entry["fault"]}
+        acted = {key(entry) for entry in mock.request_log() if entry["acted"]}
+        met = {json.dumps(entry["fault"], sort_keys=True) for entry in mock.request_log() if entry["fault"]}
         assert len(met) == len(OPERATIONS) * len(FAULTS)
         mock.clear_faults()
         if failing_reads:

@@ -21,7 +21,7 @@ def test_a_retry_that_was_not_run_is_said_so_and_is_exit_code_1(tmp_path: Path) 
             capture_output=True,
             text=True,
         )
-        acted = [entry["acted"] for entry in mock.journal() if entry["operation"] == "RetryEngine"]
+        acted = [entry["acted"] for entry in mock.request_log() if entry["operation"] == "RetryEngine"]
     assert (ran.returncode, acted) == (1, [False]), ran.stderr
     (outcome,) = json.loads(ran.stdout)
     assert (outcome["verdict"], outcome["ended"]) == ("refused", None)

@@ -116,7 +116,7 @@ def test_what_never_arrived_is_a_matter_of_the_way() -> None:
 def test_what_iam_refuses_is_not_explained_by_the_gateways_codes() -> None:
     message = "IAM refused to give a token: 401: no; check user_name"
     outcome = Outcome(item=ENGINE, verdict="refused", message=message, status=401, started_at=0, seconds=0)
-    assert advise(outcome) == "No token, so nothing was sent: see what IAM says."
+    assert advise(outcome) == "No token, so nothing was sent: see the error of IAM."
 
 
 def test_the_iam_actions_are_the_specs() -> None:

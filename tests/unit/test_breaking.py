@@ -24,7 +24,7 @@ import yaml
 
 import breaking
 import document
-from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, untold
+from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, undeclared
 from document import Document
 from spec_changes import Comparison
 
@@ -177,7 +177,7 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
     ({"post/parameters/0": GONE}, BOTH, "query parameter dry is gone"),
     ({"post/parameters/0/required": True}, BOTH, "query parameter dry is mandatory now"),
     ({"post/parameters/2": {**HOW, "required": True}}, BOTH, "query parameter how is new and mandatory"),
-    ({"post/parameters/0/explode": False}, BOTH, "query parameter dry is written another way"),
+    ({"post/parameters/0/explode": False}, BOTH, "query parameter dry is serialized in another way"),
     ({"post/parameters/1/schema/maxLength": 32}, BOTH, "maxLength was 64, is 32"),
     ({"post/parameters/0/schema/default": True}, CALLERS, "default was false, is true"),
     ({"NewJob.secret/default": "x"}, CALLERS, 'default was none, is "x"'),
@@ -201,18 +201,18 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
      {"NewJob.secret/not": MORE, "spec/components/schemas/More": {"const": "x"}}),
     ({SOME: ["colour"]}, BOTH, f'{SOME[7:]} was ["colour", "secret"], is ["colour"]', {SOME: ["colour", "secret"]}),
     ({SOME: ["colour", "secret"]}, BOTH, f'{SOME[7:]} was none, is ["colour", "secret"]'),
-    ({"NewJob.owner": STRING}, BOTH, 'no alternative takes all that {"type": "null"} did'),
+    ({"NewJob.owner": STRING}, BOTH, 'no alternative accepts all that {"type": "null"} did'),
     ({"Step.run/maxLength": 7}, BOTH, "maxLength was none, is 7"),  # in a schema that contains itself
-    ({"NewJob/additionalProperties": False}, BOTH, "fields that are not named here are refused now"),
+    ({"NewJob/additionalProperties": False}, BOTH, "unknown fields are refused now"),
     ({"post/responses/204": GONE}, BOTH, "status 204 is gone"),
     ({"post/responses/409": GONE}, SERVERS, "status 409 is gone"),  # which callers then never meet
-    ({"post/responses/202": {"description": "Later."}}, CALLERS, "status 202 is new, and no error"),
+    ({"post/responses/202": {"description": "Later."}}, CALLERS, "status 202 is new, and is not an error"),
     ({"post/responses/201/headers/Location": GONE}, BOTH, "header Location is gone"),
     ({"post/responses/201/headers/ETag/required": False}, CALLERS, "header ETag may be missing now"),
     ({"post/responses/201/headers/Location/required": True}, SERVERS, "header Location is mandatory now"),
     ({"post/responses/201/content/text~csv": {}}, CALLERS, "response media type text/csv is new"),
     ({"Job/additionalProperties": {"maxLength": 5}}, SERVERS, "maxLength was none, is 5"),
-    ({"Job.part/additionalProperties": GONE}, CALLERS, "fields that are not named here are possible now"),
+    ({"Job.part/additionalProperties": GONE}, CALLERS, "unknown fields are possible now"),
     ({"Job.note": GONE}, BOTH, "field note is gone"),
     ({"Named.title": GONE}, BOTH, "field title is gone"),
     ({"Job/required": ["id"]}, CALLERS, "field state may be missing now"),
@@ -224,7 +224,7 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
     ({"Job.state/enum": ["running", "done", "failed"]}, CALLERS,
      '"done", "running" was possible, "done", "failed", "running" is'),
     ({"Job.state/enum": ["done"]}, SERVERS, '"done", "running" was possible, "done" is'),
-    ({"Job.part.unit": {}}, CALLERS, "field unit is new, where nothing else could be"),
+    ({"Job.part.unit": {}}, CALLERS, "field unit is new, and unknown fields were not allowed"),
     ({"Job.log/oneOf": [*LOG, BOOLEAN]}, CALLERS, '{"type": "boolean"} is possible now'),
     # A schema of both a request and a response is reported once, and breaks whom either does.
     *(({"More/type": type_now}, whom, f"type was string, is {told}",
@@ -249,7 +249,7 @@ def test_a_change_of_the_spec_breaks(tmp_path: Path, row: Any) -> None:
 def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path: Path) -> None:
     assert compared(tmp_path, {}, {"Job.part/required": ["unit"], "Job.part.unit": {}}) == [
         "field unit is new and mandatory; breaks servers",
-        "field unit is new, where nothing else could be; breaks callers",
+        "field unit is new, and unknown fields were not allowed; breaks callers",
     ]
 
 
@@ -467,8 +467,8 @@ LOST, REMOVED, NEEDED, ADDED = (
 # A file, what is changed in it, and what is then found.
 PYTHON_BREAKING: list[tuple[str, str | None, str | list[str]]] = [
     (INIT, "Token, connect\n__all__ =>  connect\n__all__", f"{A}.Token: {LOST}"),
-    (INIT, '"Token",  => ', f"{A}.Token: is not public any more"),
-    (MOCK, '["running"] => []', f"{A}.mock.running: is not public any more"),
+    (INIT, '"Token",  => ', f"{A}.Token: is no longer public"),
+    (MOCK, '["running"] => []', f"{A}.mock.running: is no longer public"),
     (CORE, "class Token => class Tokens", f"{A}.Token: is imported from {A}.core.Token, where it is gone"),
     (CORE, "NotFound => Missing",
      [f"{each}.NotFound: is imported from {A}.core.NotFound, where it is gone" for each in (A, G)]),
@@ -581,9 +581,9 @@ def test_what_the_project_exports_is_compared() -> None:
     assert {path for path, _ in compared} >= expected
 
 
-def test_what_the_readme_imports_from_is_public() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    modules = set(re.findall(r"^from (huaweicloud_\S+) import", readme, re.MULTILINE))
+def test_what_readme_and_docs_import_from_is_public() -> None:
+    pages = "".join(file.read_text("utf-8") for file in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    modules = set(re.findall(r"^from (huaweicloud_\S+) import", pages, re.MULTILINE))
     assert modules
     assert {module for module in modules if not PUBLIC.fullmatch(module)} == set()
 
@@ -636,7 +636,7 @@ def assert_missing(
     old, new = (
         read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now)
     )
-    lines = untold("v", (old, OLD), (new, changelog), breaks=breaks)
+    lines = undeclared("v", (old, OLD), (new, changelog), breaks=breaks)
     assert [reason in line for line, reason in zip(lines, missing, strict=True)] == [True] * len(missing)
 
 
@@ -694,7 +694,7 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
     edit(project / INIT, '"Token", ', "")
     found = [
         "openapi.yaml:4: operation StopJobs is gone (at #/paths/~1v1~1{project}~1jobs); breaks callers and servers",
-        f"{A}.Token: is not public any more; breaks callers",
+        f"{A}.Token: is no longer public; breaks callers",
         "changes since v0.1.0 that break callers or servers: 2",
     ]
     code, out, err = run(project, "v0.1.0")

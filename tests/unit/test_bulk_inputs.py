@@ -128,7 +128,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
         (line(operation=None, task_id="t"), "has engine_id and task_id, which are of two operations"),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
-        (line(operation=["RetryEngine"]), "operation must be text, and not empty"),
+        (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
         (line(project_id=".."), "cannot be a segment of the path"),
         (line(engine_id=None), "RetryEngine needs engine_id"),
@@ -145,7 +145,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
             for odd in ("recordid", "recordId")
         ),
         (b'{"operation": "\xff"}', "is not UTF-8: invalid start byte at byte 15"),
-        ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes, and 100000 are allowed"),
+        ('{"a": "' + "x" * 100_000 + '"}', "has 100010 bytes; the limit is 100000"),
     ],
 )
 def test_an_invalid_line_is_reported_with_its_number_and_reason(bad: str | bytes, why: str) -> None:
@@ -232,7 +232,7 @@ def test_a_header_that_is_invalid_is_all_that_is_reported(header: str, says: str
     ("text", "is_csv"), [("engine_id\n", True), ("engine_id,\n,\n", True), ("\n", False), ("", False)]
 )
 def test_an_input_without_a_line_is_refused(text: str, is_csv: bool) -> None:
-    assert Reading(text, is_csv=is_csv).error == "there is nothing in it: no line with a retry"
+    assert Reading(text, is_csv=is_csv).error == "the input is empty: no line with a retry"
 
 
 # --- What spreadsheets write ------------------------------------------------------------------------------------------

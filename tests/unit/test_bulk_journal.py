@@ -320,13 +320,13 @@ def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", [".", "/dev/null"])
 def test_a_path_that_is_no_file_is_refused(name: str) -> None:
-    assert why_not(Path(name)) == f"{name} is no file: name one for the journal"
+    assert why_not(Path(name)) == f"{name} is not a file: name one for the journal"
 
 
 def test_a_file_that_is_empty_is_no_journal_unless_a_run_was_killed_when_it_began(file: Path) -> None:
     mixed(file)
     os.truncate(file, 0)
-    assert why_not(file) == f"{file} is empty, which no journal is: remove it if nothing was sent with it"
+    assert why_not(file) == f"{file} is empty, not a journal: remove it if nothing was sent with it"
     Path(f"{file}.lock").touch()
     assert why_not(file) == ""
     with begun(file) as journal:  # which is not empty any more
@@ -388,7 +388,7 @@ def changed(file: Path, statements: str) -> None:
 def test_a_file_that_is_no_database_is_refused_and_not_changed(file: Path) -> None:
     file.write_text("my notes, which are much longer than the header of a database\n" * 100, "utf-8")
     before = file.read_bytes()
-    assert f"{file} is damaged, or no journal" in why_not(file)
+    assert f"{file} is damaged, or not a journal" in why_not(file)
     assert file.read_bytes() == before
 
 

@@ -92,7 +92,7 @@ def test_the_environment_has_all_that_is_needed(mock: Mock, monkeypatch: pytest.
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "mock-sk")
     with connect("cse") as client:
         assert send(client).result().job_id == 18638
-    assert mock.journal()[-1]["headers"]["authorization"].startswith("SDK-HMAC-SHA256 Access=mock-ak, ")
+    assert mock.request_log()[-1]["headers"]["authorization"].startswith("SDK-HMAC-SHA256 Access=mock-ak, ")
 
 
 def test_the_host_is_that_of_the_region_in_the_spec() -> None:
@@ -142,7 +142,7 @@ def test_a_request_that_the_gateway_throttled_is_resent_with_a_new_signature(
     with connect("cse", endpoint=mock.url, credentials=auth, resend=AT_ONCE) as client:
         response = sends(client)
     assert (response.status_code, response.attempts, response.result().job_id) == (200, 3, 18638)
-    assert [entry["status"] for entry in mock.journal()] == [429, 429, 200]
+    assert [entry["status"] for entry in mock.request_log()] == [429, 429, 200]
     assert mock.state()["projects"][PROJECT]["engines"][ENGINE]["jobs"][0]["retries"] == 1
 
 
@@ -171,4 +171,4 @@ def test_headers_and_timeout_are_those_of_the_client(mock: Mock) -> None:
     ):
         send(client)
     mock.clear_faults()
-    assert mock.journal()[-1]["headers"]["x-test"] == "yes"
+    assert mock.request_log()[-1]["headers"]["x-test"] == "yes"

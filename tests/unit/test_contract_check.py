@@ -60,7 +60,7 @@ def test_nothing_is_logged_if_the_contract_is_kept(
         assert caller.call(OPERATIONS["RetryEngine"], client, **arguments).job_id == 18638
         client = connected(mock.url, check_contract=mode)
         assert isinstance(caller.error(OPERATIONS["RetryEngine"], client, **arguments), BadRequestError)
-        assert len(mock.journal()) == 3
+        assert len(mock.request_log()) == 3
     assert not caplog.records
 
 

@@ -211,7 +211,7 @@ def test_half_a_credential_is_not_passed_over(
     later = OS if present[0].startswith("H") else {}
     text = refusal({**later, **dict.fromkeys(present, SECRET)}, tmp_path, region)
     assert text == (
-        f"half a credential: the environment has {', '.join(present)}, but not {', '.join(missing)}. "
+        f"incomplete credentials: the environment has {', '.join(present)}, but not {', '.join(missing)}. "
         f"Add what is missing, or remove {', '.join(present)}"
     )
 
@@ -343,8 +343,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (f"ak = {SECRET}\n[basic]\n", 1, "this is neither [section] nor key = value"),
         (f"[basic]\nak = a\n{SECRET}\nsk = b\n{SECRET}\n", 3, "this is neither [section] nor key = value"),
         (f"[basic]\nak = a\n= {SECRET}\n", 3, "this is neither [section] nor key = value"),
-        (f"[basic]\nak = a\nsk = b\nsk = {SECRET}\n", 4, "this is there twice"),
-        (f"[basic]\nak = {SECRET}\n[basic]\n", 3, "this is there twice"),
+        (f"[basic]\nak = a\nsk = b\nsk = {SECRET}\n", 4, "this section or key is a duplicate"),
+        (f"[basic]\nak = {SECRET}\n[basic]\n", 3, "this section or key is a duplicate"),
         (f"[basic]\nak = a\nsk = {SECRET}".encode() + b"\xff\n", 3, "this is not UTF-8"),
         (BASIC.encode("utf-16"), 1, "this is not UTF-8"),
     ],

@@ -40,7 +40,7 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("- 1\n", 'line 1: [1] is not of type "object"'),
         ("", 'line 1: null is not of type "object"'),
         ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
-        ("engines:\n  1: []\n", "line 2: this key is not text to YAML: write it in quotes"),
+        ("engines:\n  1: []\n", "line 2: this key is not a string in YAML: write it in quotes"),
         ("engines:\n  b:\n    - x\n", 'line 3, /engines/b/0: "x" is not'),
         ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
         ("engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + ALIASES, "is nested too deeply, or too large"),
@@ -48,10 +48,10 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
         ("engines: !!python/name:os.system\n", "is not YAML: line 1, column 10: could not determine"),
         ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
-        ("engines: {a: &loop [*loop]}\n", "is not YAML"),
+        ("engines: {a: &loop [*loop]}\n", "has values that JSON does not have"),
         # an error in what a merge key brought is that of the mapping that has the key
         ("engines:\n  <<: &more\n    a: 5\n", "line 1, /engines/a: 5 is not"),
-        (b"engines: \xff", "is not YAML"),
+        (b"engines: \xff", "has values that JSON does not have"),
     ],
     ids=range(17),
 )

@@ -842,7 +842,7 @@ def test_every_text_of_a_page_is_escaped(file: Path, tmp_path: Path, report: Rep
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "is no file: name another file"),
+        ("", "is not a file: name another file"),
         ("items.journal", "is the journal: name another file"),
         ("missing/report.html", "cannot be written: No such file or directory"),
         ("items.journal/report.html", "cannot be written: Not a directory"),

@@ -140,7 +140,7 @@ def stamp(at: float) -> str:
         (STALE, "is Error, ended {-10}, 10.0 s before the request was sent"),
         (
             OLD,
-            "is Finished, ended {-10}, 10.0 s before the request was sent; nothing began since, and nothing has failed",
+            "is Finished, ended {-10}, 10.0 s before the request was sent; nothing began after the request, and nothing failed",
         ),
         (("odd", -50, -10), "before the request was sent; what this status means is documented nowhere"),
         (

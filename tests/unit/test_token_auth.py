@@ -366,7 +366,7 @@ def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> Non
         for fetches in (1, 2):
             outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
             assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
-            operations = [entry["operation"] for entry in mock.journal()]
+            operations = [entry["operation"] for entry in mock.request_log()]
             assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
             mock.advance(86400)
 
@@ -378,7 +378,7 @@ def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Ca
         outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
         with pytest.raises(IAMAuthenticationError) as last:
             send(Client(mock.url, auth=how), "yet another")
-        assert [entry["status"] for entry in mock.journal()] == [401]
+        assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
     for part in (

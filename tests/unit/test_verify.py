@@ -328,12 +328,12 @@ def test_a_body_that_is_still_compressed_is_decompressed(engine: dict[str, Any],
 
 
 UNREADABLE = [
-    ("br", b"\x0b\x0d\x80{}\x03", "is packed with br and could not be unpacked"),
-    ("zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0{}", "is packed with zstd and could not be unpacked"),
-    ("gzip", b"\x1f\x8b nonsense", "is packed with gzip and could not be unpacked"),
-    ("s3cret", b"\xff", "is packed with an encoding and could not be unpacked"),
-    ("gzip", gzip.compress(b"{}")[:-9], "was not recorded, or not whole"),
-    ("gzip", gzip.compress(bytes(1 << 25)), "has more than 16777216 bytes, unpacked"),
+    ("br", b"\x0b\x0d\x80{}\x03", "is compressed with br and cannot be decompressed"),
+    ("zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\0\0{}", "is compressed with zstd and cannot be decompressed"),
+    ("gzip", b"\x1f\x8b nonsense", "is compressed with gzip and cannot be decompressed"),
+    ("s3cret", b"\xff", "is compressed with an unknown encoding and cannot be decompressed"),
+    ("gzip", gzip.compress(b"{}")[:-9], "was not recorded, or only in part"),
+    ("gzip", gzip.compress(bytes(1 << 25)), "has more than 16777216 bytes, decompressed"),
 ]
 
 
@@ -390,7 +390,7 @@ def test_where_no_response_came_the_request_is_checked_still(
     assert (code, "postData" in lines[0], lines[1].startswith(unchecked)) == (1, True, True)
 
 
-NOT_WHOLE = "RetryEngine: the body was not recorded, or not whole, so it was not checked"
+NOT_WHOLE = "RetryEngine: the body was not recorded, or only in part, so it was not checked"
 
 
 @pytest.mark.parametrize("text", [{"text": '{"id": "e", "name'}, {}], ids=["cut", "no longer kept"])
@@ -505,7 +505,7 @@ def test_an_odd_part_of_an_entry_is_named_and_all_else_is_checked(
 def test_an_entry_that_is_odd_in_all_its_parts_is_not_counted(engine: dict[str, Any], verify: Verify) -> None:
     for part in ("request", "response"):
         change(engine, f"{part}/headers", None)
-    unchecked = "/log/entries/0/request/headers: RetryEngine: is no list, so the request was not checked"
+    unchecked = "/log/entries/0/request/headers: RetryEngine: is not a list, so the request was not checked"
     assert verify(har(engine)) == (2, [], f"hwc-retry verify: FILE: nothing to check: {unchecked}\n")
 
 

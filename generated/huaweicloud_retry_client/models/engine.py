@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @_define(kw_only=True, field_transformer=short_repr)
 class Engine(OpenModel):
-    """A microservice engine. What the documentation has about clusters, flavors and addresses (`cceSpec`,
-    `externalEntrypoint`, `reference` and others) is not listed here."""
+    """A microservice engine. The documentation's fields for clusters, flavors and addresses (`cceSpec`,
+    `externalEntrypoint`, `reference` and others) are not listed here."""
 
     id: str
     """Engine ID."""
@@ -26,18 +26,18 @@ class Engine(OpenModel):
     type_: str | None | Unset = _field(default=UNSET, metadata={"name": "type"})
     """CSE is a dedicated ServiceComb engine, NACOS a registry, MICROGATEWAY a gateway."""
     spec_type: str | None | Unset = _field(default=UNSET, metadata={"name": "specType"})
-    """How the engine is deployed, as CSE2, Nacos2 or MicroGateway."""
+    """How the engine is deployed, such as CSE2, Nacos2 or MicroGateway."""
     version: str | None | Unset = UNSET
     """Version of the engine."""
     latest_version: str | None | Unset = _field(default=UNSET, metadata={"name": "latestVersion"})
-    """Newest version of such engines."""
+    """The newest available version."""
     latest_job_id: int | None | Unset = _field(default=UNSET, metadata={"name": "latestJobId"})
     """ID of the latest job."""
     engine_additional_actions: list[EngineAdditionalAction | str] | None | Unset = _field(
         default=UNSET, metadata={"name": "engineAdditionalActions"}
     )
-    """What can be done with the engine. RetryEngine is accepted only if `Retry` is among it. `Noting` is the
-    documentation's spelling."""
+    """Possible actions on the engine. RetryEngine is accepted only if `Retry` is among it. `Noting` is
+    the documentation's spelling."""
     create_time: int | None | Unset = _field(default=UNSET, metadata={"name": "createTime"})
     """Milliseconds since the epoch."""
     project_id: str | None | Unset = _field(default=UNSET, metadata={"name": "projectId"})

@@ -10,7 +10,7 @@ from ..types import UNSET, OpenModel, Unset, short_repr
 
 @_define(kw_only=True, field_transformer=short_repr)
 class EngineErrorBody(OpenModel):
-    """An error of the CSE service. Pages of its forerunner ServiceStage spell the fields errorCode and errorMessage."""
+    """An error of the CSE service. Pages of its predecessor ServiceStage spell the fields errorCode and errorMessage."""
 
     error_code: str
     """Error code."""

@@ -22,7 +22,7 @@ class EngineJobStep(OpenModel):
     task_names: list[str] | None | Unset = _field(default=UNSET, metadata={"name": "taskNames"})
     """Names of its tasks."""
     status: JobStatus | str | None | Unset = UNSET
-    """In the words of the job's."""
+    """Has the values of the job's status."""
     start_time: int | None | Unset = _field(default=UNSET, metadata={"name": "startTime"})
     """Milliseconds since the epoch."""
     end_time: int | None | Unset = _field(default=UNSET, metadata={"name": "endTime"})
@@ -30,7 +30,7 @@ class EngineJobStep(OpenModel):
     task_executor_brief: TaskExecutorBrief | None | Unset = _field(
         default=UNSET, metadata={"name": "taskExecutorBrief"}
     )
-    """What the step is about."""
+    """Summary of the step."""
     tasks: list[EngineJobTask] | None | Unset = UNSET
     """The tasks of the step."""
     additional_properties: dict[str, Any] = _field(init=False, factory=dict)

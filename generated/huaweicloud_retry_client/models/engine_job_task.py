@@ -20,11 +20,11 @@ class EngineJobTask(OpenModel):
     id: int | None | Unset = UNSET
     """Task ID."""
     job_id: int | None | Unset = _field(default=UNSET, metadata={"name": "jobId"})
-    """ID of the job that the task is of."""
+    """ID of the task's job."""
     type_: JobType | str | None | Unset = _field(default=UNSET, metadata={"name": "type"})
     """What the job does."""
     status: JobStatus | str | None | Unset = UNSET
-    """In the words of the job's."""
+    """Has the values of the job's status."""
     task_name: str | None | Unset = _field(default=UNSET, metadata={"name": "taskName"})
     """Name of the task."""
     engine_name: str | None | Unset = _field(default=UNSET, metadata={"name": "engineName"})
@@ -32,7 +32,7 @@ class EngineJobTask(OpenModel):
     assigned: str | None | Unset = UNSET
     """What executes the task."""
     task_order: int | None | Unset = _field(default=UNSET, metadata={"name": "taskOrder"})
-    """Tasks run in this order, the lowest first."""
+    """Position of the task; the lowest runs first."""
     create_time: int | None | Unset = _field(default=UNSET, metadata={"name": "createTime"})
     """Milliseconds since the epoch."""
     update_time: int | None | Unset = _field(default=UNSET, metadata={"name": "updateTime"})
@@ -44,15 +44,15 @@ class EngineJobTask(OpenModel):
     timeout: int | None | Unset = UNSET
     """Whether the task timed out; -1 in the documentation's example."""
     log: str | None | Unset = UNSET
-    """What the task reports."""
+    """Log of the task."""
     output: str | None | Unset = UNSET
-    """What the task puts out."""
+    """Output of the task."""
     task_executor_brief: TaskExecutorBrief | None | Unset = _field(
         default=UNSET, metadata={"name": "taskExecutorBrief"}
     )
-    """What the step is about."""
+    """Summary of the step."""
     taskex_ecutor_brief: TaskExecutorBrief | None | Unset = _field(
         default=UNSET, metadata={"name": "taskexEcutorBrief"}
     )
-    """What the step is about."""
+    """Summary of the step."""
     additional_properties: dict[str, Any] = _field(init=False, factory=dict)

@@ -14,7 +14,7 @@ class ErrorBody(OpenModel):
 
     error_code: str
     """Error code, which is returned upon failure. Codes are reused with other meanings (WKS.00211102 has
-    two), and the Workspace list has some that come with status 200, so go by the status first."""
+    two), and the Workspace list has some that come with status 200, so check the status first."""
     error_msg: str
     """Error message."""
     request_id: str | Unset = UNSET

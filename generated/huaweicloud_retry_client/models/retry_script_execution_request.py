@@ -10,8 +10,8 @@ from ..types import UNSET, OpenModel, Unset, short_repr
 
 @_define(kw_only=True, field_transformer=short_repr)
 class RetryScriptExecutionRequest(OpenModel):
-    """What to run again: a record or a task. Each is optional by itself, and what the service does with neither,
-    or with both, is documented nowhere. This client refuses to send neither."""
+    """What to run again: a record or a task. Each is optional, and what the service does with neither, or
+    with both, is documented nowhere. This client refuses a request with neither."""
 
     record_id: str | Unset = UNSET
     """Script execution record ID."""

@@ -15,8 +15,8 @@ class ScriptRecordDetail(OpenModel):
     id: str
     """Script execution record ID."""
     status: str
-    """Documented nowhere. Neighbouring operations know SUCCESS, FINISH (succeeded), FAILED (failed),
-    RUNNING, WAITING, INIT (on the way), and do not agree with each other; expect others."""
+    """Documented nowhere. Related operations have SUCCESS, FINISH (succeeded), FAILED (failed),
+    RUNNING, WAITING, INIT (in progress), and do not agree with each other; expect others."""
     script_id: str | None | Unset = UNSET
     """Script ID."""
     script_name: str | None | Unset = UNSET
@@ -30,11 +30,11 @@ class ScriptRecordDetail(OpenModel):
     resource_type: str | None | Unset = UNSET
     """Its type, for example DESKTOP."""
     start_time: str | None | Unset = UNSET
-    """Probably like 2021-10-01T12:00:00Z, as in the filters of ListScriptRecords. The pages of 2026 say String,
-    those of 2025 and the SDK DateTime."""
+    """Probably like 2021-10-01T12:00:00Z, as in the filters of ListScriptRecords. The pages of 2026 say
+    String, those of 2025 and the SDK DateTime."""
     end_time: str | None | Unset = UNSET
-    """Probably like 2021-10-01T12:00:00Z, as in the filters of ListScriptRecords. The pages of 2026 say String,
-    those of 2025 and the SDK DateTime."""
+    """Probably like 2021-10-01T12:00:00Z, as in the filters of ListScriptRecords. The pages of 2026 say
+    String, those of 2025 and the SDK DateTime."""
     execute_order: int | None | Unset = UNSET
     """Batch: 0 by default, 1 gray, 2 not gray."""
     result_code: str | None | Unset = UNSET

@@ -18,5 +18,5 @@ class ScriptRecordPage(OpenModel):
     count: int
     """How many records match, on all pages."""
     script_records: list[ScriptRecord]
-    """Those of this page."""
+    """The records of this page."""
     additional_properties: dict[str, Any] = _field(init=False, factory=dict)

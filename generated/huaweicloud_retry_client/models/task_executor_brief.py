@@ -10,7 +10,7 @@ from ..types import UNSET, OpenModel, Unset, short_repr
 
 @_define(kw_only=True, field_transformer=short_repr)
 class TaskExecutorBrief(OpenModel):
-    """What a step or task is about."""
+    """Summary of a step or task."""
 
     description: str | None | Unset = UNSET
     """Description of the step or task."""

@@ -1,15 +1,15 @@
-"""Many retries at once, without losing or repeating one.
+"""Send many retries. None is lost, none is sent twice.
 
     items = [Item(operation="RetryEngine", project_id="…", engine_id=engine_id) for engine_id in engine_ids]
     async for outcome in Bulk(items, journal=Path("engines.journal"), region="cn-north-4"):
         print(outcome.verdict, outcome.item.name, outcome.message)
 
-Item            one retry to be sent
-Bulk            sends many: so many at a time, so many a second, and nothing twice
-Followup        settles what is unknown afterwards, and waits until what was accepted has ended
-Outcome         what came of one: accepted, refused or unknown
-Counts          how many there are of each
-Plan            what a run is about
+Item            one retry
+Bulk            sends many, with limits for concurrency and rate
+Followup        resolves unknown outcomes afterwards, and waits for the end of accepted work
+Outcome         the result of one item: accepted, refused or unknown
+Counts          number of items in each state
+Plan            what a run will send
 JournalError    the journal cannot be used
 """
 

@@ -1,4 +1,4 @@
-"""By which clock the times of a run are. A journal may be read after this machine's clock was set, or on another machine."""
+"""The clock of a run. A journal may be read after the clock was set, or on another machine."""
 
 import time
 from contextlib import suppress
@@ -8,16 +8,16 @@ from typing import Final, NamedTuple, Self
 from huaweicloud_retry.runs import Clock
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
-_STEP: Final = 0.5  # seconds; a clock that is only slowed or sped up moves less in a run
+_STEP: Final = 0.5  # seconds; NTP slewing moves a clock less than this in one run
 
 
 class RunClock(NamedTuple):
-    """What is known of the clocks of a run.
+    """The clocks of this machine and of the server during a run.
 
     Attributes:
-        boot: Since when its machine runs, as its system names it; None: it does not.
-        offset: Seconds that the clock was ahead of the time since then; changes only when the clock is set.
-        server: How far the server's clock was ahead of this one, as responses of the run told; None: none came.
+        boot: Boot ID of the machine; None: the system has none.
+        offset: Wall clock minus seconds since boot; changes only when the clock is set.
+        server: Offset of the server's clock, from the responses of the run; None: no response.
     """
 
     boot: str | None
@@ -26,19 +26,19 @@ class RunClock(NamedTuple):
 
     @classmethod
     def now(cls) -> Self:
-        """Return that of this moment."""
+        """Return the clock of this moment."""
         boot = None
-        with suppress(OSError):  # other systems than Linux
+        with suppress(OSError):  # not on Linux
             boot = _BOOT.read_text(encoding="ascii").strip()
         clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
         since_boot = 0.0 if clock is None else time.clock_gettime(clock)
         return cls(boot if clock is not None else None, time.time() - since_boot)
 
     def was_set(self, now: "RunClock") -> bool:
-        """Say whether the clock was set since."""
+        """Return whether the clock was set since."""
         return self.boot is not None and abs(now.offset - self.offset) > _STEP
 
-    def is_of_now(self) -> bool:
-        """Say whether times of the run can be compared with those of now."""
+    def is_current(self) -> bool:
+        """Return whether times of the run can be compared with the current time."""
         now = self.now()
         return self.boot is not None and self.boot == now.boot and not self.was_set(now)

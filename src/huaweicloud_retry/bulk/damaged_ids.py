@@ -1,4 +1,4 @@
-"""Finds the IDs of an input that a spreadsheet has changed, before anything is sent."""
+"""Finds IDs that a spreadsheet has changed, before anything is sent."""
 
 import re
 from collections import Counter
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-_SHOWN: Final = 100  # characters of what is quoted
-_MOST_LINES: Final = 10  # that are listed
+_SHOWN: Final = 100  # characters of a quoted text
+_MOST_LINES: Final = 10  # line numbers in a message
 _IDS: Final = frozenset({"engine_id", "record_id", "task_id"})
 _PROJECTS: Final = frozenset({"project_id", "enterprise_project_id"})
-_LEAST_USUAL: Final = 16  # characters: shorter IDs may well differ in length
+_LEAST_USUAL: Final = 16  # characters: shorter IDs may differ in length
 _LEAST_OTHERS: Final = 3
-_MOST_SHAPES: Final = 10_000  # lines of more shapes are not compared
+_MOST_SHAPES: Final = 10_000  # bounds memory; lines of further shapes are not compared
 
 _PLAIN: Final = re.compile(r"[0-9A-Fa-f]*(-)?[0-9A-Fa-f-]*")
 _DAMAGED: Final = re.compile(
@@ -33,13 +33,13 @@ _DAMAGE: Final = {
 
 
 def quoted(text: str) -> str:
-    """Quote a text of the input, cut if it is long."""
+    """Quote a text of the input; a long one is cut."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 @dataclass(slots=True)
 class Lines:
-    """Lines that have something in common: how many, and the numbers of the first."""
+    """A group of lines: how many, and the numbers of the first."""
 
     count: int = 0
     first: list[int] = field(default_factory=list[int])
@@ -51,21 +51,23 @@ class Lines:
             self.first.append(number)
 
     def include(self, other: "Lines") -> None:
-        """Count the lines of another."""
+        """Count the lines of another group."""
         self.count += other.count
         self.first = sorted([*self.first, *other.first])[:_MOST_LINES]
 
     def others(self) -> str:
-        """Return what to say of all but the first."""
+        """Return the end of a message that begins with the first line."""
         if self.count == 1:
             return ""
         others = self.count - 1
-        listed = ", ".join([*map(str, self.first[1:]), *(["…"] if self.count > len(self.first) else [])])
-        return f"; and {others:,} more {'line' if others == 1 else 'lines'}: {listed}"
+        numbers = [str(number) for number in self.first[1:]]
+        if self.count > len(self.first):
+            numbers.append("…")
+        return f"; and {others:,} more {'line' if others == 1 else 'lines'}: {', '.join(numbers)}"
 
 
 _Kind: TypeAlias = tuple[str, bool, int]
-"""Of an ID that is made of 0-9 and a-f: its field, whether it has hyphens, its length."""
+"""The kind of a hexadecimal ID: its field, whether it has hyphens, its length."""
 
 
 def _kind(name: str, value: str) -> _Kind | None:
@@ -76,31 +78,32 @@ def _kind(name: str, value: str) -> _Kind | None:
     return (name, plain[1] is not None, len(value)) if plain else None
 
 
-_kind_of_project = lru_cache(1000)(_kind)  # most lines have the same
+_kind_of_project = lru_cache(1000)(_kind)  # most lines have the same project
 
 
 class DamagedIds:
     """Finds damaged IDs, in bounded memory.
 
-    On its own, an ID is refused if it
-    - is a number with an exponent or a decimal point, as 5.9071E+25 or 5907.0;
+    A single ID is invalid if it
+    - is a number with an exponent or a decimal point: 5.9071E+25, 5907.0;
     - has 20 decimal digits or more, and only zeros from the 16th on;
-    - begins with = or #, as ="59071" or #REF!;
-    - has quotation marks, as '59071 or “59071”.
+    - begins with = or #: ="59071", #REF!;
+    - has quotation marks: '59071, “59071”.
 
-    For its length, an ID of 0-9 and a-f is refused if it differs from the others of its field that are made of
-    these, too, and have hyphens if it has: three of them or more, and three quarters of all, have one length of at
-    least 16 characters, and this one has another, from half to twice of it. So UUIDs and others can be in one file.
+    A hexadecimal ID is also compared with the other hexadecimal IDs of its field; IDs with and without
+    hyphens are compared separately. It is invalid if at least three IDs, and three quarters of all, have the
+    same length of at least 16 characters, and its own length differs but is between half and twice that
+    length.
     """
 
     def __init__(self) -> None:
         self._lines: dict[tuple[_Kind | None, ...], Lines] = {}  # by the kinds of their IDs
 
     def check(self, number: int, given: Mapping[str, Any]) -> None:
-        """Look at the fields of a valid line.
+        """Check the fields of a valid line.
 
         Raises:
-            ValueError: an ID is damaged.
+            ValueError: An ID is damaged.
         """
         kinds: tuple[_Kind | None, ...] = ()
         for name, value in given.items():
@@ -117,7 +120,7 @@ class DamagedIds:
             lines.add(number)
 
     def of_odd_length(self) -> dict[str, Lines]:
-        """Return the lines that have such IDs by reason, each line once."""
+        """Return the lines with an ID of unusual length, by reason, each line once."""
         lengths: dict[tuple[str, bool], Counter[int]] = {}
         for kinds, lines in self._lines.items():
             for name, has_hyphens, length in filter(None, kinds):

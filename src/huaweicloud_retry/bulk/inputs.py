@@ -1,7 +1,7 @@
-"""JSON lines or CSV -> items, one after the other; what is wrong is reported once for each reason.
+"""Reads items from JSON lines or CSV. Each kind of error is reported once, with its line numbers.
 
 read_items      the lines of a file -> items
-_Problems       the reasons why lines are invalid, each with its lines
+_Problems       the errors, each with its lines
 _Columns        the header of a CSV file
 """
 
@@ -23,7 +23,7 @@ _MOST_REASONS: Final = 20
 
 _FIELDS: Final = tuple(each.name for each in fields(Item))
 _FIELD_SET: Final = frozenset(_FIELDS)
-# What our own output says beside the fields of the item, so that it can be an input again.
+# The other fields of our own output, which is also valid input.
 _OUTCOME: Final = {each.name for each in fields(Outcome)} - {"item"}
 _OPERATIONS: Final = {
     "engine_id": "RetryEngine",
@@ -31,54 +31,51 @@ _OPERATIONS: Final = {
     "task_id": "RetryScriptExecution",
 }
 
-OnBadLine: TypeAlias = Callable[[int, str], None]
-OnNote: TypeAlias = Callable[[int, str], None]
+OnLine: TypeAlias = Callable[[int, str], None]
 Line: TypeAlias = "tuple[int, dict[str, Any] | ValueError]"
 
 
 class InputError(ValueError):
-    """The input is invalid. One line; what is wrong with which lines was reported before."""
+    """The input is invalid. The text is one line; the invalid lines were reported before."""
 
 
-def read_items(  # noqa: PLR0913 - what there is to say about an input
+def read_items(  # noqa: PLR0913 - options of the input
     lines: Iterable[bytes],
     *,
     is_csv: bool,
     defaults: Mapping[str, str],
-    on_bad_line: OnBadLine,
-    on_note: OnNote = lambda _number, _text: None,
+    on_bad_line: OnLine,
+    on_note: OnLine = lambda _number, _text: None,
     strict_columns: bool = False,
     allow_odd_ids: bool = False,
 ) -> Iterator[Item]:
-    """Yield the item of each line that is not blank. Use none of them before the end, which may refuse all.
+    """Yield the item of each line that is not blank. Use none before the end: the whole input may be invalid.
 
-    A line without an operation has that of its ID: engine_id, record_id or task_id.
+    A line without an operation gets the operation of its ID: engine_id, record_id or task_id.
 
     Args:
-        lines: of the input, as they are.
-        is_csv: the first line names the columns; else each line is a JSON object.
-        defaults: for fields that a line does not give; those that its operation does not have are not used. If
-            an operation is among them, IDs of the other operation are ignored.
-        on_bad_line: called once for each reason, at the end, with the number of the first line, from 1, and a text:
-            the reason, and the other lines.
-        on_note: called with a line and what is worth knowing about it, such as columns that are ignored.
-        strict_columns: refuse columns that are not known.
-        allow_odd_ids: take IDs that look as if a spreadsheet had changed them; see `DamagedIds`.
+        lines: The raw lines.
+        is_csv: The first line names the columns; otherwise each line is a JSON object.
+        defaults: For fields that a line lacks, if its operation has the field. With a default operation, IDs
+            of the other operation are ignored.
+        on_bad_line: Called at the end, once for each error, with the number of the first line, from 1, and a
+            text: the error, and the other lines.
+        on_note: Called with a line number and a note, such as about ignored columns.
+        strict_columns: Refuse unknown columns.
+        allow_odd_ids: Accept IDs that a spreadsheet seems to have changed; see `DamagedIds`.
 
     Raises:
-        InputError: at the end, if a line was invalid or there was none; at once, if a CSV has an invalid header.
+        InputError: At the end, if a line is invalid or there is none; at once, if the CSV header is invalid.
     """
     problems, ids, good = _Problems(), DamagedIds(), 0
     shared = {name: value for name, value in defaults.items() if name in {"project_id", "region"}}
     columns = _Columns(strict=strict_columns, on_note=on_note)
-    for number, given in _csv(lines, columns, on_bad_line) if is_csv else _json_lines(lines):
+    for number, given in _csv(lines, columns, on_bad_line) if is_csv else _json(lines):
         try:
-            if isinstance(given, ValueError):
-                raise given
-            whole = _complete({**shared, **given}, defaults)
-            item = Item(**whole)
+            values = _complete(given, shared, defaults)
+            item = Item(**values)
             if not allow_odd_ids:
-                ids.check(number, whole)
+                ids.check(number, values)
         except ValueError as error:
             problems.add(str(error), number)
         else:
@@ -91,17 +88,22 @@ def read_items(  # noqa: PLR0913 - what there is to say about an input
         problems.report(on_bad_line)
         raise InputError(f"{problems.count} of {problems.count + good} lines are invalid; nothing was sent")
     if not good:
-        raise InputError("there is nothing in it: no line with a retry")
+        raise InputError("the input is empty: no line with a retry")
 
 
-def _complete(given: dict[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of an item, with what follows from others and from the defaults."""
+def _complete(
+    given: dict[str, Any] | ValueError, shared: Mapping[str, str], defaults: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the fields of an item: operation and defaults added, fields of an outcome removed."""
+    if isinstance(given, ValueError):
+        raise given
+    given = {**shared, **given}
     if not given.keys() <= _FIELD_SET:
         given = {name: value for name, value in given.items() if name not in _OUTCOME}
         for name in given:
             if name not in _FIELD_SET:
                 meant = _meant(name)
-                hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_FIELDS)}"
+                hint = f"did you mean {meant}?" if meant else f"the fields are {', '.join(_FIELDS)}"
                 raise ValueError(f"no field {quoted(name)}; {hint}")
     if given.get("operation") is None:
         given["operation"] = _operation(given, defaults.get("operation"))
@@ -123,32 +125,32 @@ def _operation(given: dict[str, Any], chosen: str | None) -> str:
         raise ValueError("engine_id, record_id or task_id missing")
     if len({_OPERATIONS[name] for name in ids}) > 1:
         both = " and ".join(ids)
-        raise ValueError(f"has {both}, which are of two operations: leave one empty, or give operation=")
+        raise ValueError(f"has {both}, of two different operations: leave one empty, or give operation=")
     return _OPERATIONS[ids[0]]
 
 
 def _meant(name: str, names: Iterable[str] = _FIELDS) -> str | None:
-    """Return the field that a mistyped name most likely means."""
+    """Return the field that is most similar to a name."""
     plain = _plain(name)
-    if plain.endswith("_name"):  # that of a project is not its ID
+    if plain.endswith("_name"):  # project_name does not mean project_id
         return None
     return next(iter(get_close_matches(plain, names, n=1, cutoff=0.8)), None)
 
 
 def _plain(name: str) -> str:
-    """Return a heading as fields are written: `Record ID`, `record-id` and `recordId` are record_id."""
+    """Return a heading in the form of a field: `Record ID`, `record-id` and `recordId` become record_id."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"[\s_-]+", "_", words).lower()
 
 
-# --- What is wrong ------------------------------------------------------------------------------------------------------
+# --- Errors -------------------------------------------------------------------------------------------------
 
-# Values differ from line to line, reasons do not. The name of a field is part of the reason.
+# Errors that differ only in a value are grouped. The name of a field is part of the error.
 _VALUE: Final = re.compile(r"""(?<!no field )(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")|\d++""")
 
 
 class _Problems:
-    """The reasons why lines are invalid, in bounded memory; those that differ only in a value are the same."""
+    """The errors of lines, grouped, in bounded memory."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -165,15 +167,15 @@ class _Problems:
         self._lines[reason] = reason, lines
         self.count += lines.count
 
-    def report(self, on_bad_line: OnBadLine) -> None:
+    def report(self, on_bad_line: OnLine) -> None:
         for reason, lines in sorted(self._lines.values(), key=lambda each: each[1].first):
             on_bad_line(lines.first[0], f"{reason}{lines.others()}")
 
 
-# --- JSON lines ---------------------------------------------------------------------------------------------------------
+# --- JSON lines ---------------------------------------------------------------------------------------------
 
 
-def _json_lines(lines: Iterable[bytes]) -> Iterator[Line]:
+def _json(lines: Iterable[bytes]) -> Iterator[Line]:
     for number, line in enumerate(lines, start=1):
         try:
             if text := _text(line, first=number == 1).strip():
@@ -190,7 +192,7 @@ def _object(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError('is no JSON object, such as {"engine_id": "…"}')  # noqa: TRY004 - as all that is wrong with a line
+        raise ValueError('is no JSON object, such as {"engine_id": "…"}')  # noqa: TRY004 - as all errors of a line
     return cast("dict[str, Any]", value)
 
 
@@ -211,23 +213,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer)
 
 
-# --- CSV ----------------------------------------------------------------------------------------------------------------
+# --- CSV ----------------------------------------------------------------------------------------------------
 
 _SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)  # Excel's own first line
 _DELIMITERS: Final = ",;\t"
 
 
 class _Columns:
-    """What the header of a CSV file names."""
+    """The columns of a CSV file."""
 
-    def __init__(self, *, strict: bool, on_note: OnNote) -> None:
+    def __init__(self, *, strict: bool, on_note: OnLine) -> None:
         self._strict = strict
         self._on_note = on_note
         self._line = 0
         self._names: list[str | None] = []  # the field of each column up to the last heading; None: ignored
 
     def read(self, line: int, header: Sequence[str]) -> list[str]:
-        """Take the header; returns what is wrong with it."""
+        """Read the header; returns its errors."""
         header = [heading.strip() for heading in header]
         plain = [_plain(heading) for heading in header]
         while plain and not plain[-1]:
@@ -255,21 +257,20 @@ class _Columns:
         return problems
 
     def named(self, row: list[str]) -> dict[str, Any] | ValueError | None:
-        """Return the fields of a row; None: it is blank."""
+        """Return the fields of a row; None: the row is blank."""
         names = self._names
-        given = {
-            name: value for name, cell in zip(names, row, strict=False) if name and (value := cell.strip())
-        }
+        cells = zip(names, row, strict=False)
+        given = {name: value for name, cell in cells if name and (value := cell.strip())}
         if len(row) > len(names):
             while row and not row[-1].strip():
                 row.pop()
             if len(row) > len(names):
-                what = f"has {len(row)} fields, and line {self._line} names {len(names)}"
+                what = f"has {len(row)} fields, but line {self._line} names {len(names)}"
                 return ValueError(f"{what}: does a text with commas need quotes?")
         return given if given or any(map(str.strip, row)) else None
 
 
-def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnBadLine) -> Iterator[Line]:
+def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnLine) -> Iterator[Line]:
     broken: dict[int, ValueError] = {}
     texts = _texts(lines, broken)
     first, header, delimiter = _header(texts, broken)
@@ -287,7 +288,7 @@ def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnBadLine) -> I
         except StopIteration:
             return
         last = first + reader.line_num - 1
-        if last > number:  # or the lines after it would be missing without a word
+        if last > number:  # otherwise the lines that the row has swallowed would be lost silently
             given = ValueError(f"spans lines {number} to {last}: is a quote missing?")
         if is_header:
             problems = [str(given)] if given else columns.read(number, row)
@@ -301,7 +302,7 @@ def _csv(lines: Iterable[bytes], columns: _Columns, on_bad_line: OnBadLine) -> I
 
 
 def _header(texts: Iterator[str], broken: Mapping[int, ValueError]) -> tuple[int, str, str]:
-    """Return the line of the header, its text and the delimiter; blank lines before it are passed over."""
+    """Return the line number of the header, its text and the delimiter; skips blank lines before it."""
     number, text, delimiter = 1, "", None
     for number, text in enumerate(texts, start=1):
         separator = _SEPARATOR.fullmatch(text) if number == 1 else None
@@ -313,13 +314,13 @@ def _header(texts: Iterator[str], broken: Mapping[int, ValueError]) -> tuple[int
 
 
 def _fit(header: str, delimiter: str) -> tuple[int, int]:
-    """Say how well a delimiter fits a header: how many known columns, and columns at all, it makes."""
+    """Return the number of known columns, and of all columns, that a delimiter yields."""
     row = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), list[str]())
     return sum(_plain(heading) in _FIELD_SET for heading in row), len(row)
 
 
 def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[str]:
-    """Decode one by one, so that a bad line is only itself; it goes to `broken`, and is blank here."""
+    """Decode each line on its own. The error of a bad line goes to `broken`, and a blank line replaces it."""
     for number, line in enumerate(lines, start=1):
         try:
             yield _text(line, first=number == 1)
@@ -330,7 +331,7 @@ def _texts(lines: Iterable[bytes], broken: dict[int, ValueError]) -> Iterator[st
 
 def _text(line: bytes, *, first: bool) -> str:
     if len(line) > _LONGEST:
-        raise ValueError(f"has {len(line)} bytes, and {_LONGEST} are allowed")
+        raise ValueError(f"has {len(line)} bytes; the limit is {_LONGEST}")
     if b"\0" in line or (first and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
         raise ValueError("is not UTF-8 text: is it UTF-16? Save the file as UTF-8")
     try:

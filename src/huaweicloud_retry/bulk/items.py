@@ -1,4 +1,4 @@
-"""One retry to be sent, and what came of it."""
+"""One retry, and its outcome."""
 
 import copy
 import json
@@ -17,11 +17,10 @@ from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExec
 from huaweicloud_retry_client.types import UNSET
 
 Verdict: TypeAlias = Literal["accepted", "refused", "unknown"]
-"""Whether it went through. `refused`: it was not processed, also if nothing could be sent."""
+"""Whether the retry went through. `refused`: it was not processed, or could not be sent."""
 
 Service: TypeAlias = Literal["cse", "workspace"]
 
-# By operation: its service, and the fields that it has beside those of every item.
 SERVICES: Final[dict[str, Service]] = {"RetryEngine": "cse", "RetryScriptExecution": "workspace"}
 _FIELDS: Final = {
     "RetryEngine": {"engine_id", "enterprise_project_id"},
@@ -30,18 +29,18 @@ _FIELDS: Final = {
 _ALL: Final = {"operation", "project_id", "region"}
 _NAMES: Final = (*sorted(_ALL), "engine_id", "record_id", "task_id", "enterprise_project_id")
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-_LONGEST: Final = 1000  # characters; IDs have 64 at most, by the contract
+_LONGEST: Final = 1000  # characters; in the contract, IDs have up to 64
 _TEXT: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def _check(name: str, value: object) -> None:
-    """Hold the value of a field, which may be anything that JSON has, to what can be an ID."""
+    """Check that a JSON value can be an ID."""
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} must be text, and not empty")
+        raise ValueError(f"{name} must be a non-empty string")
     if len(value) > _LONGEST:
-        raise ValueError(f"{name} has {len(value)} characters, and {_LONGEST} are allowed")
+        raise ValueError(f"{name} has {len(value)} characters; the limit is {_LONGEST}")
     if not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} must be printable, without blanks around it")
+        raise ValueError(f"{name} must be printable, without blanks at its ends")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +50,14 @@ class Item:
     Attributes:
         operation: `RetryEngine` or `RetryScriptExecution`.
         project_id: Project ID.
-        engine_id: Of RetryEngine.
-        record_id: Of RetryScriptExecution: one run on one desktop.
-        task_id: Of RetryScriptExecution: a task; one of the two is needed.
-        enterprise_project_id: Of RetryEngine, sent as X-Enterprise-Project-ID.
-        region: Such as cn-north-4; None: that of the environment.
+        engine_id: For RetryEngine: the engine.
+        record_id: For RetryScriptExecution: one run on one desktop.
+        task_id: For RetryScriptExecution: a task. Give at least one of the two.
+        enterprise_project_id: For RetryEngine: sent as X-Enterprise-Project-ID.
+        region: Such as cn-north-4; None: the region of the environment.
 
     Raises:
-        ValueError: a field is missing, of the other operation, or cannot be sent.
+        ValueError: A field is missing, invalid, or belongs to the other operation.
     """
 
     operation: str
@@ -90,29 +89,29 @@ class Item:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Make one of the fields of a JSON object or a CSV line.
+        """Create an item from the fields of a JSON object or a CSV line.
 
         Raises:
-            ValueError: a field is missing, unknown, or will not do.
+            ValueError: A field is missing, unknown or invalid.
         """
         if unknown := sorted(given.keys() - set(_NAMES)):
-            raise ValueError(f"there is no field {', '.join(map(repr, unknown))}")
+            raise ValueError(f"unknown field {', '.join(map(repr, unknown))}")
         if missing := [name for name in ("operation", "project_id") if given.get(name) is None]:
             raise ValueError(f"{' and '.join(missing)} missing")
         return cls(**given)
 
     def fields(self) -> dict[str, str]:
-        """Return what is given, without what is not."""
+        """Return the fields that are not None."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
     @property
     def key(self) -> str:
-        """The same for the same retry: its fields as JSON, in one order."""
+        """The fields as JSON, in a fixed order: equal items have equal keys."""
         return _ENCODER.encode(self.fields())
 
     @property
     def target(self) -> str:
-        """The same for the same thing to be retried, whatever headers go with it."""
+        """Identifies the work that is retried, whatever the headers of the request are."""
         kind = "record" if self.record_id else "task"  # a record is one run of its task
         id_ = self.engine_id or self.record_id or self.task_id
         return f"{self.operation}\n{self.project_id}\n{kind}\n{id_}"
@@ -124,24 +123,22 @@ class Item:
 
     @property
     def name(self) -> str:
-        """For a person: `engine …`, `record …` or `task …`."""
+        """Display name: `engine …`, `record …` or `task …`."""
         named = (("engine", self.engine_id), ("record", self.record_id), ("task", self.task_id))
         return ", ".join(f"{what} {id_}" for what, id_ in named if id_ is not None)
 
     def in_region(self, region: str) -> Self:
-        """Return the same item of a region."""
-        placed = copy.copy(
-            self
-        )  # as `replace` does, without the checks, which take a third of the time to read a line
-        object.__setattr__(placed, "region", region)
-        return placed
+        """Return a copy of the item in a region."""
+        copied = copy.copy(self)  # `replace` would repeat the checks: a third of the time to read a line
+        object.__setattr__(copied, "region", region)
+        return copied
 
     async def send(self, client: Client) -> Response[Any]:
-        """Send it once; returns the response, whatever it is.
+        """Send the request once; returns the response, of any status.
 
         Raises:
             APIConnectionError: There is no response.
-            IAMError: IAM gave no token.
+            IAMError: IAM issued no token.
         """
         if self.engine_id is not None:
             return await retry_engine.asyncio_detailed(
@@ -157,22 +154,22 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of an item.
+    """The outcome of an item.
 
     Attributes:
         item: The item.
-        verdict: Whether it went through.
-        message: In one line: the job or task that runs, or what went wrong.
-        status: HTTP status; None if there is no response.
-        error_code: The service's or gateway's, or None.
-        request_id: To quote to support, or None.
+        verdict: Whether the retry went through.
+        message: In one line: the job or task that runs, or the error.
+        status: HTTP status; None: no response.
+        error_code: Error code of the service or the gateway, or None.
+        request_id: Request ID to quote to support, or None.
         response: The body of a 200, or None.
-        attempts: How often it was sent, or tried to be.
-        started_at: Seconds since the epoch, of the first attempt.
-        seconds: From then until it was known, backoffs included.
-        seen: What a later look at the service showed, in one line; None: there was none.
-        ended: How the work ended: `succeeded`, or `failed` again; `running`: not yet, when it was looked at last; None: it
-            was not followed.
+        attempts: Number of attempts to send the request.
+        started_at: Time of the first attempt, in seconds since the epoch.
+        seconds: From the first attempt to the outcome, backoffs included.
+        seen: What the service showed later, in one line; None: it was not queried.
+        ended: How the work ended: `succeeded` or `failed`; `running`: not yet when last queried; None: not
+            followed.
     """
 
     item: Item
@@ -190,10 +187,16 @@ class Outcome:
 
     @classmethod
     def of(
-        cls, item: Item, came: Response[Any] | APIError, *, attempts: int, started_at: float, seconds: float
+        cls,
+        item: Item,
+        received: Response[Any] | APIError,
+        *,
+        attempts: int,
+        started_at: float,
+        seconds: float,
     ) -> Self:
-        """Judge a response, or the error that came in its place."""
-        error = came.error if isinstance(came, Response) else came
+        """Return the outcome for a response or an error."""
+        error = received.error if isinstance(received, Response) else received
         shared: dict[str, Any] = {
             "item": item,
             "attempts": attempts,
@@ -201,7 +204,7 @@ class Outcome:
             "seconds": seconds,
         }
         if error is None:
-            body: dict[str, Any] = cast("Response[Any]", came).result().to_dict()
+            body: dict[str, Any] = cast("Response[Any]", received).result().to_dict()
             what = f"job {body['jobId']}" if item.engine_id is not None else f"task {body['task_id']}"
             return cls(verdict="accepted", message=one_line(what), status=200, response=body, **shared)
         return cls(
@@ -214,7 +217,7 @@ class Outcome:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it: the verdict, the fields of the item, and the rest."""
+        """Return the outcome for JSON: the verdict, the fields of the item, and the rest."""
         rest = {
             each.name: getattr(self, each.name)
             for each in fields(self)
@@ -224,11 +227,10 @@ class Outcome:
 
 
 def _shown(text: str | None) -> str | None:
-    return text and one_line(
-        text
-    )  # halves of characters, which JSON can have, could not be written to the journal
+    # JSON can have lone surrogates, which SQLite cannot store.
+    return text and one_line(text)
 
 
 def rfc3339(at: float) -> str:
-    """Return a time, in seconds since the epoch, as text: 2026-01-31T23:59:59.123Z."""
+    """Format a time in seconds since the epoch: 2026-01-31T23:59:59.123Z."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

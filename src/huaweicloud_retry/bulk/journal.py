@@ -1,15 +1,14 @@
-"""What was planned and sent, and what came of it, in an SQLite file that survives a crash at any moment.
+"""Items and their outcomes, in an SQLite file that survives a crash at any moment.
 
-planned ── sending ──┬── accepted     never sent again
-                     ├── refused      sent again only if asked
-                     └── unknown      sent again only if asked; so is `sending` of a run that was killed
+planned ── sending ──┬── accepted     never resent
+                     ├── refused      resent only on request
+                     └── unknown      resent only on request; so are items that a killed run left in `sending`
 
-An item that was unknown once and is sent again may have been processed before: only `accepted` settles that, and until
-then it is unknown.
+An unknown item that is resent stays unknown until it is accepted: its first request may have been processed.
 
-A request is written to the journal before it is sent, an outcome before it is reported; many of them share one fsync.
-Each row has a checksum of all that it says, and the journal has the sum of them: a journal that is not as it was
-written is refused before anything is sent. Nothing in it is secret: IDs, and what the services responded.
+A request is written to the journal before it is sent, an outcome before it is reported; many writes share one
+fsync. Each row has a checksum, and the journal has the sum of all checksums: a damaged journal is refused
+before anything is sent. The journal holds no secrets, only IDs and responses of the services.
 """
 
 import json
@@ -37,21 +36,19 @@ from .journal_file import (
     JournalError,
     JournalReader,
     Row,
+    as_journal_errors,
     checksum,
-    connected,
     damaged_rows,
     digest,
-    explained,
     is_empty,
-    verified,
+    open_database,
+    verify,
 )
 from .lock import Lock
 
-_CHUNK: Final = (
-    500  # rows that are in memory at a time, and values of a statement: SQLite once took 999 at most
-)
+_CHUNK: Final = 500  # rows in memory, and values of a statement: old versions of SQLite allow 999
 _NAMED: Final = 3  # items that a message names
-# What this run is about: the rows of its input, which need not be all of the journal.
+# The rows of this run's input, which can be a part of the journal.
 _SEEN: Final = "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY)"
 _OF_INPUT: Final = "number IN (SELECT number FROM seen)"
 _INSERT: Final = (
@@ -60,7 +57,7 @@ _INSERT: Final = (
 _CHANGED: Final = Row._fields[1:]
 _UPDATE: Final = f"UPDATE item SET {' = ?, '.join(_CHANGED)} = ?, checksum = ? WHERE number = ?"  # noqa: S608 - our own SQL
 Which: TypeAlias = Literal["unknown", "running"]
-"""Items whose outcome is unknown; or that were accepted, and of which it is not known how they ended."""
+"""Items with an unknown outcome, or accepted items whose end is not known."""
 _WHICH: Final[dict[Which, str]] = {
     "unknown": "state = 'unknown'",
     "running": "state = 'accepted' AND coalesce(ended, 'running') = 'running'",
@@ -71,7 +68,7 @@ _REPORTED_STATE: Final = (
 
 
 class Planned(NamedTuple):
-    """An item that is to be sent."""
+    """An item to send."""
 
     number: int
     item: Item
@@ -79,7 +76,7 @@ class Planned(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many items are in which state."""
+    """Number of items in each state."""
 
     planned: int = 0
     sending: int = 0
@@ -89,23 +86,23 @@ class Counts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all items."""
         return sum(self)
 
 
 class Plan(NamedTuple):
-    """What a run is about.
+    """What a run will send.
 
     Attributes:
-        items: Different items of the input.
-        duplicates: Rows of the input that repeat one of them; each item is sent once.
+        items: Number of distinct items in the input.
+        duplicates: Rows of the input that repeat an item; each item is sent once.
         resumed: The journal has items of an earlier run.
-        before: What earlier runs left of the input, without what is new in it.
-        added: Items that are new in the input since the journal was made.
-        vanished: Items of the journal that the input does not have any more. They are left as they are.
+        before: The items of the input that the journal had before, by state.
+        added: Number of items that the journal did not have before.
+        vanished: Number of items in the journal that are no longer in the input. They stay unchanged.
         vanished_names: The first of them, with their states.
-        accepted_at: Seconds since the epoch, when the last item of the input was accepted; or None.
-        to_send: Items that this run sends.
+        accepted_at: When the last item of the input was accepted, in seconds since the epoch; or None.
+        to_send: Number of items that this run sends.
     """
 
     items: int
@@ -120,73 +117,72 @@ class Plan(NamedTuple):
 
 
 class Journal:
-    """One journal, open to be written. For one thread at a time.
+    """One journal, open for writing. For one thread at a time.
 
     Args:
-        file: None: a temporary one, gone at the end.
-        copy_of: For a temporary one: begin with what this journal has, if it is there.
+        file: The file; None: a temporary one.
+        copy_of: For a temporary one: a journal to start from, if it exists.
 
     Raises:
-        JournalError: It is in use, damaged, no journal, or cannot be opened.
+        JournalError: The file is in use, damaged, not a journal, or cannot be opened.
     """
 
     def __init__(self, file: Path | None, *, copy_of: Path | None = None) -> None:
         self._file = file
         self._name = file or copy_of
-        self._was_there = False
+        self._existed = False
         self._lock: Lock | None = None
-        self._in_flight: dict[int, Row] = {}  # as they are in the file, from `planned` until they are done
-        with explained(file):
+        self._in_flight: dict[int, Row] = {}  # as stored, from `planned` until the outcome is written
+        with as_journal_errors(file):
             if file is not None:
-                if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise where one may not look
-                    raise JournalError(f"{file} is no file: name one for the journal")
+                if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise without permission
+                    raise JournalError(f"{file} is not a file: name one for the journal")
                 self._lock = Lock(file)
             try:
                 if file is not None:
-                    self._look_at(file)
-                # Absolute: of names such as ":memory:" and "file:…" SQLite would make no file.
-                self._db = connected(file.absolute() if file else "", check_same_thread=False)
+                    self._check_file(file)
+                # Absolute: SQLite would create no file for names such as ":memory:" and "file:…".
+                self._db = open_database(file.absolute() if file else "", check_same_thread=False)
                 self._open(copy_of)
             except BaseException:
                 self.close()
                 raise
 
-    def _look_at(self, file: Path) -> None:
-        self._was_there = os.path.exists(file)  # noqa: PTH110 - see above; not before it is locked
-        if self._was_there and _is_left(file, self._lock is not None and self._lock.was_left):
-            self._was_there = False
-        if self._was_there and file.stat().st_nlink > 1:
+    def _check_file(self, file: Path) -> None:
+        self._existed = os.path.exists(file)  # noqa: PTH110 - see above; only once it is locked
+        if self._existed and _is_unwritten(file, self._lock is not None and self._lock.was_left):
+            self._existed = False
+        if self._existed and file.stat().st_nlink > 1:
             raise JournalError(f"{file} has another name, too (a hard link): remove one, or name a copy")
 
     def _open(self, copy_of: Path | None) -> None:
-        # Exclusive: a second line of defence, if somebody removes the lock's file.
+        # Exclusive: still safe if the lock file is removed.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        # No write-ahead log, although it is quicker: all that was written is in the one file, and who moves or copies it
-        # after a crash, without what stands next to it, does not lose what was accepted.
+        # No write-ahead log, although it is faster: after a crash, a copy of the one file is complete.
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._file else 'OFF'}")
-        self._db.execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves it in the cache of the disk
+        self._db.execute("PRAGMA fullfsync = ON")  # on macOS, fsync does not flush the cache of the disk
         original = copy_of if copy_of and os.path.exists(copy_of) else None  # noqa: PTH110 - see above
-        if original and not _is_left(original, Path(f"{original}.lock").exists()):
+        if original and not _is_unwritten(original, Path(f"{original}.lock").exists()):
             with JournalReader(original, may_be_empty=True) as reader:
                 reader.copy_to(self._db)
-            self._was_there = True
+            self._existed = True
         self._db.execute(_SEEN)
         self._db.execute("BEGIN IMMEDIATE")
-        if self._was_there and self._file is not None and self._lock is not None:
-            # A run that was killed at its first write: SQLite has undone that by now.
-            self._was_there = not _is_left(self._file, self._lock.was_left)
-        if not self._was_there:
+        if self._existed and self._file is not None and self._lock is not None:
+            # SQLite has by now rolled back the first write of a killed run.
+            self._existed = not _is_unwritten(self._file, self._lock.was_left)
+        if not self._existed:
             self._db.execute(f"PRAGMA application_id = {KIND}")  # from now on the file is not empty
         self._is_new = is_empty(self._db, self._file)
-        self._about = About() if self._is_new else verified(self._db, self._file)
-        self._db.execute(f"PRAGMA user_version = {FORMAT}")  # fails if it cannot be written
+        self._about = About() if self._is_new else verify(self._db, self._file)
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")  # fails if the file cannot be written
         self._db.execute("COMMIT")
-        self._identity = self._looked_up()
+        self._identity = self._file_identity()
         self._clocks = self._about.clocks()
         self._run = 0  # none yet
 
-    def _looked_up(self) -> tuple[int, int] | None:
+    def _file_identity(self) -> tuple[int, int] | None:
         if self._file is None:
             return None
         try:
@@ -203,16 +199,17 @@ class Journal:
         *,
         input_name: str | None = None,
     ) -> Plan:
-        """Read the whole input: what the journal has keeps its state, what is new is planned.
+        """Read the whole input: new items are planned, known items keep their state.
 
         Args:
-            items: All of them.
-            target: Returns what an item is known by, however else it was given before.
-            places: Called when all were read; returns what is sent where, which must be as in earlier runs.
-            input_name: The name of the file that they come from.
+            items: All items.
+            target: Returns the identity of an item.
+            places: Called after the last item; returns the URL of each service, which must be as in earlier
+                runs.
+            input_name: The name of the input file.
 
         Raises:
-            JournalError: Earlier runs sent to another place; or it cannot be written.
+            JournalError: Earlier runs sent to another URL; or the journal cannot be written.
         """
         try:
             with self._transaction():
@@ -220,65 +217,69 @@ class Journal:
                     for statement in (*TABLES, "INSERT INTO about DEFAULT VALUES"):
                         self._execute(statement)
                 known = self._about.rows
-                given, added = self._take(items, target)
-                merged = self._merged(places())
+                given = self._read(items, target)
+                added = self._about.rows - known
+                merged = self._merged_places(places())
                 ((found,),) = self._execute("SELECT count(*) FROM seen")
                 self._about = self._about._replace(
                     places=json.dumps(merged), input=input_name or self._about.input, duplicates=given - found
                 )
-                return self._plan(known, added if known else 0, given - found, found)
+                return self._make_plan(known, added if known else 0, given - found, found)
         except BaseException:
-            self.close(remove=not self._was_there)
+            self.close(remove=not self._existed)
             raise
 
-    def _take(self, items: Iterable[Item], target: Callable[[Item], str]) -> tuple[int, int]:
-        """Add what is new, and note what is seen; returns how many were given, and how many are new."""
-        ((last,),) = self._execute("SELECT coalesce(max(number), 0) FROM item")
-        given, source = 0, iter(items)
-        number: int = last
-        while taken := list(islice(source, _CHUNK)):
-            given += len(taken)
-            chunk: dict[bytes, str] = {}
-            for item in taken:
-                chunk.setdefault(digest(target(item)), item.key)
-            known = self._known(list(chunk))
-            new: list[tuple[Any, ...]] = []
-            total = self._about.sum
-            for id_, key in chunk.items():
-                if id_ not in known:
-                    number += 1
-                    check = checksum(row := Row(number, key, "planned"))
-                    total ^= check
-                    new.append((*row[:4], check, id_))
-            self._execute_many(_INSERT, new)
-            self._about = self._about._replace(rows=self._about.rows + len(new), sum=total)
-            # What is to be sent is sent as it is first given now, such as with another enterprise project.
-            changed = [(row, chunk[id_]) for id_, (row, is_seen) in known.items() if not is_seen]
-            changed = [(row, key) for row, key in changed if row.state != "accepted" and row.fields != key]
-            self._store((row, row._replace(fields=key)) for row, key in changed)
-            seen = [row.number for row, _ in known.values()] + [row[0] for row in new]
-            self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(each,) for each in seen])
-        return given, number - last
+    def _read(self, items: Iterable[Item], target: Callable[[Item], str]) -> int:
+        """Add new items, and mark all as seen; returns the number of items, duplicates included."""
+        count, source = 0, iter(items)
+        while chunk := list(islice(source, _CHUNK)):
+            count += len(chunk)
+            fields: dict[bytes, str] = {}
+            for item in chunk:
+                fields.setdefault(digest(target(item)), item.key)
+            known = self._find(list(fields))
+            new = self._insert({id_: key for id_, key in fields.items() if id_ not in known})
+            changes: list[tuple[Row, Row]] = []
+            for id_, (row, is_seen) in known.items():
+                # Headers can differ from earlier runs: the first row of this input counts.
+                if not is_seen and row.state != "accepted" and row.fields != fields[id_]:
+                    changes.append((row, row._replace(fields=fields[id_])))
+            self._store(changes)
+            seen = [*(row.number for row, _ in known.values()), *new]
+            self._execute_many("INSERT OR IGNORE INTO seen VALUES (?)", [(number,) for number in seen])
+        return count
 
-    def _known(self, digests: list[bytes]) -> dict[bytes, tuple[Row, bool]]:
-        """Return the rows that there are, and whether this input had them before."""
+    def _find(self, digests: list[bytes]) -> dict[bytes, tuple[Row, bool]]:
+        """Return the known rows by digest, and whether this input had them before."""
         marks = ",".join("?" * len(digests))
         query = SELECT.replace(" FROM", f", {_OF_INPUT}, digest FROM") + f" WHERE digest IN ({marks})"
-        return {
-            id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in self._execute(query, *digests)
-        }
+        found = self._execute(query, *digests)
+        return {id_: (Row(*values), bool(is_seen)) for *values, is_seen, id_ in found}
 
-    def _merged(self, places: Mapping[str, str]) -> dict[str, str]:
+    def _insert(self, fields: Mapping[bytes, str]) -> list[int]:
+        """Add items by digest; returns their numbers."""
+        ((last,),) = self._execute("SELECT coalesce(max(number), 0) FROM item")
+        rows, total = list[tuple[Any, ...]](), self._about.sum
+        for number, (id_, key) in enumerate(fields.items(), start=last + 1):
+            row = Row(number, key, "planned")
+            check = checksum(row)
+            total ^= check
+            rows.append((*row[:4], check, id_))
+        self._execute_many(_INSERT, rows)
+        self._about = self._about._replace(rows=self._about.rows + len(rows), sum=total)
+        return [row[0] for row in rows]
+
+    def _merged_places(self, places: Mapping[str, str]) -> dict[str, str]:
         known: dict[str, str] = json.loads(self._about.places)
         for what, place in places.items():
             if known.get(what, place) != place:
                 raise JournalError(
-                    f"{self._name} was sent to {known[what]} ({what}), and this run sends to {place}: "
+                    f"{self._name} was sent to {known[what]} ({what}), but this run sends to {place}: "
                     "give region= and endpoint= as before, or another journal="
                 )
         return {**known, **places}
 
-    def _plan(self, known: int, added: int, duplicates: int, found: int) -> Plan:
+    def _make_plan(self, known: int, added: int, duplicates: int, found: int) -> Plan:
         query = f"{SELECT} WHERE NOT {_OF_INPUT} ORDER BY number LIMIT {_NAMED}"
         vanished = [Row(*values).reported() for values in self._execute(query)]
         accepted = f"SELECT max(started_at + seconds) FROM item WHERE state = 'accepted' AND {_OF_INPUT}"  # noqa: S608 - our own SQL
@@ -296,15 +297,15 @@ class Journal:
         )
 
     def begin(self, *, retry_refused: bool, resend_unknown: bool) -> Counts:
-        """Say of what an earlier run left in flight that its outcome is unknown, and plan again what is to be.
+        """Mark items that an earlier run left in flight as unknown, and plan resends that are requested.
 
         Returns:
-            How many items of the input are in which state, those to be sent again among the planned ones.
+            Number of items of the input by state; items to resend are planned.
         """
         with self._transaction():
             self._change("state = 'sending'", Row.reported)
             self._change("state = 'planned' AND may_have_run", Row.reported)
-            self._forget_clocks()
+            self._drop_clocks()
             if retry_refused:
                 self._change(f"state = 'refused' AND {_OF_INPUT}", lambda row: row.with_state("planned"))
             if resend_unknown:
@@ -314,27 +315,31 @@ class Journal:
                 )
             return self._counts("state")
 
-    def _forget_clocks(self) -> None:
-        """Keep the clocks of runs of which something is not known yet."""
+    def _drop_clocks(self) -> None:
+        """Keep only the clocks of runs with unknown or running items."""
         query = f"SELECT DISTINCT run FROM item WHERE {' OR '.join(_WHICH.values())}"  # noqa: S608 - our own SQL
         kept = {run for (run,) in self._execute(query)}
         self._clocks = {run: clock for run, clock in self._clocks.items() if run in kept}
 
     def _change(self, which: str, change: Callable[[Row], Row]) -> None:
+        for rows in self._chunks(which):
+            self._store((row, change(row)) for row in rows)
+
+    def _chunks(self, which: str) -> Iterator[list[Row]]:
         last = 0
         while rows := self._rows(which, last):
-            self._store((row, change(row)) for row in rows)
+            yield rows
             last = rows[-1].number
 
     def _rows(self, which: str, after: int) -> list[Row]:
         query = f"{SELECT_CHECKED} WHERE number > ? AND {which} ORDER BY number LIMIT {_CHUNK}"
         found = [(Row(*values), check) for *values, check in self._execute(query, after)]
         if damaged := [row.number for row, check in found if checksum(row) != check]:
-            raise damaged_rows(self._file, damaged)  # since the journal was opened
+            raise damaged_rows(self._file, damaged)  # damaged after the journal was opened
         return [row for row, _ in found]
 
     def planned(self, after: int) -> list[Planned]:
-        """Return the next items of the input that are planned, in its order."""
+        """Return the next planned items of the input, in its order."""
         rows = self._rows(f"state = 'planned' AND {_OF_INPUT}", after)
         self._in_flight.update((row.number, row) for row in rows)
         return [Planned(row.number, row.item(), bool(row.may_have_run)) for row in rows]
@@ -346,21 +351,21 @@ class Journal:
         unsent: Sequence[int] = (),
         clock: Clock | None = None,
     ) -> None:
-        """Write durably what is about to be sent, what came of it, and what was not sent after all.
+        """Write which items will be sent, their outcomes, and which items were not sent; then call fsync.
 
         Args:
-            sending: The numbers of items.
-            outcomes: By number.
-            unsent: The numbers of items.
-            clock: What responses have said of the servers' clocks.
+            sending: Numbers of items.
+            outcomes: Outcomes with the numbers of their items.
+            unsent: Numbers of items.
+            clock: Offset of the servers' clocks, from responses.
 
         Raises:
-            JournalError: It cannot be written, or is not the file any more that it was.
+            JournalError: The journal cannot be written, or its file was replaced.
         """
         before = self._in_flight
         now = time.time()
         self._note_clock(clock)
-        after = {number: before[number].sent(now, self._run) for number in sending}
+        after = {number: before[number].as_sending(now, self._run) for number in sending}
         after |= {number: _with_outcome(before[number], outcome) for number, outcome in outcomes}
         after |= {number: before[number].with_state("planned") for number in unsent}
         self._check_identity()
@@ -372,7 +377,7 @@ class Journal:
             del before[number]
 
     def _note_clock(self, server: Clock | None) -> None:
-        """Note what is known of the clocks of this run; after the clock was set, it counts as another run."""
+        """Store the clocks of this run; when the clock is set, a new run begins."""
         now = RunClock.now()
         if self._run not in self._clocks or self._clocks[self._run].was_set(now):
             self._run = 1 + max(self._clocks, default=0)
@@ -380,70 +385,65 @@ class Journal:
         self._clocks[self._run] = self._clocks[self._run]._replace(server=server)
 
     def _check_identity(self) -> None:
-        if self._looked_up() != self._identity or not (self._lock is None or self._lock.is_held()):
+        if self._file_identity() != self._identity or not (self._lock is None or self._lock.is_held()):
             raise JournalError(
                 f"{self._file}, or its .lock, was removed or replaced while it was in use: "
-                "put the journal back before the next run, or what was accepted is sent again"
+                "put the journal back before the next run, or accepted items are sent again"
             )
 
-    # --- What became of items that were sent ---
+    # --- For Followup ---
 
     def clock_of(self, row: Row) -> RunClock | None:
         """Return the clock of the run that sent an item."""
         return None if row.run is None else self._clocks.get(row.run)
 
-    def take_up(self, places: Callable[[Iterable[Item]], Mapping[str, str]]) -> None:
-        """Be about all items of the journal, instead of an input.
+    def select_all(self, places: Callable[[Iterable[Item]], Mapping[str, str]]) -> None:
+        """Use all items of the journal, instead of the items of an input.
 
         Args:
-            places: Takes those that may be looked at; returns where they are looked at, which must be as in earlier runs.
+            places: Receives accepted and unknown items; returns the URL of each service, as in earlier runs.
 
         Raises:
-            JournalError: Earlier runs sent to another place; or it cannot be written.
+            JournalError: Earlier runs sent to another URL; or the journal cannot be written.
         """
         if self._is_new:
             raise JournalError(f"{self._name} is empty: the input was not read, and nothing was sent")
         with self._transaction():
             self._execute("INSERT OR IGNORE INTO seen SELECT number FROM item")
             self._change("state = 'sending' OR (state = 'planned' AND may_have_run)", Row.reported)
-            merged = self._merged(places(row.item() for row in self._all("state IN ('accepted', 'unknown')")))
-            self._about = self._about._replace(places=json.dumps(merged))
+            sent = (row.item() for rows in self._chunks("state IN ('accepted', 'unknown')") for row in rows)
+            self._about = self._about._replace(places=json.dumps(self._merged_places(places(sent))))
 
-    def _all(self, which: str) -> Iterator[Row]:
-        last = 0
-        while rows := self._rows(which, last):
-            yield from rows
-            last = rows[-1].number
-
-    def next(self, which: Which, after: int) -> list[Row]:
+    def next_rows(self, which: Which, after: int) -> list[Row]:
         """Return the next items of a kind."""
         return self._rows(f"{_WHICH[which]} AND {_OF_INPUT}", after)
 
     def count(self, which: Which) -> int:
-        """Return how many there are of a kind."""
+        """Return the number of items of a kind."""
         ((count,),) = self._execute(f"SELECT count(*) FROM item WHERE {_WHICH[which]} AND {_OF_INPUT}")  # noqa: S608 - our own SQL
         return int(count)
 
     def ended(self) -> Counter[str]:
-        """Count the items of the input that were accepted by how they ended; `running` if that is not known."""
-        query = f"SELECT coalesce(ended, 'running'), count(*) FROM item WHERE state = 'accepted' AND {_OF_INPUT} GROUP BY 1"  # noqa: S608 - our own SQL
+        """Count accepted items of the input by how they ended; `running` if that is not known."""
+        accepted = f"FROM item WHERE state = 'accepted' AND {_OF_INPUT}"
+        query = f"SELECT coalesce(ended, 'running'), count(*) {accepted} GROUP BY 1"
         return Counter(dict(self._execute(query)))
 
-    def settle(self, changes: Sequence[tuple[Row, Row]]) -> None:
-        """Write durably what was found out about items.
+    def update(self, changes: Sequence[tuple[Row, Row]]) -> None:
+        """Write changed rows, and call fsync.
 
         Args:
-            changes: Each row as it was returned, and as it is now.
+            changes: Each row as it was read, and as it is now.
 
         Raises:
-            JournalError: As of `write`.
+            JournalError: As in `write`.
         """
         self._check_identity()
         with self._transaction():
             self._store(changes)
 
     def counts(self) -> Counts:
-        """Count the items of the input by state; what is in flight, or to be sent again as unknown, is unknown."""
+        """Count the items of the input by state; items in flight, or planned to be resent, are unknown."""
         return self._counts(_REPORTED_STATE)
 
     def _counts(self, state: str) -> Counts:
@@ -451,17 +451,17 @@ class Journal:
         return Counts(**dict(self._execute(query)))
 
     def close(self, *, remove: bool = False) -> None:
-        """Close it. All that was written is durable already.
+        """Close the journal.
 
         Args:
-            remove: The file, too: there is nothing in it.
+            remove: Delete the file, which has no items.
         """
-        with suppress(sqlite3.Error, UnicodeDecodeError, AttributeError):  # the last: it could not be opened
+        with suppress(
+            sqlite3.Error, UnicodeDecodeError, AttributeError
+        ):  # AttributeError: it was never opened
             try:
                 self._db.rollback()
-                self._db.execute(
-                    "PRAGMA journal_mode = DELETE"
-                )  # which is empty, and would stay next to the file
+                self._db.execute("PRAGMA journal_mode = DELETE")  # deletes SQLite's file next to the journal
             finally:
                 self._db.close()
         if self._lock is not None and self._file is not None:
@@ -476,14 +476,14 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Errors of SQLite are explained here and not around a transaction, in which the caller's items are made.
+    # Not around a whole transaction: errors of the caller's items are not errors of the journal.
 
     def _execute(self, statement: str, *values: Any) -> list[Any]:
-        with explained(self._file):
+        with as_journal_errors(self._file):
             return self._db.execute(statement, values).fetchall()
 
     def _execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        with explained(self._file):
+        with as_journal_errors(self._file):
             self._db.executemany(statement, rows)
 
     def _store(self, changes: Iterable[tuple[Row, Row]]) -> None:
@@ -512,8 +512,8 @@ class Journal:
             raise
 
 
-def _is_left(file: Path, has_lock: bool) -> bool:
-    """Say whether a run was killed when it had just made the file."""
+def _is_unwritten(file: Path, has_lock: bool) -> bool:
+    """Return whether a run was killed right after it created the file."""
     return has_lock and not file.stat().st_size
 
 
@@ -521,7 +521,7 @@ def _with_outcome(row: Row, outcome: Outcome) -> Row:
     started_at: float = outcome.started_at
     seconds: float | None = outcome.seconds
     if outcome.verdict == "unknown" and row.may_have_run and row.started_at is not None:
-        # A later look has to begin at the first attempt.
+        # `resolve` has to look from the first attempt on.
         started_at, seconds = row.started_at, None
     return Row(
         row.number,

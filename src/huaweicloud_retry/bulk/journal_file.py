@@ -1,4 +1,4 @@
-"""The file of a journal: its tables, the checks that it is as it was written, and who reads it.
+"""The file of a journal: its tables, its integrity checks, and a reader.
 
 with JournalReader(Path("engines.journal")) as journal:
     for item in journal.items(): ...
@@ -24,22 +24,27 @@ from .clocks import RunClock
 from .items import Item, Outcome, Verdict, rfc3339
 from .lock import InUseError, Lock
 
-KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, by which a file says what it is
+KIND: Final = 0x48575254  # "HWRT": PRAGMA application_id, which marks a file as a journal
 FORMAT: Final = 3
 CUT_SHORT: Final = "in flight, or about to be, when an earlier run ended"
 _VERDICTS: Final[dict[str, Verdict]] = {"accepted": "accepted", "refused": "refused", "unknown": "unknown"}
 _NAMED: Final = 10  # damaged rows that a message names
-_KEEP: Final = "Nothing was sent. A new journal or an older copy may send items twice: look at their jobs and tasks first"
+_KEEP: Final = (
+    "Nothing was sent. A new journal or an older copy may send items twice: check their jobs and tasks first"
+)
 _UNWRITABLE: Final = {
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
-}  # fmt: skip
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
+}
 
+# SQLite keeps these texts, and a journal is compared with them: a change, also of a comment, is a new format.
 TABLES: Final = (
     """CREATE TABLE about (
     places TEXT,                     -- JSON: what the items are sent to
     input TEXT,                      -- the name of the file that they came from
     duplicates INTEGER,              -- rows of the input that repeat an item
-    runs TEXT,                       -- JSON: by number, the clock of each run of which something is not known yet
+    runs TEXT,                       -- JSON: by number, the clock of each run of which \
+something is not known yet
     rows INTEGER,                    -- of `item`
     sum INTEGER,                     -- exclusive or of their checksums
     checksum INTEGER                 -- of all above
@@ -59,7 +64,8 @@ TABLES: Final = (
     seconds REAL,                    -- from then to the outcome
     seen TEXT,                       -- what a later look at the service showed
     run INTEGER,                     -- by whose clock started_at is
-    ended TEXT,                      -- how the work ended: succeeded or failed; running when it was looked at last
+    ended TEXT,                      -- how the work ended: succeeded or failed; \
+running when it was looked at last
     checksum INTEGER,                -- of all above
     digest BLOB UNIQUE               -- of what is retried, and where: by it an item is found
 )""",
@@ -67,14 +73,14 @@ TABLES: Final = (
 
 
 class JournalError(Exception):
-    """The journal cannot be used, or not be written any more. One line: which, why, and what to do."""
+    """The journal cannot be used, or can no longer be written. One line: which file, why, and what to do."""
 
     unwritten: "tuple[Outcome, ...]" = ()
-    """Outcomes that are not in the journal. Their items are `sending` there: unknown to the next run."""
+    """Outcomes that the journal lacks. Their items are `sending` there, and `unknown` in the next run."""
 
 
 class About(NamedTuple):
-    """What a journal says of itself."""
+    """The metadata of a journal."""
 
     places: str = "{}"
     input: str | None = None
@@ -84,7 +90,7 @@ class About(NamedTuple):
     sum: int = 0
 
     def clocks(self) -> dict[int, RunClock]:
-        """Return the clocks of runs by their number."""
+        """Return the clock of each run by its number."""
         given: dict[str, tuple[str | None, float, tuple[float, float] | None]] = json.loads(self.runs)
         return {
             int(number): RunClock(boot, offset, None if server is None else Clock(*server))
@@ -93,7 +99,7 @@ class About(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An item of a journal, and what came of it."""
+    """An item of a journal, and its outcome."""
 
     number: int
     fields: str
@@ -117,7 +123,7 @@ class Row(NamedTuple):
         return Item(**given)
 
     def outcome(self) -> Outcome:
-        """Return what came of it. One that was found not run is `refused`, and planned."""
+        """Return the outcome. `refused` if the item was found not run, and so is planned again."""
         return Outcome(
             item=self.item(),
             verdict=_VERDICTS.get(self.state, "refused"),
@@ -138,26 +144,20 @@ class Row(NamedTuple):
         return Row(self.number, self.fields, state, *self[3:])
 
     def reported(self) -> "Row":
-        """Return the row as it is reported while no run is at work: accepted, refused, unknown or planned."""
+        """Return the row in its state between runs: accepted, refused, unknown or planned."""
         if self.state == "sending":
-            return Row(
-                self.number,
-                self.fields,
-                "unknown",
-                message=CUT_SHORT,
-                started_at=self.started_at,
-                run=self.run,
-            )
-        if self.state == "planned":  # the rest is of an earlier attempt
-            return self.with_state("unknown") if self.may_have_run else self.planned(self.seen)
+            unknown = Row(self.number, self.fields, "unknown", message=CUT_SHORT)
+            return unknown._replace(started_at=self.started_at, run=self.run)
+        if self.state == "planned":  # the other fields are of an earlier attempt
+            return self.with_state("unknown") if self.may_have_run else self.as_planned(self.seen)
         return self
 
-    def planned(self, seen: str | None) -> "Row":
-        """Return the row as one that is yet to be sent, and never was, for all that is known."""
+    def as_planned(self, seen: str | None) -> "Row":
+        """Return the row as planned, without the traces of earlier attempts."""
         return Row(self.number, self.fields, "planned", seen=seen)
 
-    def sent(self, now: float, run: int) -> "Row":
-        """Return the row as one that is about to be sent. Of an item that may have run, the first time counts."""
+    def as_sending(self, now: float, run: int) -> "Row":
+        """Return the row as about to be sent. If an earlier attempt may have run, its start time is kept."""
         if self.may_have_run and self.started_at is not None:
             return self.with_state("sending")
         return self._replace(state="sending", started_at=now, run=run)
@@ -168,28 +168,28 @@ SELECT_CHECKED: Final = SELECT.replace(" FROM", ", checksum FROM")
 
 
 def checksum(values: tuple[Any, ...]) -> int:
-    """Return 64 bits that change with any of the values, or with the type of one."""
+    """Return a 64-bit checksum of the values and their types."""
     hashed = hashlib.blake2b(ascii(tuple(values)).encode(), digest_size=8).digest()
-    return int.from_bytes(hashed, "big", signed=True)  # as SQLite has integers
+    return int.from_bytes(hashed, "big", signed=True)  # SQLite's integers are signed
 
 
 def digest(target: str) -> bytes:
-    """Return what an item is found by."""
+    """Return the key by which an item is found."""
     return hashlib.blake2b(target.encode(), digest_size=16).digest()
 
 
-def connected(database: Path | str, **settings: Any) -> sqlite3.Connection:
-    """Open a database. Text that is damaged is read all the same, and found by its checksum."""
+def open_database(database: Path | str, **settings: Any) -> sqlite3.Connection:
+    """Open a database. Damaged text can be read; its checksum reveals it."""
     db: sqlite3.Connection = sqlite3.connect(database, isolation_level=None, timeout=0, **settings)
     db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     return db
 
 
 def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
-    """Say whether the input of a journal was not read yet, as when its run was killed while it read.
+    """Return whether a journal has no tables yet: its run was killed while it read the input.
 
     Raises:
-        JournalError: It is no journal, or one of another version.
+        JournalError: The file is no journal, or has another format.
     """
     (kind,), (format_,) = (
         db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
@@ -198,9 +198,9 @@ def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
     if kind == KIND and not tables:
         return True
     if kind == 0 and not tables:
-        raise JournalError(f"{file} is empty, which no journal is: remove it if nothing was sent with it")
+        raise JournalError(f"{file} is empty, not a journal: remove it if nothing was sent with it")
     if kind != KIND:
-        raise JournalError(f"{file} is a database, but no journal: name another file")
+        raise JournalError(f"{file} is a database, but not a journal: name another file")
     if format_ != FORMAT:
         raise JournalError(
             f"{file} has format {format_} and this version reads {FORMAT}: use the version that wrote it"
@@ -208,22 +208,21 @@ def is_empty(db: sqlite3.Connection, file: Path | None) -> bool:
     return False
 
 
-def verified(db: sqlite3.Connection, file: Path | None) -> About:
-    """Return what a journal says of itself, if all of it is as it was written.
+def verify(db: sqlite3.Connection, file: Path | None) -> About:
+    """Check all checksums of a journal; returns its metadata.
 
     Raises:
-        JournalError: It is not; the text says which rows.
-        sqlite3.Error: It is not, and SQLite says so.
+        JournalError: The journal is damaged; the text names the rows.
+        sqlite3.Error: SQLite found damage.
     """
-    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()  # the index over the digests, too
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()  # covers the index of the digests
     if found != "ok":
         raise sqlite3.DatabaseError(found)
-    tables = [
-        sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid")
-    ]
+    query = "SELECT sql FROM sqlite_master WHERE type <> 'index' ORDER BY rowid"
+    tables = [sql for (sql,) in db.execute(query)]
     about = db.execute("SELECT * FROM about").fetchall() if tables == list(TABLES) else []
     if len(about) != 1 or checksum(about[0][:-1]) != about[0][-1]:
-        raise JournalError(f"{file} is damaged: what it says of itself does not match its checksum. {_KEEP}")
+        raise JournalError(f"{file} is damaged: its metadata does not match its checksum. {_KEEP}")
     damaged: list[int] = []
     count = total = 0
     for *values, check in db.execute(SELECT_CHECKED):
@@ -231,105 +230,95 @@ def verified(db: sqlite3.Connection, file: Path | None) -> About:
             damaged.append(values[0])
         else:
             count, total = count + 1, total ^ check
-    own = About(*about[0][:-1])
+    metadata = About(*about[0][:-1])
     if damaged:
         raise damaged_rows(file, damaged)
-    if (count, total) != (own.rows, own.sum):
+    if (count, total) != (metadata.rows, metadata.sum):
         raise JournalError(
             f"{file} is damaged: some of its rows are missing, or older than the others. {_KEEP}"
         )
-    return own
+    return metadata
 
 
 def damaged_rows(file: Path | None, numbers: list[int]) -> JournalError:
-    """Return the error that names the rows."""
+    """Return the error that names the damaged rows."""
     more = f" and {len(numbers) - _NAMED:,} more" if numbers[_NAMED:] else ""
     named = ", ".join(map(str, numbers[:_NAMED]))
     return JournalError(f"{file} is damaged: rows that do not match their checksums: {named}{more}. {_KEEP}")
 
 
 @contextmanager
-def explained(file: Path | None, *, reading: bool = False) -> Generator[None, None, None]:
-    """Say of SQLite's and the system's errors what they mean for a journal.
-
-    Raises:
-        JournalError: In place of them.
-    """
+def as_journal_errors(file: Path | None, *, reading: bool = False) -> Generator[None, None, None]:
+    """Turn errors of SQLite and of the system into a `JournalError`."""
     name = file or "the temporary journal"
     try:
         yield
     except InUseError as error:
         raise JournalError(f"{name} is in use by another run or report") from error
-    except (
-        sqlite3.Error,
-        UnicodeDecodeError,
-    ) as error:  # the latter: of SQLite's text, which quotes the file
+    # UnicodeDecodeError: an error text of SQLite can quote damaged text.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         code: int | None = getattr(error, "sqlite_errorcode", None)
-        primary = code & 0xFF if code is not None else None  # the rest tells details
+        primary = code & 0xFF if code is not None else None
         if primary == sqlite3.SQLITE_BUSY:
             raise JournalError(f"{name} is in use by another run or report") from error
         if primary in _UNWRITABLE and not reading:
             hint = "is there room on the disk, and may this user write to the folder?"
             raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
-        raise JournalError(f"{name} is damaged, or no journal: {one_line(str(error))}. {_KEEP}") from error
+        raise JournalError(f"{name} is damaged, or not a journal: {one_line(str(error))}. {_KEEP}") from error
     except OSError as error:
         what, which = "read" if reading else "written", f": {error.filename}" if error.filename else ""
-        raise JournalError(
-            f"{name} cannot be {what}: {error.strerror}{which}; is it on a local disk?"
-        ) from error
+        hint = "is it on a local disk?"
+        raise JournalError(f"{name} cannot be {what}: {error.strerror}{which}; {hint}") from error
 
 
 class JournalReader:
-    """A journal that no run is at work with, open to be read. Neither it nor what SQLite keeps next to it is changed.
+    """A journal, open for reading while no run uses it. Changes no file.
 
     Args:
-        file: The journal's.
-        may_be_empty: The input need not have been read yet.
+        file: The journal.
+        may_be_empty: Accept a journal whose input was not read yet.
 
     Attributes:
-        file: The journal's.
-        about: What it says of itself.
+        file: The journal.
+        about: Its metadata.
 
     Raises:
-        JournalError: It is in use, damaged, no journal, or cannot be read.
+        JournalError: The file is in use, damaged, not a journal, or cannot be read.
     """
 
     about = About()
 
     def __init__(self, file: Path, *, may_be_empty: bool = False) -> None:
-        with explained(file, reading=True), ExitStack() as stack:
-            if not file.is_file():
-                raise JournalError(
-                    f"{file} is {'no file' if file.exists() else 'not there'}: name a bulk's journal"
-                )
-            # Not opened and closed, with which this process would lose SQLite's lock of a Bulk of its own.
+        with as_journal_errors(file, reading=True), ExitStack() as stack:
+            check_is_file(file)
+            # Do not test by opening: on close, this process would lose the SQLite lock of its own Bulk.
             if not os.access(file, os.R_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            with suppress(FileNotFoundError, PermissionError):  # no run was killed, or one of another user
+            with suppress(FileNotFoundError, PermissionError):  # no lock file, or that of another user
                 stack.enter_context(Lock(file, shared=True))
-            self._db = _readable(file, stack)
-            self._db.execute("BEGIN")  # from the first to the last look, nobody changes it
+            self._db = _open_for_reading(file, stack)
+            self._db.execute("BEGIN")  # all reads see the same state
             if not is_empty(self._db, file):
-                self.about = verified(self._db, file)
+                self.about = verify(self._db, file)
             elif not may_be_empty:
                 raise JournalError(f"{file} is empty: the input was not read, and nothing was sent")
             self.file, self._stack = file, stack.pop_all()
 
     def rows(self) -> Iterator[Row]:
-        """Yield each item in the order of the journal, as it is reported.
+        """Yield each item in the order of the journal, in its state between runs.
 
         Raises:
-            JournalError: It cannot be read any more.
+            JournalError: The journal can no longer be read.
         """
-        with explained(self.file, reading=True):
+        with as_journal_errors(self.file, reading=True):
             for values in self._db.execute(f"{SELECT} ORDER BY number"):
                 yield Row(*values).reported()
 
     def items(self) -> Iterator[dict[str, Any]]:
-        """Yield each item as `Outcome.to_dict` has it; its verdict is `planned` if it is yet to be sent.
+        """Yield each item in the form of `Outcome.to_dict`; the verdict of an unsent item is `planned`.
 
         Raises:
-            JournalError: It cannot be read any more.
+            JournalError: The journal can no longer be read.
         """
         for row in self.rows():
             yield {
@@ -348,16 +337,16 @@ class JournalReader:
             }
 
     def copy_to(self, db: sqlite3.Connection) -> None:
-        """Copy it to another database.
+        """Copy the journal to another database.
 
         Raises:
-            JournalError: It cannot be read, or the copy not be written.
+            JournalError: The journal cannot be read, or the copy cannot be written.
         """
-        with explained(self.file, reading=True):
+        with as_journal_errors(self.file, reading=True):
             self._db.backup(db)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the journal."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -367,11 +356,18 @@ class JournalReader:
         self.close()
 
 
-def _readable(file: Path, stack: ExitStack) -> sqlite3.Connection:
-    """Open a journal to be read, also in a folder where SQLite cannot make the file that readers share."""
+def check_is_file(file: Path) -> None:
+    """Raise a `JournalError` if there is no such file."""
+    if not file.is_file():
+        what = "is not a file" if file.exists() else "does not exist"
+        raise JournalError(f"{file} {what}: name the journal of a bulk")
+
+
+def _open_for_reading(file: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Open a journal for reading, also in a folder where SQLite cannot create files."""
 
     def opened(path: Path, how: str) -> sqlite3.Connection:
-        db = stack.enter_context(closing(connected(f"{path.resolve().as_uri()}?{how}", uri=True)))
+        db = stack.enter_context(closing(open_database(f"{path.resolve().as_uri()}?{how}", uri=True)))
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return db
 
@@ -381,11 +377,11 @@ def _readable(file: Path, stack: ExitStack) -> sqlite3.Connection:
         code: int | None = getattr(error, "sqlite_errorcode", None)
         if code is None or code & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise
-    beside = Path(f"{file.resolve()}-journal")
-    if not beside.exists() or not beside.stat().st_size:
+    rollback = Path(f"{file.resolve()}-journal")
+    if not rollback.exists() or not rollback.stat().st_size:
         return opened(file, "immutable=1")
-    # A process was killed while it wrote, and with this SQLite undoes what it had begun: not here, where we only read.
+    # A process was killed while it wrote. SQLite rolls the write back: in a copy, since we only read.
     copy = Path(stack.enter_context(TemporaryDirectory(prefix="hwc-retry-")), "journal")
     shutil.copyfile(file, copy)
-    shutil.copyfile(beside, f"{copy}-journal")
+    shutil.copyfile(rollback, f"{copy}-journal")
     return opened(copy, "mode=rw")

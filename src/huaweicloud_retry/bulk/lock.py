@@ -1,8 +1,8 @@
 """A lock on a journal: a file next to it, held open and locked by the system.
 
-Not SQLite's own lock, which a process loses on POSIX systems when it opens and closes the journal for anything else,
-such as a backup (https://www.sqlite.org/howtocorrupt.html, section 2.2). The system releases this one when its process
-ends, however it ends; the file may be left then, and the next run takes it.
+SQLite's own lock is not enough: on POSIX systems a process loses it when it opens and closes the journal
+elsewhere, such as for a backup (https://www.sqlite.org/howtocorrupt.html, section 2.2). The system releases
+this lock when its process ends. After a crash the file remains, and the next run reuses it.
 """
 
 import errno
@@ -20,26 +20,26 @@ except ImportError:  # Windows
     import msvcrt
 
 _IN_USE: Final = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
-_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)  # if something that is no file is there, such as a pipe
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)  # do not hang if the path is a pipe
 
 
 class InUseError(OSError):
-    """Another process, or another part of this one, has the lock."""
+    """The lock is held, by another process or by this one."""
 
 
 class Lock:
     """The lock on one journal, until `release`.
 
     Args:
-        file: The journal's. Symbolic links are followed, so that all names of a journal have one lock.
-        shared: For those who only read: any number of them, or one writer. They leave no file.
+        file: The journal. Symbolic links are followed, so that all names of a journal share one lock.
+        shared: For readers: many readers, or one writer. Readers leave no file.
 
     Attributes:
-        was_left: A run was killed: its file was there.
+        was_left: The lock file existed: an earlier run was killed.
 
     Raises:
-        InUseError: Another has it.
-        OSError: There can be no lock there.
+        InUseError: The lock is held.
+        OSError: The lock file cannot be opened.
     """
 
     def __init__(self, file: Path, *, shared: bool = False) -> None:
@@ -57,23 +57,23 @@ class Lock:
             except BaseException:
                 os.close(self._handle)
                 raise
-            os.close(self._handle)  # removed by the one that had it, between our two calls
+            os.close(self._handle)  # the previous holder removed the file between our two calls
 
     def is_held(self) -> bool:
-        """Say whether the file is still the one that is locked; another process could lock a new one."""
+        """Return whether the path is still the locked file; another process could lock a new file."""
         try:
             return os.path.samestat(os.fstat(self._handle), self._path.stat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         is_ours = not self._shared and self.is_held()
         if is_ours and fcntl is not None:
-            self._path.unlink()  # while it is locked: nobody else can have locked this file
+            self._path.unlink()  # before the lock is released: no other process can hold this file
         os.close(self._handle)
         if is_ours and fcntl is None:
-            # Windows removes no open file: not before, nor if another has opened it since.
+            # Windows cannot remove an open file, also if another process has opened it since.
             with suppress(OSError):
                 self._path.unlink()
 

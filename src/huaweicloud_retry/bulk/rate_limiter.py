@@ -1,18 +1,18 @@
-"""How many requests may be sent a second: fewer after a 429, then slowly more again. The caller gives the time."""
+"""Limits the rate of requests. A 429 halves the rate; it recovers slowly. The caller passes the time."""
 
 from typing import Final
 
-_BURST: Final = 0.05  # seconds' worth of requests that may be sent at once after a pause
-_RECOVERY: Final = 0.1  # of the full rate that comes back each second
+_BURST: Final = 0.05  # seconds: the size of the bucket, in time at the current rate
+_RECOVERY: Final = 0.1  # share of the full rate that is recovered each second
 _NO_LIMIT: Final = 10_000.0  # a second: more than one process can send
 
 
 class RateLimiter:
-    """A rate for all requests together: a token bucket.
+    """A token bucket for all requests together.
 
     Args:
-        rate: requests a second; None: no limit, until the gateway has one.
-        now: seconds of any clock that only goes forward, as of all methods.
+        rate: Requests a second; None: no limit until the first 429.
+        now: Seconds of a monotonic clock, as in all methods.
     """
 
     def __init__(self, rate: float | None, now: float) -> None:
@@ -23,12 +23,12 @@ class RateLimiter:
         self._closed_until = now
 
     def rate(self, now: float) -> float:
-        """Return how many requests a second are allowed at this moment."""
+        """Return the requests a second that are allowed now."""
         self._move(now)
         return self._rate
 
     def take(self, wanted: int, now: float) -> int:
-        """Take permits for up to so many requests; returns how many may be sent."""
+        """Take up to `wanted` permits; returns how many requests may be sent."""
         self._move(now)
         if now < self._closed_until:
             return 0
@@ -37,14 +37,14 @@ class RateLimiter:
         return taken
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next may be sent."""
+        """Return the seconds until the next request may be sent."""
         self._move(now)
         return max(self._closed_until - now, 0.0) + max(1 - self._tokens, 0.0) / self._rate
 
     def slow_down(self, seconds: float, now: float) -> None:
-        """Send none for so many seconds, and half as many afterwards: the gateway refused one with 429."""
+        """After a 429: send nothing for this long, then continue at half the rate."""
         self._move(now)
-        if now >= self._closed_until:  # once for all that were in flight together
+        if now >= self._closed_until:  # halve once for all requests that were in flight together
             self._rate = max(self._rate / 2, min(1.0, self._full))
             self._tokens = 0.0
         self._closed_until = max(self._closed_until, now + seconds)

@@ -1,4 +1,4 @@
-"""Summarize a journal in bounded memory, however large it is, without changing it.
+"""Summarizes a journal of any size in bounded memory, without changing it.
 
 with JournalReader(Path("engines.journal")) as journal:
     print(summarize(journal).counts)
@@ -20,18 +20,18 @@ from .journal import Counts
 from .journal_file import JournalReader, Row
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("accepted", "refused", "unknown")
-LISTED: Final = 500  # outcomes that a summary keeps of a reason, at most
-BINS_A_DECADE: Final = 200  # of seconds, so that a percentile is less than 1.2 % off
+LISTED: Final = 500  # maximum number of outcomes in a reason
+BINS_A_DECADE: Final = 200  # log scale of the latency: a percentile is less than 1.2 % off
 
-_REASONS: Final = 1000  # distinct ones; a service has a handful
-_EXAMPLES: Final = 10  # outcomes that it keeps in any case, and
-_KEPT_EXAMPLES: Final = 2000  # of all reasons together, more only up to this
-_QUICKEST: Final = 1e-6  # seconds; what took no time needs a bin, too
-_BUCKETS: Final = 200  # of a chart, at most
+_REASONS: Final = 1000  # distinct reasons; a service has a handful
+_EXAMPLES: Final = 10  # outcomes that each reason keeps
+_KEPT_EXAMPLES: Final = 2000  # of all reasons together, beyond _EXAMPLES
+_QUICKEST: Final = 1e-6  # seconds; log10 needs more than 0
+_BUCKETS: Final = 200  # maximum number in a chart
 _FEWEST: Final = 20  # buckets, so that a short run has a time axis
-_KEPT_BUCKETS: Final = 20_000  # while the journal is read, when the pauses are not known yet
-_PAUSES: Final = 5  # that are cut out of a chart, the longest
-# Widths of a bucket in milliseconds, each a multiple of the one before: 1 ms to 4 weeks.
+_KEPT_BUCKETS: Final = 20_000  # while the journal is read: the pauses are known only at the end
+_PAUSES: Final = 5  # the longest pauses, which a chart omits
+# Widths of a bucket in milliseconds, each a multiple of the previous one: 1 ms to 4 weeks.
 _WIDTHS: Final = (
     *(1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000),
     *(10_800_000, 43_200_000, 86_400_000, 604_800_000, 2_419_200_000),
@@ -39,14 +39,14 @@ _WIDTHS: Final = (
 _BY_NAME: Final[dict[str, Verdict]] = {verdict: verdict for verdict in VERDICTS}
 _LAST_TIME: Final = 2.5e11  # seconds since the epoch: the year 9892, near the end of datetime's range
 _REQUEST_ID: Final = re.compile(r" \[request id [^\]]*\]$")
-# What differs between items and not between reasons, such as the ID of a job.
+# IDs in messages: they differ between items of the same reason.
 _PARTICULAR: Final = re.compile(
     r"(?:(?<=\bjob )|(?<=\btask )|(?<=\bengine )|(?<=\brecord )|(?<=\bproject ))\d+(?!\.?\w)|"
     r"(?<![\w.])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|\d{5,})(?!\.?\w)",
     re.IGNORECASE,
 )
 _IDS: Final = ("engine_id", "record_id", "task_id", "enterprise_project_id", "project_id")
-_NEAR: Final = 20  # characters before an ID that are searched for a name
+_NEAR: Final = 20  # characters before an ID in which a name is searched
 _NAMED: Final = re.compile(r"(?i)(?:\b|_)(?:engine|record|task|project|job|id)(?:[ _-]?id)?([:=#] ?| )$")
 _PAIRS: Final = frozenset({"''", '""', "``", "()", "[]", "<>", "{}", "//", "\u2018\u2019", "\u201c\u201d"})
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
@@ -58,15 +58,15 @@ ReasonKey: TypeAlias = tuple[Verdict, str, int | None, str | None, str]
 
 @dataclass(slots=True)
 class Reason:
-    """Why items were refused, or are unknown.
+    """A reason why items were refused or are unknown.
 
     Attributes:
         verdict: `refused` or `unknown`.
-        operation: The advice may depend on it.
-        status: HTTP status; None if there was no response.
-        error_code: The service's or gateway's, or None.
-        message: With … for what differs between items, such as an ID.
-        examples: The first outcomes, 10 to LISTED; `started_at` and `seconds` are 0 if they are not known.
+        operation: The advice can depend on it.
+        status: HTTP status; None: no response.
+        error_code: Error code of the service or the gateway, or None.
+        message: The error; … replaces IDs.
+        examples: The first outcomes, up to LISTED; `started_at` and `seconds` are 0 if not known.
     """
 
     verdict: Verdict
@@ -79,13 +79,13 @@ class Reason:
 
     @property
     def key(self) -> ReasonKey:
-        """What its items have in common."""
+        """What the items of the reason have in common."""
         return self.verdict, self.operation, self.status, self.error_code, self.message
 
 
 @dataclass(slots=True)
 class Latency:
-    """Seconds until outcomes were known, including waits and further attempts.
+    """Seconds from the first attempt to the outcome, including backoffs and resends.
 
     Attributes:
         bins: Number of outcomes by `floor(log10(seconds) * BINS_A_DECADE)`.
@@ -117,7 +117,7 @@ class Latency:
         return one
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which this share was known, less than 1.2 % off."""
+        """Return a percentile in seconds, less than 1.2 % off."""
         wanted, seen = self.count * percent / 100, 0
         for bin_, count in sorted(self.bins.items()):
             seen += count
@@ -127,10 +127,10 @@ class Latency:
 
 
 class Stretch(NamedTuple):
-    """A time without a long pause.
+    """A time span without a long pause.
 
     Attributes:
-        start: Seconds since the epoch, where the first bucket begins.
+        start: Start of the first bucket, in seconds since the epoch.
         buckets: Number of outcomes in each, by verdict.
     """
 
@@ -139,7 +139,7 @@ class Stretch(NamedTuple):
 
 
 class Timeline:
-    """Number of outcomes over time, in buckets that grow wider as time goes on."""
+    """Number of outcomes over time, in buckets that grow wider with the time span."""
 
     def __init__(self) -> None:
         self._ms = _WIDTHS[0]
@@ -147,11 +147,11 @@ class Timeline:
 
     @property
     def width(self) -> float:
-        """Seconds of a bucket."""
+        """Width of a bucket in seconds."""
         return self._ms / 1000
 
     def add(self, at: float, verdict: Verdict) -> None:
-        """Count an outcome at that time, in seconds since the epoch."""
+        """Count an outcome at a time, in seconds since the epoch."""
         if int(at * 1000) // self._ms not in self._buckets:
             if len(self._buckets) == _KEPT_BUCKETS:
                 self._widen()
@@ -159,7 +159,7 @@ class Timeline:
         self._buckets[int(at * 1000) // self._ms][verdict] += 1
 
     def stretches(self) -> list[Stretch]:
-        """Return about 20 to 200 buckets in all, without the longest pauses, such as between two runs."""
+        """Return about 20 to 200 buckets, without the longest pauses, such as between two runs."""
         while sum(last - first + 1 for first, last in self._spans()) > _BUCKETS:
             self._widen()
         found: list[Stretch] = []
@@ -171,13 +171,19 @@ class Timeline:
         return found
 
     def _spans(self) -> list[tuple[int, int]]:
+        """Return the first and last bucket of each time span between the longest pauses."""
         keys = sorted(self._buckets)
         if not keys:
             return []
-        least = max(20, 60_000 // self._ms)  # buckets, and a minute
-        pauses = sorted(((b - a, a, b) for a, b in pairwise(keys) if b - a > least), reverse=True)[:_PAUSES]
-        ends = sorted((a, b) for _, a, b in pauses)
-        return list(zip([keys[0], *(b for _, b in ends)], [*(a for a, _ in ends), keys[-1]], strict=True))
+        least = max(20, 60_000 // self._ms)  # a pause is longer than 20 buckets and than a minute
+        pauses = [(before, after) for before, after in pairwise(keys) if after - before > least]
+        pauses.sort(key=lambda pause: pause[1] - pause[0], reverse=True)
+        spans: list[tuple[int, int]] = []
+        first = keys[0]
+        for before, after in sorted(pauses[:_PAUSES]):
+            spans.append((first, before))
+            first = after
+        return [*spans, (first, keys[-1])]
 
     def _widen(self) -> None:
         narrow, old = self._ms, self._buckets
@@ -191,18 +197,18 @@ class Summary:
     """Totals, reasons and times of a journal.
 
     Attributes:
-        file: The journal's.
-        input: The file that was sent, or None if it is not known.
+        file: The journal.
+        input: The input file, or None.
         duplicates: Lines of the input that repeat another.
         operations: Counts by operation.
         resent: Number of items with more than one attempt.
-        reasons: Unknown ones first, then by count.
-        latency: By verdict, those that occur.
-        started_at: Seconds since the epoch, of the first attempt; None if it is not known.
-        ended_at: Of the last outcome.
-        ended: By operation, how many of the accepted ones succeeded, failed again, or still run, as far as it was looked at.
+        reasons: Unknown items first, then by count.
+        latency: By verdict.
+        started_at: Time of the first attempt, in seconds since the epoch; None: not known.
+        ended_at: Time of the last outcome.
+        ended: By operation: how many accepted items succeeded, failed or still run, as far as queried.
         timeline: Outcomes over time.
-        width: Seconds of a bucket of the timeline.
+        width: Width of a bucket of the timeline, in seconds.
     """
 
     file: Path
@@ -220,36 +226,28 @@ class Summary:
 
     @property
     def counts(self) -> Counts:
-        """Of all operations together. None is `sending`: without a run, this is unknown."""
+        """Counts of all operations. `sending` is 0: between runs, these items are unknown."""
         return Counts(*map(sum, zip(*self.operations.values(), strict=True)))
 
     @property
     def all_ended(self) -> Counter[str]:
-        """`ended` of all operations together."""
+        """`ended` of all operations."""
         return sum(self.ended.values(), Counter[str]())
 
 
 def summarize(journal: JournalReader) -> Summary:
-    """Read a journal once, from the first item to the last.
+    """Read a journal once.
 
     Raises:
-        JournalError: It cannot be read any more.
-    """
-    return _summary(journal.file, journal.about.duplicates, journal.rows(), journal.about.input)
-
-
-def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str | None = None) -> Summary:
-    """Read the rows of a journal once.
-
-    Raises:
-        ValueError: a row has a time that cannot be.
+        JournalError: The journal can no longer be read.
+        ValueError: A row has an impossible time.
     """
     states: Counter[tuple[str, str]] = Counter()
     ended: dict[str, Counter[str]] = {}
     times, reasons = _Times(), _Reasons()
     resent = 0
-    for row in rows:
-        # As exact as parsing JSON, in a tenth of the time: within a value, a quotation mark has a backslash.
+    for row in journal.rows():
+        # Ten times as fast as parsing JSON, and as exact: a quotation mark within a value has a backslash.
         operation = row.fields.partition('"operation":"')[2].partition('"')[0]
         states[operation, row.state] += 1
         if row.ended is not None:
@@ -263,14 +261,14 @@ def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str |
             times.add(verdict, row.started_at, row.seconds)
         if verdict != "accepted":
             reasons.add(verdict, row)
+    operations: dict[str, dict[str, int]] = {}
+    for (operation, state), count in sorted(states.items()):
+        operations.setdefault(operation, {})[state] = count
     return Summary(
-        file=file,
-        input=input_name,
-        duplicates=duplicates,
-        operations={
-            operation: Counts(**{state: count for (of, state), count in states.items() if of == operation})
-            for operation in sorted({operation for operation, _ in states})
-        },
+        file=journal.file,
+        input=journal.about.input,
+        duplicates=journal.about.duplicates,
+        operations={operation: Counts(**counts) for operation, counts in operations.items()},
         resent=resent,
         reasons=sorted(reasons.found.values(), key=lambda each: (each.verdict != "unknown", -each.count)),
         latency={verdict: each for verdict, each in times.latency.items() if each.count},
@@ -283,7 +281,7 @@ def _summary(file: Path, duplicates: int, rows: Iterable[Row], input_name: str |
 
 
 class _Times:
-    """When outcomes were known, and how long they took."""
+    """Times and latencies of outcomes."""
 
     def __init__(self) -> None:
         self.first, self.last = math.inf, 0.0
@@ -301,7 +299,7 @@ class _Times:
 
 
 class _Reasons:
-    """Outcomes that are not accepted, grouped."""
+    """Refused and unknown outcomes, grouped."""
 
     def __init__(self) -> None:
         self._kept = 0
@@ -323,19 +321,19 @@ class _Reasons:
 
 
 def other_reasons(key: ReasonKey) -> ReasonKey:
-    """Return the key of what comes after the first 1000 reasons."""
+    """Return the key for all reasons after the first 1000."""
     return key[0], key[1], None, None, "other reasons"
 
 
 def reason_key(
     verdict: Verdict, fields: Mapping[str, Any], message: str | None, status: int | None, code: str | None
 ) -> ReasonKey:
-    """Return what an outcome has in common with others of the same reason. `fields` has those of its item."""
+    """Return the key of the reason of an outcome. `fields` are those of its item."""
     general = without_request_id(message or "")
     if status is not None:
         general = general.removeprefix(f"{status} {code}: ").removeprefix(f"{status}: ")
     ids = [id_ for name in _IDS if (id_ := fields.get(name)) is not None and id_ in general]
-    for id_ in sorted(ids, key=len, reverse=True):  # one may be a part of another
+    for id_ in sorted(ids, key=len, reverse=True):  # one can be a part of another
         general = _without_id(general, id_)
     return verdict, fields["operation"], status, code, _without_particulars(general)
 
@@ -346,7 +344,7 @@ def without_request_id(message: str) -> str:
 
 
 def _without_id(message: str, id_: str) -> str:
-    """Put … for an ID where it is a whole word."""
+    """Replace an ID by … where it is a whole word."""
     at = message.find(id_)
     while at >= 0:
         end = at + len(id_)
@@ -357,10 +355,11 @@ def _without_id(message: str, id_: str) -> str:
 
 
 def _is_id(id_: str, before: str, after: str) -> bool:
-    """Tell an ID from a part of a word, and from an ordinary word or number such as "the" or 400.
+    """Distinguish an ID from a part of a word, and from an ordinary word or number such as "the" or 400.
 
-    With letters and digits it is an ID anywhere; else only in quotation marks, brackets or slashes, or after a
-    name ("engine prod", "task_id=16"), but not up to 3 letters after a name and a space ("engine no longer").
+    Text with letters and digits is an ID. Other text is one only in quotation marks, brackets or slashes, or
+    after a name ("engine prod", "task_id=16"); after a name and a space it needs more than 3 letters
+    ("engine no longer").
     """
     if _JOINED_BEFORE.search(before) or _JOINED_AFTER.match(after):
         return False

@@ -5,7 +5,7 @@ import os
 import textwrap
 from pathlib import Path
 
-from .common import LONGEST, MOST_CONNECTIONS, add_sending, add_waiting, integer, number
+from .common import LONGEST, add_sending, add_speed, add_waiting, number
 from .exits import CommandError
 
 SAMPLE = """\
@@ -14,90 +14,76 @@ project_id,engine_id,record_id
 0123456789abcdef0123456789abcdef,,0000000059071dbc01591661d3990020
 """
 DESCRIPTION = (
-    "Send the retries of a file, each once, with a journal: started again after a crash, it goes on."
+    "Send the retries of a file, each once. After a crash, run it again: the journal resumes the run."
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the command's options."""
+    """Add the options of the command."""
     parser.add_argument(
         "file",
         metavar="FILE",
         help='CSV with a header, or JSON lines such as {"engine_id": "…"}; - for stdin',
     )
-    parser.add_argument(
-        "--journal", type=Path, metavar="FILE", help="default: next to the input, FILE.journal"
-    )
-    reading = parser.add_argument_group("how FILE is read")
-    reading.add_argument(
-        "--operation",
-        choices=("RetryEngine", "RetryScriptExecution"),
-        help="of lines that name none (default: that of the ID); IDs of the other one are then ignored",
-    )
-    reading.add_argument("--strict-columns", action="store_true", help="refuse columns that are not known")
-    reading.add_argument(
-        "--allow-odd-ids", action="store_true", help="take IDs that look as if a spreadsheet had changed them"
-    )
-    again = parser.add_argument_group("what an earlier run has left")
-    again.add_argument("--retry-refused", action="store_true", help="send again what was refused")
-    again.add_argument(
-        "--resend-unknown",
-        action="store_true",
-        help="send again what is unknown, which may run it twice: look at those jobs and tasks first",
-    )
-    again.add_argument(
-        "--resolve",
-        action="store_true",
-        help="at the end, look at the service for what is unknown, as hwc-retry resolve",
-    )
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="default: FILE.journal")
+    _add_reading(parser)
+    _add_earlier_runs(parser)
     add_waiting(parser)
-    pace = parser.add_argument_group("how fast")
-    pace.add_argument(
-        "--concurrency",
-        type=integer(1, MOST_CONNECTIONS),
-        default=32,
-        metavar="N",
-        help="requests at the same time (default: %(default)s)",
-    )
-    pace.add_argument(
-        "--rate",
-        type=number(0, 10_000),
-        default=100.0,
-        metavar="N",
-        help="requests a second, 0 for no limit (default: %(default)g; the gateway's is 200 for each API)",
-    )
-    pace.add_argument(
+    speed = add_speed(parser, "requests")
+    speed.add_argument(
         "--grace",
         type=number(0, LONGEST),
         default=60.0,
         metavar="SECONDS",
-        help="that Ctrl-C leaves to requests in flight (default: %(default)g)",
+        help="time for requests in flight after Ctrl-C (default: %(default)g)",
     )
-    add_sending(parser, default_output="table of what was refused or is unknown on a terminal, else jsonl")
-    parser.add_argument(
-        "--enterprise-project-id", metavar="ID", help="of engines for which the input does not give one"
-    )
+    add_sending(parser, default_output="table of refused and unknown items on a terminal, else jsonl")
+    parser.add_argument("--enterprise-project-id", metavar="ID", help="for engines without one in the input")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        f"CSV, for example:\n\n{textwrap.indent(SAMPLE, '  ')}\n{textwrap.fill(str(parser.epilog), 78)}"
-    )
+    sample, exit_codes = textwrap.indent(SAMPLE, "  "), textwrap.fill(str(parser.epilog), 78)
+    parser.epilog = f"CSV, for example:\n\n{sample}\n{exit_codes}"
     parser.set_defaults(run=run, prog=parser.prog)
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--operation",
+        choices=("RetryEngine", "RetryScriptExecution"),
+        help="for lines without one (default: from the kind of ID); IDs of the other operation are ignored",
+    )
+    group.add_argument("--strict-columns", action="store_true", help="refuse unknown columns")
+    group.add_argument(
+        "--allow-odd-ids", action="store_true", help="accept IDs that a spreadsheet seems to have changed"
+    )
+
+
+def _add_earlier_runs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("items of an earlier run")
+    group.add_argument("--retry-refused", action="store_true", help="resend refused items")
+    group.add_argument(
+        "--resend-unknown",
+        action="store_true",
+        help="resend unknown items, which may run them twice: check those jobs and tasks first",
+    )
+    group.add_argument(
+        "--resolve", action="store_true", help="at the end, resolve unknown items, as hwc-retry resolve does"
+    )
+
+
 def run(options: argparse.Namespace) -> int:
-    """Check the input and send it; returns the exit code, which covers the whole input, earlier runs included."""
+    """Check the input and send it; returns the exit code, which covers the input, earlier runs included."""
     is_stdin = options.file == "-"
     if is_stdin and options.token_file == options.file:
         raise CommandError("standard input cannot be both FILE and --token-file")
     journal: Path | None = options.journal
-    # Path's raise where a name is too long.
+    # Path's functions raise if a name is too long.
     is_file = not os.path.exists(options.file) or os.path.isfile(options.file)  # noqa: PTH110, PTH113
     if journal is None and not is_stdin and is_file:
         journal = Path(f"{options.file}.journal")
     if journal is None and not options.dry_run:
-        raise CommandError(
-            f"{'standard input' if is_stdin else options.file} has no place for a journal: give --journal FILE"
-        )
+        name = "standard input" if is_stdin else options.file
+        raise CommandError(f"{name} has no place for a journal: give --journal FILE")
     from .sending import send_many  # noqa: PLC0415 - see the package
 
     return send_many(options, journal)

@@ -1,9 +1,9 @@
-"""The options of the commands that send, and how they are read."""
+"""Options that several commands share."""
 
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from .exits import EXIT_CODES, CommandError
 
@@ -15,48 +15,66 @@ _LONGEST_WAIT: Final = 604_800.0  # seconds: a week
 
 
 def add_sending(parser: argparse.ArgumentParser, *, default_output: str) -> None:
-    """Give a parser the options of every command that sends.
+    """Add the options of every command that sends.
 
     Args:
-        parser: to be given them.
-        default_output: what the help says of --output.
+        parser: The parser of the command.
+        default_output: The default of --output, for the help.
     """
     add_where(parser)
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--output", choices=OUTPUTS, help=f"on stdout; default: {default_output}")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--output", choices=OUTPUTS, help=f"format of stdout; default: {default_output}")
     shown.add_argument(
         "--dry-run", action="store_true", help="show the request, secrets masked, and send nothing"
     )
     amount = shown.add_mutually_exclusive_group()
-    amount.add_argument("--verbose", action="store_true", help="log on stderr what is resent, why and when")
-    amount.add_argument("--quiet", action="store_true", help="on stderr only what went wrong")
+    amount.add_argument(
+        "--verbose", action="store_true", help="log resends on stderr, with reason and backoff"
+    )
+    amount.add_argument("--quiet", action="store_true", help="only errors on stderr")
     parser.epilog = EXIT_CODES
 
 
 def add_waiting(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of waiting until the work has ended."""
-    waiting = parser.add_argument_group("what becomes of it")
-    waiting.add_argument(
-        "--wait",
-        action="store_true",
-        help="wait until what was accepted has ended",
-    )
+    """Add the options of waiting for the end of the work."""
+    waiting = parser.add_argument_group("waiting")
+    waiting.add_argument("--wait", action="store_true", help="wait until the accepted work has ended")
     waiting.add_argument(
         "--wait-timeout",
         type=number(0, _LONGEST_WAIT),
         metavar="SECONDS",
-        help=f"to wait at most (default: {WAIT_TIMEOUT:g})",
+        help=f"maximum time to wait (default: {WAIT_TIMEOUT:g})",
     )
 
 
+def add_speed(parser: argparse.ArgumentParser, what: str) -> Any:
+    """Add the options of concurrency and rate, and return their group; `what` is sent."""
+    speed = parser.add_argument_group("speed")
+    speed.add_argument(
+        "--concurrency",
+        type=integer(1, MOST_CONNECTIONS),
+        default=32,
+        metavar="N",
+        help=f"{what} at the same time (default: %(default)s)",
+    )
+    speed.add_argument(
+        "--rate",
+        type=number(0, 10_000),
+        default=100.0,
+        metavar="N",
+        help=f"{what} a second; 0: no limit (default: %(default)g; the gateway allows 200 for each API)",
+    )
+    return speed
+
+
 def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> None:
-    """Give a parser the options that say where requests go, and with which credentials.
+    """Add the options of endpoint and credentials.
 
     Args:
-        parser: to be given them.
-        has_project: Whether it needs a project.
+        parser: The parser of the command.
+        has_project: Whether the command needs a project.
     """
-    where = parser.add_argument_group("where to")
+    where = parser.add_argument_group("endpoint and credentials")
     if has_project:
         where.add_argument(
             "--project-id",
@@ -66,17 +84,18 @@ def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> N
     where.add_argument(
         "--region", metavar="NAME", help="such as cn-north-4; default: HW_REGION_NAME or OS_REGION_NAME"
     )
-    where.add_argument("--endpoint", metavar="URL", help="the host, in place of the one that the region has")
+    where.add_argument("--endpoint", metavar="URL", help="the host, instead of that of the region")
     credentials = where.add_mutually_exclusive_group()
     credentials.add_argument(
         "--token-file",
         metavar="FILE",
-        help="has an IAM token; - for stdin; default: credentials of the environment or ~/.huaweicloud/credentials",
+        help="file with an IAM token; - for stdin; default: credentials of the environment, "
+        "or ~/.huaweicloud/credentials",
     )
     credentials.add_argument(
         "--profile",
         metavar="NAME",
-        help="of the credentials file: a section other than [basic]; before the environment",
+        help="section of the credentials file, instead of [basic]; overrides the environment",
     )
     where.add_argument(
         "--timeout",
@@ -87,7 +106,7 @@ def add_where(parser: argparse.ArgumentParser, *, has_project: bool = True) -> N
 
 
 def number(least: float, most: float) -> Callable[[str], float]:
-    """Return what reads a number in a range, for `type=` of an argument."""
+    """Return a parser of numbers in a range, for `type=` of an argument."""
 
     def read(text: str) -> float:
         try:
@@ -95,28 +114,28 @@ def number(least: float, most: float) -> Callable[[str], float]:
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least:g} to {most:g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least:g} to {most:g}")
         return value
 
     return read
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
-    """Return what reads an integer in a range, for `type=` of an argument."""
+    """Return a parser of integers in a range, for `type=` of an argument."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is no integer from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least} to {most}")
         return int(text)
 
     return read
 
 
 def ids_of(given: list[str], options: argparse.Namespace) -> list[str]:
-    """Return the IDs that are given, those of standard input in place of a `-`.
+    """Return the IDs; `-` stands for those of standard input.
 
     Raises:
-        CommandError: There are none, or it is read for the token, too.
+        CommandError: Standard input has no ID, or is also used for the token.
     """
     if "-" not in given:
         return given

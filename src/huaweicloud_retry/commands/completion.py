@@ -1,16 +1,16 @@
-"""`hwc-retry completion`: the script that makes a shell complete the command's options and files."""
+"""`hwc-retry completion`: prints the completion script of a shell."""
 
 import argparse
 import sys
 
 from .exits import CommandError, printing
 
-DESCRIPTION = "Print the script that makes a shell complete this command."
+DESCRIPTION = "Print the completion script of a shell."
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the command's options."""
+    """Add the options of the command."""
     parser.add_argument("shell", choices=SHELLS)
     parser.epilog = (
         "For bash: hwc-retry completion bash > ~/.local/share/bash-completion/completions/hwc-retry"
@@ -27,16 +27,16 @@ def _regions() -> list[str]:
 def run(options: argparse.Namespace) -> int:
     """Print the script; returns the exit code."""
     try:
-        import shtab  # noqa: PLC0415 - is no part of the base install
+        import shtab  # noqa: PLC0415 - not in the base install
     except ModuleNotFoundError as error:
         raise CommandError(f"{error}; pip install 'huaweicloud-retry[cli]'") from error
     parsers: list[argparse.ArgumentParser] = options.parsers
     for parser in parsers:
-        for action in parser._actions:  # noqa: SLF001 - argparse has no other way to them, and shtab goes the same
+        for action in parser._actions:  # noqa: SLF001 - argparse has no public access; shtab does the same
             if str(action.metavar).startswith(("FILE", "JOURNAL")):
-                action.complete = shtab.FILE  # type: ignore[attr-defined] # where shtab looks for it
+                action.complete = shtab.FILE  # type: ignore[attr-defined] # shtab reads it there
             if action.dest == "region":
-                action.choices = _regions()  # here only: a host of the environment may be of another region
+                action.choices = _regions()  # only here: with an endpoint, a region can be any name
     script = shtab.complete(parsers[0], options.shell)
     with printing():
         sys.stdout.write(f"{script}\n")

@@ -1,4 +1,4 @@
-"""The requests as they would go out, made by the client itself and caught where the network begins."""
+"""`--dry-run`: shows the requests of the real client, caught by a transport."""
 
 import argparse
 import asyncio
@@ -28,13 +28,13 @@ _IAM_TOKEN: Final = b'{"token": {"issued_at": "2020-01-01T00:00:00Z", "expires_a
 
 
 class _Catcher(httpx.AsyncBaseTransport):
-    """In place of the network: keeps what is sent. IAM's response has a token that is none, the services' means nothing."""
+    """Records requests instead of sending them. IAM responds with a dummy token, services with a 503."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Keep a request, secrets masked."""
+        """Record a request, secrets masked."""
         is_iam = request.url.path.endswith(_IAM_PATH)
         body = "***" if is_iam else (await request.aread()).decode()
         headers = {name: _masked(name, value) for name, value in request.headers.items()}
@@ -47,15 +47,15 @@ class _Catcher(httpx.AsyncBaseTransport):
 
 
 def show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: str | None) -> None:
-    """Print the requests for some items, secrets masked.
+    """Print the requests of some items, secrets masked.
 
     Raises:
-        ConfigurationError: As of `connect`.
+        ConfigurationError: As in `connect`.
     """
     if output == "csv":
-        raise CommandError("a request does not fit into CSV: choose --output json, jsonl or table")
+        raise CommandError("requests have no CSV form: choose --output json, jsonl or table")
     places = Places(**settings)
-    placed = list(places.of(items))
+    placed = list(places.place(items))
     requests = asyncio.run(_requests_of(placed, places, settings))
     if output == "table" or (output is None and sys.stdout.isatty()):
         shown = "\n".join(map(_as_text, requests))
@@ -69,29 +69,30 @@ def show_requests(items: Iterable[Item], settings: Mapping[str, Any], output: st
 def show_plan(
     options: argparse.Namespace, items: Iterable[Item], settings: Mapping[str, Any], journal: Path | None
 ) -> None:
-    """Read the whole input, and print what of it would be sent, and the first request.
+    """Read the whole input, and print the plan and the first request.
 
     Raises:
-        ConfigurationError, InputError, JournalError: As of a run.
+        ConfigurationError, InputError, JournalError: As in a run.
     """
-    lines: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     first: list[Item] = []
     places = Places(**settings)
 
-    def noted() -> Iterator[Item]:
-        for item in places.of(items):
+    def counted() -> Iterator[Item]:
+        for item in places.place(items):
             first.extend([] if first else [item])
-            lines[f"{item.operation} {f'in {item.region}' if item.region else f'at {options.endpoint}'}"] += 1
+            where = f"in {item.region}" if item.region else f"at {options.endpoint}"
+            numbers[f"{item.operation} {where}"] += 1
             yield item
 
     with Journal(None, copy_of=journal) as trial:
-        plan = trial.plan(noted(), places.target, places.urls)
+        plan = trial.plan(counted(), places.target, places.urls)
         counts = trial.begin(retry_refused=options.retry_refused, resend_unknown=options.resend_unknown)
-    said = plan_lines(plan._replace(to_send=counts.planned), journal if plan.resumed else None)
-    said += [f"{what}: {count:,}" for what, count in sorted(lines.items())]
-    said += [f"{counts.planned:,} would be sent; the first request of the input:"]
+    lines = plan_lines(plan._replace(to_send=counts.planned), journal if plan.resumed else None)
+    lines += [f"{what}: {number:,}" for what, number in sorted(numbers.items())]
+    lines += [f"{counts.planned:,} would be sent; the first request of the input:"]
     with printing():
-        sys.stderr.writelines(f"{options.prog}: {line}\n" for line in said)
+        sys.stderr.writelines(f"{options.prog}: {line}\n" for line in lines)
     show_requests(first, settings, options.output)
 
 
@@ -116,8 +117,6 @@ def _as_text(request: Mapping[str, Any]) -> str:
 def _masked(name: str, value: str) -> str:
     if name.lower() in _SECRET:
         return "***"
-    return (
-        re.sub(r"\b(Access|Signature)=[^,\s]+", r"\1=***", value)
-        if name.lower() == "authorization"
-        else value
-    )
+    if name.lower() == "authorization":
+        return re.sub(r"\b(Access|Signature)=[^,\s]+", r"\1=***", value)
+    return value

@@ -8,9 +8,9 @@ DESCRIPTION = "Retry the failed job of each engine (RetryEngine of CSE)."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the command's options."""
+    """Add the options of the command."""
     parser.add_argument(
-        "engine_ids", nargs="+", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
+        "engine_ids", nargs="+", metavar="ENGINE_ID", help="a dedicated ServiceComb engine; - for stdin"
     )
     add_sending(parser, default_output="table on a terminal, else json")
     add_waiting(parser)
@@ -19,10 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Send them; returns the exit code."""
+    """Send the retries; returns the exit code."""
     from .sending import send_few  # noqa: PLC0415 - see the package
 
     shared = {"operation": "RetryEngine", "enterprise_project_id": options.enterprise_project_id}
-    return send_few(
-        options, [{**shared, "engine_id": engine_id} for engine_id in ids_of(options.engine_ids, options)]
-    )
+    ids = ids_of(options.engine_ids, options)
+    return send_few(options, [{**shared, "engine_id": engine_id} for engine_id in ids])

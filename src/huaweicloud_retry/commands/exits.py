@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and the two exceptions that lead to one."""
+"""Exit codes, and the two exceptions that lead to one."""
 
 import errno
 from collections.abc import Generator
@@ -8,9 +8,10 @@ from typing import Final
 
 EXIT_CODES: Final = (
     "Exit code: 0 all accepted, and with --wait succeeded; 1 at least one refused or not sent; "
-    "2 usage or configuration; 3 at least one outcome unknown; 4 with --wait: at least one ran and failed again; "
+    "2 usage or configuration; 3 at least one outcome unknown; "
+    "4 with --wait: at least one ran and failed again; "
     "5 with --wait: at least one still runs, or cannot be followed; 130 interrupted, or stdout was closed. "
-    "Of several the first counts: 130, 3, 1, 4, 5."
+    "If several apply, the first of 130, 3, 1, 4, 5 counts."
 )
 
 
@@ -27,7 +28,7 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """The command cannot do what it is asked. The text is for a person: what is wrong, and what to do.
+    """The command failed. The text is for the user: what is wrong, and what to do.
 
     Attributes:
         exit_code: USAGE, unless something was sent.
@@ -42,23 +43,18 @@ class OutputError(Exception):
     """Standard output or standard error cannot be written.
 
     Attributes:
-        is_unread: The reader has closed it.
+        is_closed: The reader has closed it.
     """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror}")
-        self.is_unread = (
-            isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
-        )  # the latter on Windows
+        # EINVAL: on Windows.
+        self.is_closed = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
 
 
 @contextmanager
 def printing() -> Generator[None, None, None]:
-    """Tell errors of what is printed here from those of other files.
-
-    Raises:
-        OutputError: It cannot be printed.
-    """
+    """Turn errors of printing into an `OutputError`, to distinguish them from errors of other files."""
     try:
         yield
     except OSError as error:

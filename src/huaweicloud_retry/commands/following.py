@@ -1,4 +1,4 @@
-"""What became of the items of a journal: found outcomes to standard output, progress and sums to standard error."""
+"""Runs a `Followup`: prints its outcomes on standard output, progress and totals on standard error."""
 
 import asyncio
 import os
@@ -18,32 +18,32 @@ from .wording import ENDED
 _FOUND: Final = {"accepted": "accepted", "refused": "not run", "unknown": "still unknown"}
 
 
-class Unended:
-    """A writer that is not at its end when a run is."""
+class OpenWriter:
+    """Keeps a writer open after a run, for the follow-up."""
 
     def __init__(self, writer: Writer) -> None:
         self.write = writer.write
 
     def end(self) -> None:
-        """Leave it open."""
+        """Do nothing."""
 
 
-async def follow(  # noqa: PLR0913 - what it connects
+async def follow(  # noqa: PLR0913 - its parts
     followup: Followup, writer: Writer, prog: str, *, is_quiet: bool, has_bar: bool, is_waiting: bool
 ) -> Exit:
     """Follow the items of a journal; returns the exit code.
 
     Args:
-        followup: What is to be done.
-        writer: Of what is found.
-        prog: The command's name.
-        is_quiet: Say only what went wrong.
-        has_bar: Progress is a bar, else a line every few seconds.
-        is_waiting: Whether the work succeeded counts.
+        followup: Yields the outcomes.
+        writer: Writes the outcomes.
+        prog: Name of the command.
+        is_quiet: Print only errors.
+        has_bar: Show progress as a bar, otherwise as a line every few seconds.
+        is_waiting: Include the end of the work in the exit code.
 
     Raises:
-        JournalError, ConfigurationError: As of `Followup`.
-        OutputError: Nothing can be printed any more.
+        JournalError, ConfigurationError: As in `Followup`.
+        OutputError: The output can no longer be written.
     """
     screen = Screen(prog)
     progress: Progress = Lines(screen.say_here)
@@ -58,20 +58,19 @@ async def follow(  # noqa: PLR0913 - what it connects
     finally:
         screen.do(writer.end)
         if not await screen.close():
-            os._exit(
-                Exit.INTERRUPTED
-            )  # the thread that prints would be waited for; the journal is closed already
+            # A normal exit would wait for the blocked printing thread; the journal is already closed.
+            os._exit(Exit.INTERRUPTED)
 
 
 class Following:
     """Follows the items of a journal.
 
     Args:
-        followup: What is to be done.
+        followup: Yields the outcomes.
         screen: Prints.
-        writer: Of what is found.
-        is_quiet: Say only what went wrong.
-        progress: How far it is.
+        writer: Writes the outcomes.
+        is_quiet: Print only errors.
+        progress: Shows the progress.
     """
 
     def __init__(
@@ -87,11 +86,11 @@ class Following:
         self._said = ""
 
     async def go(self) -> None:
-        """Follow all, or until `stop`.
+        """Follow all items, or until `stop`.
 
         Raises:
-            JournalError, ConfigurationError: As of `Followup`.
-            OutputError: Nothing can be printed any more.
+            JournalError, ConfigurationError: As in `Followup`.
+            OutputError: The output can no longer be written.
         """
         self._task = asyncio.create_task(self._follow())
         watch = asyncio.create_task(self._watch())
@@ -108,7 +107,7 @@ class Following:
         self._sum_up()
 
     def stop(self) -> None:
-        """Stop at the next moment; what was found is in the journal. Called again: do not wait for who reads the output."""
+        """Stop now; the outcomes so far are in the journal. Called again, it does not wait for the output."""
         if self._is_stopped:
             self._screen.hurry()
         self._is_stopped = True
@@ -119,7 +118,7 @@ class Following:
         async with aclosing(aiter(self._followup)) as found:
             async for outcome in found:
                 self._screen.do(self._writer.write, outcome)
-                await self._screen.caught_up()
+                await self._screen.catch_up()
 
     async def _watch(self) -> None:
         while True:
@@ -128,9 +127,8 @@ class Following:
                 continue
             found, left = self._followup.found, self._followup.left
             done = sum(found.values())
-            text = "; ".join(
-                filter(None, (in_words(found, _FOUND), in_words(found, ENDED), f"{left:,} left"))
-            )
+            parts = (in_words(found, _FOUND), in_words(found, ENDED), f"{left:,} left")
+            text = "; ".join(filter(None, parts))
             if text != self._said or isinstance(self._progress, Bar):
                 self._said = text
                 self._screen.do(self._progress.show, text, done, done + left)
@@ -140,19 +138,19 @@ class Following:
         if followup.halted:
             self._screen.say(f"stopped: {followup.halted}")
         if self._is_stopped:
-            self._screen.say("interrupted: the retries themselves go on; the same command looks again")
+            self._screen.say("interrupted: the accepted work continues; run the same command to check again")
         if self._is_quiet:
             return
         resolved, waited = (sum(found[name] for name in names) for names in (_FOUND, ENDED))
         if resolved:
-            self._screen.say(f"{resolved:,} of unknown outcome: {in_words(found, _FOUND)}")
+            self._screen.say(f"{resolved:,} unknown before: {in_words(found, _FOUND)}")
         if waited:
             self._screen.say(f"{waited:,} accepted: {in_words(found, ENDED)}")
         if found["refused"]:
-            self._screen.say("those that were not run are sent by the same bulk command again")
+            self._screen.say("to send the items that were not run, run the same bulk command again")
 
     def exit_code(self, *, is_waiting: bool) -> Exit:
-        """Return that of the whole journal; whether the work succeeded counts if it was waited for."""
+        """Return the exit code for the whole journal; `is_waiting` includes the end of the work."""
         counts, ended = self._followup.counts, self._followup.ended if is_waiting else Counter[str]()
         if self._is_stopped:
             return Exit.INTERRUPTED
@@ -160,9 +158,11 @@ class Following:
             return Exit.UNKNOWN
         if counts.refused or counts.planned:
             return Exit.REFUSED
-        return Exit.FAILED if ended["failed"] else Exit.RUNNING if ended["running"] else Exit.OK
+        if ended["failed"]:
+            return Exit.FAILED
+        return Exit.RUNNING if ended["running"] else Exit.OK
 
 
 def in_words(found: dict[str, int], names: dict[str, str]) -> str:
-    """Return what was found in a few words."""
+    """Return the numbers that are not 0, in words."""
     return ", ".join(f"{found[name]:,} {what}" for name, what in names.items() if found[name])

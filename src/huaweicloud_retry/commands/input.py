@@ -1,4 +1,4 @@
-"""The input of `bulk`: a file, or a pipe that is read to its end first."""
+"""The input of `bulk`: a file or a pipe."""
 
 import argparse
 import os
@@ -20,12 +20,12 @@ from huaweicloud_retry.runtime.redaction import one_line
 from .advice import in_options
 from .exits import CommandError, printing
 
-_LARGEST_LINE: Final = 1 << 20  # bytes; of a longer one this is enough to see that it is too long
+_LARGEST_LINE: Final = 1 << 20  # bytes; the rest of a longer line is skipped, since it is invalid
 _BOM: Final = b"\xef\xbb\xbf"
 _CSV_NAMES: Final = {".csv", ".tsv"}
 _JSON_NAMES: Final = {".json", ".jsonl", ".ndjson"}
 _WORKBOOK: Final = "an Excel workbook; save it as CSV UTF-8"
-_OTHER_FORMATS: Final = (  # how each begins, what it is called, what to say
+_OTHER_FORMATS: Final = (  # first bytes, suffixes, message
     (b"PK\3\4", {".xlsx", ".xlsm", ".ods"}, _WORKBOOK),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {".xls"}, _WORKBOOK),
     (b"\x1f\x8b", {".gz"}, "compressed with gzip; unpack it first"),
@@ -35,13 +35,13 @@ _OTHER_FORMATS: Final = (  # how each begins, what it is called, what to say
 
 @contextmanager
 def opened(file: str) -> Generator[BufferedReader, None, None]:
-    """Open the input. A pipe is copied to a temporary file, here, where Ctrl-C can still end the wait for it.
+    """Open the input. A pipe is first copied to a temporary file: here, Ctrl-C can still end the read.
 
     Args:
-        file: a path, or - for standard input.
+        file: A path, or - for standard input.
 
     Raises:
-        CommandError: it cannot be read.
+        CommandError: The input cannot be read.
     """
     with ExitStack() as stack:
         try:
@@ -53,38 +53,38 @@ def opened(file: str) -> Generator[BufferedReader, None, None]:
                 stream = stack.enter_context(open(copy.fileno(), "rb", closefd=False))
         except OSError as error:
             raise CommandError(f"{_name(file)} cannot be read: {error.strerror}") from error
-        assert isinstance(stream, BufferedReader)  # noqa: S101 - which is what open() makes
+        assert isinstance(stream, BufferedReader)  # noqa: S101 - for the type checker
         yield stream
 
 
-class Interrupted(Exception):  # noqa: N818 - is no error
+class Interrupted(Exception):  # noqa: N818 - not an error
     """Ctrl-C while the input is read."""
 
 
 def items_of(
     options: argparse.Namespace, stream: BufferedReader, defaults: Mapping[str, str], stop: Event
 ) -> Iterator[Item]:
-    """Yield the items of the input, and print what is wrong with it, once for each reason.
+    """Yield the items of the input, and print its errors, one line for each kind.
 
-    CSV is what is called .csv or .tsv, and what does not begin with a brace and is not called .json, .jsonl or
-    .ndjson.
+    The input is CSV if its suffix is .csv or .tsv, or if it does not begin with a brace and its suffix is not
+    .json, .jsonl or .ndjson.
 
     Args:
-        options: of the command.
-        stream: the input.
-        defaults: of `read_items`.
-        stop: ends it, between two lines, good or bad.
+        options: Options of the command.
+        stream: The input.
+        defaults: As in `read_items`.
+        stop: Ends the reading between two lines.
 
     Raises:
-        Interrupted: it was stopped.
-        InputError: as of `read_items`.
-        CommandError: it is of another format, or cannot be read to its end.
+        Interrupted: `stop` was set.
+        InputError: As in `read_items`.
+        CommandError: The input has another format, or cannot be read.
     """
     name, suffix = _name(options.file), Path(options.file).suffix.lower()
 
-    def tell(number: int, what: str) -> None:
+    def report(number: int, what: str) -> None:
         with printing():
-            print(f"{name}:{number}: {one_line(in_options(what))}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
+            print(f"{name}:{number}: {one_line(in_options(what))}", file=sys.stderr, flush=True)  # noqa: T201 - a message
 
     if options.operation is not None:
         defaults = {**defaults, "operation": options.operation}
@@ -98,8 +98,8 @@ def items_of(
             _lines(stream, stop),
             is_csv=is_csv,
             defaults=defaults,
-            on_bad_line=tell,
-            on_note=tell,
+            on_bad_line=report,
+            on_note=report,
             strict_columns=options.strict_columns,
             allow_odd_ids=options.allow_odd_ids,
         )

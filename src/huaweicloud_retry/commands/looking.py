@@ -1,4 +1,4 @@
-"""What `hwc-retry status` reads, and how it prints it."""
+"""`hwc-retry status`: reads the states, and prints them."""
 
 import argparse
 import json
@@ -17,29 +17,29 @@ from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import show_engine, show_engine_job
 from huaweicloud_retry_client.types import UNSET
 
-from .advice import advise_read, operation_that_reads
+from .advice import advise_read, read_operation
 from .exits import CommandError, Exit, printing
 from .output import is_table, print_table
-from .sending import explained, items_for, reader, settings_of
+from .sending import as_command_errors, items_for, reader, settings_of
 
 _RETRY: Final = {True: "; a retry would be accepted", False: "; a retry would be refused", None: ""}
 
 
 def show(options: argparse.Namespace, fields: list[dict[str, str | None]]) -> int:
-    """Read and print how far items are; returns the exit code.
+    """Read and print the state of items; returns the exit code.
 
     Args:
-        options: Of the command.
-        fields: Of items, all of one service.
+        options: Options of the command.
+        fields: Fields of the items, all of one service.
 
     Raises:
         CommandError: Usage or configuration.
     """
     as_table = is_table(options.output)
-    with explained():
+    with as_command_errors():
         settings, items = settings_of(options), items_for(options, fields)
         with reader(settings, items[0].service) as client:
-            found = list(_looked(client, items, options.prog))
+            found = list(_read(client, items, options.prog))
     with printing():
         if as_table:
             print_table(("", "status"), [row for each in found for row in _rows(each)])
@@ -48,8 +48,8 @@ def show(options: argparse.Namespace, fields: list[dict[str, str | None]]) -> in
     return Exit.REFUSED if any("error" in each for each in found) else Exit.OK
 
 
-def _looked(client: Client, items: list[Item], prog: str) -> Iterator[dict[str, Any]]:
-    """Look at one after the other; at none after a 401, since five wrong signatures lock an access key."""
+def _read(client: Client, items: list[Item], prog: str) -> Iterator[dict[str, Any]]:
+    """Read one item after the other. A 401 ends it, since five wrong signatures lock an access key."""
     refused: str | None = None
     for item in dict.fromkeys(items):
         (kind, id_), *_ = ((name, value) for name, value in item.fields().items() if name in _READS)
@@ -59,7 +59,7 @@ def _looked(client: Client, items: list[Item], prog: str) -> Iterator[dict[str, 
         try:
             yield {kind: id_, **_READS[kind](client, item)}
         except APIError as error:
-            advice = advise_read(operation_that_reads(item), error)
+            advice = advise_read(read_operation(item), error)
             with printing():
                 sys.stderr.write(f"{prog}: {one_line(item.name)} cannot be read: {error}\n  -> {advice}\n")
             yield {kind: id_, "error": str(error)}
@@ -67,7 +67,7 @@ def _looked(client: Client, items: list[Item], prog: str) -> Iterator[dict[str, 
                 refused = "not read: authentication failed before"
         except ConfigurationError:
             raise
-        except ValueError as error:  # an ID that cannot be in a path
+        except ValueError as error:  # an ID that is not valid in a path
             raise CommandError(str(error)) from error
 
 
@@ -90,12 +90,9 @@ def _record(client: Client, item: Item) -> dict[str, Any]:
 
 def _task(client: Client, item: Item) -> dict[str, Any]:
     status = look(client, item)
-    failed = [
-        {"record_id": run.name.removeprefix("record "), **_run(run)}
-        for run in status.runs
-        if run.state == "failed"
-    ]
-    can_retry = True if failed else None if status.state == "unknown" else False
+    runs = [run for run in status.runs if run.state == "failed"]
+    failed = [{"record_id": run.name.removeprefix("record "), **_run(run)} for run in runs]
+    can_retry = None if not failed and status.state == "unknown" else bool(failed)
     counts = Counter(run.word for run in status.runs)
     return {"state": status.state, "records": counts, "can_retry": can_retry, "failed": failed}
 
@@ -105,14 +102,13 @@ _READS: Final = {"engine_id": _engine, "record_id": _record, "task_id": _task}
 
 def _run(run: Run) -> dict[str, Any]:
     began, ended = (None if at is None else rfc3339(at) for at in (run.began_at, run.ended_at))
-    reason = (
-        run.reason if run.state in {"failed", "unknown"} else None
-    )  # a record that succeeded has result_code 0
+    # A record that succeeded has a result_code, too: 0.
+    reason = run.reason if run.state in {"failed", "unknown"} else None
     return {"status": run.word, "state": run.state, "began_at": began, "ended_at": ended, "reason": reason}
 
 
 def _rows(seen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the rows of a table about one: its state, and what else is known."""
+    """Yield the rows of a table about one item: its state, and details."""
     kind, id_ = next(iter(seen.items()))
     name = f"{kind.removesuffix('_id')} {id_}"
     if "error" in seen:
@@ -134,7 +130,7 @@ def _rows(seen: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _when(run: Mapping[str, Any]) -> str:
-    """Return since when it runs, or when it ended, and why it failed."""
+    """Return the start of running work, else its end, and why it failed."""
     what, at = ("since", run["began_at"]) if run["state"] == "running" else ("ended", run["ended_at"])
     when = f"{what} {at.partition('.')[0].replace('T', ' ')}Z" if at else f"{what}: time not known"
     return f"{when}: {run['reason']}" if run["reason"] else when

@@ -29,31 +29,31 @@ class Writer(Protocol):
     """Writes outcomes on standard output."""
 
     def write(self, outcome: Outcome) -> None:
-        """Write one, or keep it until the end."""
+        """Write one outcome, or keep it until `end`."""
 
     def end(self) -> None:
-        """Write what is left."""
+        """Write the rest."""
 
 
 class JSONLines:
-    """A JSON object on each line, as they come."""
+    """Writes each outcome at once, as a line of JSON."""
 
     def write(self, outcome: Outcome) -> None:
-        """Write one, at once."""
+        """Write a line."""
         _print(json.dumps(outcome.to_dict()) + "\n")
 
     def end(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
 class JSONArray:
-    """One JSON array, one outcome on each line, as they come."""
+    """Writes each outcome at once, as a line of a JSON array."""
 
     def __init__(self) -> None:
         self._before = "["
 
     def write(self, outcome: Outcome) -> None:
-        """Write one, at once."""
+        """Write a line."""
         _print(self._before + json.dumps(outcome.to_dict()))
         self._before = ",\n "
 
@@ -63,13 +63,13 @@ class JSONArray:
 
 
 class CSV:
-    """A header, then a line for each, as they come; an input of `bulk` again."""
+    """Writes each outcome at once, as a line of CSV, which `bulk` can read."""
 
     def __init__(self) -> None:
         self._before = CSV_HEADER
 
     def write(self, outcome: Outcome) -> None:
-        """Write one, at once."""
+        """Write a line, the first one with the header."""
         _print(self._before + csv_row(outcome.to_dict()))
         self._before = ""
 
@@ -79,26 +79,26 @@ class CSV:
 
 
 class EachInTable:
-    """A table with a row for each outcome, at the end."""
+    """At the end, prints a table with a row for each outcome."""
 
     def __init__(self) -> None:
         self._outcomes: list[Outcome] = []
 
     def write(self, outcome: Outcome) -> None:
-        """Keep it."""
+        """Keep the outcome."""
         self._outcomes.append(outcome)
 
     def end(self) -> None:
-        """Print them all."""
+        """Print the table."""
         rows = [(o.verdict, duration(o.seconds), f"{o.item.name}: {o.message}") for o in self._outcomes]
         print_table(("", "took", "result"), rows)
 
 
 class EndsInTable(EachInTable):
-    """The same for outcomes that were followed: what became of each."""
+    """The same, with the end of the work."""
 
     def end(self) -> None:
-        """Print them all."""
+        """Print the table."""
         rows: list[tuple[str, ...]] = []
         for each in self._outcomes:
             name, text = each.item.name, (each.ended and each.seen) or each.message
@@ -107,13 +107,13 @@ class EndsInTable(EachInTable):
 
 
 class ReasonsInTable:
-    """A table with a row for each reason why something was not accepted, and how often, at the end."""
+    """At the end, prints a table with a row for each reason of refused and unknown items."""
 
     def __init__(self) -> None:
         self._reasons: dict[tuple[str, str, int | None, str | None], tuple[int, Outcome]] = {}
 
     def write(self, outcome: Outcome) -> None:
-        """Count it."""
+        """Count the outcome."""
         if outcome.verdict != "accepted":
             reason = (outcome.verdict, outcome.item.operation, outcome.status, outcome.error_code)
             count, first = self._reasons.get(reason, (0, outcome))
@@ -129,13 +129,13 @@ class ReasonsInTable:
 
 
 class FoundInTable:
-    """A table with a row for each that was settled, and for each that has not succeeded, at the end."""
+    """At the end, prints a table with a row for each item that was resolved, or has not succeeded."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, ...]] = []
 
     def write(self, outcome: Outcome) -> None:
-        """Keep it, unless it has succeeded."""
+        """Keep the outcome, unless its work has succeeded."""
         if outcome.ended is not None and outcome.ended != "succeeded":
             self._rows.append((ENDED[outcome.ended], f"{outcome.item.name}: {outcome.seen}"))
         elif outcome.ended is None:
@@ -143,20 +143,20 @@ class FoundInTable:
             self._rows.append((label, f"{outcome.item.name}: {outcome.seen}"))
 
     def end(self) -> None:
-        """Print them all."""
+        """Print the table."""
         print_table(("", "what the service showed"), self._rows)
 
 
 def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]) -> Writer:
-    """Return the writer that was asked for, or the one that fits where standard output goes.
+    """Return the writer for --output, or the default.
 
     Args:
-        output: Of --output.
-        on_terminal: What `table` is.
-        else_: What it is by default if standard output is no terminal, or there is no rich.
+        output: Value of --output, or None.
+        on_terminal: Writer for `table`, the default on a terminal with rich installed.
+        else_: Default otherwise.
 
     Raises:
-        CommandError: a table was asked for, and there is no rich.
+        CommandError: --output is table, but rich is not installed.
     """
     if is_table(output):
         return on_terminal()
@@ -165,10 +165,10 @@ def chosen(output: str | None, *, on_terminal: type[Writer], else_: type[Writer]
 
 
 def is_table(output: str | None) -> bool:
-    """Say whether --output asks for a table, or there is one by default: on a terminal, with rich.
+    """Return whether to print a table: --output is table, or by default on a terminal with rich installed.
 
     Raises:
-        CommandError: a table was asked for, and there is no rich.
+        CommandError: --output is table, but rich is not installed.
     """
     has_rich = find_spec("rich") is not None
     if output == "table" and not has_rich:
@@ -183,7 +183,7 @@ def _print(text: str) -> None:
 
 def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a table; the first cell of a row is its verdict or state."""
-    from rich import box  # noqa: PLC0415 - is no part of the base install
+    from rich import box  # noqa: PLC0415 - not in the base install
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -193,12 +193,9 @@ def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
-    table.add_column(
-        columns[-1], overflow="fold"
-    )  # the one with the room: no ID is broken in it at 80 columns
+    table.add_column(columns[-1], overflow="fold")
     for verdict, *cells in rows:
-        table.add_row(
-            Text(verdict, style=_STYLES.get(verdict, "red")), *(Text(one_line(cell, 1200)) for cell in cells)
-        )
+        texts = (Text(one_line(cell, 1200)) for cell in cells)
+        table.add_row(Text(verdict, style=_STYLES.get(verdict, "red")), *texts)
     Console(highlight=False).print(table)
     sys.stdout.flush()

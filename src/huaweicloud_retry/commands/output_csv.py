@@ -1,4 +1,4 @@
-"""Outcomes as CSV: opens in a spreadsheet, and is an input of `hwc-retry bulk` again."""
+"""Outcomes as CSV, for spreadsheets and as input of `hwc-retry bulk`."""
 
 import csv
 import io
@@ -14,17 +14,17 @@ COLUMNS: Final = (
 )
 CSV_HEADER: Final = f"{','.join(COLUMNS)}\n"
 _OF_SERVERS: Final = frozenset({"message", "error_code", "request_id", "seen"})
-_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # full-width ones, too
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width
 
 
-def csv_row(told: Mapping[str, Any]) -> str:
-    """Return one line, with its end, of what `Outcome.to_dict` has.
+def csv_row(outcome: Mapping[str, Any]) -> str:
+    """Return a line, with its end, for the result of `Outcome.to_dict`.
 
-    A spreadsheet takes text that begins with = + - or @ for a formula; an apostrophe before it marks it as
-    text. Only what servers send gets one: IDs are read again by `hwc-retry bulk`.
+    Spreadsheets read text that begins with = + - or @ as a formula; an apostrophe in front prevents that.
+    Only texts of servers get one, not IDs, which `hwc-retry bulk` must read unchanged.
     """
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(_cell(name, told.get(name)) for name in COLUMNS)
+    csv.writer(line, lineterminator="\n").writerow(_cell(name, outcome.get(name)) for name in COLUMNS)
     return line.getvalue()
 
 
@@ -32,6 +32,6 @@ def _cell(name: str, value: Any) -> Any:
     if name == "seconds" and value is not None:
         return round(value, 3)
     if name in _OF_SERVERS and value is not None:
-        text = one_line(value, len(value))  # without tabs and line ends, which could begin a formula or a row
+        text = one_line(value, len(value))  # tabs and line breaks could begin a formula or a row
         return f"'{text}" if text.startswith(_FORMULA) else text
     return value

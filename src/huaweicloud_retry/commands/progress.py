@@ -1,4 +1,4 @@
-"""How far it is: a bar on a terminal, else a line every few seconds."""
+"""Progress: a bar on a terminal, otherwise a line every few seconds."""
 
 import os
 import sys
@@ -16,20 +16,20 @@ _WINDOW: Final = 10.0  # seconds over which the speed is measured
 
 
 class Progress(Protocol):
-    """Shows how far it is."""
+    """Shows the progress."""
 
     every: float
-    """Seconds between two looks."""
+    """Seconds between two updates."""
 
     def show(self, text: str, done: int, total: int | None) -> None:
-        """Show it; no total: it is not known yet."""
+        """Show the progress; total is None until it is known."""
 
     def end(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove it from the terminal."""
 
 
 class Lines:
-    """A line now and then, for logs."""
+    """A line every few seconds, for logs."""
 
     every = 3.0
 
@@ -41,7 +41,7 @@ class Lines:
         self._say(text)
 
     def end(self) -> None:
-        """Nothing is left on the screen."""
+        """Do nothing."""
 
 
 class Bar:
@@ -50,7 +50,7 @@ class Bar:
     every = 0.2
 
     def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415 - is no part of the base install
+        from rich.console import Console  # noqa: PLC0415 - not in the base install
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
         from rich.progress import Progress as RichProgress  # noqa: PLC0415
 
@@ -60,8 +60,8 @@ class Bar:
             TextColumn("{task.description}", markup=False),
             console=Console(stderr=True, highlight=False),
             auto_refresh=False,
-            transient=True,  # the summary says more
-            redirect_stdout=False,  # standard output may be a file
+            transient=True,  # the summary replaces it
+            redirect_stdout=False,  # standard output can be a file
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("", total=None)
@@ -72,16 +72,16 @@ class Bar:
         self._progress.console.print(text, markup=False, soft_wrap=True)
 
     def show(self, text: str, done: int, total: int | None) -> None:
-        """Move the bar."""
+        """Update the bar."""
         self._progress.update(self._task, description=text, completed=done, total=total, refresh=True)
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
 
 class Line:
-    """A line at the bottom of the terminal; needs no rich."""
+    """A line at the bottom of the terminal, without rich."""
 
     every = 0.5
 
@@ -89,11 +89,11 @@ class Line:
         self._shown = ""
 
     def say_line(self, text: str) -> None:
-        """Print a line above it."""
+        """Print another line above it."""
         _to_stderr(f"{self._cleared()}{text}\n")
 
     def show(self, text: str, done: int, total: int | None) -> None:  # noqa: ARG002 - the text has them
-        """Change it. What does not fit is cut in the middle: the end says how far it is."""
+        """Update the line. A long one is cut in the middle, since its end is the progress."""
         with suppress(OSError):
             width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
             if width > 0 and len(text) > width:
@@ -102,7 +102,7 @@ class Line:
         self._shown = text
 
     def end(self) -> None:
-        """Take it away."""
+        """Remove the line."""
         _to_stderr(self._cleared())
 
     def _cleared(self) -> str:
@@ -116,33 +116,33 @@ def _to_stderr(text: str) -> None:
 
 
 def line_fits() -> bool:
-    """Say whether there is a terminal for a line that changes."""
+    """Return whether stderr is a terminal that can update a line."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown", None}
 
 
 def bar_fits(*, stdout_is_written: bool) -> bool:
-    """Say whether there is a terminal for a bar, and nothing else that is written there meanwhile."""
+    """Return whether stderr is a terminal for a bar, and no output is written there meanwhile."""
     return line_fits() and find_spec("rich") is not None and not (stdout_is_written and sys.stdout.isatty())
 
 
 class Speed:
-    """How many a second were done lately."""
+    """The current speed, in items a second."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def begin(self, counts: Counts, now: float) -> None:
-        """Count from here; else from the first `text`."""
+        """Start measuring; otherwise the first `text` does."""
         self._seen.append((now, _done(counts)))
 
     def text(self, counts: Counts, *, now: float, allowed: float, limit: float | None) -> str:
         """Return counts, speed and time left in one line.
 
         Args:
-            counts: of the whole journal.
-            now: seconds of any clock that only goes forward.
-            allowed: calls a second that are allowed now.
-            limit: what is allowed without throttling, or None.
+            counts: Counts of the input.
+            now: Seconds of a monotonic clock.
+            allowed: Requests a second that are allowed now.
+            limit: The same without throttling, or None.
         """
         done = _done(counts)
         self._seen.append((now, done))

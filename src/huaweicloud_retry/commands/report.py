@@ -1,4 +1,4 @@
-"""`hwc-retry report`: what a journal holds, as a table, JSON, CSV, or a page."""
+"""`hwc-retry report`: the outcomes of a journal as a table, JSON, CSV, or an HTML page."""
 
 import argparse
 import json
@@ -21,22 +21,24 @@ _STATES: Final = ("accepted", "refused", "unknown", "planned", "succeeded", "fai
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the command's options."""
-    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="of hwc-retry bulk; it is not changed")
+    """Add the options of the command."""
+    help_ = "journal of hwc-retry bulk; it is not changed"
+    parser.add_argument("journal", type=Path, metavar="JOURNAL", help=help_)
     parser.add_argument(
         "--output",
         choices=("table", "json", "jsonl", "csv"),
-        help="table: the summary; json: the summary, with all items of each reason; jsonl, csv: every item, a "
-        "line each; csv is an input of bulk, too (default: table on a terminal, else json; with --html none)",
+        help="table: the summary; json: the summary and all items of each reason; jsonl, csv: a line for "
+        "each item; bulk can read the csv (default: table on a terminal, else json; none with --html)",
     )
     parser.add_argument(
         "--only",
         type=_states,
         metavar="STATES",
-        help=f"with --output csv or jsonl: only these of {', '.join(_STATES)}; such as refused,unknown",
+        help=f"with --output csv or jsonl: only items in these states, of {', '.join(_STATES)}; "
+        "such as refused,unknown",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts, in one file")
-    parser.epilog = "Exit code: 0 reported, whatever the outcomes are; 2 nothing could be reported."
+    parser.epilog = "Exit code: 0 the report was written, for any outcomes; 2 it was not."
     parser.set_defaults(run=run, prog=parser.prog)
 
 
@@ -48,13 +50,15 @@ def _states(text: str) -> set[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Report; returns the exit code 0.
+    """Write the report; returns 0.
 
     Raises:
-        CommandError: the journal cannot be read, or the report cannot be written.
+        CommandError: The journal cannot be read, or the report cannot be written.
     """
-    # Here, so that --help is quick.
-    from huaweicloud_retry.bulk.journal_file import JournalError, JournalReader  # noqa: PLC0415
+    from huaweicloud_retry.bulk.journal_file import (  # noqa: PLC0415 - see the package
+        JournalError,
+        JournalReader,
+    )
 
     output = options.output
     if options.only is not None and output not in {"csv", "jsonl"}:
@@ -82,7 +86,7 @@ def _report(journal: "JournalReader", options: argparse.Namespace, output: str |
             sys.stderr.write(f"{options.prog}: {options.html} written\n")
     if output == "table":
         try:
-            from .report_table import show  # noqa: PLC0415 - needs rich, which is not in the base install
+            from .report_table import show  # noqa: PLC0415 - needs rich, not in the base install
         except ModuleNotFoundError as error:
             raise CommandError(f"{error}; pip install 'huaweicloud-retry[cli]', or --output json") from error
         with printing():
@@ -95,7 +99,7 @@ def _report(journal: "JournalReader", options: argparse.Namespace, output: str |
 
 
 def items(journal: "JournalReader", only: set[str] | None) -> Iterator[dict[str, Any]]:
-    """Yield the items in these states, or all, as `Outcome.to_dict` has them."""
+    """Yield the items in these states, or all, in the form of `Outcome.to_dict`."""
     return (each for each in journal.items() if only is None or only & {each["verdict"], each["ended"]})
 
 
@@ -112,14 +116,14 @@ def _write_page(summary: "Summary", file: Path) -> None:
 
     text = page(summary, time.time())
     try:
-        if file.exists() and (not file.is_file() or file.samefile(summary.file)):
-            raise CommandError(
-                f"--html {file} {'is no file' if not file.is_file() else 'is the journal'}: name another file"
-            )
-        # In the same folder, then renamed: the page is there completely, or not at all.
+        if file.exists() and not file.is_file():
+            raise CommandError(f"--html {file} is not a file: name another file")
+        if file.exists() and file.samefile(summary.file):
+            raise CommandError(f"--html {file} is the journal: name another file")
+        # Written next to the file, then renamed: the page is complete, or not there.
         with TemporaryDirectory(prefix=".hwc-retry-", dir=file.parent) as folder:
-            whole = Path(folder, "report.html")
-            whole.write_text(text, encoding="utf-8")
-            whole.replace(file)
+            written = Path(folder, "report.html")
+            written.write_text(text, encoding="utf-8")
+            written.replace(file)
     except OSError as error:
         raise CommandError(f"--html {file} cannot be written: {error.strerror}") from error

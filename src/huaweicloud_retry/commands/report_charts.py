@@ -1,6 +1,7 @@
-"""Charts of a journal's summary in SVG.
+"""SVG charts for the summary of a journal.
 
-Each is drawn twice, for wide and narrow windows, so that its text has one size; the stylesheet shows one.
+Each is drawn for wide and for narrow windows, so that its text has the same size; the stylesheet shows one of
+them.
 """
 
 import html
@@ -14,8 +15,8 @@ from huaweicloud_retry.bulk.report import BINS_A_DECADE, VERDICTS, Latency, Stre
 
 from .wording import PERCENTILES, duration, utc
 
-_BARS_A_DECADE: Final = 10  # of seconds, in the chart of latencies
-_LEAST: Final = 1.5  # pixels of a bar
+_BARS_A_DECADE: Final = 10  # log scale of the latency chart
+_LEAST: Final = 1.5  # pixels: minimum height of a bar
 _MINUTE, _DAY = 60_000, 86_400_000  # milliseconds
 _STEPS: Final = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000),
@@ -24,7 +25,7 @@ _STEPS: Final = (
 
 
 class Size(NamedTuple):
-    """Of a chart and its plot, in pixels."""
+    """Dimensions of a chart and its plot, in pixels."""
 
     name: str
     width: int
@@ -56,7 +57,7 @@ def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[st
     plot = _Plot(size, max(bucket.total() for each in stretches for bucket in each.buckets), top=34, gap=12)
     yield from plot.grid()
     places: list[tuple[float, float]] = []  # time and x of each bucket
-    starts: list[tuple[float, float]] = []  # and of each stretch
+    starts: list[tuple[float, float]] = []  # time and x of each stretch
     x, end = float(size.left), stretches[0].start
     for start, buckets in stretches:
         if starts:
@@ -68,7 +69,7 @@ def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[st
             if bucket:
                 yield from plot.bar(x, slot, bucket, utc(at, exact=width < 1))
                 if bucket["unknown"]:
-                    half = min(6.0, max(2.5, slot * 0.8))  # of a diamond above the bars
+                    half = min(6.0, max(2.5, slot * 0.8))  # half the width of a diamond above the bars
                     sides = f"l{half:.1f} {half:.1f} {-half:.1f} {half:.1f} {-half:.1f} {-half:.1f}z"
                     yield f'<path class="unknown" d="M{x + slot / 2:.1f} {14 - half:.1f}{sides}"/>'
             places.append((at, x))
@@ -85,16 +86,17 @@ def draw_time(size: Size, stretches: list[Stretch], width: float) -> Iterator[st
 
 
 def _time_step(width: int, slots: int, plot: int) -> int:
-    """Return the milliseconds between labels: round, a multiple of a bucket's, and with room for each."""
+    """Return the milliseconds between labels: a round multiple of a bucket, with room for each."""
     wanted = width * slots / max(1, plot // 130)
     fits = (step for step in _STEPS if step >= wanted and step % width == 0)
     return next(fits, max(width, _DAY) * math.ceil(wanted / max(width, _DAY)))
 
 
 def _ticks(most: int) -> list[int]:
-    """Return 0 and round numbers up to the first that is not below the most."""
+    """Return 0 and round numbers, up to the first that is at least `most`."""
     power = 10 ** max(0, len(str(most)) - 1)
-    step = next(s for s in (max(1, power // 5), max(1, power // 2), power, 2 * power) if s * 5 >= most)
+    round_steps = (max(1, power // 5), max(1, power // 2), power, 2 * power)
+    step = next(each for each in round_steps if each * 5 >= most)
     return list(range(0, most + step, step))
 
 
@@ -103,7 +105,7 @@ def _short(count: int) -> str:
 
 
 class _Plot:
-    """What the charts have in common: a grid, stacked bars, and labels at least `gap` pixels apart."""
+    """Common parts of the charts: a grid, stacked bars, and labels at least `gap` pixels apart."""
 
     def __init__(self, size: Size, most: int, top: int, gap: int) -> None:
         self._size = size
@@ -132,7 +134,7 @@ class _Plot:
                 y -= height
                 box = f'x="{x:.2f}" y="{y:.1f}" width="{slot * 0.88:.2f}" height="{height:.1f}"'
                 yield f'<rect class="{verdict}" {box}/>'
-        # The whole column shows the title, not only the bar.
+        # The title appears over the whole column, not only over the bar.
         box = f'x="{x:.2f}" y="{self._top}" width="{slot:.2f}" height="{self._size.bottom - self._top}"'
         yield f'<rect class="hit" {box}/></g>'
 
@@ -142,7 +144,7 @@ class _Plot:
         return f'<g><title>pause of {length}</title><line class="pause" {line}/></g>'
 
     def label(self, x: float, text: str) -> None:
-        """Put it below the axis, unless another is there, or the same one anywhere."""
+        """Add a label below the axis, unless it overlaps or repeats another."""
         half = len(text) * 3.6  # half of its width at 13 px
         middle = min(max(x, half + 4), self._size.width - half)
         left, right = middle - half - self._gap, middle + half + self._gap
@@ -157,7 +159,7 @@ class _Plot:
 
 
 def latency_bars(latency: dict[Verdict, Latency]) -> dict[int, Counter[Verdict]]:
-    """Return the number of outcomes by bar, which `bar_name` names."""
+    """Return the number of outcomes by bar."""
     bars: dict[int, Counter[Verdict]] = {}
     for verdict, each in latency.items():
         for bin_, count in each.bins.items():
@@ -170,14 +172,14 @@ def _edge(bar: int) -> float:
 
 
 def bar_name(bar: int) -> str:
-    """Return how long the outcomes of a bar took."""
+    """Return the range of latency of a bar."""
     return f"{duration(_edge(bar))} to {duration(_edge(bar + 1))}"
 
 
 def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latency) -> Iterator[str]:
-    """Draw how long outcomes took."""
+    """Draw the distribution of the latency."""
     first, last = min(bars) - 1, max(bars) + 2
-    missing = max(0, _BARS_A_DECADE - (last - first))  # a decade at least, for comparison
+    missing = max(0, _BARS_A_DECADE - (last - first))  # at least one decade
     first, last = first - missing // 2, last + missing - missing // 2
     slot = size.plot / (last - first)
     plot = _Plot(size, max(counts.total() for counts in bars.values()), top=20 * len(PERCENTILES), gap=14)
@@ -195,7 +197,7 @@ def draw_latency(size: Size, bars: dict[int, Counter[Verdict]], together: Latenc
         yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{size.bottom}"/>'
         text = f"{percent} % within {duration(seconds)}"
         yield f'<text class="strong" x="{x + left:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>'
-    for factor in (1, 5, 2):  # the first ones are labelled wherever there is room
+    for factor in (1, 5, 2):  # in order of priority
         for power in range(first // _BARS_A_DECADE, last // _BARS_A_DECADE + 1):
             seconds = factor * 10.0**power
             if _edge(first) <= seconds <= _edge(last):

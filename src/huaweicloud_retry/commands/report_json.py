@@ -16,16 +16,16 @@ from .wording import ENDED, PERCENTILES, sentence
 
 
 def pieces(summary: Summary, items: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield the text of the object. Its `reasons` have all their `items`, as JSON lines have them.
+    """Yield the text of the object in parts. Each reason has all its items, in the form of `Outcome.to_dict`.
 
-    These are sorted in a temporary file, since there may be a million of them.
+    The items are sorted in a temporary file, since there can be a million of them.
 
     Args:
-        summary: Of the journal.
-        items: All that are refused or unknown.
+        summary: Summary of the journal.
+        items: All refused and unknown items.
 
     Raises:
-        JournalError: there is no room for the temporary file.
+        JournalError: The temporary file cannot be written.
     """
     numbers = {reason.key: number for number, reason in enumerate(summary.reasons)}
     try:
@@ -74,7 +74,7 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 
 def _ended(ended: Mapping[str, int] | None) -> dict[str, dict[str, int]]:
-    """Return how the work ended, if it was looked at."""
+    """Return how the work ended, if it was followed."""
     return {"ended": {each: ended.get(each, 0) for each in ENDED}} if ended else {}
 
 

@@ -1,6 +1,6 @@
-"""A journal's summary as one HTML file: charts in SVG, nothing from outside, no script.
+"""The summary of a journal as one HTML file with SVG charts, without scripts and external resources.
 
-All text that does not come from here is escaped: IDs are the user's, messages the services' or a proxy's.
+All foreign text is escaped: IDs of the user, messages of services and proxies.
 """
 
 import base64
@@ -46,8 +46,8 @@ def page(summary: Summary, made_at: float) -> str:
     """Return the page.
 
     Args:
-        summary: Of the journal.
-        made_at: Seconds since the epoch.
+        summary: Summary of the journal.
+        made_at: Time of the report, in seconds since the epoch.
     """
     own = resources.files(__package__ or __name__)
     style = (own / "report.css").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def page(summary: Summary, made_at: float) -> str:
         about.append(f"{summary.resent:,} with more than one attempt")
     return Template((own / "report.html").read_text(encoding="utf-8")).substitute(
         style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         title=_text(f"{sentence(summary)} {summary.file.name}"),
         sentence=_text(sentence(summary)),
         about=_text("; ".join(about)),
@@ -84,16 +84,16 @@ def _sections(summary: Summary) -> Iterator[str]:
     if summary.latency:
         yield _latencies(summary)
     if summary.ended:
-        yield _section("endings", "What became of it", _table(ENDINGS, endings(summary)))
+        yield _section("endings", "Results of the accepted work", _table(ENDINGS, endings(summary)))
     if len(summary.operations) > 1:
         yield _section("operations", "By operation", _table(OPERATIONS, operations(summary)))
 
 
 def _steps(summary: Summary) -> str:
-    listed = "".join(
-        f"<li>{_text(step.text)}{f'<code>{_text(step.command)}</code>' if step.command else ''}</li>"
-        for step in steps(summary)
-    )
+    listed = ""
+    for step in steps(summary):
+        command = f"<code>{_text(step.command)}</code>" if step.command else ""
+        listed += f"<li>{_text(step.text)}{command}</li>"
     alarm = " alarm" if summary.counts.unknown else ""
     return f'<ul class="steps{alarm}" aria-label="What to do next">{listed}</ul>'
 
@@ -104,8 +104,9 @@ def _tiles(summary: Summary) -> str:
         count = getattr(summary.counts, name)
         which = ': <a href="#reasons">which</a>' if count and name in {"unknown", "refused"} else ""
         if count or name != "planned":
+            some = " some" if count else ""
             tiles.append(
-                f'<div class="tile {name}{" some" if count else ""}">'
+                f'<div class="tile {name}{some}">'
                 f"<dt>{name.replace('planned', 'not sent').capitalize()}</dt><dd><strong>{count:,}</strong> "
                 f'<span class="quiet percent">{_percent(count, summary.counts.total)}</span>'
                 f'<div class="quiet">{means}{which}</div></dd></div>'
@@ -135,12 +136,12 @@ def _figures(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose first column names what the others have figures of."""
+    """Return a table; the first column is the header of each row."""
     top = "".join(f'<th scope="col">{_text(name)}</th>' for name in head[1:])
-    body = "".join(
-        f'<tr><th scope="row">{_text(name)}</th>{"".join(f"<td>{_text(figure)}</td>" for figure in figures)}</tr>'
-        for name, *figures in rows
-    )
+    body = ""
+    for name, *figures in rows:
+        cells = "".join(f"<td>{_text(figure)}</td>" for figure in figures)
+        body += f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>'
     return (
         '<div class="scroll" tabindex="0"><table class="figures">'
         f"<thead><tr><td>{_text(head[0])}</td>{top}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -151,7 +152,7 @@ def _over_time(summary: Summary) -> str:
     title, width = "Outcomes over time", summary.width
     verdicts = [verdict for verdict in VERDICTS if verdict in summary.latency]
     about = f"Number of outcomes per {duration(width)}; times are UTC."
-    about += " ◆ marks where some are unknown." if "unknown" in verdicts else ""
+    about += " ◆ marks unknown outcomes." if "unknown" in verdicts else ""
     about += " A dotted line is a pause." if len(summary.timeline) > 1 else ""
     rows = (
         (utc(start + number * width, exact=width < 1), *(f"{bucket[verdict]:,}" for verdict in VERDICTS))
@@ -164,11 +165,12 @@ def _over_time(summary: Summary) -> str:
 
 
 def _latencies(summary: Summary) -> str:
-    title, latency = "Time until outcomes were known", summary.latency
+    title, latency = "Latency", summary.latency
     bars, together = latency_bars(latency), Latency.together(latency.values())
+    half, most = duration(together.percentile(50)), duration(together.percentile(99))
     about = (
-        "From the first attempt, including waits and further attempts. "
-        f"Half took {duration(together.percentile(50))} at most, 99 % {duration(together.percentile(99))}."
+        "From the first attempt to the outcome, including backoffs and resends. "
+        f"Half took up to {half}, 99 % up to {most}."
     )
     rows = ((bar_name(bar), *(f"{bars[bar][verdict]:,}" for verdict in VERDICTS)) for bar in sorted(bars))
     chart = _key(latency) + svg("latency", title, about, lambda size: draw_latency(size, bars, together))
@@ -181,16 +183,14 @@ def _reasons(summary: Summary) -> str:
     listed = "".join(_reason(summary, reason, most) for reason in summary.reasons[:_REASONS])
     more = len(summary.reasons) - _REASONS
     rest = f'<p class="quiet">{more:,} more reasons, with fewer items each.</p>' if more > 0 else ""
-    about = (
-        "Why items are unknown or refused, by operation, status, error code and message. "
-        "… stands for what differs between items, such as an ID."
-    )
+    about = "Why items are unknown or refused, by operation, status, error code and message. … replaces IDs."
     return _section("reasons", "Reasons", f'<ol class="reasons">{listed}</ol>{rest}', about=about)
 
 
 def _reason(summary: Summary, reason: Reason, most: int) -> str:
     what = " ".join(str(part) for part in (reason.status, reason.error_code) if part is not None)
     width = max(0.5, reason.count / most * 100)
+    is_open = " open" if reason.verdict == "unknown" else ""
     rest = ""
     if reason.count > len(reason.examples):
         all_ = f'<code class="command">{_text(list_all(summary, reason.verdict))}</code>'
@@ -201,7 +201,7 @@ def _reason(summary: Summary, reason: Reason, most: int) -> str:
         '<svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="{reason.verdict}" x="0" y="0" width="{width:.2f}" height="1"/></svg>'
         f"<div>{_text(advise(reason.examples[0]))}</div>"
-        f"<details{' open' * (reason.verdict == 'unknown')}><summary>Items of {_text(reason.operation)}</summary>"
+        f"<details{is_open}><summary>Items of {_text(reason.operation)}</summary>"
         '<div class="scroll" tabindex="0"><table class="items"><thead><tr><th scope="col">Item</th>'
         '<th scope="col">Result</th><th scope="col">Sent</th></tr></thead>'
         f"<tbody>{''.join(map(_item, reason.examples))}</tbody></table></div>{rest}</details></li>"
@@ -210,7 +210,7 @@ def _reason(summary: Summary, reason: Reason, most: int) -> str:
 
 def _item(outcome: Outcome) -> str:
     item = outcome.item
-    where = f"project {item.project_id}{f' in {item.region}' if item.region else ''}"
+    where = f"project {item.project_id} in {item.region}" if item.region else f"project {item.project_id}"
     request = f'<div class="quiet">request id {_text(outcome.request_id)}</div>' if outcome.request_id else ""
     return (
         f'<tr><td>{_text(item.name)}<div class="quiet">{_text(where)}</div></td>'

@@ -1,4 +1,4 @@
-"""A journal's summary on a terminal. Nothing breaks within a word that fits on a line."""
+"""The summary of a journal on a terminal. Lines break between words."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ _ITEMS: Final = 10  # of a reason
 
 
 def show(summary: Summary) -> None:
-    """Print it on standard output."""
+    """Print the summary on standard output."""
     console = Console(highlight=False)
     console.print(Text(sentence(summary), "bold"))
     if summary.started_at is not None and summary.ended_at is not None:
@@ -54,7 +54,7 @@ def show(summary: Summary) -> None:
 
 
 def _print_figures(console: Console, head: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Print a table whose first column names what the others have figures of."""
+    """Print a table; the first column is the header of each row."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, cells in enumerate(zip(head, *rows, strict=True)):
         longest = max(len(word) for cell in cells for word in (cell.split() or [""]))
@@ -65,7 +65,7 @@ def _print_figures(console: Console, head: tuple[str, ...], rows: list[list[str]
 
 
 def _print_reason(console: Console, reason: Reason) -> None:
-    """Print a reason, what to do about it, and its first items."""
+    """Print a reason, the advice, and its first items."""
     known = [str(part) for part in (reason.status, reason.error_code) if part is not None]
     head = Text(f"{reason.count:,} {reason.verdict}", _STYLES[reason.verdict])
     head.append(f": {one_line(' '.join((*known, reason.message)))}", "default")

@@ -1,4 +1,4 @@
-"""One run of `Bulk`: its outcomes to standard output, its messages to standard error, its signals, its exit code."""
+"""Runs a `Bulk`: outcomes on standard output, messages on standard error, signals, exit code."""
 
 import asyncio
 import os
@@ -22,16 +22,16 @@ class Run:
     """Sends all items of a bulk.
 
     Args:
-        bulk: What is to be sent.
+        bulk: Sends the items.
         screen: Prints.
-        messages: Says what happens.
-        writer: Of the outcomes.
-        stop: Is set at the first signal.
-        journal: None: it is about a few, so there is no progress and no summary.
-        grace: Seconds that requests in flight have after the first signal, for the message about it.
+        messages: Formats the messages.
+        writer: Writes the outcomes.
+        stop: Set at the first signal.
+        journal: The journal file; None: only a few items, without progress and summary.
+        grace: The grace period, for the message at the first signal.
     """
 
-    def __init__(  # noqa: PLR0913 - what it connects
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         bulk: Bulk,
         screen: Screen,
@@ -50,19 +50,19 @@ class Run:
         self._journal = journal
         self._grace = grace
         self._signals = 0
-        self._done: set[Item] = set()  # of a few
+        self._done: set[Item] = set()  # only without a journal
         self._output_failure: OutputError | None = None
 
     async def go(self, few: list[Item] | None = None) -> Exit:
-        """Send all; returns the exit code.
+        """Send all items; returns the exit code.
 
         Args:
-            few: The items, if they are few enough to be named.
+            few: The items, if there are few enough to list them.
 
         Raises:
-            CommandError: The journal cannot be used, or not be written any more.
-            ConfigurationError, InputError: As of `Bulk` and of the items.
-            OutputError: Nothing can be printed any more; what was in flight is in the journal.
+            CommandError: The journal cannot be used, or can no longer be written.
+            ConfigurationError, InputError: As in `Bulk` and in the iterator of items.
+            OutputError: The output can no longer be written; the outcomes are in the journal.
         """
         signals.handle(asyncio.get_running_loop(), self._interrupt)
         watch = asyncio.create_task(self._messages.watch(self._bulk)) if self._journal else None
@@ -79,12 +79,11 @@ class Run:
             if few is None:
                 self._messages.sum_up(self._bulk)
             else:
-                self._messages.name_unsent(
-                    self._bulk, [item for item in dict.fromkeys(few) if item not in self._done]
-                )
-            with self._minding_output():
+                unsent = [item for item in dict.fromkeys(few) if item not in self._done]
+                self._messages.say_unsent(self._bulk, unsent)
+            with self._stop_on_output_error():
                 if not await self._screen.close():
-                    # The thread that prints would be waited for; the journal is closed already.
+                    # A normal exit would wait for the blocked printing thread; the journal is already closed.
                     os._exit(Exit.INTERRUPTED)
         if self._output_failure:
             raise self._output_failure
@@ -100,21 +99,24 @@ class Run:
                     if self._output_failure is None:
                         self._screen.do(self._writer.write, outcome)
                         self._messages.say_reason(outcome)
-                    with self._minding_output():
-                        await self._screen.caught_up()
+                    with self._stop_on_output_error():
+                        await self._screen.catch_up()
             self._messages.say_plan(self._bulk)
         except Interrupted:
             pass
         except JournalError as error:
             self._messages.say_unwritten(error)
             is_unknown = error.unwritten or self._bulk.counts.sending or self._bulk.counts.unknown
-            has_begun = self._bulk.plan is not None  # so the rest was not sent
-            code = Exit.UNKNOWN if is_unknown else Exit.REFUSED if has_begun else Exit.USAGE
+            code = Exit.USAGE
+            if is_unknown:
+                code = Exit.UNKNOWN
+            elif self._bulk.plan is not None:  # the run had begun: some items were not sent
+                code = Exit.REFUSED
             raise CommandError(in_options(str(error)), code) from error
 
     @contextmanager
-    def _minding_output(self) -> Generator[None, None, None]:
-        """Stop, in order, when nothing can be printed any more."""
+    def _stop_on_output_error(self) -> Generator[None, None, None]:
+        """Stop the run when the output can no longer be written."""
         try:
             yield
         except OutputError as error:
@@ -126,15 +128,15 @@ class Run:
         self._stop.set()
         if self._signals == 1:
             wait = f"waiting for requests in flight, {self._grace:g} s at most"
-            self._screen.say_now(f"interrupted: nothing more is sent; {wait}. Ctrl-C again ends at once")
+            self._screen.say_now(
+                f"interrupted: nothing more is sent; {wait}. Press Ctrl-C again to end at once"
+            )
             self._bulk.stop()
         elif self._signals == 2:  # noqa: PLR2004 - the second Ctrl-C
             self._bulk.abort()
             self._screen.hurry()
         else:
-            os._exit(
-                Exit.INTERRUPTED
-            )  # the reader of stdout may hold it up; the journal is true at any moment
+            os._exit(Exit.INTERRUPTED)  # a blocked stdout could delay the end; the journal survives this
 
     def _exit_code(self) -> Exit:
         counts = self._bulk.counts

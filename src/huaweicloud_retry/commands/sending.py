@@ -1,4 +1,4 @@
-"""What `engine`, `script` and `bulk` do: read the items and the settings, and send, or show what would be sent."""
+"""What `engine`, `script`, `bulk` and `resolve` have in common: settings, items, sending."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ from . import dry_run, signals
 from .advice import advise_read, in_options
 from .common import WAIT_TIMEOUT
 from .exits import CommandError, Exit, printing
-from .following import Unended, follow
+from .following import OpenWriter, follow
 from .input import items_of, opened
 from .messages import Messages
 from .output import (
@@ -43,9 +43,9 @@ from .output import (
 from .progress import bar_fits
 from .run import Run
 from .screen import Screen
-from .waiting import Kept, see_through
+from .waiting import Collector, wait_for_work
 
-_CONNECT_TIMEOUT: Final = 10.0  # seconds, at most; the client's own
+_CONNECT_TIMEOUT: Final = 10.0  # seconds, the client's default
 _LIMITS: Final = ("concurrency", "grace", "retry_refused", "resend_unknown")
 
 
@@ -55,7 +55,7 @@ def send_few(options: argparse.Namespace, fields: list[dict[str, str | None]]) -
     Raises:
         CommandError: Usage or configuration; nothing was sent.
     """
-    with explained():
+    with as_command_errors():
         settings = settings_of(options)
         return _send_items(options, items_for(options, fields), settings)
 
@@ -64,9 +64,9 @@ def send_failed_of(options: argparse.Namespace) -> int:
     """Send a retry for each failed record of a task; returns the exit code.
 
     Raises:
-        CommandError: As of `send_few`; or the records cannot be read.
+        CommandError: As in `send_few`; or the records cannot be read.
     """
-    with explained():
+    with as_command_errors():
         settings = settings_of(options)
         (task,) = items_for(options, [{"operation": "RetryScriptExecution", "task_id": options.failed_of}])
         with reader(settings, "workspace") as client:
@@ -91,18 +91,15 @@ def _say_records(options: argparse.Namespace, runs: Sequence[ScriptRun]) -> None
     counts = Counter(run.word for run in runs)
     failed = [run for run in runs if run.state == "failed"]
     listed = ", ".join(f"{count:,} {one_line(word)}" for word, count in counts.items())
-    lines = [
-        f"task {one_line(options.failed_of)}: {listed}{'' if failed else '; none has failed: nothing to retry'}"
-    ]
-    lines += [
-        f"{one_line(run.name)} is {one_line(run.word)}{f': {run.reason}' if run.reason else ''}"
-        for run in failed
-    ]
-    lines += [
-        f"{one_line(run.name)} is {one_line(run.word)}, and what this means is documented nowhere: left alone"
-        for run in runs
-        if run.state == "unknown"
-    ]
+    lines = [f"task {one_line(options.failed_of)}: {listed}"]
+    if not failed:
+        lines[0] += "; none has failed: nothing to retry"
+    for run in failed:
+        reason = f": {run.reason}" if run.reason else ""
+        lines.append(f"{one_line(run.name)} is {one_line(run.word)}{reason}")
+    unknown = [run for run in runs if run.state == "unknown"]
+    what = "an undocumented status: not retried"
+    lines += [f"{one_line(run.name)} is {one_line(run.word)}, {what}" for run in unknown]
     if not options.quiet:
         with printing():
             sys.stderr.writelines(f"{options.prog}: {line}\n" for line in lines)
@@ -114,20 +111,17 @@ def _send_items(options: argparse.Namespace, items: list[Item], settings: dict[s
     if options.dry_run and items:
         dry_run.show_requests(items, settings, options.output)
         return Exit.OK
-    if options.wait:
-        writer = chosen(options.output, on_terminal=EndsInTable, else_=JSONArray)
-    else:
-        writer = chosen(options.output, on_terminal=EachInTable, else_=JSONArray)
+    table = EndsInTable if options.wait else EachInTable
+    writer = chosen(options.output, on_terminal=table, else_=JSONArray)
     if not items:
         with printing():
             writer.end()
         return Exit.OK
-    if options.wait:
-        return asyncio.run(_send_and_wait(options, items, settings, writer))
-    return asyncio.run(_sent(options, items, settings, writer))
+    send = _send_and_wait if options.wait else _send
+    return asyncio.run(send(options, items, settings, writer))
 
 
-async def _sent(
+async def _send(
     options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer
 ) -> Exit:
     bulk, screen = Bulk(items, **settings), Screen(options.prog)
@@ -139,28 +133,30 @@ async def _sent(
 async def _send_and_wait(
     options: argparse.Namespace, items: list[Item], settings: dict[str, Any], writer: Writer
 ) -> Exit:
-    kept = Kept()
+    collector = Collector()
     async with reader(settings, items[0].service) as client:
         try:
-            code = await _sent(options, items, settings, kept)
+            code = await _send(options, items, settings, collector)
         except Exception:
-            if kept.outcomes:  # what was sent is to be known all the same
+            if collector.outcomes:  # report what was sent before the error
                 with printing():
-                    for each in kept.outcomes:
+                    for each in collector.outcomes:
                         writer.write(each)
                     writer.end()
             raise
         is_interrupted = code is Exit.INTERRUPTED
-        ended = await see_through(kept.outcomes, client, options, writer, is_interrupted=is_interrupted)
-    all_sent = len(kept.outcomes) == len({item.target for item in items})
+        ended = await wait_for_work(
+            collector.outcomes, client, options, writer, is_interrupted=is_interrupted
+        )
+    all_sent = len(collector.outcomes) == len({item.target for item in items})
     return ended if all_sent or ended in {Exit.INTERRUPTED, Exit.UNKNOWN} else Exit.REFUSED
 
 
 def items_for(options: argparse.Namespace, fields: list[dict[str, str | None]]) -> list[Item]:
-    """Return items of the project.
+    """Return the items of the project of the options or the environment.
 
     Raises:
-        CommandError: There is no project, or a field cannot be sent.
+        CommandError: There is no project, or a field is invalid.
     """
     project_id: str | None = options.project_id or find_project_id(os.environ, profile=options.profile)
     if project_id is None:
@@ -172,10 +168,10 @@ def items_for(options: argparse.Namespace, fields: list[dict[str, str | None]]) 
 
 
 def reader(settings: dict[str, Any], service: Service) -> Client:
-    """Return a client that reads, and keep its credentials for all that follows: so a token is fetched once.
+    """Return a client for reads. Its credentials are kept in the settings, so that a token is fetched once.
 
     Raises:
-        ConfigurationError: As of `connect`.
+        ConfigurationError: As in `connect`.
     """
     client = connect(service, **settings)
     if settings["credentials"] is None:
@@ -185,63 +181,82 @@ def reader(settings: dict[str, Any], service: Service) -> Client:
 
 
 def send_many(options: argparse.Namespace, journal: Path | None) -> int:
-    """Send what a file has; returns the exit code, which covers all of the input, earlier runs included.
+    """Send the items of a file; returns the exit code, which covers the input, earlier runs included.
 
     Raises:
-        CommandError: Usage or configuration, an input or a journal that cannot be used; or the journal could not be
-            written any more, and the exit code is that of what came before.
+        CommandError: Usage or configuration, an invalid input, or a journal that cannot be used; or the
+            journal could no longer be written. The exit code then covers what was sent before.
     """
-    with explained():
+    with as_command_errors():
         settings = settings_of(options)
-        defaults = {
+        given = {
             "project_id": options.project_id or find_project_id(os.environ, profile=options.profile),
             "enterprise_project_id": options.enterprise_project_id,
         }
+        defaults = {name: value for name, value in given.items() if value is not None}
         signals.interrupt_on_each()
         stop = Event()
         with opened(options.file) as stream:
-            given = {name: value for name, value in defaults.items() if value is not None}
-            items = items_of(options, stream, given, stop)
+            items = items_of(options, stream, defaults, stop)
             if options.dry_run:
                 dry_run.show_plan(options, items, settings, journal)
                 return Exit.OK
             writer = chosen(options.output, on_terminal=ReasonsInTable, else_=JSONLines)
-            screen, rate = Screen(options.prog), options.rate or None
-            has_bar = not options.quiet and bar_fits(stdout_is_written=not isinstance(writer, ReasonsInTable))
-            messages = Messages(screen, journal, is_quiet=options.quiet, has_bar=has_bar, rate=rate)
-            name = None if options.file == "-" else options.file
-            limits = {each: getattr(options, each) for each in _LIMITS}
-            counted = _counted(items, messages)
-            bulk = Bulk(counted, journal=journal, input_name=name, rate=rate, **limits, **settings)
-            bulk.on_attempt = messages.say_attempt if options.verbose else None
-            is_followed = (options.resolve or options.wait) and journal is not None
             is_table = isinstance(writer, ReasonsInTable)
-            own = Unended(writer) if is_followed and not is_table else writer
-            run = Run(bulk, screen, messages, writer=own, stop=stop, journal=journal, grace=options.grace)
+            has_bar = not options.quiet and bar_fits(stdout_is_written=not is_table)
+            wants_follow = (options.resolve or options.wait) and journal is not None
+            stays_open = wants_follow and not is_table
+            follows = False
+            bulk, run = _bulk_run(
+                options,
+                items,
+                settings,
+                journal,
+                writer=OpenWriter(writer) if stays_open else writer,
+                stop=stop,
+                has_bar=has_bar,
+            )
             try:
                 code = asyncio.run(run.go())
                 is_refused = (bulk.halted or "").startswith("authentication failed")
-                is_followed = is_followed and not is_refused and code != Exit.INTERRUPTED
-            except BaseException:
-                is_followed = False
-                raise
+                follows = wants_follow and not is_refused and code != Exit.INTERRUPTED
             finally:
-                if own is not writer and not is_followed:
+                if stays_open and not follows:
                     writer.end()
-        if journal is None or not is_followed:
+        if journal is None or not follows:
             return code
-        return follow_journal(
-            options, journal, settings, FoundInTable() if is_table else writer, has_bar=has_bar
-        )
+        writer = FoundInTable() if is_table else writer
+        return follow_journal(options, journal, settings, writer, has_bar=has_bar)
+
+
+def _bulk_run(  # noqa: PLR0913 - its parts
+    options: argparse.Namespace,
+    items: Iterable[Item],
+    settings: dict[str, Any],
+    journal: Path | None,
+    *,
+    writer: Writer,
+    stop: Event,
+    has_bar: bool,
+) -> tuple[Bulk, Run]:
+    screen, rate = Screen(options.prog), options.rate or None
+    messages = Messages(screen, journal, is_quiet=options.quiet, has_bar=has_bar, rate=rate)
+    name = None if options.file == "-" else options.file
+    limits = {each: getattr(options, each) for each in _LIMITS}
+    counted = _counted(items, messages)
+    bulk = Bulk(counted, journal=journal, input_name=name, rate=rate, **limits, **settings)
+    bulk.on_attempt = messages.say_attempt if options.verbose else None
+    run = Run(bulk, screen, messages, writer=writer, stop=stop, journal=journal, grace=options.grace)
+    return bulk, run
 
 
 def resolve_journal(options: argparse.Namespace) -> int:
-    """Settle what is unknown in a journal; returns the exit code.
+    """Resolve the unknown items of a journal; returns the exit code.
 
     Raises:
         CommandError: Usage or configuration, or a journal that cannot be used.
     """
-    with explained():
+    with as_command_errors():
         settings = settings_of(options)
         writer = chosen(options.output, on_terminal=FoundInTable, else_=JSONLines)
         has_bar = not options.quiet and bar_fits(stdout_is_written=not isinstance(writer, FoundInTable))
@@ -251,10 +266,10 @@ def resolve_journal(options: argparse.Namespace) -> int:
 def follow_journal(
     options: argparse.Namespace, journal: Path, settings: dict[str, Any], writer: Writer, *, has_bar: bool
 ) -> int:
-    """Follow the items of a journal, as --resolve and --wait say; returns the exit code.
+    """Follow the items of a journal, for --resolve and --wait; returns the exit code.
 
     Raises:
-        CommandError: The journal cannot be used, or not be written any more.
+        CommandError: The journal cannot be used, or can no longer be written.
     """
     followup = Followup(
         journal,
@@ -282,34 +297,30 @@ def _counted(items: Iterable[Item], messages: Messages) -> Iterator[Item]:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what `connect` is to be given.
+    """Return the arguments of `connect`.
 
     Raises:
-        CommandError, ConfigurationError: They cannot be used.
+        CommandError, ConfigurationError: An option is invalid.
     """
-    timeout = options.timeout
+    timeout: httpx.Timeout | None = None
+    if options.timeout is not None:
+        timeout = httpx.Timeout(options.timeout, connect=min(options.timeout, _CONNECT_TIMEOUT))
     credentials: httpx.Auth | None = None
     if options.token_file is not None:
         credentials = _token(options.token_file)
     elif options.profile is not None:
         credentials = find_credentials(options.region, os.environ, profile=options.profile)
-    return {
-        "endpoint": options.endpoint,
-        "region": options.region,
-        "credentials": credentials,
-        "timeout": None
-        if timeout is None
-        else httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
-    }
+    where = {"endpoint": options.endpoint, "region": options.region}
+    return {**where, "credentials": credentials, "timeout": timeout}
 
 
 def _token(file: str) -> TokenAuth:
     name = "standard input" if file == "-" else file
     if file == "-" and sys.stdin.isatty():
-        raise CommandError("--token-file -: what is typed here would show; give it through a pipe")
+        raise CommandError("--token-file -: the terminal would show the token; use a pipe")
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        # Windows begins text files with a BOM, and PowerShell's > writes UTF-16.
+        # On Windows, text files begin with a BOM, and PowerShell's > writes UTF-16.
         encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
         return TokenAuth(raw.decode(encoding).strip())
     except OSError as error:
@@ -321,8 +332,8 @@ def _token(file: str) -> TokenAuth:
 
 
 @contextmanager
-def explained() -> Generator[None, None, None]:
-    """Say of the library's errors what they mean on a command line."""
+def as_command_errors() -> Generator[None, None, None]:
+    """Turn errors of the library into a `CommandError`."""
     try:
         yield
     except (ConfigurationError, JournalError) as error:

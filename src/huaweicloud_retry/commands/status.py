@@ -1,4 +1,4 @@
-"""`hwc-retry status`: what is going on, without retrying anything."""
+"""`hwc-retry status`: shows the state of engines, records and tasks, without retrying anything."""
 
 import argparse
 
@@ -6,14 +6,14 @@ from .common import add_where, ids_of
 from .exits import CommandError
 
 DESCRIPTION = (
-    "Show how far engines, script records or tasks are, and whether a retry would be accepted; only reads."
+    "Show the state of engines, script records or tasks, and whether a retry would be accepted. Only reads."
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the command's options."""
+    """Add the options of the command."""
     parser.add_argument(
-        "engine_ids", nargs="*", metavar="ENGINE_ID", help="of a dedicated ServiceComb engine; - for stdin"
+        "engine_ids", nargs="*", metavar="ENGINE_ID", help="a dedicated ServiceComb engine; - for stdin"
     )
     parser.add_argument("--record-id", nargs="+", metavar="ID", help="one run on one desktop; - for stdin")
     parser.add_argument(
@@ -21,14 +21,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_where(parser)
     parser.add_argument("--enterprise-project-id", metavar="ID", help="sent as X-Enterprise-Project-ID")
-    shown = "on stdout; default: table on a terminal, else json"
-    parser.add_argument("--output", choices=("json", "table"), help=shown)
-    parser.epilog = "Exit code: 0 all could be read, whatever they say; 1 at least one could not; 2 usage or configuration."
+    help_ = "format of stdout; default: table on a terminal, else json"
+    parser.add_argument("--output", choices=("json", "table"), help=help_)
+    parser.epilog = (
+        "Exit code: 0 all were read, in any state; 1 at least one was not; 2 usage or configuration."
+    )
     parser.set_defaults(run=run, prog=parser.prog)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print it; returns the exit code."""
+    """Print the states; returns the exit code."""
     given = {"engine_id": options.engine_ids, "record_id": options.record_id, "task_id": options.task_id}
     kinds = [kind for kind, ids in given.items() if ids]
     if len(kinds) != 1:

@@ -1,4 +1,4 @@
-"""`--wait`: follow a few retries until their work has ended."""
+"""`--wait`: follows a few retries until their work has ended."""
 
 import argparse
 import asyncio
@@ -9,17 +9,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from huaweicloud_retry.bulk import Item, Outcome
-from huaweicloud_retry.follow import Steps, drive, resolve, wait_for_job, wait_for_script
+from huaweicloud_retry.bulk.followup import wait_steps
+from huaweicloud_retry.follow import Steps, drive, resolve
 from huaweicloud_retry.runs import Status
 from huaweicloud_retry.runtime.errors import APIError, AuthenticationError, IAMError
 from huaweicloud_retry.runtime.redaction import one_line
 from huaweicloud_retry_client import Client
 
 from . import signals
-from .advice import advise_read, operation_that_reads
+from .advice import advise_read, read_operation
 from .common import WAIT_TIMEOUT
 from .exits import Exit
 from .output import Writer
@@ -28,27 +29,27 @@ from .screen import Screen
 from .wording import duration
 
 _AT_ONCE: Final = 16  # reads
-_TWICE: Final = 0.5  # seconds in which a second Ctrl-C is one that was typed twice
-_LOOK: Final = 0.5  # seconds between two looks at how far it is
-_EVERY: Final = 30.0  # seconds between two lines that say the same, where there is no terminal
-_AS_GIVEN: Final = ("project_id", "region", "endpoint", "token_file", "profile", "enterprise_project_id")
+_TWICE: Final = 0.5  # seconds in which a second Ctrl-C is ignored as a double keypress
+_UPDATE: Final = 0.5  # seconds between two updates of the progress
+_EVERY: Final = 30.0  # seconds between two equal lines, without a terminal
+_COPIED: Final = ("project_id", "region", "endpoint", "token_file", "profile", "enterprise_project_id")
 
 
-class Kept:
-    """In place of a writer: keeps the outcomes until it is known what became of them."""
+class Collector:
+    """A writer that collects the outcomes until their work has ended."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 
     def write(self, outcome: Outcome) -> None:
-        """Keep it."""
+        """Keep the outcome."""
         self.outcomes.append(outcome)
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
 
-async def see_through(
+async def wait_for_work(
     outcomes: list[Outcome],
     client: Client,
     options: argparse.Namespace,
@@ -56,17 +57,17 @@ async def see_through(
     *,
     is_interrupted: bool,
 ) -> Exit:
-    """Wait, and print what became of each; returns the exit code, as if all had been sent.
+    """Wait for the end of the work, and print the results; returns the exit code for these items.
 
     Args:
-        outcomes: Of what was sent, each of another item.
-        client: Reads.
-        options: Of the command.
-        writer: Of what became of them.
+        outcomes: Outcomes of distinct items.
+        client: For reads.
+        options: Options of the command.
+        writer: Writes the results.
         is_interrupted: Do not wait.
 
     Raises:
-        OutputError: Nothing can be printed any more.
+        OutputError: The output can no longer be written.
     """
     screen = Screen(options.prog)
     waiting = _Waiting(outcomes, client, screen, options)
@@ -76,14 +77,14 @@ async def see_through(
     failure: Exception | None = None
     try:
         await waiting.go()
-    except Exception as error:  # noqa: BLE001 - raised again, once it is printed what was sent
+    except Exception as error:  # noqa: BLE001 - raised again after the outcomes are printed
         failure = error
     followed = waiting.followed()
     for each in followed:
         screen.do(writer.write, each)
     if followed:
         screen.do(writer.end)
-    waiting.say_what_is_left(followed)
+    waiting.say_rest(followed)
     await screen.close()
     if failure is not None:
         raise failure
@@ -102,7 +103,7 @@ def _exit_code(followed: list[Outcome]) -> Exit:
 
 
 class _Waiting:
-    """Follows all at the same time, says how far they are, and what went wrong."""
+    """Follows all items concurrently, and prints progress and errors."""
 
     def __init__(
         self, outcomes: list[Outcome], client: Client, screen: Screen, options: argparse.Namespace
@@ -122,7 +123,7 @@ class _Waiting:
         self._advice_given: set[str] = set()
 
     def interrupt(self) -> None:
-        """Stop waiting; the second time, end at once."""
+        """Stop waiting; a second call ends the process."""
         if self.is_interrupted and time.monotonic() > self._interrupted_at + _TWICE:
             os._exit(Exit.INTERRUPTED)
         self.is_interrupted, self._interrupted_at = True, time.monotonic()
@@ -133,10 +134,10 @@ class _Waiting:
             task.cancel()
 
     async def go(self) -> None:
-        """Wait until all have ended, the time is over, or `interrupt`.
+        """Wait until all work has ended, the timeout, or `interrupt`.
 
         Raises:
-            OutputError: It cannot be said any more how far they are.
+            OutputError: The output can no longer be written.
         """
         if not self.is_interrupted:
             followed = [each for each in self._outcomes.values() if each.verdict != "refused"]
@@ -150,8 +151,8 @@ class _Waiting:
                 if progress is not None and is_due and not self._screen.is_behind:
                     said, said_at = text, now
                     self._screen.do(progress.show, f"{text}, {self._since()}", 0, None)
-                await asyncio.wait(self._tasks, timeout=_LOOK, return_when=asyncio.ALL_COMPLETED)
-                await self._screen.caught_up()
+                await asyncio.wait(self._tasks, timeout=_UPDATE, return_when=asyncio.ALL_COMPLETED)
+                await self._screen.catch_up()
         finally:
             self._stop()
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -171,12 +172,11 @@ class _Waiting:
         return line
 
     def followed(self) -> list[Outcome]:
-        """Return what became of all, as far as it is known."""
-        return [
-            self._ended.get(item) or self._unfinished(outcome) for item, outcome in self._outcomes.items()
-        ]
+        """Return the outcomes, with the end of the work if it is known."""
+        each = self._outcomes.items()
+        return [self._ended.get(item) or self._unfinished(outcome) for item, outcome in each]
 
-    # --- One of them ---
+    # --- One item ---
 
     async def _follow(self, outcome: Outcome) -> None:
         item = outcome.item
@@ -190,47 +190,41 @@ class _Waiting:
             self._give_up(outcome, error)
 
     async def _resolved(self, outcome: Outcome) -> Outcome:
-        """Find out whether the request was processed."""
+        """Resolve an unknown outcome."""
         name, lost_at = one_line(outcome.item.name), outcome.started_at + outcome.seconds
         steps = resolve.steps(self._client, outcome.item, outcome.started_at, lost_at=lost_at)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._left()):
                 found = await drive(steps, lambda _: self._slots)
         except TimeoutError:
-            self._screen.say(f"{name}: still unknown: it may be under way still, and --wait-timeout is over")
+            self._screen.say(f"{name}: still unknown when --wait-timeout ended: it may start later")
             return outcome
         what = "still unknown" if found.verdict == "unknown" else found.verdict
         self._screen.say(f"{name}: {what}: {found.evidence}")
         if found.verdict == "accepted":
             return replace(outcome, verdict="accepted", message=found.evidence, seen=found.evidence)
         if found.verdict == "not run":
-            return replace(
-                outcome, verdict="refused", message=f"not run: {found.evidence}", seen=found.evidence
-            )
+            message = f"not run: {found.evidence}"
+            return replace(outcome, verdict="refused", message=message, seen=found.evidence)
         return replace(outcome, seen=found.evidence)
 
     def _steps(self, outcome: Outcome) -> Steps[Status]:
-        item, body = outcome.item, outcome.response or {}
-        how: dict[str, Any] = {
-            "timeout": self._left(),
-            "sent_at": outcome.started_at,
-            "on_status": partial(self._seen.__setitem__, item),
-        }
-        if item.engine_id is not None:
-            how["enterprise_project_id"] = item.enterprise_project_id
-            return wait_for_job.steps(self._client, item.project_id, item.engine_id, body.get("jobId"), **how)
-        task_id = body.get("task_id") or item.task_id
-        return wait_for_script.steps(
-            self._client, item.project_id, record_id=item.record_id, task_id=task_id, **how
+        return wait_steps(
+            self._client,
+            outcome.item,
+            outcome.response or {},
+            timeout=self._left(),
+            sent_at=outcome.started_at,
+            on_status=partial(self._seen.__setitem__, outcome.item),
         )
 
     def _left(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
 
     def _give_up(self, outcome: Outcome, error: APIError) -> None:
-        """Say why it cannot be followed; of all if the credentials are refused, since five times lock a key."""
+        """Print why an item cannot be followed. A 401 stops all, since five wrong signatures lock a key."""
         item = outcome.item
-        advice = advise_read(operation_that_reads(item), error)
+        advice = advise_read(read_operation(item), error)
         text = f"{one_line(item.name)}: {outcome.verdict}, but it cannot be followed: {error}"
         self._screen.say(text if advice in self._advice_given else f"{text}\n  -> {advice}")
         self._advice_given.add(advice)
@@ -241,7 +235,7 @@ class _Waiting:
             self._stop()
 
     def _unfinished(self, outcome: Outcome) -> Outcome:
-        """Return what is known of one that was not followed to its end."""
+        """Return the outcome of an item whose work has not ended."""
         if outcome.verdict != "accepted":
             return outcome
         status = self._seen.get(outcome.item)
@@ -249,10 +243,10 @@ class _Waiting:
             return replace(outcome, ended="unknown")
         return replace(outcome, seen=status.text, ended=status.state)
 
-    # --- What is said ---
+    # --- Messages ---
 
     def _text(self) -> str:
-        """Return what is waited for, and its status."""
+        """Return the items, and their status."""
         words = [self._word(each) for each in self._outcomes.values()]
         if len(words) == 1:
             return f"{one_line(next(iter(self._outcomes)).name)}: {words[0]}"
@@ -262,55 +256,50 @@ class _Waiting:
         status = self._seen.get(outcome.item)
         if status is not None:
             return _words(status)
-        return "looking what became of it" if outcome.verdict == "unknown" else outcome.verdict
+        return "resolving" if outcome.verdict == "unknown" else outcome.verdict
 
     def _since(self) -> str:
         began = min(outcome.started_at for outcome in self._outcomes.values())
         return duration(max(1, round(time.time() - began)))
 
-    def say_what_is_left(self, followed: list[Outcome]) -> None:
-        """Say what failed again, and how to look again at what has not ended."""
+    def say_rest(self, followed: list[Outcome]) -> None:
+        """Print what failed again, and the command to check what has not ended."""
         for each in followed:
             if each.ended == "failed":
                 self._screen.say(f"{one_line(each.item.name)}: ran and failed again: {each.seen}")
             elif each.ended == "unknown" and (status := self._seen.get(each.item)) is not None:
-                why = (
-                    "; this status is documented nowhere: whether it has ended is not known"
-                    if status.is_new
-                    else ""
-                )
+                why = "; this status is not documented: it may have ended" if status.is_new else ""
                 self._screen.say(f"{one_line(each.item.name)}: {status.text}{why}")
         left = [
-            each for each in followed if each.ended in {"running", "unknown"} or each.verdict == "unknown"
+            each for each in followed if "unknown" in {each.verdict, each.ended} or each.ended == "running"
         ]
         if not left:
             return
         running = sum(each.ended == "running" for each in left)
         if self.is_interrupted:
-            self._screen.say("stopped waiting: what was accepted goes on by itself")
+            self._screen.say("stopped waiting: the accepted work continues")
         elif running:
-            what = (
-                "it still runs" if len(followed) == 1 else f"{running:,} of {len(followed):,} still running"
-            )
+            some = f"{running:,} of {len(followed):,} still running"
+            what = "it still runs" if len(followed) == 1 else some
             self._screen.say(f"{what}: the --wait-timeout of {self._timeout:g} s is over")
-        command = look_again(self._options, [each.item for each in left])
-        self._screen.say(f"to look again:\n  {command}")
+        command = status_command(self._options, [each.item for each in left])
+        self._screen.say(f"to check again:\n  {command}")
 
 
-def look_again(options: argparse.Namespace, items: Iterable[Item]) -> str:
-    """Return the command that shows what becomes of items of one kind."""
+def status_command(options: argparse.Namespace, items: Iterable[Item]) -> str:
+    """Return the `hwc-retry status` command for items of one kind."""
     words = ["hwc-retry", "status"]
     for option, name in (("--record-id", "record_id"), ("--task-id", "task_id"), ("", "engine_id")):
         ids = [id_ for item in items if (id_ := getattr(item, name)) is not None]
         words += [option, *ids] if ids and option else ids
-    for name in _AS_GIVEN:
+    for name in _COPIED:
         value = getattr(options, name, None)
         words += [] if value is None else [f"--{name.replace('_', '-')}", value]
     return shlex.join(words)
 
 
 def _words(status: Status) -> str:
-    """Return the service's word for the status; of several runs how often each."""
+    """Return the status in the service's words; for several runs, with counts."""
     if not status.is_new:
         return "not begun yet"
     if len(status.runs) == 1:

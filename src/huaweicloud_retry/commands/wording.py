@@ -1,4 +1,4 @@
-"""A journal's summary in words, for a terminal and a page."""
+"""The texts of a summary, for the terminal and the HTML page."""
 
 import math
 import shlex
@@ -11,8 +11,8 @@ from huaweicloud_retry.bulk.report import Summary
 
 OPERATIONS: Final = ("", "accepted", "refused", "unknown", "not sent")
 ENDED: Final = {"succeeded": "succeeded", "failed": "failed again", "running": "still running"}
-ENDINGS: Final = ("Of the accepted ones", *ENDED.values())
-LATENCIES: Final = ("Known after", "shortest", "50 % within", "90 %", "99 %", "longest")
+ENDINGS: Final = ("Accepted items", *ENDED.values())
+LATENCIES: Final = ("Latency", "shortest", "50 % within", "90 %", "99 %", "longest")
 PERCENTILES: Final = (50, 90, 99)
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -20,7 +20,7 @@ _DAY: Final = 86_400
 
 
 class Step(NamedTuple):
-    """What to do next: why, and the command, if there is one."""
+    """What to do next: a text, and the command, if there is one."""
 
     text: str
     command: str = ""
@@ -31,19 +31,23 @@ def sentence(summary: Summary) -> str:
     counts = summary.counts
     if not counts.total:
         return "There was nothing to send."
-    became = ended_in_words(summary.all_ended)
+    ended = ended_in_words(summary.all_ended)
     if counts.accepted == counts.total:
         which = "The only item was" if counts.total == 1 else f"All {counts.total:,} were"
-        return f"{which} accepted{became and f': {became}'}."
-    others = {"refused": counts.refused, "not sent yet": counts.planned, "unknown": counts.unknown}
-    listed = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
-    them = "it" if counts.unknown == 1 else "them"
-    check = f": check {them} before you resend {them}" if counts.unknown else ""
-    return f"{counts.accepted:,} of {counts.total:,} accepted{became and f' ({became})'}, {listed}{check}."
+        return f"{which} accepted: {ended}." if ended else f"{which} accepted."
+    parts = {"refused": counts.refused, "not sent yet": counts.planned, "unknown": counts.unknown}
+    others = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+    accepted = f"{counts.accepted:,} of {counts.total:,} accepted"
+    if ended:
+        accepted += f" ({ended})"
+    if counts.unknown:
+        them = "it" if counts.unknown == 1 else "them"
+        others += f": check {them} before you resend {them}"
+    return f"{accepted}, {others}."
 
 
 def ended_in_words(ended: Mapping[str, int]) -> str:
-    """Return how what was accepted ended, as far as it was looked at; else nothing."""
+    """Return how the accepted work ended, in words, or an empty text."""
     return ", ".join(f"{ended[name]:,} {what}" for name, what in ENDED.items() if ended.get(name))
 
 
@@ -55,9 +59,9 @@ def steps(summary: Summary) -> Iterator[Step]:
         bulk += f" --journal {shlex.quote(str(summary.file))}"
     if counts.unknown:
         items, them = _items(counts.unknown, "unknown")
-        text = f"{items} may have been processed. Look at the service what became of {them}:"
+        text = f"{items} may have been processed. Query the service for {them}:"
         yield Step(text, f"hwc-retry resolve {shlex.quote(str(summary.file))}")
-        text = f"If that does not settle it, and it does no harm to process {them} twice, resend {them}:"
+        text = f"If that does not resolve {them}, and it does no harm to run {them} twice, resend {them}:"
         yield Step(text, f"{bulk} --resend-unknown")
     if counts.planned:
         yield Step(f"{counts.planned:,} not sent yet. Continue:", bulk)
@@ -67,9 +71,8 @@ def steps(summary: Summary) -> Iterator[Step]:
         text = f"{items} {was} not processed. Fix the reason, then resend {them}:"
         yield Step(text, f"{bulk} --retry-refused")
     if failed := summary.all_ended["failed"]:
-        yield Step(
-            f"{failed:,} failed again. List them, as an input of another bulk:", list_all(summary, "failed")
-        )
+        text = f"{failed:,} failed again. List them as CSV, which bulk can read:"
+        yield Step(text, list_all(summary, "failed"))
     elif counts.accepted == counts.total:
         yield Step("Nothing is left to do.")
 
@@ -79,24 +82,29 @@ def _items(count: int, verdict: str) -> tuple[str, str]:
 
 
 def operations(summary: Summary) -> list[list[str]]:
-    """Return the figures of each operation, as OPERATIONS names them, and of all if there are several."""
-    rows = {**summary.operations, **({"all": summary.counts} if len(summary.operations) > 1 else {})}
+    """Return a row for each operation, with the columns of OPERATIONS, and a total if there are several."""
+    rows = dict(summary.operations)
+    if len(rows) > 1:
+        rows["all"] = summary.counts
     states = ("accepted", "refused", "unknown", "planned")
     return [[name, *(f"{getattr(counts, state):,}" for state in states)] for name, counts in rows.items()]
 
 
 def endings(summary: Summary) -> list[list[str]]:
-    """Return how what was accepted ended, as ENDINGS names it; nothing if it was not looked at."""
-    rows = {**summary.ended, **({"all": summary.all_ended} if len(summary.ended) > 1 else {})}
+    """Return a row for each operation whose work was followed, with the columns of ENDINGS."""
+    rows = dict(summary.ended)
+    if len(rows) > 1:
+        rows["all"] = summary.all_ended
     return [[name, *(f"{counts[each]:,}" for each in ENDED)] for name, counts in rows.items()]
 
 
 def latencies(summary: Summary) -> list[list[str]]:
-    """Return the figures of each verdict, as LATENCIES names them."""
-    return [
-        [verdict, *map(duration, (each.shortest, *map(each.percentile, PERCENTILES), each.longest))]
-        for verdict, each in summary.latency.items()
-    ]
+    """Return a row for each verdict, with the columns of LATENCIES."""
+    rows: list[list[str]] = []
+    for verdict, each in summary.latency.items():
+        seconds = (each.shortest, *map(each.percentile, PERCENTILES), each.longest)
+        rows.append([verdict, *map(duration, seconds)])
+    return rows
 
 
 def list_all(summary: Summary, *verdicts: str) -> str:
@@ -105,7 +113,7 @@ def list_all(summary: Summary, *verdicts: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for a person: two significant digits below a minute, two units above."""
+    """Format seconds: two significant digits below a minute, two units above."""
     if 0 < seconds < _MINUTE:
         seconds = round(seconds, max(0, 1 - math.floor(math.log10(seconds))))
     if seconds < 1:
@@ -125,5 +133,5 @@ def _in_two(seconds: float, large: int, of_large: str, small: int, of_small: str
 
 
 def utc(at: float, form: str = "%Y-%m-%d %H:%M:%SZ", *, exact: bool = False) -> str:
-    """Return a time, in seconds since the epoch, for a person, as RFC 3339; with milliseconds if exact."""
+    """Format a time in seconds since the epoch, as RFC 3339 with a blank; with milliseconds if exact."""
     return rfc3339(at).replace("T", " ") if exact else datetime.fromtimestamp(at, UTC).strftime(form)

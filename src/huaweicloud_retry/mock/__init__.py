@@ -1,7 +1,7 @@
-"""A stateful double of both services, driven by openapi.yaml: for trying things out and for tests.
+"""A stateful mock of both services, driven by openapi.yaml, for tests and experiments.
 
-Not the live service: everything is in memory, nothing is retried, and the checks are those of the spec.
-`python -m huaweicloud_retry.mock` runs it; `with running() as url:` runs it inside a test.
+Not the live service: its state is in memory, it retries nothing, and it checks what the spec says.
+Run it with `python -m huaweicloud_retry.mock`, or in a test with `with running() as url:`.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ __all__ = ["running"]
 
 
 def __getattr__(name: str) -> object:
-    # At first use only: `python -m` must get as far as `__main__`, which says what is missing without a traceback.
+    # A lazy import: `__main__` must run without these packages, to report which one is missing.
     if name != "running":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

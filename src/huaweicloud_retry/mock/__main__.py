@@ -8,53 +8,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DESCRIPTION = "A stateful mock of both services, driven by openapi.yaml. In memory; not the live service."
-_LONGEST = 3600  # seconds of delay
+_MAX_DELAY = 3600  # seconds
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the mock until it is told to stop; returns the exit code."""
+    """Run the mock until Ctrl-C or SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m huaweicloud_retry.mock", description=DESCRIPTION)
     configure(parser)
     return run(parser.parse_args(args))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the mock's options."""
+    """Add the mock's options to a parser."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=_port, default=8000, help="0 picks a free one (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="0 chooses a free one (default: %(default)s)")
     add("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
-    fault = "misbehave, such as status=503,operation=RetryEngine,times=3; may be given more than once"
+    fault = "inject a fault, such as status=503,operation=RetryEngine,times=3; repeatable"
     add("--fault", action="append", default=[], metavar="NAME=VALUE,…", help=fault)
     add("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
-    add("--seed", type=int, help="makes faults that come by chance repeatable")
-    add(
-        "--delay",
-        type=_seconds,
-        default=0.0,
-        metavar="SECONDS",
-        help="before each response (default: %(default)s)",
-    )
-    admin = "serve /_mock/, or not (default: only if --host is a loopback address)"
+    add("--seed", type=int, help="seed for random faults")
+    delay = "wait before each response (default: %(default)s)"
+    add("--delay", type=_seconds, default=0.0, metavar="SECONDS", help=delay)
+    admin = "serve the admin endpoints under /_mock/ (default: only if --host is a loopback address)"
     add("--admin", action=argparse.BooleanOptionalAction, help=admin)
-    allow_host = "serve requests to this host name, too"
+    allow_host = "also accept requests to this host name; repeatable"
     add("--allow-host", action="append", default=[], type=_host, metavar="NAME", help=allow_host)
-    cors = "let pages of this origin use the mock; may be given more than once"
+    cors = "allow web pages of this origin to use the mock; repeatable"
     add("--cors", action="append", default=[], type=_origin, metavar="ORIGIN", help=cors)
-    add("--quiet", action="store_true", help="no line for each request on stderr")
+    add("--quiet", action="store_true", help="do not log requests to stderr")
     parser.set_defaults(run=run, prog=parser.prog)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the mock until it is told to stop.
+    """Run the mock until Ctrl-C or SIGTERM.
 
     Returns:
-        The exit code: 0 stopped by Ctrl-C or SIGTERM; 2 could not start, and one line on stderr says why.
+        The exit code: 0 stopped; 2 could not start, and one line on stderr explains why.
     """
     if not options.quiet:
         _log_requests()
     try:
-        # Here, because what it imports is no part of the base install.
+        # A lazy import: the base install does not include what it imports.
         from huaweicloud_retry.mock.server import StartError, serve  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(options.prog, f"{error}; pip install 'huaweicloud-retry[mock]'")
@@ -80,19 +75,19 @@ def _log_requests() -> None:
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
     return int(text)
 
 
 def _host(text: str) -> str:
     if not (found := re.fullmatch(r"([\w.-]*\w)\.?|\[?([\da-fA-F]*:[\da-fA-F.]*:[\da-fA-F:.]*)\]?", text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no host name, such as mock.test")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name, such as mock.test")
     return found[1] or found[2]
 
 
 def _origin(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s?#@]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as http://localhost:3000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin, such as http://localhost:3000")
     return text.lower()  # as browsers send it
 
 
@@ -101,8 +96,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1
-    if not 0 <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {_LONGEST}")
+    if not 0 <= seconds <= _MAX_DELAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {_MAX_DELAY}")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""The data files beside these modules."""
+"""The data files of this package."""
 
 from functools import cache
 from importlib import resources
@@ -10,12 +10,12 @@ from huaweicloud_retry.parsing import read_yaml
 
 
 def data(name: str) -> bytes:
-    """Return the bytes of a file of this package."""
+    """Return the bytes of a data file."""
     return resources.files(__package__ or __name__).joinpath(name).read_bytes()
 
 
 @cache
 def validator(name: str, *, secrets: bool = False) -> jsonschema_rs.Draft202012Validator:
-    """Return a schema file of this package, compiled; if the values that it describes are secrets, no message quotes one."""
+    """Compile a schema file. With `secrets`, its messages quote no values."""
     schema = cast("dict[str, Any]", read_yaml(data(name)))
     return jsonschema_rs.Draft202012Validator(schema, mask="it" if secrets else None)

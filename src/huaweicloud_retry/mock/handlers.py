@@ -1,4 +1,4 @@
-"""What an operation does in the mock beyond what the spec says of it. One that is not here has the spec's example."""
+"""What each operation does in the mock. An operation without a handler returns the spec's example."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from urllib.parse import parse_qs
 
 from huaweicloud_retry.parsing import Json
 
-from .answer import Refusal
+from .response import Refusal
 from .state import JOB, Project, Work
 
 Path: TypeAlias = Mapping[str, str]
 Handler: TypeAlias = Callable[[Project, Path, str, Any], Json]
-"""Takes the parameters of the path, the query and the body, all of them valid. Raises Refusal."""
+"""Called with path parameters, query and body, all valid. Raises Refusal."""
 
-# What the status of its latest job makes of an engine.
+# The engine's status, by that of its latest job.
 _ENGINE_IS = {**dict.fromkeys(JOB.failed, "ModifyFailed"), **dict.fromkeys(JOB.running, "Modifying")}
 _FROM_STATE = ("script_id", "script_name", "resource_id", "resource_name")
 _FILTERS = (*_FROM_STATE[:3], "resource_group_id", "script_task_id", "task_type", "status")
@@ -57,28 +57,25 @@ def _list_records(project: Project, _path: Path, query: str, _body: Any) -> Json
     if asked.get("show_history") == ["true"] and not {"resource_id", "script_id"} <= asked.keys():
         what = "The parameter is invalid: query show_history: true needs resource_id and script_id"
         raise Refusal("invalid", what)
-    found = [
-        shown
-        for task_id, records in project.tasks.items()
-        for record in records.values()
-        if _passes((shown := _record(record, task_id, now)), record.given, asked)
-    ]
-    offset, limit = (
-        int(asked.get(name, [default])[0]) for name, default in (("offset", "0"), ("limit", "10"))
-    )
+    found: list[Json] = []
+    for task_id, records in project.tasks.items():
+        for record in records.values():
+            shown = _record(record, task_id, now)
+            if _passes(shown, record.given, asked):
+                found.append(shown)
+    offset, limit = int(asked.get("offset", ["0"])[0]), int(asked.get("limit", ["10"])[0])
     return {"count": len(found), "script_records": [*found[offset : offset + limit]]}
 
 
 def _passes(shown: Mapping[str, Any], given: Mapping[str, Any], asked: Mapping[str, list[str]]) -> bool:
+    """Return whether a record matches all filters of a query."""
     known = {"task_type": "SCRIPT", **given, **shown}
     first = asked.get("is_first_order", [""])[0]
+    start, end = asked.get("execute_time_start", [""])[0], asked.get("execute_time_end", ["~"])[0]
     return (
         all(known.get(name) in asked[name] for name in _FILTERS if name in asked)
         and first in {"", "false" if shown["execute_order"] == _SECOND_BATCH else "true"}
-        # Such times sort as text.
-        and asked.get("execute_time_start", [""])[0]
-        < shown["start_time"]
-        < asked.get("execute_time_end", ["~"])[0]
+        and start < shown["start_time"] < end  # ISO 8601 in UTC sorts as text
     )
 
 
@@ -91,9 +88,8 @@ def _show_record(project: Project, path: Path, _query: str, _body: Any) -> Json:
 
 def _record(record: Work, task_id: str, now: float) -> dict[str, Json]:
     given = record.given
-    began, ended = (
-        at and f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in record.times(now)
-    )
+    times = (at and datetime.fromtimestamp(at, UTC) for at in record.times(now))
+    began, ended = (at and at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in times)
     result_code, reason = ("0", "") if ended else (None, None)
     if record.failed(now):
         result_code = given.get("result_code", "1")
@@ -101,7 +97,7 @@ def _record(record: Work, task_id: str, now: float) -> dict[str, Json]:
     return {
         "id": record.id,
         "script_task_id": task_id,
-        # As documented, each record has them.
+        # Documented as present in each record.
         "script_id": f"script-of-{task_id}",
         "resource_id": f"desktop-of-{record.id}",
         **{name: given[name] for name in _FROM_STATE if name in given},

@@ -1,7 +1,7 @@
-"""Who is let in, and IAM's `POST /v3/auth/tokens`, which gives a user a token.
+"""Accepted credentials, and IAM's `POST /v3/auth/tokens`, which issues a token to a user.
 
-Source of its request, answer and error bodies: https://support.huaweicloud.com/intl/en-us/api-iam/iam_30_0001.html. The answers to an
-unknown project or domain are this mock's own.
+Source of its request, response and error bodies:
+https://support.huaweicloud.com/intl/en-us/api-iam/iam_30_0001.html (none for an unknown project or domain).
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from huaweicloud_retry.parsing import Json, UnreadableError, pointer, read_json, violations
 
-from .answer import Answer, some
 from .data import validator
+from .response import MockResponse, some
 
 OPERATION = "KeystoneCreateUserTokenByPassword"
 PATH = "/v3/auth/tokens"
@@ -25,7 +25,7 @@ _FAILURES, _LOCKED_FOR = 5, 300.0  # seconds
 
 
 class AccessKey(NamedTuple):
-    """A pair of keys."""
+    """An access key and its secret key."""
 
     access_key: str
     secret_key: str
@@ -33,7 +33,7 @@ class AccessKey(NamedTuple):
 
 
 class User(NamedTuple):
-    """Who may ask for a token."""
+    """A user who may request a token."""
 
     name: str
     password: str
@@ -41,19 +41,19 @@ class User(NamedTuple):
 
 
 class Locks:
-    """The failures in a row of each access key and user, and when the last was."""
+    """Counts the failures in a row of each access key and user."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._failures: dict[AccessKey | User, tuple[int, float]] = {}
 
     def holds(self, who: AccessKey | User) -> bool:
-        """Say whether it is locked."""
+        """Return whether an access key or user is locked."""
         failures, last = self._failures.get(who, (0, 0.0))
         return failures >= _FAILURES and self._now() < last + _LOCKED_FOR
 
     def count(self, who: AccessKey | User, *, right: bool) -> bool:
-        """Count an attempt of one that is not locked; returns whether it was right."""
+        """Count an attempt that is not locked; returns whether it was right."""
         failures, _ = self._failures.pop(who, (0, 0.0))
         if not right:
             self._failures[who] = failures % _FAILURES + 1, self._now()
@@ -61,7 +61,7 @@ class Locks:
 
 
 class Credentials:
-    """Accepted credentials: those of a state file, by the mock's clock. `public`: dummies, which everybody may see."""
+    """The credentials of a state file, by the mock's clock. `public`: dummies, not secret."""
 
     def __init__(self, given: Mapping[str, Any], now: Callable[[], float], *, public: bool = False) -> None:
         self._now, start = now, now()
@@ -76,35 +76,31 @@ class Credentials:
             for name, about in given.get("access_keys", {}).items()
         }
         self.users = {name: User(name, **about) for name, about in given.get("users", {}).items()}
-        # A token that was issued proves itself by this key, so that none has to be remembered.
+        # Signs the issued tokens, so that none has to be stored.
         self._key = secrets.token_bytes()
         self._public = public
-        self.hint = (
-            "the mock takes what its state file lists under credentials"  # as far as everybody may know
-        )
+        self.hint = "the mock accepts the credentials in its state file"
         if public:
             keys = (f"{name} and {key.secret_key}" for name, key in self.access_keys.items())
-            # Not in the form of a header: what shows error texts masks those, as this client does.
-            self.hint = f"the mock takes the token {some(self._tokens)}, or a signature with {some(keys)}"
+            # Not in the form of a header: clients mask those in error texts.
+            self.hint = f"the mock accepts the token {some(self._tokens)}, or a signature with {some(keys)}"
 
     def shown(self) -> tuple[str, dict[str, str]]:
-        """Return a token, and what there is by kind, for a page that anybody may see: secrets only if they are dummies."""
-        tokens = ", ".join(self._tokens) if self._public else f"{len(self._tokens)}, in the state file"
-        keys = ", ".join(
-            f"{name} {key.secret_key}" if self._public else name for name, key in self.access_keys.items()
-        )
-        users = ", ".join(
-            f"{name} {user.password}" if self._public else name for name, user in self.users.items()
-        )
-        kinds = {
+        """Return a token and a text by kind of credential, for a public page: only dummies are shown."""
+        token, tokens = "", f"{len(self._tokens)}, in the state file"
+        keys, users = list(self.access_keys), list(self.users)
+        if self._public:
+            token, tokens = next(iter(self._tokens), ""), ", ".join(self._tokens)
+            keys = [f"{name} {key.secret_key}" for name, key in self.access_keys.items()]
+            users = [f"{name} {user.password}" for name, user in self.users.items()]
+        return token, {
             "Token": tokens,
-            "Signature: access key, secret key": keys or "none",
-            "IAM user, password": users or "none",
+            "Signature: access key, secret key": ", ".join(keys) or "none",
+            "IAM user, password": ", ".join(users) or "none",
         }
-        return next(iter(self._tokens), "") if self._public else "", kinds
 
     def wrong_token(self, token: str, project: str | None) -> tuple[str, str] | None:
-        """Return the cause (of x-error-codes) and the reason why a token will not do for a project; None if it will."""
+        """Return why a token is invalid for a project: its cause in x-error-codes and a text. None: valid."""
         if token in self._tokens:
             expiry, of = self._tokens[token]
         else:
@@ -120,35 +116,32 @@ class Credentials:
         return None
 
     def issue_token(self, project: str) -> tuple[str, datetime, datetime]:
-        """Return a new token, of a project unless that is empty, when it was issued and when it ends."""
+        """Return a new token, its time of issue and its expiry. Without a project, it is for all projects."""
         issued = self._now()
         expiry = issued + self._token_lifetime
         claim = f"{int(expiry * 1e6)}.{secrets.token_hex(8)}.{project.encode().hex()}"
-        return (
-            f"{claim}.{self._proof(claim)}",
-            datetime.fromtimestamp(issued, UTC),
-            datetime.fromtimestamp(expiry, UTC),
-        )
+        token = f"{claim}.{self._proof(claim)}"
+        return token, datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expiry, UTC)
 
     def _proof(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), "sha256").hexdigest()
 
 
-def create_token(  # noqa: PLR0911 - a way out for each reason
+def create_token(  # noqa: PLR0911 - one return for each error
     credentials: Credentials, projects: Mapping[str, str], content_type: str | None, body: bytes
-) -> Answer:
-    """Answer `POST /v3/auth/tokens`: 201 with the token in X-Subject-Token, or an error in IAM's own shape."""
+) -> MockResponse:
+    """Handle `POST /v3/auth/tokens`: 201 with the token in X-Subject-Token, or an error in IAM's format."""
     if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
         return _error(400, "The request body is invalid: Content-Type must be application/json;charset=utf8.")
     try:
-        asked: Any = read_json(body)
-        wrong = violations(validator("iam.schema.yaml", secrets=True), asked)
+        value: Any = read_json(body)
+        wrong = violations(validator("iam.schema.yaml", secrets=True), value)
     except UnreadableError as error:
         return _error(400, f"The request body is invalid: it {error}.")
     if wrong:
-        reasons = "; ".join(f"{pointer(path) or 'the whole'}: {what}" for path, what, _ in wrong)
+        reasons = "; ".join(f"{pointer(path) or 'the body'}: {what}" for path, what, _ in wrong)
         return _error(400, f"The request body is invalid: {reasons}")
-    auth = asked["auth"]
+    auth = value["auth"]
     who = auth["identity"]["password"]["user"]
     user = credentials.users.get(who["name"])
     if user and credentials.locks.holds(user):
@@ -163,7 +156,7 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
     project: Any = scope.get("project", {"id": ""})
     token, issued, expiry = credentials.issue_token(project["id"])
     about: dict[str, Json] = {
-        "catalog": [],  # on the live service the hosts of all services; the mock has none but itself
+        "catalog": [],  # on the live service, the hosts of all services
         "methods": ["password"],
         "issued_at": issued.strftime(_TIME),
         "expires_at": expiry.strftime(_TIME),
@@ -176,11 +169,11 @@ def create_token(  # noqa: PLR0911 - a way out for each reason
         "roles": [{"id": "0", "name": "te_admin"}],
         **scope,
     }
-    return Answer(201, {"token": about}, {"X-Subject-Token": token}, acted=True)
+    return MockResponse(201, {"token": about}, {"X-Subject-Token": token}, acted=True)
 
 
 def _scope(asked: Mapping[str, Any], domain: str, projects: Mapping[str, str]) -> dict[str, Json]:
-    """Return the token's scope; that of the whole domain if none is asked for."""
+    """Return the scope that a request names, by default the whole domain. Raises LookupError."""
     if "project" in asked:
         ((field, wanted),) = asked["project"].items()
         for id_, name in projects.items():
@@ -199,11 +192,11 @@ def _domain(name: str) -> Json:
     return {"id": _id_of(name), "name": name}
 
 
-def _error(status: int, message: str) -> Answer:
+def _error(status: int, message: str) -> MockResponse:
     title = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}[status]
-    return Answer(status, {"error": {"code": status, "message": message, "title": title}})
+    return MockResponse(status, {"error": {"code": status, "message": message, "title": title}})
 
 
 def _id_of(name: str) -> str:
-    """Make an ID of the usual form, 32 hexadecimal digits, for what has a name only."""
+    """Derive an ID of 32 hexadecimal digits from a name."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What was asked of the mock and what came of it, secrets masked."""
+"""The mock's request log: requests and how they ended, with secrets masked."""
 
 import re
 import time
@@ -10,39 +10,35 @@ from urllib.parse import unquote
 from huaweicloud_retry import signing
 from huaweicloud_retry.parsing import Json, UnreadableError, read_json, shorten
 
-from .request import Request
+from .request import MockRequest
 
-KEPT = 10_000  # entries; older ones are dropped, so that memory does not grow
-_MAX_KEPT = 4096  # bytes, of a body and of all that stands before it; a larger one is not kept
-_MAX_ALL = 10 * 1024 * 1024  # bytes, of all that is kept, about
-_MAX_HEADERS = 64  # more are not kept: many small ones take far more memory than bytes
+KEPT = 10_000  # entries; older ones are dropped to limit memory
+_MAX_KEPT = 4096  # bytes of a body, and of path, query and headers; larger ones are not kept
+_MAX_ALL = 10 * 1024 * 1024  # bytes of all that is kept, roughly
+_MAX_HEADERS = 64  # more are not kept: many small ones take far more memory than their bytes
 _SECRET = re.compile(
     r"auth|token|secret|passw|pwd|credential|signature|cookie|api[-_]?key|access[-_]?key|\bsk\b",
     re.IGNORECASE,
 )
-_OPEN = {
-    "id",
-    "methods",
-    "name",
-}  # what IAM's request has beside the password, in objects named auth and password
+_OPEN = {"id", "methods", "name"}  # fields of IAM's request that are no secrets, in auth and password
 _SIGNED = re.compile(rf"({signing.ALGORITHM} Access=[\w-]+, SignedHeaders=[\w;-]+, Signature=)[0-9a-f]{{64}}")
 _MASK = "***"
 
 
 class Entry(NamedTuple):
-    """A request and what came of it."""
+    """A request and how it ended."""
 
-    number: int  # from 1; a reset begins again
+    number: int  # from 1; a reset restarts it
     time: float  # seconds since the epoch, by the machine's clock
-    request: Request
+    request: MockRequest
     status: int | None  # None: no response was sent
     error_code: str | None
-    acted: bool  # something was run, made or issued
+    acted: bool  # something was run, created or issued
     fault: Json
 
     @property
     def outcome(self) -> str:
-        """What a reader of the log looks for first."""
+        """How the request ended, in one word."""
         if self.acted:
             return "accepted"
         if self.status is None:
@@ -52,7 +48,7 @@ class Entry(NamedTuple):
         return "read" if self.request.method == "GET" else "example"
 
     def as_json(self) -> dict[str, Json]:
-        """Return what /_mock/journal shows."""
+        """Return the entry for the admin API."""
         request = self.request
         return {
             "number": self.number,
@@ -85,9 +81,9 @@ class RequestLog:
         self.count = self._size = 0
 
     def add(
-        self, request: Request, status: int | None, error_code: str | None, fault: Json, *, acted: bool
+        self, request: MockRequest, status: int | None, error_code: str | None, fault: Json, *, acted: bool
     ) -> Entry:
-        """Write down a request that is done with; what is large about it is dropped."""
+        """Log a finished request, without its large parts."""
         if request.size > _MAX_KEPT or len(request.headers) > _MAX_HEADERS:
             request.path, request.query, request.headers, request.size = shorten(request.path), "", {}, 0
         if len(request.body) > _MAX_KEPT:
@@ -95,14 +91,14 @@ class RequestLog:
         self.count += 1
         entry = Entry(self.count, time.time(), request, status, error_code, acted, fault)
         self._entries.append(entry)
-        request.size += len(request.body) + 32 * len(request.headers)  # what it takes in memory, about
+        request.size += len(request.body) + 32 * len(request.headers)  # bytes in memory, roughly
         self._size += request.size
         while len(self._entries) > KEPT or self._size > _MAX_ALL:
             self._size -= self._entries.popleft().request.size
         return entry
 
     def as_json(self) -> dict[str, Json]:
-        """Return what /_mock/journal shows."""
+        """Return the response of /_mock/request-log."""
         return {
             "count": self.count,
             "dropped": self.count - len(self._entries),
@@ -112,7 +108,7 @@ class RequestLog:
 
 def _masked(name: str, value: str) -> str:
     if name == "authorization" and (signed := _SIGNED.fullmatch(value)):
-        return signed[1] + _MASK  # which headers were signed is worth seeing
+        return signed[1] + _MASK  # keep the names of the signed headers
     if name == "referer":
         return value.partition("?")[0]
     return _MASK if _SECRET.search(name) else value
@@ -120,27 +116,27 @@ def _masked(name: str, value: str) -> str:
 
 def _query(query: str) -> str:
     parts = re.split("([&;])", query)
-    return "".join(
-        f"{part.partition('=')[0]}={_MASK}" if _SECRET.search(unquote(part)) else part for part in parts
-    )
+    for index, part in enumerate(parts):
+        if _SECRET.search(unquote(part)):
+            parts[index] = f"{part.partition('=')[0]}={_MASK}"
+    return "".join(parts)
 
 
 def _body(body: bytes) -> Json:
     try:
         return _without_secrets(read_json(body)) if body else None
-    except (UnreadableError, RecursionError):  # so that it cannot be searched for secrets
+    except (UnreadableError, RecursionError):  # it cannot be searched for secrets
         return f"<{len(body)} bytes, not readable as JSON>"
 
 
 def _without_secrets(value: Json, *, secret: bool = False) -> Json:
-    """Mask what has a name that secrets have, or stands within something that has one."""
+    """Mask fields with a secret's name, and all fields within them."""
     if isinstance(value, dict):
-        return {
-            name: _without_secrets(
-                part, secret=name not in _OPEN and (secret or _SECRET.search(name) is not None)
-            )
-            for name, part in value.items()
-        }
+        fields: dict[str, Json] = {}
+        for name, part in value.items():
+            hide = name not in _OPEN and (secret or _SECRET.search(name) is not None)
+            fields[name] = _without_secrets(part, secret=hide)
+        return fields
     if isinstance(value, list):
         return [_without_secrets(part, secret=secret) for part in value]
     return _MASK if secret and value is not None else value

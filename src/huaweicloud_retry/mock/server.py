@@ -1,4 +1,4 @@
-"""Running the mock on a real socket: in a thread for tests and demos, or as the process itself."""
+"""Runs the mock on a real socket: in a thread for tests and demos, or as a process."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TypeVar
 
 from huaweicloud_retry.contract import Contract, SpecError
-from huaweicloud_retry.parsing import UnreadableError, one_line
+from huaweicloud_retry.parsing import UnreadableError, escape_unprintable
 
 from .app import App
 from .faults import Faults, parse_fault, read_faults
@@ -23,18 +23,18 @@ from .state import State, read_state
 from .wire import PIECE, Application, Connections
 
 try:
-    import uvloop as loops  # in C, which doubles the requests a second
+    import uvloop as loops  # in C: twice the requests per second
 except ImportError:
     import asyncio as loops  # type: ignore[no-redef]
 
 T = TypeVar("T")
 
-TIMEOUT = 60.0  # seconds that a request may take to arrive, and its response to be read
-_GRACE = 0.5  # seconds that requests under way have to finish when the server stops
+TIMEOUT = 60.0  # seconds to receive a request, and to send its response
+_GRACE = 0.5  # seconds for open requests to finish when the server stops
 
 
 class StartError(Exception):
-    """Why the mock cannot start, in one line."""
+    """The mock cannot start. The message is one line."""
 
 
 @contextmanager
@@ -45,12 +45,12 @@ def running(
     seed: int | None = None,
     allow_hosts: Iterable[str] = (),
 ) -> Generator[str, None, None]:
-    """Run a mock of its own on a free port of 127.0.0.1 as long as the block lasts; yields its base URL.
+    """Run a new mock on a free port of 127.0.0.1 during the block; yields its base URL.
 
         with running() as url, Client(url, auth=TokenAuth("mock-token")) as client: ...
 
-    The contract is by default the packaged one, the state file the built-in one. A seed makes faults that come by chance
-    repeatable; the hosts are names under which it is served beside localhost and loopback addresses.
+    Defaults: the packaged contract, the built-in state. `seed` makes random faults repeatable. `allow_hosts`
+    are accepted host names, in addition to localhost and loopback addresses.
     """
     contract = contract or Contract.load()
     app = App(contract, _state(state), Faults(seed=seed), Guard(allow_hosts))
@@ -62,11 +62,11 @@ def running(
 def serving(
     app: Application, timeout: float = TIMEOUT, contract: Contract | None = None
 ) -> Generator[str, None, None]:
-    """Serve an application on a free port of 127.0.0.1 as long as the block lasts; yields its base URL.
+    """Serve an application on a free port of 127.0.0.1 during the block; yields its base URL.
 
-    The contract, by default the packaged one, has the limits that hold before the application is asked.
+    The contract, by default the packaged one, sets the size limits.
     """
-    # Listening before the server starts: whoever connects meanwhile is kept waiting by the kernel, not refused.
+    # Listen before the server starts, so that the kernel queues early connections instead of refusing them.
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, sock, timeout, contract or Contract.load())
         thread = Thread(target=server.run, name="huaweicloud-retry-mock", daemon=True)
@@ -79,18 +79,18 @@ def serving(
 
 
 def serve(options: Namespace) -> None:
-    """Be the mock of the options in `__main__` until Ctrl-C or SIGTERM, or raise StartError. Prints one line when ready."""
+    """Run the mock with the options of `__main__` until Ctrl-C or SIGTERM. Raises StartError."""
     try:
         contract = Contract.load()
     except SpecError as error:
         raise StartError(str(error)) from error
-    known = _state(options.state)
-    waiting = _read(options.faults, partial(read_faults, contract)) if options.faults else []
+    state = _state(options.state)
+    faults = _read(options.faults, partial(read_faults, contract)) if options.faults else []
     for text in options.fault:
         try:
-            waiting.append(parse_fault(contract, text))
+            faults.append(parse_fault(contract, text))
         except UnreadableError as error:
-            raise StartError(f"--fault {one_line(text)}: {error}") from error
+            raise StartError(f"--fault {escape_unprintable(text)}: {error}") from error
     guard = Guard([options.host, *options.allow_host], options.cors)
     try:
         sock = listen(options.host, options.port)
@@ -100,20 +100,16 @@ def serve(options: Namespace) -> None:
     with sock:
         local = is_loopback(sock.getsockname()[0])
         admin = local if options.admin is None else options.admin
-        app = App(contract, known, Faults(waiting, options.seed), guard, delay=options.delay, admin=admin)
+        app = App(contract, state, Faults(faults, options.seed), guard, delay=options.delay, admin=admin)
         server = Server(app, sock, TIMEOUT, contract)
         for signal_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_, lambda _signal, _frame: server.stop())
         url = base_url(sock)
         if not local:
-            other = (
-                "and /_mock/: request log, state, faults, clock"
-                if admin
-                else "but not /_mock/, for want of --admin"
-            )
-            what = f"{url} is open to every machine that reaches it: operations, tokens, docs, {other}"
+            endpoints = "admin endpoints" if admin else "no admin endpoints, see --admin"
+            what = f"{url} accepts requests from other machines: operations, tokens, docs, {endpoints}"
             print(f"warning: {what}", file=sys.stderr)  # noqa: T201
-        ready = f"mock ready at {url} (page: {url}/docs; {known.credentials.hint}; Ctrl-C stops it)"
+        ready = f"mock ready at {url} (docs: {url}/docs; {state.credentials.hint}; Ctrl-C stops it)"
         print(ready, flush=True)  # noqa: T201
         server.run()
 
@@ -132,9 +128,9 @@ def _read(file: Path, reader: Callable[[bytes], T]) -> T:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 picks a free one. Raises OSError: taken, or no address of this machine."""
+    """Return a listening socket; port 0 chooses a free one. Raises OSError: in use, or not local."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by name: asyncio sets TCP_NODELAY on no other, and then each answer waits 40 ms for an ACK.
+    # asyncio sets TCP_NODELAY only for an explicit protocol. Without it, a response waits 40 ms for an ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere this option lets two servers share a port
@@ -148,13 +144,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def base_url(sock: socket.socket) -> str:
-    """Return the URL at which a listening socket is reached."""
+    """Return the URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server:
-    """Serves an application on a listening socket, each request and response within a timeout."""
+    """Serves an application on a listening socket, with a timeout for each request and response."""
 
     def __init__(self, app: Application, sock: socket.socket, timeout: float, contract: Contract) -> None:
         self._app, self._sock, self._timeout, self._contract = app, sock, timeout, contract
@@ -169,7 +165,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop it, from any thread or a signal handler."""
-        with suppress(RuntimeError):  # it has stopped already
+        with suppress(RuntimeError):  # it has already stopped
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _serve(self) -> None:

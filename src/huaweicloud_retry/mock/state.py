@@ -1,11 +1,11 @@
-"""What the mock knows and remembers, and what it therefore refuses. In memory, lost at exit.
+"""The mock's state, in memory and lost at exit, and what it refuses because of it.
 
-State                   begins as state.yaml beside this file says, or another file like it
-├── credentials         who is let in
+State                   starts as in state.yaml or another state file
+├── credentials         accepted credentials
 └── project(id)         engines with jobs, script tasks with records
 
-No method waits for anything between looking and changing, and all run on the server's one event loop:
-of two simultaneous retries exactly one is accepted.
+All methods run on the server's event loop, and none awaits between a check and a change:
+of two simultaneous retries, exactly one is accepted.
 """
 
 import time
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from huaweicloud_retry.parsing import Json, Violation, read_checked, read_yaml
 
-from .answer import Refusal, some
 from .data import data, validator
 from .iam import Credentials
+from .response import Refusal, some
 
-Description: TypeAlias = dict[str, Any]
-"""What a state file says, checked."""
+StateDescription: TypeAlias = dict[str, Any]
+"""The content of a state file, valid by state.schema.yaml."""
 
 
 class Kind(NamedTuple):
-    """A kind of work: its statuses, in the words of its service."""
+    """A kind of work, with the names of its statuses."""
 
     noun: str
     failed: frozenset[str]
@@ -34,22 +34,17 @@ class Kind(NamedTuple):
     done: str
 
 
-_ENDED_BEFORE = 3600.0  # seconds: what has ended at the start did so that long before
+_ENDED_BEFORE = 3600.0  # seconds before the mock's start at which finished work ended
 
-# The job statuses are those of ShowEngineJob; for records none are documented, and these are the nearest evidence,
-# the filter of ShowDesktopPoolsScriptExecTasks.
-JOB = Kind(
-    "job",
-    frozenset({"Error", "Timeout"}),
-    frozenset({"PreInit", "Init", "Executing"}),
-    "Executing",
-    "Finished",
-)
+# Job statuses: as in ShowEngineJob. Record statuses are not documented: these are from the filter of
+# ShowDesktopPoolsScriptExecTasks.
+_JOB_RUNNING = frozenset({"PreInit", "Init", "Executing"})
+JOB = Kind("job", frozenset({"Error", "Timeout"}), _JOB_RUNNING, "Executing", "Finished")
 RECORD = Kind("record", frozenset({"FAILED"}), frozenset({"WAITING", "RUNNING"}), "RUNNING", "SUCCESS")
 
 
 class Work:
-    """A job of an engine, or a record of a script task: something that runs, ends and may be retried."""
+    """A job of an engine, or a record of a script task: it runs, ends and may be retried."""
 
     __slots__ = (
         "_began_at",
@@ -67,7 +62,7 @@ class Work:
         self, kind: Kind, id_: str | int, given: Mapping[str, Any], run_time: float, now: float
     ) -> None:
         self.id, self._kind, self.given = id_, kind, given
-        self.retries = 0  # how often it was retried
+        self.retries = 0
         self._status: str = given["status"]
         self._run_time: float = given.get("run_time", run_time)
         self._retries_end: list[str] = given.get("retries_end", [kind.done])
@@ -77,14 +72,14 @@ class Work:
         self._began_at, self._ends_at = now, now + self._run_time
 
     def times(self, now: float) -> tuple[float, float | None]:
-        """Return when it began, and when it ended if it did."""
+        """Return when it began, and when it ended or None."""
         return self._began_at, None if self.runs(now) else self._ends_at
 
     def runs(self, now: float) -> bool:
         return self.status(now) in self._kind.running
 
     def status(self, now: float) -> str:
-        """Return the status of this moment."""
+        """Return the current status."""
         if self._status in self._kind.running and now >= self._ends_at:
             self._status = self._retries_end[min(max(self.retries, 1), len(self._retries_end)) - 1]
         return self._status
@@ -98,7 +93,7 @@ class Work:
         self._begin(now)
 
     def describe(self, now: float) -> str:
-        """Say in a few words what it is and how far."""
+        """Return its kind, ID and status as text."""
         return f"{self._kind.noun} {self.id} is {self.status(now)}"
 
     def as_json(self, now: float) -> dict[str, Json]:
@@ -107,7 +102,7 @@ class Work:
 
 @dataclass(slots=True)
 class Engine:
-    """A dedicated ServiceComb engine; the last of its jobs is the one that can be retried."""
+    """A dedicated ServiceComb engine. Only its last job can be retried."""
 
     name: str
     jobs: list[Work]
@@ -115,18 +110,18 @@ class Engine:
 
 @dataclass(slots=True)
 class Project:
-    """What one project owns, by ID."""
+    """The engines and script tasks of a project, by ID."""
 
     name: str
     now: Callable[[], float]
     engines: dict[str, Engine] = field(default_factory=dict[str, Engine])
-    tasks: dict[str, dict[str, Work]] = field(
-        default_factory=dict[str, dict[str, Work]]
-    )  # each with its records
-    task_of: dict[str, str] = field(default_factory=dict[str, str])  # of each record
+    tasks: dict[str, dict[str, Work]] = field(default_factory=dict[str, dict[str, Work]])
+    """The records of each script task."""
+    task_of: dict[str, str] = field(default_factory=dict[str, str])
+    """The task of each record."""
 
     def retry_engine(self, engine_id: str) -> Json:
-        """Make the failed job of an engine run again. Raises Refusal: no such engine, or nothing to retry."""
+        """Run the failed job of an engine again. Raises Refusal: unknown engine, or nothing to retry."""
         engine = self.engine(engine_id)
         now, job = self.now(), engine.jobs[-1]
         if not job.failed(now):
@@ -136,16 +131,15 @@ class Project:
         return {"id": engine_id, "name": engine.name, "jobId": job.id}
 
     def retry_script(self, record_id: str | None, task_id: str | None) -> Json:
-        """Make one failed record run again or, with `task_id` alone, every failed record of a task, or raise a Refusal."""
+        """Run a failed record again or, without `record_id`, all failed ones of a task. Raises Refusal."""
         if task_id is None:
             task_id = self._task_of(record_id)
         records = self.tasks.get(task_id)
         if records is None:
             raise _not_found(f"The script execution task does not exist; the mock has {some(self.tasks)}.")
         if record_id is not None and record_id not in records:
-            raise _not_found(
-                f"The script execution record is not of task {task_id}, which has {some(records)}."
-            )
+            what = f"The script execution record is not in task {task_id}, which has {some(records)}."
+            raise _not_found(what)
         now = self.now()
         chosen = list(records.values()) if record_id is None else [records[record_id]]
         failed = [record for record in chosen if record.failed(now)]
@@ -157,14 +151,14 @@ class Project:
         return {"task_id": task_id}
 
     def engine(self, engine_id: str) -> Engine:
-        """Return an engine. Raises Refusal: there is none of that ID."""
+        """Return an engine. Raises Refusal: its ID is unknown."""
         if engine_id not in self.engines:
             what = f"Engine instance not found; the mock has {some(self.engines)}."
             raise Refusal("unknown-engine", what)
         return self.engines[engine_id]
 
     def job(self, engine_id: str, job_id: str) -> Work:
-        """Return a job of an engine. Raises Refusal: no such engine or job."""
+        """Return a job of an engine. Raises Refusal: the ID of engine or job is unknown."""
         jobs = {str(job.id): job for job in self.engine(engine_id).jobs}
         if not (job_id.isascii() and job_id.removeprefix("-").isdigit()):
             raise Refusal("invalid-job-id", "The task ID is invalid: it must be an integer.")
@@ -173,7 +167,7 @@ class Project:
         return jobs[job_id]
 
     def record(self, record_id: str) -> tuple[str, Work]:
-        """Return the ID of a record's task, and the record. Raises Refusal: there is none of that ID."""
+        """Return the ID of a record's task, and the record. Raises Refusal: its ID is unknown."""
         task_id = self._task_of(record_id)
         return task_id, self.tasks[task_id][record_id]
 
@@ -181,55 +175,47 @@ class Project:
         if record_id is None:
             raise _not_found("There is nothing to retry: give record_id or task_id.")
         if record_id not in self.task_of:
-            raise _not_found(
-                f"The script execution record does not exist; the mock has {some(self.task_of)}."
-            )
+            what = f"The script execution record does not exist; the mock has {some(self.task_of)}."
+            raise _not_found(what)
         return self.task_of[record_id]
 
     def as_json(self) -> dict[str, Json]:
-        """Return what /_mock/state shows."""
+        """Return this project for /_mock/state."""
         now, engines, tasks = self.now(), dict[str, Json](), dict[str, Json]()
         for id_, engine in self.engines.items():
-            engines[id_] = {
-                "name": engine.name,
-                "jobs": [{"id": job.id, **job.as_json(now)} for job in engine.jobs],
-            }
+            jobs: list[Json] = [{"id": job.id, **job.as_json(now)} for job in engine.jobs]
+            engines[id_] = {"name": engine.name, "jobs": jobs}
         for id_, records in self.tasks.items():
-            tasks[id_] = {
-                "records": {record_id: record.as_json(now) for record_id, record in records.items()}
-            }
+            tasks[id_] = {"records": {key: record.as_json(now) for key, record in records.items()}}
         return {"name": self.name, "engines": engines, "script_tasks": tasks}
 
 
 class State:
-    """All of it; at the start what `read_state` returned, by default that of state.yaml beside this file."""
+    """Projects, credentials and clock. Starts with a result of `read_state`, by default state.yaml's."""
 
-    def __init__(self, start: Description | None = None) -> None:
+    def __init__(self, start: StateDescription | None = None) -> None:
         self._start = start or _builtin()
-        self.ahead = (
-            0.0  # seconds before the machine's clock; jobs and tokens end by it, so that nobody has to wait
-        )
+        self.ahead = 0.0  # seconds ahead of the machine's clock, so that jobs and tokens end without waiting
         self.projects: dict[str, Project] = {}
         self.credentials = Credentials({}, self.now)
         self.reset()
 
     def now(self) -> float:
-        """Return the mock's own time, in seconds since the epoch."""
+        """Return the time of the mock's clock, in seconds since the epoch."""
         return time.time() + self.ahead
 
     def reset(self) -> None:
-        """Go back to the start, and to the machine's time."""
+        """Restore the initial state and the machine's time."""
         self.ahead = 0.0
         self.become(self._start)
 
-    def become(self, description: Description) -> None:
-        """Forget everything, and be as described, until the next reset."""
+    def become(self, description: StateDescription) -> None:
+        """Replace everything by a new state, until the next reset."""
         self.ahead = description.get("seconds_ahead", self.ahead)
         run_time: float = {**_builtin(), **description}["run_time"]
         now = self.now()
-        projects = {
-            id_: self._project(id_, given, run_time, now) for id_, given in description["projects"].items()
-        }
+        described: dict[str, Any] = description["projects"]
+        projects = {id_: self._project(id_, given, run_time, now) for id_, given in described.items()}
         builtin = "credentials" not in description or description is _builtin()
         given: Mapping[str, Any] = _builtin()["credentials"] if builtin else description["credentials"]
         self.projects, self.credentials = projects, Credentials(given, self.now, public=builtin)
@@ -241,32 +227,31 @@ class State:
             project.engines[id_] = Engine(engine["name"], jobs)
         for id_, task in given.get("script_tasks", {}).items():
             records: dict[str, Any] = task["records"]
-            project.tasks[id_] = {
-                key: Work(RECORD, key, record, run_time, now) for key, record in records.items()
-            }
-            project.task_of |= dict.fromkeys(task["records"], id_)
+            works = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
+            project.tasks[id_] = works
+            project.task_of |= dict.fromkeys(records, id_)
         return project
 
     def project(self, project_id: str) -> Project:
-        """Return a project. Raises Refusal: there is none of that ID."""
+        """Return a project. Raises Refusal: its ID is unknown."""
         if project_id not in self.projects:
             raise Refusal("project", f"The project is unavailable; the mock has {some(self.projects)}.")
         return self.projects[project_id]
 
     def as_json(self) -> dict[str, Json]:
-        """Return what /_mock/state shows: everything but credentials."""
+        """Return the response of /_mock/state: everything except credentials."""
         projects: dict[str, Json] = {id_: project.as_json() for id_, project in self.projects.items()}
         return {"seconds_ahead": self.ahead, "projects": projects}
 
 
-def read_state(raw: bytes) -> Description:
-    """Read what a state file says. Raises UnreadableError: with the line and the reason."""
+def read_state(raw: bytes) -> StateDescription:
+    """Read a state file. Raises UnreadableError: with the line and the reason."""
     name = "state.schema.yaml"
     hidden = "credentials", validator(name, secrets=True)
-    return cast("Description", read_checked(raw, validator(name), _records_of_two_tasks, hidden))
+    return cast("StateDescription", read_checked(raw, validator(name), _records_of_two_tasks, hidden))
 
 
-def _records_of_two_tasks(described: Description) -> Iterator[Violation]:
+def _records_of_two_tasks(described: StateDescription) -> Iterator[Violation]:
     for project_id, project in described["projects"].items():
         task_of: dict[str, str] = {}
         for task_id, task in project.get("script_tasks", {}).items():
@@ -274,12 +259,12 @@ def _records_of_two_tasks(described: Description) -> Iterator[Violation]:
                 other = task_of.setdefault(record_id, task_id)
                 if other != task_id:
                     path = ["projects", project_id, "script_tasks", task_id, "records", record_id]
-                    yield Violation(path, f"this record belongs to task {other} already")
+                    yield Violation(path, f"this record already belongs to task {other}")
 
 
 @cache
-def _builtin() -> Description:
-    return cast("Description", read_yaml(data("state.yaml")))
+def _builtin() -> StateDescription:
+    return cast("StateDescription", read_yaml(data("state.yaml")))
 
 
 def _not_found(error_msg: str) -> Refusal:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on httptools, within bounds, and the faults that no HTTP server produces by itself.
+"""HTTP/1.1 on httptools, with size and time limits, and faults that no HTTP server has.
 
-Connections   all of a server, and what they may hold together
-Connection    one request after the other to the application, and its response back
+Connections   all connections of a server, and their shared limits
+Connection    passes requests to the application, one at a time, and sends the responses
 Parser        bytes -> requests
 """
 
@@ -20,44 +20,43 @@ import httptools
 from huaweicloud_retry.contract import Contract
 
 from . import gateway
-from .answer import Encoded, Refusal
-from .request import Request
+from .request import MockRequest
+from .response import Encoded, Refusal
 
 MAX_CONNECTIONS = 512
-MAX_FIELDS = 1000  # of a header: many small ones take far more memory than bytes
-MAX_HELD = 48 * 1024 * 1024  # bytes, of all bodies under way
-_SMALL = (
-    64 * 1024
-)  # bytes of a body that are not counted, so that large ones keep out no small one; and of a write
-PIECE = 4096  # bytes, of a read: requests that come at once take far more memory than bytes
-_IDLE = 75.0  # seconds; longer than clients keep idle connections, so they never meet a closed one
-_LINGER = 1.0  # seconds to read a response that came before the end of its request
+MAX_FIELDS = 1000  # headers of a request: many small ones take far more memory than their bytes
+MAX_HELD = 48 * 1024 * 1024  # bytes of all bodies that are being received
+# Bytes of a body that do not count, so that large bodies never block small ones; also the size of a write.
+_SMALL = 64 * 1024
+PIECE = 4096  # bytes of a read: many pipelined requests take far more memory than their bytes
+_IDLE = 75.0  # seconds; clients close idle connections earlier, so they never use a closed one
+_LINGER = 1.0  # seconds for the caller to read an early response
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 logger = logging.getLogger("huaweicloud_retry.mock")
 
 Pause: TypeAlias = Callable[[float], Awaitable[bool]]
-"""Waits so many seconds, but not for a caller who is gone; returns whether it is."""
-Application: TypeAlias = Callable[[Request, Pause], Awaitable[Encoded]]
+"""Waits for some seconds, or until the caller closes the connection; returns whether it did."""
+Application: TypeAlias = Callable[[MockRequest, Pause], Awaitable[Encoded]]
 
 
 class Connections:
-    """All of a server. A request may take `timeout` seconds to arrive, and its response as long to be read."""
+    """All connections of a server. `timeout`: seconds to receive a request, and to send its response."""
 
     def __init__(self, app: Application, timeout: float, contract: Contract) -> None:
         self.app, self.timeout, self.contract = app, timeout, contract
         self.limits = contract.limits
-        # Bytes, of a head or a body's framing.
+        # Bytes of request line and headers, or of a body's framing.
         self.max_unparsed = self.limits.uri + self.limits.headers + 4 * MAX_FIELDS
         self.open: dict[asyncio.Task[None] | None, Connection] = {}
-        self.held = 0  # bytes of large bodies under way
+        self.held = 0  # bytes of large bodies that are being received
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection to its end."""
         await Connection(self, reader, writer).serve()
 
     async def stop(self, grace: float) -> None:
-        """Close all; requests under way have the grace to finish."""
+        """Close all connections; open requests have `grace` seconds to finish."""
         for task, connection in self.open.items():
             if task and not connection.busy:
                 task.cancel()
@@ -74,22 +73,22 @@ class Connection:
     def __init__(self, all_: Connections, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._all, self._reader, self._writer = all_, reader, writer
         self._parser = Parser(all_, writer.get_extra_info("sockname")[0])
-        self._later = b""  # what came while a request was under way
-        self.busy = False  # a request is under way
+        self._later = b""  # bytes received while a request was processed
+        self.busy = False  # a request is being processed
 
     async def serve(self) -> None:
         task = asyncio.current_task()
         self._all.open[task] = self
         try:
             if len(self._all.open) > MAX_CONNECTIONS:
-                await self._turn_away(Refusal("MOCK.503", f"The mock takes {MAX_CONNECTIONS} connections."))
+                await self._turn_away(Refusal("MOCK.503", f"The mock accepts {MAX_CONNECTIONS} connections."))
             else:
-                await self._converse()
+                await self._serve_requests()
             self._writer.close()
             async with asyncio.timeout(self._all.timeout):
                 await self._writer.wait_closed()
         except (OSError, asyncio.CancelledError):
-            pass  # the caller is gone or does not read, or the server stops
+            pass  # the caller closed the connection or does not read, or the server stops
         except Exception:
             logger.exception("internal error")
         finally:
@@ -97,22 +96,22 @@ class Connection:
             self._parser.release()
             self._writer.transport.abort()
             with suppress(OSError, asyncio.CancelledError):
-                await self._writer.wait_closed()  # or asyncio may report that nobody asked how it ended
+                await self._writer.wait_closed()  # or asyncio may log an unretrieved exception
 
-    async def _converse(self) -> None:
+    async def _serve_requests(self) -> None:
         while request := await self._next():
             self.busy = True
             response = await self._all.app(request, self._pause)
             async with asyncio.timeout(self._all.timeout + response.seconds):
                 await self._send(request, response)
             self.busy = False
-            self._parser.answered()
+            self._parser.responded()
             if self._parser.queue:
-                await asyncio.sleep(0)  # the other connections first
+                await asyncio.sleep(0)  # let the other connections run
             if not request.keep_alive or response.how not in {"whole", "drip"}:
                 return
 
-    async def _next(self) -> Request | None:
+    async def _next(self) -> MockRequest | None:
         parser, idle = self._parser, monotonic() + _IDLE
         while not parser.queue:
             if parser.refusal:
@@ -127,7 +126,7 @@ class Connection:
                 async with asyncio.timeout(end - monotonic()):
                     data = data or await self._reader.read(PIECE)
             except TimeoutError:
-                what = f"The request has not arrived within {self._all.timeout:g} seconds."
+                what = f"The request was not complete within {self._all.timeout:g} seconds."
                 if parser.begun:
                     await self._turn_away(Refusal("MOCK.408", what))
                 return None
@@ -137,12 +136,12 @@ class Connection:
         return parser.queue.popleft()
 
     async def _turn_away(self, refusal: Refusal) -> None:
-        """Respond with a refusal instead of reading on, and wait until the caller had the time to read it."""
+        """Refuse to read more, and give the caller time to read the response."""
         logger.info("%s", refusal)
-        request = Request("", "")
+        request = MockRequest("", "")
         request.keep_alive = False
         self._parser.release()
-        await self._send(request, refusal.answer(request.id, self._all.contract).encoded(request.id))
+        await self._send(request, refusal.response(request.id, self._all.contract).encoded(request.id))
         self._writer.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
@@ -161,7 +160,7 @@ class Connection:
             return not isinstance(error, TimeoutError)
         return True
 
-    async def _send(self, request: Request, response: Encoded) -> None:
+    async def _send(self, request: MockRequest, response: Encoded) -> None:
         head, content = _head(request, response), b"" if request.method == "HEAD" else response.content
         if response.how == "drip":
             self._write(head)
@@ -174,7 +173,7 @@ class Connection:
             self._write((b"" if response.how == "bare" else head) + content[: min(end, _SMALL)])
             for begin in range(_SMALL, end, _SMALL):
                 await self._writer.drain()
-                await asyncio.sleep(0)  # the other connections first
+                await asyncio.sleep(0)  # let the other connections run
                 self._write(content[begin : min(end, begin + _SMALL)])
         await self._writer.drain()
 
@@ -184,12 +183,12 @@ class Connection:
         self._writer.write(data)
 
 
-def _head(request: Request, response: Encoded) -> bytes:
+def _head(request: MockRequest, response: Encoded) -> bytes:
     status = response.status
     headers = {"date": formatdate(usegmt=True), **response.headers}
     lines = [
         f"HTTP/1.1 {status} {_PHRASES.get(status, '')}",
-        *(f"{n.lower()}: {v}" for n, v in headers.items()),
+        *(f"{name.lower()}: {value}" for name, value in headers.items()),
     ]
     if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         lines.append(f"content-length: {len(response.content)}")
@@ -204,13 +203,13 @@ class Parser:
     def __init__(self, all_: Connections, address: str) -> None:
         self._all, self._address = all_, address.removeprefix("::ffff:")
         self._http = httptools.HttpRequestParser(self)
-        self._unparsed = 0  # bytes since there was progress
-        self._held = 0  # bytes counted among those of all
-        self._request: Request | None = None  # the one that is arriving, once its header is complete
+        self._unparsed = 0  # bytes since the last progress
+        self._held = 0  # bytes counted in Connections.held
+        self._request: MockRequest | None = None  # being received; its headers are complete
         self._url, self._fields, self._body = b"", list[tuple[bytes, bytes]](), bytearray()
-        self.queue: deque[Request] = deque()
-        self.refusal: Refusal | None = None  # why nothing can be read behind the queue
-        self.begun = 0.0  # when the first byte of the one that is arriving came
+        self.queue: deque[MockRequest] = deque()
+        self.refusal: Refusal | None = None  # why nothing more can be read
+        self.begun = 0.0  # when the first byte of the current request arrived
         self.expects_100 = False
 
     def feed(self, data: bytes) -> None:
@@ -219,26 +218,26 @@ class Parser:
             try:
                 self._http.feed_data(data)
                 data = b""
-            except httptools.HttpParserUpgrade as offer:
-                data = self._without_offer(data[offer.args[0] :])
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError:
                 data, self.refusal = b"", Refusal("malformed", "Bad request: Invalid HTTP request received.")
         if self._unparsed > self._all.max_unparsed:
             self.refusal = gateway.too_large_headers(self._all.limits)
 
-    def _without_offer(self, rest: bytes) -> bytes:
-        """Return the request without the offer of an upgrade, which makes httptools stop at the end of the header."""
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """Return the request without its Upgrade header, at which httptools stops after the headers."""
         method, version = self._http.get_method(), self._http.get_http_version().encode()
         if method == b"CONNECT":
-            self.refusal = Refusal("malformed", "Bad request: this is no proxy.")
+            self.refusal = Refusal("malformed", "Bad request: this is not a proxy.")
             return b""
         lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
         lines += [b": ".join(field) for field in self._fields if field[0].lower() != b"upgrade"]
         self._http = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", rest])
 
-    def answered(self) -> None:
-        """The next request has its time from now on."""
+    def responded(self) -> None:
+        """Start the timeout of the next request."""
         if self.begun:
             self.begun = monotonic()
         else:
@@ -256,14 +255,16 @@ class Parser:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._request is None and len(self._fields) <= MAX_FIELDS:  # a trailer says nothing
+        if self._request is None and len(self._fields) <= MAX_FIELDS:  # trailers are ignored
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._http.should_upgrade():
             return
         self._unparsed = 0
-        self._request = request = Request(self._http.get_method().decode(), _target(self._url), self._fields)
+        self._request = request = MockRequest(
+            self._http.get_method().decode(), _target(self._url), self._fields
+        )
         request.address = self._address
         request.keep_alive = self._http.get_http_version() != "1.0" and self._http.should_keep_alive()
         if len(self._fields) > MAX_FIELDS:
@@ -273,7 +274,7 @@ class Parser:
         else:
             expects_100 = request.headers.get("expect", "").lower() == "100-continue"
             self.expects_100 = expects_100 and self._http.get_http_version() != "1.0"
-        self._fields = []  # in memory only once
+        self._fields = []  # free the memory: the request has a copy
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -286,10 +287,12 @@ class Parser:
         if len(self._body) > self._all.limits.body:
             self._drop(gateway.too_large_body(self._all.limits))
         elif counted and self._all.held > MAX_HELD:
-            self._drop(Refusal("MOCK.503", f"All bodies under way may have {MAX_HELD} bytes together."))
+            self._drop(
+                Refusal("MOCK.503", f"All bodies that are being received may have {MAX_HELD} bytes together.")
+            )
 
     def _drop(self, refusal: Refusal) -> None:
-        """Have it answered at once; the rest of it is read, and kept nowhere."""
+        """Refuse the request at once; its remaining bytes are read and dropped."""
         if self._request:
             self._request.refusal = refusal
             self.queue.append(self._request)
@@ -297,7 +300,7 @@ class Parser:
         self.release()
 
     def on_message_complete(self) -> None:
-        if self._request is None:  # an offer of another protocol
+        if self._request is None:  # an upgrade
             return
         self.begun, self._unparsed, self.expects_100 = 0.0, 0, False
         if not self._request.refusal:
@@ -306,7 +309,7 @@ class Parser:
 
 
 def _target(url: bytes) -> str:
-    """Return path and query; a request to a proxy names the host before them."""
+    """Return path and query. A request to a proxy also has scheme and host."""
     if not url.startswith(b"/") and url != b"*":
         parsed = httptools.parse_url(url)
         url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")

@@ -13,10 +13,10 @@ from .http1 import NothingSentError, Origin, Payload, ResponseReader
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
-    """Connections of one event loop of asyncio; each call has one for itself.
+    """The connection pool of one asyncio event loop; each call uses one connection.
 
     Args:
-        context: Gives the TLS settings when https first needs them.
+        context: Returns the TLS settings; called when https first needs them.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
@@ -26,15 +26,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._is_closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the response, of its body at most the bytes of its limit.
+        """Send a request and read the response, with its body up to the limit.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, NothingSentError: Nothing was sent.
-            httpx.TransportError: Any other; the server may have the request.
+            httpx.TransportError: Any other; the server may have received the request.
         """
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         origin, stream = http1.origin(request.url), request.stream
-        if isinstance(stream, httpx.SyncByteStream):  # most are both
+        if isinstance(stream, httpx.SyncByteStream):  # most streams are both sync and async
             payload = http1.payload(request, b"".join(stream))
         else:
             payload = http1.payload(request, b"".join([part async for part in stream]))
@@ -45,15 +45,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             try:
                 await connection.receive(reader, timeouts.get("read"))
             finally:
-                request.extensions["status"] = (
-                    reader.status
-                )  # an auth may have to know, if this was cancelled
-                if (
-                    reader.has_ended
-                    and reader.is_reusable
-                    and connection.descriptor >= 0
-                    and not self._is_closed
-                ):
+                request.extensions["status"] = reader.status  # PasswordAuth needs it, if this was cancelled
+                is_reusable = reader.has_ended and reader.is_reusable and connection.descriptor >= 0
+                if is_reusable and not self._is_closed:
                     connection.idle_since = monotonic()
                     self._idle.setdefault(origin, []).append(connection)
                 else:
@@ -63,14 +57,14 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         return reader.response()
 
     async def until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        """Begun once, close the idle connections when the event loop ends: it then ends all generators."""
+        """Close the idle connections when the event loop ends, since that closes all async generators."""
         try:
             yield
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the idle connections; those in use are closed when they have their response."""
+        """Close the idle connections; connections in use close after their response."""
         self._is_closed = True
         for idle in self._idle.values():
             while idle:
@@ -84,14 +78,13 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout(
-                f"none of {http1.MAX_CONNECTIONS} connections became free in time"
-            ) from None
+            text = f"none of {http1.MAX_CONNECTIONS} connections became free in time"
+            raise httpx.PoolTimeout(text) from None
 
     async def _send(
         self, origin: Origin, payload: Payload, timeouts: Mapping[str, float | None]
     ) -> "_Connection":
-        """Return the connection that the request went out on: one that is idle, else a new one."""
+        """Send on an idle connection, else on a new one; return the connection."""
         idle = self._idle.get(origin, [])
         while idle:
             connection = idle.pop()
@@ -108,9 +101,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         loop, connection = asyncio.get_running_loop(), _Connection()
         given: dict[str, Any] = {}
         if isinstance(loop, asyncio.BaseEventLoop) and not (":" in host or host[-1:].isdigit()):
-            # For a name, tries the other family of addresses meanwhile (RFC 8305). uvloop cannot; and for an
-            # address, asyncio's way forgets to close a socket if it is cancelled at the moment that connects
-            # it.
+            # For host names, try IPv4 and IPv6 in parallel (RFC 8305). Not with uvloop, which cannot do it.
+            # Not for addresses: asyncio then leaks a socket if it is cancelled just as it connects.
             given["happy_eyeballs_delay"] = 0.25
         if scheme == "https":
             given["ssl"] = context = self._context()
@@ -125,14 +117,14 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
 
 class _Connection(http1.Connection, asyncio.Protocol):
-    """A connection's bytes, fed to the reader of the response that is awaited; if there is none, they end it."""
+    """Feeds received bytes to the reader of the awaited response; closes if no response is awaited."""
 
     def __init__(self) -> None:
         super().__init__()
         self._transport: asyncio.Transport | None = None
         self._reader: ResponseReader | None = None
-        self._is_full = False  # what was written has to leave first
-        self._lost: Exception | None = None  # why there is no connection any more
+        self._is_full = False  # the write buffer is full
+        self._lost: Exception | None = None  # why the connection was lost
         self._waiter: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,16 +152,16 @@ class _Connection(http1.Connection, asyncio.Protocol):
         self._wake()
 
     async def send(self, payload: Payload, seconds: float | None) -> bool:
-        """Send all of it; False: the kernel took none of it."""
+        """Send the whole payload; False: the kernel accepted none of it."""
         if self._transport is None or self.descriptor < 0 or self._transport.is_closing():
             return False
         self._transport.write(payload)
-        if self._transport.is_closing():  # asyncio tries at once; uvloop later, which then counts as sent
+        if self._transport.is_closing():  # asyncio writes at once; uvloop later, so failures count as sent
             while self._lost is None:
                 await self._event()
             if isinstance(self._lost, OSError) and self._lost.errno in http1.NOTHING_TAKEN:
                 return False
-            raise httpx.WriteError(str(self._lost))  # perhaps of a signal's handler
+            raise httpx.WriteError(str(self._lost))  # a signal handler may have raised it
         if self._is_full:
             await self._drain(seconds)
         return True

@@ -1,4 +1,4 @@
-"""The client: one exchange, written without I/O, and its two drivers, sync and async."""
+"""The client: the exchange, written without I/O, and its sync and async drivers."""
 
 from __future__ import annotations
 
@@ -31,24 +31,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds. The gateway gives a service 30 s to respond, so after a minute no response will come.
+# Seconds. The gateway waits 30 s for a service, so after a minute no response will come.
 DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _PREPARED: Final = 64  # combinations of headers
-_FOREVER: Final = 2e6  # seconds; the system takes no longer timeouts
+_FOREVER: Final = 2e6  # seconds; the system supports no longer timeouts
 _MAX_QUICK_PATH: Final = 1 << 12
 
-# Before these, nothing was sent. Any other failure may have come after the last byte of the request;
-# httpx.LocalProtocolError too, with a transport that speaks HTTP/2.
+# With these errors, nothing was sent. With any other, the whole request may have been sent; also with
+# httpx.LocalProtocolError, if the transport uses HTTP/2.
 _NOT_SENT: Final = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol, NothingSentError,
-)  # fmt: skip
-# httpx's asynchronous transport lets an ssl.SSLError through that comes after the handshake.
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    NothingSentError,
+)
+# httpx's async transport does not convert an ssl.SSLError after the handshake.
 _FAILURES: Final = (httpx.RequestError, httpx.InvalidURL, ssl.SSLError)
-_ONLY_READ: Final = ("GET", "HEAD")  # RFC 9110, section 9.2.1: they act on nothing
+_READ_ONLY: Final = ("GET", "HEAD")  # RFC 9110, section 9.2.1
 _SENDABLE: Final = re.compile(rb"([!-~]([ -~\t]*[!-~])?)?")
-_TO_JSON: Final = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False
-).encode  # as httpx does
+# The same options as httpx.
+_TO_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _QUOTED_PATH: Final = re.compile(r"(/([\w~!$&'()*+,;=:@-]|%[\dA-F]{2}|\.(?![./]|$))+)+", re.ASCII)
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t"
 _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}"
@@ -56,10 +60,10 @@ _OF_HEADER_NAMES: Final = f"!#$%&'*+-.^_`|~{string.digits}{string.ascii_letters}
 
 @dataclass(slots=True)
 class Trace:
-    """What became of a call that ends with somebody else's exception, or is cancelled: set TRACE to one, then call.
+    """The outcome of a call that is cancelled, or ends with a foreign exception. Set TRACE to one, then call.
 
     Attributes:
-        may_be_processed: The operation's request was handed to the transport, and no response refused it.
+        may_be_processed: The operation's request was passed to the transport, and no response refused it.
     """
 
     may_be_processed: bool = False
@@ -72,20 +76,20 @@ class ContractCheck(Protocol):
     """Compares each attempt's request and response with the contract."""
 
     def request(self, path: str, request: httpx.Request) -> None:
-        """Look at a request before the auth adds to it; raise if it must not be sent."""
+        """Check a request before the auth changes it; raise if it must not be sent."""
         ...
 
     def response(self, method: str, path: str, response: Response[T]) -> Response[T]:
-        """Look at a response, and return it with what was found."""
+        """Check a response, and return it with its deviations."""
         ...
 
 
 class Client:
     """Client for one service, sync and async; safe for any number of threads and tasks.
 
-    Keeps connections open between calls. No cookie is kept, no redirect followed. Proxies are those of the
-    environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), chosen for the host of each request; none is
-    used for this machine.
+    Keeps connections open between calls. Stores no cookies and follows no redirects. Uses the environment's
+    proxies (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), chosen for the host of each request; never for
+    this machine.
 
     To test without a network, pass `transport=httpx.MockTransport(handler)`. Libraries that patch httpx
     (respx, pytest-httpx) intercept a client only if it was given `transport=httpx.HTTPTransport()`, or
@@ -97,17 +101,17 @@ class Client:
         timeout: Seconds to connect, to write, and for the whole response; or an httpx.Timeout, whose `read`
             is the time for the whole response. 60, and 10 to connect, by default. To disable timeouts, pass
             httpx.Timeout(None).
-        headers: Sent with each request; those that the contract names for an operation take precedence.
-        transport: Any httpx transport in place of our own. It is used sync, async or both, as far as it can.
+        headers: Sent with each request; an operation's own headers take precedence.
+        transport: Any httpx transport instead of our own: sync, async or both.
         verify: True: the CAs of SSL_CERT_FILE, SSL_CERT_DIR or certifi. A path: a file or folder of CAs. An
-            ssl.SSLContext: for all else, such as a client certificate. False accepts any certificate, and
+            ssl.SSLContext: everything else, such as a client certificate. False accepts any certificate, and
             logs a WARNING.
-        resend: What may be sent again, and when; None: nothing.
-        service: Whose operations may be called, such as "cse"; None: all.
+        resend: The policy for resending requests; None: resend nothing.
+        service: Limits calls to the operations of a service, such as "cse"; None: no limit.
         check: Compares requests and responses with the contract.
 
     Raises:
-        ConfigurationError: What the environment says of proxies or CAs is invalid, or `verify` is.
+        ConfigurationError: The environment's proxies or CAs are invalid, or `verify` is.
         ValueError: base_url is not an absolute http or https URL, or holds a password, query or fragment; a
             header cannot be sent; or both transport and verify are given.
     """
@@ -115,10 +119,10 @@ class Client:
     user_agent = "huaweicloud-retry"
     """Sent with each request, unless `headers` has another."""
 
-    _base_url = "?"  # so that the repr works even if __init__ failed
+    _base_url = "?"  # for the repr, if __init__ failed
     _auth: httpx.Auth | None = None
 
-    def __init__(  # noqa: PLR0913 - what there is to choose
+    def __init__(  # noqa: PLR0913 - the settings of a client
         self,
         base_url: str,
         *,
@@ -138,7 +142,7 @@ class Client:
         if transport is not None and verify is not True:
             problem = problem or "verify is a setting of the transport, and one was given: set it there"
         if problem is not None:
-            base_url = "?"  # a password may stand anywhere in it, and a traceback may show it
+            base_url = "?"  # it may hold a password, and a traceback may show it
             raise ValueError(problem)
         self._transport = Transport(verify, base_url) if transport is None else transport
         self._url = httpx.URL(base_url)
@@ -158,7 +162,7 @@ class Client:
 
     @property
     def base_url(self) -> str:
-        """The URL that paths are appended to, in its normal form."""
+        """The normalized URL to which paths are appended."""
         return str(self._url).rstrip("/")
 
     def __enter__(self) -> Self:
@@ -174,7 +178,7 @@ class Client:
         await self.aclose()
 
     def with_resend(self, resend: Resend | None) -> Self:
-        """Return a view of this client with another policy, for single calls; closing it closes nothing.
+        """Return a view of this client with another policy, for single calls. Closing the view has no effect.
 
         Args:
             resend: None: resend nothing.
@@ -205,24 +209,24 @@ class Client:
     def call(
         self, call: Mapping[str, Any], parse: Callable[[int, bytes], T], timeout: float | httpx.Timeout | None
     ) -> Response[T]:
-        """What `sync_detailed` does with its arguments: send a request, resend it if the policy allows.
+        """Send a request, resend it if the policy allows. Called by `sync_detailed`.
 
         Raises:
             APIConnectionError: There is no response.
         """
         if not isinstance(self._transport, httpx.BaseTransport):
-            raise TypeError("the transport is async only: call asyncio(), or give one that is both")
+            raise TypeError("the transport is async only: call asyncio(), or give a transport that is both")
         io = _SyncIO(self._transport, self._auth if call.get("auth", True) else None)
         steps = self._exchange(io, call, parse, timeout)
         try:
             do, argument = next(steps)
             while True:
                 try:
-                    came = do(argument)
-                except Exception as error:  # noqa: BLE001 - the exchange knows what to do about it
+                    result = do(argument)
+                except Exception as error:  # noqa: BLE001 - the exchange handles it
                     do, argument = steps.throw(error)
                 else:
-                    do, argument = steps.send(came)
+                    do, argument = steps.send(result)
         except StopIteration as end:
             response: Response[T] = end.value
             return response
@@ -233,33 +237,33 @@ class Client:
         self,
         call: Mapping[str, Any],
         parse: Callable[[int, bytes], T],
-        timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as httpx has it
+        timeout: float | httpx.Timeout | None,  # noqa: ASYNC109 - as in httpx
     ) -> Response[T]:
-        """What `asyncio_detailed` does with its arguments: send a request, resend it if the policy allows.
+        """Send a request, resend it if the policy allows. Called by `asyncio_detailed`.
 
         Raises:
             APIConnectionError: There is no response.
         """
         if not isinstance(self._transport, httpx.AsyncBaseTransport):
-            raise TypeError("the transport is sync only: call sync(), or give one that is both")
+            raise TypeError("the transport is sync only: call sync(), or give a transport that is both")
         io = _AsyncIO(self._transport, self._auth if call.get("auth", True) else None)
         steps = self._exchange(io, call, parse, timeout)
         try:
             do, argument = next(steps)
             while True:
                 try:
-                    came = await do(argument)
+                    result = await do(argument)
                 except Exception as error:  # noqa: BLE001 - see above
                     do, argument = steps.throw(error)
                 else:
-                    do, argument = steps.send(came)
+                    do, argument = steps.send(result)
         except StopIteration as end:
             response: Response[T] = end.value
             return response
         finally:
             await io.close()
 
-    # --- The exchange: yields what is to be done, takes what came of it ---
+    # --- The exchange: yields functions to call, receives their results ---
 
     def _exchange(
         self,
@@ -270,7 +274,7 @@ class Client:
     ) -> _Steps[Response[T]]:
         if self._service is not None and self._service != (other := call.get("service", self._service)):
             raise ValueError(
-                f"this client is for {self._service}, and the operation is of {other}; nothing was sent"
+                f"this client is for {self._service}, the operation is of {other}; nothing was sent"
             )
         attempt = 1
         while True:
@@ -306,14 +310,14 @@ class Client:
             own.read()
             self._check.request(call["path"], own)
         response = _response((yield from self._sent(io, own)), own, parse)
-        return (
-            response if self._check is None else self._check.response(call["method"], call["path"], response)
-        )
+        if self._check is None:
+            return response
+        return self._check.response(call["method"], call["path"], response)
 
     def _sent(self, io: _IO, own: httpx.Request) -> _Steps[_Received]:
-        """Send the operation's own request, and whatever the auth asks for before and after it."""
+        """Send the operation's own request, and the auth's requests before and after it."""
         sending, is_sending, may_be_processed = own, False, False
-        kept: _Received | None = None  # what the operation's own request came to
+        kept: _Received | None = None  # the response to the operation's own request
         trace = TRACE.get()
         try:
             if io.auth is not None:
@@ -325,7 +329,7 @@ class Client:
                     trace.may_be_processed = True
                 received: _Received = yield io.send, sending
                 is_sending = False
-                # After which no refusal says that it was not.
+                # Once it may have been processed, a later refusal does not change that.
                 if _is_same(sending, own) and not may_be_processed:
                     kept, may_be_processed = received, not refuses(received.response.status_code)
                     if trace is not None:
@@ -336,7 +340,7 @@ class Client:
                 sending = following
         except (*_FAILURES, OSError) as error:
             if not (is_sending or isinstance(error, _FAILURES)):
-                raise  # of a token function
+                raise  # a token function raised it
             failed = sending if is_sending else getattr(error, "_request", None) or sending
             is_own = is_sending and _is_same(sending, own)
             failure = _connection_error(
@@ -344,11 +348,11 @@ class Client:
                 error,
                 is_own=is_own,
                 may_be_processed=may_be_processed,
-                only_read=own.method in _ONLY_READ,
+                read_only=own.method in _READ_ONLY,
             )
             if is_sending:
-                yield io.fail, error  # for those who wait for the same token
-        raise failure  # here, or the error would be its context, and may hold a token
+                yield io.fail, error  # other requests may wait for the same token
+        raise failure  # outside the except clause: as its context, the error could show a token
 
     def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
         try:
@@ -356,7 +360,7 @@ class Client:
             if call.get("query"):
                 url = url.copy_with(query=call["query"].encode())
         except httpx.InvalidURL as error:
-            raise ValueError(f"no URL can be made of this: {error}") from None
+            raise ValueError(f"these arguments make no valid URL: {error}") from None
         extensions = {
             "timeout": self._timeout if timeout is None else _seconds(timeout),
             "project_id": str(call["project_id"]) if "project_id" in call else None,
@@ -364,34 +368,31 @@ class Client:
         }
         method, headers = call["method"], call["headers"]
         if "json" not in call and "content" not in call:
-            return httpx.Request(
-                method, url, headers=self._headers.with_those_of(headers), extensions=extensions
-            )
+            headers = self._headers.merged(headers)
+            return httpx.Request(method, url, headers=headers, extensions=extensions)
         if "media_type" in call:
             headers = {**headers, "Content-Type": call["media_type"]}
         body = call["content"] if "content" in call else _TO_JSON(call["json"]).encode()
-        headers = self._headers.with_those_of(headers, len(body))
-        # As a stream, since `content=` would be looked at once more, which takes longer.
-        request = httpx.Request(
-            method, url, headers=headers, extensions=extensions, stream=httpx.ByteStream(body)
-        )
+        headers = self._headers.merged(headers, len(body))
+        stream = httpx.ByteStream(body)  # faster than `content=`, which httpx encodes again
+        request = httpx.Request(method, url, headers=headers, extensions=extensions, stream=stream)
         request.read()  # so that auth flows and transports can use `content`
         return request
 
 
 class _Headers:
-    """The headers of requests. What is the same for many requests is checked and put together once."""
+    """The headers of requests. Checks and merges each combination once."""
 
     def __init__(self, default: dict[str, str], own: Secret[dict[str, str]]) -> None:
         self._own = httpx.Headers({**default, "Accept-Encoding": "identity"})
         self._own.update(own.reveal())
         self._prepared: dict[object, httpx.Headers] = {}
 
-    def with_those_of(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
-        """Return the client's headers, then an operation's, which take precedence, and the length of a body.
+    def merged(self, operation: Mapping[str, str], length: int | None = None) -> httpx.Headers:
+        """Return the client's headers with an operation's, which take precedence, and the length of a body.
 
         Raises:
-            ValueError: One cannot be sent.
+            ValueError: A header cannot be sent.
         """
         key = (length, *operation.items())
         prepared = self._prepared.get(key)
@@ -409,9 +410,9 @@ class _Headers:
 
 
 class _Received:
-    """A response whose body was read, unpacked and bounded.
+    """A response whose body is read and decompressed up to its limit.
 
-    Unpacks by itself: httpx unpacks each chunk to its end, and 64 KiB may become gigabytes.
+    httpx would decompress each chunk completely, and 64 KiB may become gigabytes.
     """
 
     def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
@@ -424,17 +425,17 @@ class _Received:
         self._limit = body_limit(response.status_code, request.extensions.get("max_result", MAX_BODY))
         seconds = request.extensions["timeout"].get("read") if "timeout" in request.extensions else None
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        if response.is_stream_consumed:  # the transport has read it, and so unpacked it
+        if response.is_stream_consumed:  # the transport has read and decompressed it
             return
         codings = [value for name, value in response.headers.raw if name.lower() == b"content-encoding"]
         encoding = b",".join(codings).decode("latin-1").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # recognizes gzip and deflate
         elif encoding not in ("", "identity"):
-            self.problem = f"its body is packed as {encoding}, which was not asked for"
+            self.problem = f"its Content-Encoding is {encoding}, which was not requested"
 
-    def is_full_with(self, chunk: bytes) -> bool:
-        """Take a part of the body; say whether no more is wanted."""
+    def add(self, chunk: bytes) -> bool:
+        """Add a part of the body; return whether reading must stop."""
         if self._unpacker:
             try:
                 chunk = self._unpacker.decompress(chunk, self._limit + 1 - len(self.content))
@@ -445,18 +446,18 @@ class _Received:
             del self.content[self._limit :]
             self.problem = f"its body has more than {self._limit} bytes"
             return True
-        # Of a transport that minds single reads.
+        # Other transports apply the timeout to single reads.
         if self._deadline is not None and time.monotonic() > self._deadline:
             return self.fail("it was not complete in time")
         return False
 
     def fail(self, why: object) -> bool:
-        """Note that the rest of the body cannot be read."""
+        """Record that the rest of the body cannot be read."""
         self.problem = f"its body cannot be read: {why}"
         return True
 
     def end(self) -> Self:
-        """Put what was read in the place of the body, for an auth flow to read."""
+        """Replace the body by the part that was read, for an auth flow to read."""
         response, stream = self.response, httpx.ByteStream(bytes(self.content))
         if self._unpacker or self.problem or response.is_stream_consumed:
             headers = [each for each in response.headers.raw if each[0].lower() != b"content-encoding"]
@@ -469,7 +470,7 @@ class _Received:
 
 
 def _hide(event: str, info: dict[str, Any]) -> None:
-    """Keep what a response repeats out of httpcore's log: https://www.encode.io/httpcore/extensions/#trace."""
+    """Keep response headers out of httpcore's log: https://www.encode.io/httpcore/extensions/#trace."""
     if event.endswith(".receive_response_headers.complete"):
         info["return_value"] = "<hidden>"
 
@@ -479,7 +480,7 @@ async def _ahide(event: str, info: dict[str, Any]) -> None:
 
 
 class _SyncIO:
-    """What an exchange asks for, done by blocking the thread."""
+    """The functions that an exchange calls, blocking the thread."""
 
     def __init__(self, transport: httpx.BaseTransport, auth: httpx.Auth | None) -> None:
         self._transport = transport
@@ -492,7 +493,7 @@ class _SyncIO:
         received, stream = _Received(request, response), cast("httpx.SyncByteStream", response.stream)
         try:
             for chunk in (response.content,) if response.is_stream_consumed else stream:
-                if received.is_full_with(chunk):
+                if received.add(chunk):
                     break
         except _FAILURES as error:
             received.fail(error)
@@ -516,7 +517,7 @@ class _SyncIO:
 
     def fail(self, error: Exception) -> None:
         if self._flow is not None:
-            with suppress(Exception):  # it raises this one again, most likely
+            with suppress(Exception):  # most likely it raises the same error
                 self._flow.throw(error)
 
     def close(self) -> None:
@@ -525,7 +526,7 @@ class _SyncIO:
 
 
 class _AsyncIO:
-    """The same by awaiting, in any event loop that httpx supports."""
+    """The same functions, async, in any event loop that httpx supports."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None) -> None:
         self._transport = transport
@@ -538,10 +539,10 @@ class _AsyncIO:
         received, stream = _Received(request, response), cast("httpx.AsyncByteStream", response.stream)
         try:
             if response.is_stream_consumed:
-                received.is_full_with(response.content)
+                received.add(response.content)
             else:
                 async for chunk in stream:
-                    if received.is_full_with(chunk):
+                    if received.add(chunk):
                         break
         except _FAILURES as error:
             received.fail(error)
@@ -576,18 +577,16 @@ class _AsyncIO:
 
 _IO: TypeAlias = _SyncIO | _AsyncIO
 _Steps: TypeAlias = Generator[tuple[Callable[[Any], Any], Any], Any, T]
-"""What is to be done and with what, one after the other; each is answered with what came of it."""
+"""Yields a function and its argument; receives its result."""
 
 
 def _response(received: _Received, own: httpx.Request, parse: Callable[[int, bytes], T]) -> Response[T]:
-    status, content, problem, parsed = (
-        received.response.status_code,
-        bytes(received.content),
-        received.problem,
-        None,
-    )
-    only_read = own.method in _ONLY_READ
-    if only_read:  # which may show what somebody has logged, and is in no hurry
+    status, content = received.response.status_code, bytes(received.content)
+    problem, parsed = received.problem, None
+    read_only = own.method in _READ_ONLY
+    if (
+        read_only
+    ):  # a read may return logs that show secrets; other successful bodies are not masked, to save time
         content = _masked(content, own)
     if is_good := succeeds(status) and problem is None:
         try:
@@ -607,7 +606,7 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
         content=content,
         parsed=parsed,
         problem=problem,
-        only_read=only_read,
+        read_only=read_only,
     )
 
 
@@ -617,28 +616,27 @@ def _masked(text: bytes, own: httpx.Request) -> bytes:
 
 
 def _connection_error(
-    failed: httpx.Request, error: Exception, *, is_own: bool, may_be_processed: bool, only_read: bool
+    failed: httpx.Request, error: Exception, *, is_own: bool, may_be_processed: bool, read_only: bool
 ) -> APIConnectionError:
     outcome_unknown = may_be_processed or (is_own and not isinstance(error, _NOT_SENT))
     what = "the request may have been processed" if outcome_unknown else "nothing was sent"
-    # The auth's own request, such as for a token: before ours, or after its 401.
+    # The auth's own request failed, such as a token fetch: before our request, or after its 401.
     if not (outcome_unknown or is_own):
         what = "the request was not processed"
-    if outcome_unknown and only_read:
+    if outcome_unknown and read_only:
         outcome_unknown, what = False, "no response"
     error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
     # h11 quotes a header that cannot be sent, and it may be the token.
     is_safe = not isinstance(error, httpx.LocalProtocolError) or "nothing was sent" in str(error)
     reason = f"{type(error).__name__}: {error}" if is_safe and str(error) else type(error).__name__
-    made = error_class(
-        f"{one_line(f'{failed.method} {failed.url}')}: {one_line(reason)}; {what}", outcome_unknown
-    )
+    where = one_line(f"{failed.method} {failed.url}")
+    made = error_class(f"{where}: {one_line(reason)}; {what}", outcome_unknown)
     made.__cause__ = error if is_safe else None
     return made
 
 
 def _url(base: httpx.URL, path: str) -> httpx.URL:
-    """Return the URL of a path below another's. httpx would parse all of it again, which takes an eighth of a call."""
+    """Append a path to a URL. httpx would parse the whole URL again, which takes an eighth of a call."""
     path = base.raw_path.decode("ascii").rstrip("/") + path
     if len(path) > _MAX_QUICK_PATH or not _QUOTED_PATH.fullmatch(path):
         return httpx.URL(str(base.copy_with(raw_path=b"/")).rstrip("/") + path)
@@ -648,11 +646,11 @@ def _url(base: httpx.URL, path: str) -> httpx.URL:
 
 
 def _is_same(one: httpx.Request, other: httpx.Request) -> bool:
-    """Say whether a request is the operation's, of which an auth may send a copy with a signed query."""
-    return one is other or _place(one) == _place(other)
+    """Return whether a request is the operation's, or an auth's copy of it with a signed query."""
+    return one is other or _target(one) == _target(other)
 
 
-def _place(request: httpx.Request) -> tuple[str, str, bytes, bytes]:
+def _target(request: httpx.Request) -> tuple[str, str, bytes, bytes]:
     url = request.url
     return request.method, url.scheme, url.netloc, url.raw_path.partition(b"?")[0]
 
@@ -665,7 +663,7 @@ def _seconds(timeout: float | httpx.Timeout) -> dict[str, float | None]:
 
 
 def _are_sendable(values: list[bytes]) -> bool:
-    joined = b"\n".join((b"", *values, b""))  # as one, since to look at each takes longer
+    joined = b"\n".join((b"", *values, b""))  # one check of all is faster than a check of each
     is_printable = len(joined.translate(None, _PRINTABLE)) == len(values) + 1
     return is_printable and not any(end in joined for end in (b"\n ", b"\n\t", b" \n", b"\t\n"))
 
@@ -681,7 +679,8 @@ def _headers_problem(headers: Mapping[Any, Any]) -> str | None:
             return f"{name!r} cannot be the name of a header"
         if not isinstance(value, str) or not _SENDABLE.fullmatch(value.encode(errors="replace")):
             # The value is not shown: it may be a token.
-            return f"the value of header {name} may be a str of printable ASCII only: no CR, LF or NUL, no blanks at its ends"
+            rule = "must be a str of printable ASCII: no CR, LF or NUL, no blanks at its ends"
+            return f"the value of header {name} {rule}"
     return None
 
 
@@ -694,20 +693,17 @@ def _kind_problem(auth: object, transport: object, resend: object) -> str | None
 
 
 def _url_problem(base_url: object) -> str | None:
-    # None of these texts shows the URL: with a slip in it, a password may stand anywhere.
+    # No text shows the URL: it may hold a password.
     if not isinstance(base_url, str):
         return "base_url must be a str"
     if "@" in base_url or "?" in base_url or "#" in base_url:
         return "base_url may not hold a user, password, query or fragment; give credentials with auth="
     try:
         url = httpx.URL(base_url)
-        good = (
-            url.scheme in ("http", "https")
-            and "" not in url.host.split(".")
-            and 0 < (url.port or 443) < 1 << 16
-        )
+        is_web = url.scheme in ("http", "https")
+        is_valid = is_web and "" not in url.host.split(".") and 0 < (url.port or 443) < 1 << 16
     except httpx.InvalidURL:
-        good = False
-    if not good or re.search(r"\s", base_url):
+        is_valid = False
+    if not is_valid or re.search(r"\s", base_url):
         return "base_url must be an absolute URL, such as https://cse.cn-north-4.myhuaweicloud.com"
     return None

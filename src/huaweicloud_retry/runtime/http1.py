@@ -1,8 +1,7 @@
-"""HTTP/1.1 of one connection, without I/O: a request, the response to it, and whether to reuse the connection.
+"""HTTP/1.1 on one connection, without I/O: a request, its response, and whether to reuse the connection.
 
-httptools (llhttp) parses, strictly, and knows nothing of a connection. What it leaves open is decided here:
-which response belongs to the request, where its body ends, and whether anything came behind it. Source: RFC
-9112, sections 6 and 9.
+httptools (llhttp) parses strictly, but does not track the connection. This module decides which response
+belongs to the request, where its body ends, and whether more bytes follow (RFC 9112, sections 6 and 9).
 """
 
 import errno
@@ -18,32 +17,32 @@ import httpx
 from .errors import succeeds
 
 IDLE_LIMIT: Final = (
-    5.0  # seconds, as httpx; servers close idle connections, and some send a stray response first
+    5.0  # seconds, like httpx; some servers send a stray response before they close a connection
 )
-MAX_CONNECTIONS: Final = 100  # of one event loop, as httpx
-MAX_BODY: Final = 1 << 20  # bytes, of an error or of IAM; those of the services have about a hundred
-MAX_RESULT: Final = 16 << 20  # bytes, of an operation that succeeded
+MAX_CONNECTIONS: Final = 100  # per event loop, like httpx
+MAX_BODY: Final = 1 << 20  # bytes of an error or of IAM; typical errors have about a hundred
+MAX_RESULT: Final = 16 << 20  # bytes of a successful operation
 READ_SIZE: Final = 1 << 16
-_MAX_HEAD: Final = 1 << 16  # bytes, of all heads of one response together
+_MAX_HEAD: Final = 1 << 16  # bytes of all heads of one response
 _MAX_INTERIM: Final = 16
-_MOST_PER_BYTE: Final = 16  # received for a byte of a body, which may come in chunks of one
-_SLICE: Final = 1 << 14  # bytes that are parsed before the bounds are looked at
+_MOST_PER_BYTE: Final = 16  # received bytes per byte of a body, which may come in chunks of one byte
+_SLICE: Final = 1 << 14  # bytes that are parsed before the limits are checked
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _LEAST, _FINAL, _SWITCHING, _NO_BODY = 100, 200, 101, (204, 304)  # statuses
 
 NOTHING_TAKEN: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNABORTED, errno.EHOSTUNREACH)
-"""Errors of the system by which it says that it took no byte to send. Others may be raised by a signal's handler."""
+"""System errors that mean that the kernel accepted no byte. A signal handler may raise other errors."""
 
 Origin: TypeAlias = tuple[str, str, int]
-"""Where a connection leads to: scheme, host, port."""
+"""Scheme, host and port of a connection."""
 
 
 class NothingSentError(httpx.WriteError):
-    """The connection broke before the kernel took a byte of the request, so the server cannot have it."""
+    """The connection broke before the kernel accepted a byte of the request: the server does not have it."""
 
 
 class Payload(bytes):
-    """The bytes of a request. They hold credentials, and a traceback may show the repr of any local variable."""
+    """The bytes of a request. The repr hides them: they hold credentials, and a traceback may show it."""
 
     is_for_head = asks_to_close = False
     max_result = MAX_BODY
@@ -53,7 +52,7 @@ class Payload(bytes):
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Return where a request goes; raise httpx.UnsupportedProtocol if that is neither http nor https."""
+    """Return the origin of a URL; raise httpx.UnsupportedProtocol if it is neither http nor https."""
     scheme, host = url.scheme, url.raw_host.decode("ascii")
     if scheme not in ("http", "https") or not host:
         raise httpx.UnsupportedProtocol("the URL must be http:// or https:// with a host")
@@ -61,16 +60,16 @@ def origin(url: httpx.URL) -> Origin:
 
 
 def body_limit(status: int | None, max_result: int) -> int:
-    """Return how many bytes of a response's body are read."""
+    """Return the maximum number of bytes to read of a response's body."""
     return max_result if status is not None and succeeds(status) else MAX_BODY
 
 
 def payload(request: httpx.Request, body: bytes) -> Payload:
-    """Return a request as it is sent: in one piece, its length known.
+    """Return the bytes of a request, with its Content-Length.
 
     Raises:
-        httpx.LocalProtocolError: A header or the path has a line break or NUL. Which one is not shown: it may
-            be a token.
+        httpx.LocalProtocolError: A header or the path has a line break or NUL. The text does not show it: it
+            may be a token.
     """
     start = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
     raw = request.headers.raw
@@ -93,8 +92,8 @@ def payload(request: httpx.Request, body: bytes) -> Payload:
 
 
 def raise_connect_error(error: BaseException) -> NoReturn:
-    """Raise what httpx has for an error of making a connection."""
-    if isinstance(error, TimeoutError | BlockingIOError):  # the latter if no time is left at all
+    """Raise httpx's exception for an error of opening a connection."""
+    if isinstance(error, TimeoutError | BlockingIOError):  # the latter if the timeout is 0
         raise httpx.ConnectTimeout("no connection in time") from None
     if isinstance(error, OSError | ValueError):  # ValueError: a host name that cannot be encoded
         raise httpx.ConnectError(str(error)) from error
@@ -102,7 +101,7 @@ def raise_connect_error(error: BaseException) -> NoReturn:
 
 
 class Connection:
-    """What a connection of either kind knows of itself: socket, process, and how long it was idle."""
+    """The common part of sync and async connections: socket, process, and idle time."""
 
     descriptor = -1
 
@@ -111,17 +110,17 @@ class Connection:
         self.idle_since = monotonic()
 
     def is_old(self) -> bool:
-        """Say whether it was idle for too long."""
+        """Return whether it was idle for too long."""
         return monotonic() - self.idle_since >= IDLE_LIMIT
 
     def is_clean(self) -> bool:
-        """Say whether it may be reused: it is ours, young, and nothing has come: no byte, end or error."""
-        if self.descriptor < 0 or self.is_old() or self._process != os.getpid():  # which a fork changes
+        """Return whether it may be reused: this process opened it recently, and nothing was received."""
+        if self.descriptor < 0 or self.is_old() or self._process != os.getpid():  # a fork changes the process
             return False
         if not hasattr(select, "poll"):  # Windows
             return not select.select([self.descriptor], [], [self.descriptor], 0)[0]
         poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN | select.POLLPRI)  # errors are reported without asking
+        poll.register(self.descriptor, select.POLLIN | select.POLLPRI)  # poll always reports errors
         return not poll.poll(0)
 
 
@@ -129,9 +128,8 @@ class ResponseReader:
     """Reads the response to one request from the bytes of its connection.
 
     Attributes:
-        has_ended: Nothing more is to be read: it is complete, or has failed, or its body is larger than
-            its limit.
-        is_reusable: It ended by its own framing, nothing came behind it, and neither side wants to close.
+        has_ended: Nothing more is read: it is complete, has failed, or its body exceeds the limit.
+        is_reusable: It ended by its framing, no bytes follow it, and neither side closes the connection.
         status: HTTP status, when it is known.
     """
 
@@ -143,20 +141,20 @@ class ResponseReader:
         self._body = bytearray()
         self._error: httpx.TransportError | None = None
         self._ends_with_connection = False
-        self._interim = self._received = 0  # responses before this one; bytes of all
+        self._interim = self._received = 0  # interim responses; received bytes
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes; none: the server has closed the connection."""
+        """Process received bytes; no bytes: the server has closed the connection."""
         if not data:
             self.has_ended, self.is_reusable = self.has_ended or self._ends_with_connection, False
             what = "before the response was complete" if self._received else "without a response"
             self.fail(f"the server closed the connection {what}")
             return
         view = memoryview(data)
-        del data  # it may echo a secret, and is not to show in a traceback
-        # The last byte goes alone. If the response has ended before it, something came behind: be it one CR
-        # LF, which the parser would skip.
+        del data  # it may repeat a secret, and a traceback may show it
+        # Parse the last byte separately: if the response has ended before it, more bytes follow. Otherwise
+        # the parser would skip a single CR LF.
         last = len(view) - 1
         for start in (*range(0, last, _SLICE), last):
             if self.has_ended:
@@ -164,7 +162,7 @@ class ResponseReader:
             else:
                 self._parse(view[start : min(start + _SLICE, max(last, start + 1))])
         if self.has_ended:
-            self._parser = None  # they know each other, and should not wait for the garbage collector
+            self._parser = None  # breaks a reference cycle
 
     def fail(self, error: httpx.TransportError | str) -> None:
         """End without the rest of the response."""
@@ -173,28 +171,28 @@ class ResponseReader:
             self.has_ended, self.is_reusable = True, False
 
     def response(self) -> httpx.Response:
-        """Return the response, whose body raises what is wrong with it; raise why there is none."""
+        """Return the response, whose body raises its error; without a response, raise the error."""
         if self.status is not None:
             return httpx.Response(self.status, headers=self._headers, stream=_Body(self._body, self._error))
         raise self._error or httpx.RemoteProtocolError("there is no response")
 
     def _parse(self, part: memoryview) -> None:
-        assert self._parser is not None  # noqa: S101 - it is until the response has ended
+        assert self._parser is not None  # noqa: S101 - the response has not ended
         self._received += len(part)
         try:
             self._parser.feed_data(part)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
-                raise error.__context__  # noqa: B904 - Ctrl-C came while it called us
+                raise error.__context__  # noqa: B904 - Ctrl-C during a callback
             self.is_reusable = False
             self.fail(f"the response is not valid HTTP/1.1: {error}")
         if self._received > _MAX_HEAD + _MOST_PER_BYTE * len(self._body):
             self.fail(f"over {_MAX_HEAD} bytes of the response are not of its body")
 
-    # --- What httptools calls. A message behind the response calls them too, and changes nothing. ---
+    # --- Callbacks of httptools. For a message after the response, they change nothing. ---
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status is None:  # else it is a trailer
+        if self.status is None:  # otherwise it is a trailer
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -220,16 +218,16 @@ class ResponseReader:
         self.has_ended = self.has_ended or self.status is not None
 
     def _judge(self, status: int, version: str) -> str | None:
-        """Decide where the body ends and whether the connection stays open; return a reason to refuse."""
+        """Decide where the body ends and whether the connection stays open; return why it is invalid."""
         fields: dict[bytes, bytes] = {}
         for name, value in self._headers:
             key = name.lower()
             fields[key] = fields[key] + b"," + value if key in fields else value
         coding, options = fields.get(b"transfer-encoding"), fields.get(b"connection", b"").lower().split(b",")
         if status == _SWITCHING or status < _LEAST or version not in ("1.0", "1.1"):
-            return f"the server sent {status} of HTTP/{version} in place of a response"
+            return f"the server sent {status} of HTTP/{version} instead of a response"
         if self._interim > _MAX_INTERIM or (status < _FINAL and not fields.keys().isdisjoint(_FRAMING)):
-            return "the server sent interim responses (1xx) that are too many, or have a body"
+            return "the server sent too many interim responses (1xx), or one with a body"
         if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
             return "the body is framed by a Transfer-Encoding other than chunked"
         if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD:
@@ -243,7 +241,7 @@ class ResponseReader:
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """What came of a body, and then why not all of it."""
+    """The received part of a body, and the error that ended it."""
 
     def __init__(self, content: bytearray, error: Exception | None) -> None:
         self._content, self._error = bytes(content), error

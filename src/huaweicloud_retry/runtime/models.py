@@ -1,8 +1,8 @@
-"""What generated models stand on: JSON to typed values and back.
+"""The base of generated models: JSON to typed values and back.
 
-load        JSON -> values of the annotated types, or an error that names the place
+load        JSON -> values of the annotated types, or an error that names the field
 dump        values -> JSON
-check_type  values of the annotated types, before they are sent
+check_type  compares values with the annotated types, before they are sent
 Model       base class of generated models; OpenModel keeps fields that the contract does not know
 """
 
@@ -38,20 +38,14 @@ from .redaction import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PLAIN: Final = (
-    bool,
-    int,
-    str,
-    float,
-    NoneType,
-    dict,
-)  # values have the very type: bool is an int to isinstance
+# Values must have exactly this type: to isinstance, a bool is an int.
+_PLAIN: Final = (bool, int, str, float, NoneType, dict)
 _DATE: Final = r"\d{4}-\d\d-\d\d"
 _DATE_TIME: Final = re.compile(_DATE + r"[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 class Unset:
-    """The type of UNSET: a value that was not given, and that is not sent."""
+    """The type of UNSET, which stands for a value that was not given and is not sent."""
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -60,14 +54,14 @@ class Unset:
         return "UNSET"
 
     def __reduce__(self) -> str:
-        return "UNSET"  # a copied or unpickled model holds the same object, since models compare by identity
+        return "UNSET"  # copies and pickles keep the same object, which is compared by identity
 
 
 UNSET: Final = Unset()
 
 
 class Discriminator:
-    """Names the field that tells which model of a union an object is.
+    """Names the field that selects the model of a union.
 
     Args:
         field: Name of the field in JSON.
@@ -85,7 +79,7 @@ class Model:
     __slots__ = ()
 
     _sets: tuple[tuple[str, ...], ...] = ()
-    """Of these sets of fields, by their names in JSON, one must be given whole."""
+    """Sets of fields, by their names in JSON; at least one set must be complete."""
     _exactly_one: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,11 +88,11 @@ class Model:
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
-        """Make a model of a JSON object.
+        """Make a model from a JSON object.
 
         Raises:
             KeyError: A required field is missing.
-            TypeError: A value is of another type, or there is a field that the contract forbids.
+            TypeError: A value has another type, or the contract forbids a field.
         """
         return cast("Self", _load_model(cls, dict(src_dict), cls.__name__, is_response=False))
 
@@ -129,7 +123,7 @@ class OpenModel(Model):
 
 
 def short_repr(_model: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Bound the repr of each field of a model: what the server sends may be of any length."""
+    """Limit the repr of each field of a model: the server may send values of any length."""
     return [field.evolve(repr=bounded) for field in fields]
 
 
@@ -147,7 +141,7 @@ def load_json(content: bytes, expected: Any) -> Any:
     Raises:
         ValueError: It is not JSON, or nested too deeply to be read.
         KeyError: A required field is missing.
-        TypeError: A value is of another type.
+        TypeError: A value has another type.
     """
     try:
         value = json.loads(content)
@@ -157,17 +151,17 @@ def load_json(content: bytes, expected: Any) -> Any:
 
 
 def load(value: Any, expected: Any, name: str = "the body", *, is_response: bool = False) -> Any:
-    """Make a value of an annotated type of what JSON has for it.
+    """Convert a JSON value to an annotated type.
 
     Args:
-        value: As json.loads returns it.
+        value: The result of json.loads.
         expected: The type, such as `list[Job] | None`.
-        name: Of the place, for errors.
+        name: Name of the value, for errors.
         is_response: A response has fields that are read only, and may lack those that are write only.
 
     Raises:
         KeyError: A required field is missing.
-        TypeError: The value, or one in it, is of another type; the text names the place.
+        TypeError: The value, or one in it, has another type; the text names it.
     """
     if _is_plain(value, expected):
         return value
@@ -189,18 +183,18 @@ def _load_scalar(value: object, expected: Any, name: str) -> Any:
         except ValueError:
             raise TypeError(f"{name}: {_name(expected)} expected, got {bounded(value)}") from None
     if expected is int and isinstance(value, float) and value.is_integer():
-        return int(value)  # so JSON Schema has it
+        return int(value)  # to JSON Schema, 5.0 is an integer
     check_type(value, expected, name)
     return value
 
 
 def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> Any:
-    """Return the value as the first type takes it; of several models, as the one that fits best."""
+    """Convert to the first type of the union that fits; among models, to the one that fits best."""
     arguments = tuple(each for each in kind.arguments if each is not Unset)
     if len(arguments) == 1:
         return load(value, arguments[0], name, is_response=is_response)
     if kind.discriminator is not None and is_object(value):
-        arguments = (_told_model(value, kind, kind.discriminator, name),)
+        arguments = (_selected_model(value, kind, kind.discriminator, name),)
     found: list[Any] = []
     failures: list[Exception] = []
     for argument in arguments:
@@ -208,38 +202,36 @@ def _load_union(value: object, kind: _Kind, name: str, *, is_response: bool) -> 
             loaded = load(value, argument, name, is_response=is_response)
         except (KeyError, TypeError) as error:
             if isinstance(value, _kind(argument).json_type):
-                failures.append(error)  # which says more than that no type fits
+                failures.append(error)  # more precise than "no type fits"
         else:
             if not isinstance(loaded, Model):
                 return loaded
             found.append(loaded)
     if found:
-        return min(found, key=_strangeness)
+        return min(found, key=_misfit)
     raise failures[0] if len(failures) == 1 else _mismatch(name, kind.expected, value)
 
 
-def _strangeness(model: Any) -> tuple[int, int]:
-    """Count the values that are not among those listed, which often tell models apart, and the unknown fields."""
+def _misfit(model: Any) -> tuple[int, int]:
+    """Count values outside their Literal types, which often distinguish models, and unknown fields."""
     unlisted = 0
     for field in _fields(_type(model))[0]:
-        options = [
-            each.arguments for each in map(_kind, _kind(field.type).arguments) if each.origin is Literal
-        ]
+        kinds = map(_kind, _kind(field.type).arguments)
+        options = [each.arguments for each in kinds if each.origin is Literal]
         value = getattr(model, field.name)
         if options and isinstance(value, str | int) and not any(value in listed for listed in options):
             unlisted += 1
     return unlisted, len(getattr(model, "additional_properties", ()))
 
 
-def _told_model(value: dict[str, Any], kind: _Kind, told: Discriminator, name: str) -> Any:
-    found = value[told.field]
-    wanted = told.models.get(str(found)) if type(found) in (str, int) else None
+def _selected_model(value: dict[str, Any], kind: _Kind, discriminator: Discriminator, name: str) -> Any:
+    found = value[discriminator.field]
+    wanted = discriminator.models.get(str(found)) if type(found) in (str, int) else None
     for argument in kind.arguments:
         if wanted is not None and _name(argument) == wanted:
             return argument
-    raise TypeError(
-        f"{name}.{told.field}: one of {_listing(tuple(told.models))} expected, got {bounded(found)}"
-    )
+    listing = _listing(tuple(discriminator.models))
+    raise TypeError(f"{name}.{discriminator.field}: one of {listing} expected, got {bounded(found)}")
 
 
 def _load_model(model: Any, value: dict[str, Any], name: str, *, is_response: bool) -> Any:
@@ -247,9 +239,8 @@ def _load_model(model: Any, value: dict[str, Any], name: str, *, is_response: bo
     fields, extra = _fields(model)
     for field in fields:
         if field.json_name in rest:
-            given[field.name] = load(
-                rest.pop(field.json_name), field.type, field.json_name, is_response=is_response
-            )
+            item = rest.pop(field.json_name)
+            given[field.name] = load(item, field.type, field.json_name, is_response=is_response)
         elif field.is_required or (is_response and field.needed_in == "response"):
             raise KeyError(field.json_name)
         else:
@@ -272,7 +263,7 @@ def dump_json(value: object, expected: Any) -> Any:
     """Return the JSON of a request's body.
 
     Raises:
-        TypeError: It, or something in it, is not of the annotated type.
+        TypeError: The body, or a value in it, does not have the annotated type.
         ValueError: A field that a request needs was not given, or a time has no time zone.
     """
     check_type(value, expected)
@@ -280,10 +271,10 @@ def dump_json(value: object, expected: Any) -> Any:
 
 
 def dump(value: Any, *, is_request: bool = False) -> Any:
-    """Return what JSON has for a value; in a request, without the fields that are read only.
+    """Convert a value to JSON; for a request, without read-only fields.
 
     Raises:
-        ValueError: A field that a request needs was not given, or a time of it has no time zone.
+        ValueError: A field that a request needs was not given, or a time in it has no time zone.
     """
     if isinstance(value, Model):
         return _dump_model(value, is_request=is_request)
@@ -299,7 +290,7 @@ def dump(value: Any, *, is_request: bool = False) -> Any:
 
 
 def time_text(value: dt.datetime) -> str:
-    """Return a time as RFC 3339 has it.
+    """Return a time in the format of RFC 3339.
 
     Raises:
         ValueError: It has no time zone.
@@ -326,21 +317,19 @@ def _dump_model(model: Any, *, is_request: bool) -> dict[str, Any]:
 
 
 def _sets_problem(model: Any) -> str | None:
-    """Say which sets of fields there are to choose from, if not one of them was given."""
+    """Return which sets of fields are possible, if none of them was given."""
     sets = cast("tuple[tuple[str, ...], ...]", model._sets)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     if not sets:
         return None
     names = {field.json_name: field.name for field in _fields(_type(model))[0]}
     extra = getattr(model, "additional_properties", {})
-    given = [
-        all(getattr(model, names[key], UNSET) is not UNSET or key in extra for key in keys) for keys in sets
-    ]
-    if sum(given) == 1 or (any(given) and not model._exactly_one):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    present = {key for key, name in names.items() if getattr(model, name, UNSET) is not UNSET}
+    present.update(extra)
+    given = sum(present.issuperset(keys) for keys in sets)
+    if given == 1 or (given and not model._exactly_one):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return None
     choice = " or ".join([" and ".join([names.get(key, key) for key in keys]) for keys in sets])
-    return (
-        f"{type(model).__name__} needs {choice}; {'neither' if not any(given) else 'more than one'} was given"
-    )
+    return f"{type(model).__name__} needs {choice}; {'more than one' if given else 'neither'} was given"
 
 
 # --- types ---
@@ -350,7 +339,7 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
     """Compare a value with an annotated type.
 
     Raises:
-        TypeError: It, or something in it, is of another type; the text names the place.
+        TypeError: The value, or one in it, has another type; the text names it.
     """
     if _is_plain(value, expected):
         return
@@ -372,15 +361,13 @@ def check_type(value: object, expected: Any, name: str = "the body") -> None:
 
 
 def _is_plain(value: object, expected: Any) -> bool:
-    return (
-        expected is Any
-        or (type(value) is expected and expected in _PLAIN)
-        or (value is None and expected is None)
-    )
+    if expected is Any or (value is None and expected is None):
+        return True
+    return type(value) is expected and expected in _PLAIN
 
 
 def _is_of(value: object, expected: Any, kind: _Kind) -> bool:
-    if kind.is_model or expected is dt.date:  # a datetime is a date to isinstance, and is written otherwise
+    if kind.is_model or expected is dt.date:  # to isinstance, a datetime is a date
         return type(value) is expected
     if expected is float:
         return type(value) is int
@@ -419,8 +406,8 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(model: Any) -> tuple[list[_Field], Any]:
-    """Return the fields of a model, and the type of those that the contract does not know, or None."""
-    # A model's hints name models that its module imports for type checkers only; their package has all of them.
+    """Return the fields of a model, and the type of fields that the contract does not know, or None."""
+    # A model's module imports other models only for type checkers; the package has all of them.
     package: Any = sys.modules[model.__module__.rpartition(".")[0] or model.__module__]
     models: dict[str, Any] = {name: getattr(package, name) for name in getattr(package, "__all__", ())}
     hints = get_type_hints(model, localns=models, include_extras=True)
@@ -441,7 +428,7 @@ def _fields(model: Any) -> tuple[list[_Field], Any]:
 
 
 class _Kind(NamedTuple):
-    """What a type is made of."""
+    """An annotated type, taken apart."""
 
     expected: Any
     origin: Any
@@ -465,17 +452,17 @@ def _kind(expected: Any) -> _Kind:
             discriminator = discriminator or inner.discriminator
         origin, arguments = Union, tuple(flat)
     is_model = isinstance(expected, type) and issubclass(expected, Model)
-    json_type = dict if is_model or origin is dict else list if origin is list else ()
+    json_type = {list: list, dict: dict}.get(origin, dict if is_model else ())
     return _Kind(expected, origin, arguments, is_model, discriminator, json_type)
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Say whether a value is a list; type checkers then know of what."""
+    """Return whether a value is a list; for type checkers, a list[Any]."""
     return isinstance(value, list)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    """Say whether a value is a dict, as JSON has them."""
+    """Return whether a value is a dict; for type checkers, a JSON object."""
     return isinstance(value, dict)
 
 

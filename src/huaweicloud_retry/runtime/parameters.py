@@ -1,6 +1,6 @@
-"""What generated operations send: parameters in each style of OpenAPI, and bodies.
+"""Serializes the parameters (in each style of OpenAPI) and bodies of generated operations.
 
-Source: https://spec.openapis.org/oas/v3.1.0#style-values. A value that is None or UNSET is not sent.
+Source: https://spec.openapis.org/oas/v3.1.0#style-values. None and UNSET are not sent.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .models import Model, Unset, check_type, dump, dump_json, is_list, is_objec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_RESERVED = ":/?[]@!$'()*,;"  # of what allowReserved lets through, what does not end a value
+_RESERVED = ":/?[]@!$'()*,;"  # not escaped with allowReserved; without the characters that end a value
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
-_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"  # RFC 6265; the rest is percent-encoded
+_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"  # not escaped in a cookie (RFC 6265)
 
 
 @attrs.define
@@ -33,9 +33,9 @@ class File:
     """A file to send.
 
     Attributes:
-        payload: Its bytes, or a file opened for reading in binary mode, which is read to its end.
-        file_name: As the server is to see it.
-        mime_type: Such as image/png; by default, what fits the name.
+        payload: Its bytes, or a file opened in binary mode, which is read to its end.
+        file_name: The name that is sent.
+        mime_type: Such as image/png; by default, guessed from the name.
     """
 
     payload: IO[bytes] | bytes
@@ -44,7 +44,7 @@ class File:
 
 
 def text(value: object) -> str:
-    """Return a single value as parameters have it.
+    """Return the text of a single value in a parameter.
 
     Raises:
         ValueError: A time has no time zone.
@@ -56,10 +56,13 @@ def text(value: object) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool | float | Model | list | dict):
-        return json.dumps(
-            dump(value, is_request=True), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
+        return _json(value)
     return value.isoformat() if isinstance(value, dt.date) else str(value)
+
+
+def _json(value: object) -> str:
+    dumped = dump(value, is_request=True)
+    return json.dumps(dumped, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _members(value: object) -> list[str] | list[tuple[str, str]] | str:
@@ -75,7 +78,7 @@ def _is_absent(value: object) -> bool:
 
 
 def _joined(value: object, separator: str, encode: Callable[[str], str], *, explode: bool) -> str:
-    """Join the items, or the fields as `name,value`; exploded, as `name=value`."""
+    """Join the items, or the fields as `name,value`; with explode, as `name=value`."""
     members = _members(value)
     if isinstance(members, str):
         return encode(members)
@@ -91,8 +94,8 @@ def path(name: str, value: object, style: str = "simple", *, explode: bool = Fal
     """Return a value as one segment of the path.
 
     Raises:
-        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies drop such segments,
-            and the request would go to another path. Or it is None, or not text that UTF-8 can encode.
+        ValueError: It is empty, `.` or `..`, percent-encoded or not: servers and proxies remove such
+            segments, and the request would go to another path. Or it is None, or UTF-8 cannot encode it.
     """
     if isinstance(value, str) and style == "simple":
         return path_segment(name, value)
@@ -115,9 +118,9 @@ def path(name: str, value: object, style: str = "simple", *, explode: bool = Fal
 
 
 def path_segment(name: str, value: object) -> str:
-    """Quote a value so that it arrives as one segment of the path; errors as `path` has them."""
+    """Quote a value so that it arrives as one segment of the path. Raises the errors of `path`."""
     written = "" if value is None else str(value)
-    if _PLAIN_SEGMENT.fullmatch(written):  # as most IDs are; the rest takes longer
+    if _PLAIN_SEGMENT.fullmatch(written):  # a short cut for most IDs
         return written
     decoded, encoded = unquote(written), written
     while decoded != encoded:
@@ -130,14 +133,14 @@ def path_segment(name: str, value: object) -> str:
 def query(
     name: str, value: object, style: str = "form", *, explode: bool = True, allow_reserved: bool = False
 ) -> list[str]:
-    """Return the pairs of the query that a parameter makes, percent-encoded.
+    """Return a parameter's pairs of the query, percent-encoded.
 
     Args:
-        name: In the contract.
+        name: Name in the contract.
         value: A value, a list or an object.
-        style: `form`, `spaceDelimited`, `pipeDelimited`, `deepObject`, or `json` for a parameter with `content`.
-        explode: A pair for each item of a list, or field of an object.
-        allow_reserved: Send reserved characters as they are.
+        style: `form`, `spaceDelimited`, `pipeDelimited`, `deepObject`; `json` for a parameter with `content`.
+        explode: One pair for each item of a list, or field of an object.
+        allow_reserved: Do not escape reserved characters.
     """
     key, safe = _quoted(name), _RESERVED if allow_reserved else ""
 
@@ -147,10 +150,7 @@ def query(
     if _is_absent(value):
         return []
     if style == "json":
-        dumped = dump(value, is_request=True)
-        return [
-            f"{key}={encode(json.dumps(dumped, ensure_ascii=False, separators=(',', ':'), allow_nan=False))}"
-        ]
+        return [f"{key}={encode(_json(value))}"]
     if style == "deepObject":
         return [f"{inner}={encode(item)}" for inner, item in _deep(key, dump(value, is_request=True))]
     members = _members(value)
@@ -175,21 +175,18 @@ def _deep(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def header(name: str, value: object, *, explode: bool = False) -> dict[str, str]:
-    """Return the header that a parameter makes, if it has a value."""
+    """Return a parameter as a header, if it has a value."""
     return {} if _is_absent(value) else {name: _joined(value, ",", str, explode=explode)}
 
 
 def cookies(*pairs: tuple[str, object]) -> dict[str, str]:
-    """Return the Cookie header that parameters make, if any has a value."""
+    """Return parameters as a Cookie header, if any has a value."""
 
     def encode(member: str) -> str:
         return quote(member, safe=_COOKIE)
 
-    sent = [
-        f"{name}={_joined(value, ',', encode, explode=False)}"
-        for name, value in pairs
-        if not _is_absent(value)
-    ]
+    given = [(name, value) for name, value in pairs if not _is_absent(value)]
+    sent = [f"{name}={_joined(value, ',', encode, explode=False)}" for name, value in given]
     return {"Cookie": "; ".join(sent)} if sent else {}
 
 
@@ -197,21 +194,21 @@ def json_body(body: object, expected: Any, media_type: str) -> dict[str, Any]:
     """Return a body in JSON, and its media type.
 
     Raises:
-        TypeError: It, or something in it, is not of the annotated type.
+        TypeError: The body, or a value in it, does not have the annotated type.
         ValueError: A field that a request needs was not given, or a time has no time zone.
     """
     return {"json": dump_json(body, expected), "media_type": media_type}
 
 
 def raw_body(body: object, expected: Any, media_type: str) -> dict[str, Any]:
-    """Return a body of bytes or of text, and its media type; errors as `json_body` has them."""
+    """Return a body of bytes or text, and its media type. Raises the errors of `json_body`."""
     check_type(body, expected)
     content = body.encode() if isinstance(body, str) else body
     return {"content": content, "media_type": media_type}
 
 
 def form_body(body: object, expected: Any, media_type: str) -> dict[str, Any]:
-    """Return a body as HTML forms have it, and its media type; errors as `json_body` has them."""
+    """Return a body in the format of HTML forms, and its media type. Raises the errors of `json_body`."""
     fields = cast("dict[str, Any]", dump_json(body, expected))
     pairs: list[str] = []
     for name, item in fields.items():
@@ -222,13 +219,13 @@ def form_body(body: object, expected: Any, media_type: str) -> dict[str, Any]:
 def multipart_body(
     body: object, expected: Any, _media_type: str, media_types: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return a body of several parts, and its media type; errors as `json_body` has them.
+    """Return a body of several parts, and its media type. Raises the errors of `json_body`.
 
     Args:
-        body: A field of it is a part, or a part for each item of a list.
+        body: Each field becomes a part; a list becomes a part for each item.
         expected: Its type.
         _media_type: multipart/form-data, to which a boundary is added.
-        media_types: Of single fields, where the contract names them.
+        media_types: Media types of single fields, if the contract names them.
     """
     check_type(body, expected)
     parts: list[tuple[str, Any]] = []
@@ -236,13 +233,11 @@ def multipart_body(
         media_type = (media_types or {}).get(name)
         items = value if is_list(value) else [value]
         parts += [(name, _part(item, media_type)) for item in items if item is not None]
-    # httpx picks a boundary at random. The body is made once: a file can be read once only, but sent again.
-    if not parts:  # of which httpx makes no multipart body
+    if not parts:  # httpx makes no multipart body without parts
         boundary = secrets.token_hex(16)
-        return {
-            "content": f"--{boundary}--\r\n".encode(),
-            "media_type": f"multipart/form-data; boundary={boundary}",
-        }
+        media_type = f"multipart/form-data; boundary={boundary}"
+        return {"content": f"--{boundary}--\r\n".encode(), "media_type": media_type}
+    # The body is made once, for all attempts: a file can be read only once.
     request = httpx.Request("POST", "http://multipart", files=parts)
     return {"content": request.read(), "media_type": request.headers["Content-Type"]}
 

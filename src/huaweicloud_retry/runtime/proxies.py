@@ -1,4 +1,4 @@
-"""The proxies that the environment names, chosen for each host; syntax as httpx and curl have it."""
+"""The environment's proxies, chosen for each host, with the syntax of httpx and curl."""
 
 import re
 from base64 import b64encode
@@ -18,17 +18,17 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Proxies:
-    """What HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, or in their place the system's settings.
+    """The proxies of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, or of the system's settings.
 
     Args:
-        settings: As `urllib.request.getproxies` returns them.
+        settings: The result of `urllib.request.getproxies`.
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        self._settings = HiddenMapping(settings)  # a proxy's URL may have a password
+        self._settings = HiddenMapping(settings)  # a proxy's URL may hold a password
 
     def variable(self, url: httpx.URL) -> str | None:
-        """Return the variable whose proxy a URL needs; None: none, as for this machine always.
+        """Return the variable whose proxy a URL needs; None: no proxy. This machine never needs one.
 
         Raises:
             ConfigurationError: NO_PROXY is invalid.
@@ -39,7 +39,8 @@ class Proxies:
         if scheme is None or is_loopback(url.host):
             return None
         entries = [entry.strip() for entry in self._settings.get("no", "").split(",")]
-        return None if any(_matches(entry, url) for entry in entries if entry) else f"{scheme.upper()}_PROXY"
+        is_excluded = any(_matches(entry, url) for entry in entries if entry)
+        return None if is_excluded else f"{scheme.upper()}_PROXY"
 
     def proxy(self, variable: str) -> httpx.Proxy:
         """Return the proxy of a variable.
@@ -54,7 +55,7 @@ class Proxies:
         return proxy
 
     def secrets(self, variable: str) -> list[Secret[str]]:
-        """Return what of a proxy's credentials must not show."""
+        """Return the secrets in a proxy's credentials."""
         auth = self.proxy(variable).raw_auth
         return [] if auth is None else [Secret(auth[1].decode()), Secret(b64encode(b":".join(auth)).decode())]
 
@@ -69,7 +70,7 @@ class Proxies:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return whether a host is this machine: 127.0.0.0/8, ::1 or localhost."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -77,7 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _matches(entry: str, url: httpx.URL) -> bool:
-    """Compare a URL with an entry of NO_PROXY: `*`, a domain and what is below it, an address, or a network."""
+    """Compare a URL with an entry of NO_PROXY: `*`, a domain with its subdomains, an address or a network."""
     if entry == "*":
         return True
     if network := _network(entry):
@@ -85,14 +86,13 @@ def _matches(entry: str, url: httpx.URL) -> bool:
         return address is not None and address.version == network.version and address[0] in network
     found = _ENTRY.fullmatch(entry)
     if found is None:
-        shown = "an entry" if "@" in entry else repr(entry)  # which may have a password
-        text = f"NO_PROXY has {shown}, which is no domain, address or network, such as .example.com or 10.0.0.0/8"
-        raise ConfigurationError(text)
+        shown = "an entry" if "@" in entry else repr(entry)  # a URL may hold a password
+        examples = "such as .example.com or 10.0.0.0/8"
+        raise ConfigurationError(f"NO_PROXY has {shown}, which is no domain, address or network, {examples}")
     scheme, host, port = found.groups()
-    if (scheme or "all").lower() not in ("all", url.scheme) or int(port or 0) not in (
-        0,
-        url.port or _PORTS[url.scheme],
-    ):
+    if scheme is not None and scheme.lower() not in ("all", url.scheme):
+        return False
+    if int(port or 0) not in (0, url.port or _PORTS[url.scheme]):
         return False
     host = host.strip("[]").lower()
     if host.startswith((".", "*.")):

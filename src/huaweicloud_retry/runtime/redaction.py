@@ -8,10 +8,8 @@ from typing import Final, Generic, Never, Self, TypeVar
 
 T = TypeVar("T")
 
-_LOOKED_AT: Final = (
-    1 << 18
-)  # bytes of a text that are searched for all ways to write a secret, which takes a while
-_LEAST: Final = 6  # characters; so long a start of a secret is masked if the rest is missing
+_SEARCHED: Final = 1 << 18  # bytes of a text that are searched for escaped secrets, which is slow
+_LEAST: Final = 6  # characters: a secret's start of this length is masked, even if the rest is missing
 _HEADERS: Final = (
     "x-auth-token",
     "x-security-token",
@@ -19,26 +17,24 @@ _HEADERS: Final = (
     "authorization",
     "proxy-authorization",
 )
-# The gateway may echo the signed headers of a request in its message, a temporary key's security token among
-# them. The name may stand before the value as in a header, in JSON, in JSON within JSON, or in HTML.
-# Possessive, so linear.
+# The gateway's message may repeat the signed headers of a request, including a security token. Matches a
+# header's name and value, also in JSON, JSON within JSON, or HTML. Possessive quantifiers: linear time.
 _NAMED: Final = re.compile(
     r"""(?ix) \b (x-auth-token|x-security-token|x-subject-token|authorization)
     ((?:[\s"'\\]|&\#?\w++;)*+ [:=] (?:[\s"'\\[({]|&\#?\w++;)*+) [^|"'\\\r\n&<]++"""
 )
-# How JSON, URLs and HTML write a byte or character; each run of backslashes is passed over, as in JSON within
-# JSON.
+# The escapes of JSON, URLs and HTML. Runs of backslashes are skipped, for JSON within JSON.
 _ESCAPE: Final = re.compile(
     rb"\\++u(d[89ab]..)\\++u(d[c-f]..)|\\++u([\da-f]{4})|\\++|%([\da-f]{2})"
     rb"|&\#(\d{1,7});|&\#x([\da-f]{1,6});|&([a-z]{2,8});",
     re.IGNORECASE,
 )
-_PAIR, _UNIT, _BYTE, _DECIMAL, _HEXADECIMAL, _NAME = range(2, 8)  # groups of it
-_AS_LETTER: Final = bytes.maketrans(b"\b\f\n\r\t", b"bfnrt")  # as JSON writes them, without its backslash
+_PAIR, _UNIT, _BYTE, _DECIMAL, _HEXADECIMAL, _NAME = range(2, 8)  # groups of _ESCAPE
+_AS_LETTER: Final = bytes.maketrans(b"\b\f\n\r\t", b"bfnrt")  # JSON's escapes without the backslash
 
 
 class Secret(Generic[T]):
-    """Holds a value that no repr, copy or pickle of this or of what holds it shows."""
+    """Holds a value that no repr and no pickle shows; a copy is the same object."""
 
     __slots__ = ("_value",)
 
@@ -46,7 +42,7 @@ class Secret(Generic[T]):
         self._value = value
 
     def reveal(self) -> T:
-        """Return the value; do not give it a name in a frame that can raise."""
+        """Return the value. Do not assign it to a local variable: a traceback may show that."""
         return self._value
 
     def __repr__(self) -> str:
@@ -63,7 +59,7 @@ class Secret(Generic[T]):
 
 
 class HiddenMapping(Mapping[str, str]):
-    """A mapping, such as the environment, whose repr shows nothing of it."""
+    """A mapping, such as the environment, whose repr shows nothing."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = Secret(values)
@@ -82,67 +78,63 @@ class HiddenMapping(Mapping[str, str]):
 
 
 def one_line(text: str, length: int = 500) -> str:
-    """Return text fit for a log line: secret headers masked, printable, `length` characters at most."""
+    """Return text for one log line: printable, secret headers masked, `length` characters at most."""
     masked = mask_headers(text[:100_000])
     line = " ".join("".join(char if char.isprintable() else " " for char in masked).split())
     return line if len(line) <= length else line[:length] + "…"
 
 
 def mask_headers(text: str) -> str:
-    """Put *** for what follows the name of a header that holds a secret."""
+    """Replace the values of headers that hold secrets by ***."""
     return _NAMED.sub(r"\1\2***", text)
 
 
 def header_secrets(headers: Mapping[str, str]) -> list[Secret[str]]:
-    """Return what of a request's headers must not show."""
-    values = [
-        headers[name].rpartition(" ")[2].removeprefix("Signature=") for name in _HEADERS if name in headers
-    ]
-    return [
-        Secret(value) for value in values if len(value) >= _LEAST
-    ]  # shorter ones would mask ordinary text
+    """Return the secrets in a request's headers."""
+    found = [headers[name] for name in _HEADERS if name in headers]
+    values = [value.rpartition(" ")[2].removeprefix("Signature=") for value in found]
+    return [Secret(value) for value in values if len(value) >= _LEAST]  # shorter ones occur in ordinary text
 
 
 def mask(text: bytes, secret: Secret[str]) -> bytes:
-    """Put *** for a secret, and for each part of 6 or more characters from its start, in linear time.
+    """Replace a secret, and any start of it from 6 characters on, by ***, in linear time.
 
-    Found as it is, and as JSON, URLs or HTML escape it, each character in any of these ways.
+    Finds it plain, and escaped as in JSON, URLs or HTML, in any mixture.
     """
     plain = secret.reveal().encode(errors="surrogatepass")
-    if plain and not plain[:_LEAST].strip(b"\\"):  # which are passed over below
+    if plain and not plain[:_LEAST].strip(b"\\"):  # the search below skips backslashes
         text = re.sub(rb"\\{%d,}+" % min(_LEAST, len(plain)), b"***", text)
     rest = b""
-    # What is behind is kept only if it is plain to see that nothing of the secret is there.
-    if len(text) > _LOOKED_AT:
-        behind = text[max(0, _LOOKED_AT - 12 * len(plain)) :]
+    # The rest of a long text is kept only if it clearly has no part of the secret.
+    if len(text) > _SEARCHED:
+        behind = text[max(0, _SEARCHED - 12 * len(plain)) :]
         is_clean = plain[:_LEAST] not in text and not any(mark in behind for mark in (b"\\", b"%", b"&"))
-        text, rest = text[:_LOOKED_AT], text[_LOOKED_AT:] if is_clean else b"***"
+        text, rest = text[:_SEARCHED], text[_SEARCHED:] if is_clean else b"***"
     view, starts, sources = _unescaped(text)
     spans: list[tuple[int, int]] = []
-    # What looks like an escape may be one, or be of the secret itself.
-    for sought, least in {(way(plain), len(way(plain[:_LEAST]))) for way in (_read, _taken_as_it_is)}:
+    # Characters of the secret may look like an escape, so search for it with and without unescaping.
+    for sought, least in {(way(plain), len(way(plain[:_LEAST]))) for way in (_unescaped_part, _literal_part)}:
         spans += _spans(view, sought, least)
     masked, done = bytearray(), 0
     for span in sorted(spans):
         start, end = (_source(at, starts, sources) for at in span)
         if end > done:
-            masked += (
-                text[done : max(start, done)].rstrip(b"\\") + b"***"
-            )  # with those that escape its first character
+            # Drop the backslashes that escape its first character, too.
+            masked += text[done : max(start, done)].rstrip(b"\\") + b"***"
             done = end
     return bytes(masked + text[done:] + rest)
 
 
-def _read(part: bytes) -> bytes:
+def _unescaped_part(part: bytes) -> bytes:
     return bytes(_unescaped(part)[0])
 
 
-def _taken_as_it_is(part: bytes) -> bytes:
+def _literal_part(part: bytes) -> bytes:
     return part.replace(b"\\", b"").translate(_AS_LETTER)
 
 
 def _unescaped(text: bytes) -> tuple[bytearray, list[int], list[int]]:
-    """Return the text without escapes, and where each of its pieces begins, in there and in the text."""
+    """Return the text without escapes, and the start of each piece in it and in the original text."""
     view, starts, sources, done = bytearray(), [0], [0], 0
     for found in _ESCAPE.finditer(text):
         char = b"" if found.lastindex is None else _meaning(found, found.lastindex)
@@ -171,13 +163,13 @@ def _meaning(found: re.Match[bytes], kind: int) -> bytes | None:
             char = chr(name2codepoint.get(digits, 0) or {"apos": 39}[digits]).encode()
         else:
             char = chr(int(digits, 10 if kind == _DECIMAL else 16)).encode(errors="surrogatepass")
-    except (ValueError, LookupError, OverflowError):  # only looks like an escape
+    except (ValueError, LookupError, OverflowError):  # it is not an escape
         return None
     return char.replace(b"\\", b"")
 
 
 def _spans(view: bytearray, sought: bytes, least: int) -> list[tuple[int, int]]:
-    """Return where the start of `sought` stands, as far as it goes: the algorithm of Knuth, Morris and Pratt."""
+    """Return the spans that match a start of `sought`, with the algorithm of Knuth, Morris and Pratt."""
     least, spans, borders = min(least, len(sought)), list[tuple[int, int]](), list[int]()
     at = view.find(sought[:least]) if least else -1
     if at >= 0:
@@ -201,7 +193,7 @@ def _spans(view: bytearray, sought: bytes, least: int) -> list[tuple[int, int]]:
 
 
 def _borders(sought: bytes) -> list[int]:
-    """Return, for each part from the start, how much of its end is its start again."""
+    """Return, for each start of `sought`, how many bytes at its end equal those at its beginning."""
     borders, length = [0], 0
     for byte in sought[1:]:
         while length and sought[length] != byte:
@@ -212,6 +204,6 @@ def _borders(sought: bytes) -> list[int]:
 
 
 def _source(at: int, starts: list[int], sources: list[int]) -> int:
-    """Return where a place of the unescaped text stands in the text."""
+    """Return the position in the original text of a position in the unescaped text."""
     piece = bisect_right(starts, at) - 1
     return sources[piece] + at - starts[piece]

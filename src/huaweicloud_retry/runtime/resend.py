@@ -1,8 +1,8 @@
-"""Which attempts may be sent again, and when. A retry sent twice can run a script twice, so: hardly any.
+"""The policy for resending requests. A retry that is sent twice can run a script twice.
 
-Only what was not processed: no connection was made, nothing of the request left, or the gateway refused it
-before the service (429). Never after a read timeout, a 502 or a 504; never on a 401, five of which lock an
-access key.
+So only requests that were not processed are resent: there was no connection, no byte was sent, or the
+gateway refused the request (429). Never after a read timeout, a 502 or a 504. Never after a 401: five of
+them lock an access key.
 """
 
 import logging
@@ -28,13 +28,13 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, NothingSentError)
 class Resend:
     """The policy for resending requests that were not processed.
 
-    The backoff is what `Retry-After` asks for or, without it, `initial_backoff` doubled with each attempt;
-    plus jitter of up to a quarter of it, so that many clients do not come back at once.
+    The backoff is the time of `Retry-After` or, without it, `initial_backoff` doubled with each attempt;
+    plus jitter of up to a quarter, so that many clients do not return at the same time.
 
     Attributes:
-        max_attempts: All attempts together, the first included.
+        max_attempts: Maximum number of attempts, including the first.
         initial_backoff: Seconds. Huawei Cloud's advice for a 429 is 2 to 5.
-        max_backoff: Seconds, without jitter; a `Retry-After` that asks for more is cut to it.
+        max_backoff: Seconds, without jitter. Also limits `Retry-After`.
 
     Raises:
         ValueError: max_attempts is below 1, or a backoff is negative.
@@ -45,12 +45,8 @@ class Resend:
     max_backoff: float = 120.0
 
     def __post_init__(self) -> None:
-        backoffs = self.initial_backoff, self.max_backoff
-        if (
-            type(self.max_attempts) is not int
-            or self.max_attempts < 1
-            or not all(0 <= each < inf for each in backoffs)
-        ):
+        are_attempts_valid = type(self.max_attempts) is int and self.max_attempts >= 1
+        if not are_attempts_valid or not (0 <= self.initial_backoff < inf and 0 <= self.max_backoff < inf):
             raise ValueError(
                 "max_attempts must be 1 or more, initial_backoff and max_backoff 0 or more seconds"
             )
@@ -59,8 +55,8 @@ class Resend:
         """Return how many seconds to wait before the next attempt; None if there must not be one.
 
         Args:
-            attempt: The number of the one that failed, from 1.
-            outcome: What came of it.
+            attempt: The number of the failed attempt, from 1.
+            outcome: Its response or error.
         """
         if attempt >= self.max_attempts:
             return None
@@ -87,6 +83,6 @@ class Resend:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    while (cause := error.__cause__ or error.__context__) is not None:  # httpcore leaves it at the context
+    while (cause := error.__cause__ or error.__context__) is not None:  # httpcore sets only the context
         yield cause
         error = cause

@@ -1,4 +1,4 @@
-"""What a call returns."""
+"""The response of a call."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Response(Generic[T]):
-    """A response of the server, whatever it is: what the `*_detailed` functions return.
+    """A response of the server with any status: what the `*_detailed` functions return.
 
     Attributes:
         status_code: HTTP status, 100 to 999.
-        headers: Headers of the response; looked up in any case.
-        content: The body; at most its first 16 MiB, and of an error its first MiB. If `error` is not None, secrets of the request that the
-            server repeats read *** here and in the headers.
-        parsed: The model of a 2xx response that keeps the contract, else None.
-        problem: What of the response the contract does not allow, or why its body could not be read; else
-            None. Only a 2xx is looked at, unless the client checks the contract.
-        attempts: How often the request was sent to get it; above 1 only if it was resent.
-        only_read: The request was a GET or HEAD: it acts on nothing, whatever the response is.
+        headers: Headers of the response; names in any case.
+        content: The body; at most 16 MiB, of an error 1 MiB. If `error` is not None, secrets of the request
+            that the server repeats are *** here and in the headers.
+        parsed: The model of a 2xx response that matches the contract, else None.
+        problem: How the response breaks the contract, or why its body could not be read; else None. Only 2xx
+            responses are checked, unless the client checks the contract.
+        attempts: The number of attempts to send the request; above 1 only if it was resent.
+        read_only: The request was a GET or HEAD, so it changed nothing.
     """
 
     status_code: int
@@ -35,17 +35,17 @@ class Response(Generic[T]):
     parsed: T | None = attrs.field(default=None, repr=bounded)
     problem: str | None = attrs.field(default=None, repr=bounded)
     attempts: int = 1
-    only_read: bool = attrs.field(default=False, repr=False)
+    read_only: bool = attrs.field(default=False, repr=False)
 
     @property
     def error(self) -> APIStatusError | APIResponseValidationError | None:
-        """The error that `sync` and `asyncio` raise for this response, or None for a good one."""
+        """The error that `sync` and `asyncio` raise for this response; None for success."""
         if not succeeds(self.status_code):
             return APIStatusError.of(self)
         return APIResponseValidationError(self) if self.problem is not None else None
 
     def result(self) -> T:
-        """Return the model of a good response.
+        """Return the model of a successful response.
 
         Raises:
             APIStatusError: The status is not 2xx.

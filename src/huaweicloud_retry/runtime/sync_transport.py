@@ -12,10 +12,10 @@ from .http1 import NothingSentError, Origin, Payload, ResponseReader
 
 
 class SyncTransport(httpx.BaseTransport):
-    """Connections that any number of threads may use; each call has one for itself.
+    """A thread-safe connection pool; each call uses one connection.
 
     Args:
-        context: Gives the TLS settings when https first needs them.
+        context: Returns the TLS settings; called when https first needs them.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
@@ -24,41 +24,41 @@ class SyncTransport(httpx.BaseTransport):
         self._is_closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the response, of its body at most the bytes of its limit.
+        """Send a request and read the response, with its body up to the limit.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout, NothingSentError: Nothing was sent.
-            httpx.TransportError: Any other; the server may have the request.
+            httpx.TransportError: Any other; the server may have received the request.
         """
-        assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101 - as with every httpx transport
+        assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101 - like httpx's transports
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         origin, payload = http1.origin(request.url), http1.payload(request, b"".join(request.stream))
         connection, reader = self._send(origin, payload, timeouts), ResponseReader(payload)
         try:
             connection.receive(reader, timeouts.get("read"))
         except BaseException:  # KeyboardInterrupt too
-            request.extensions["status"] = reader.status  # an auth may have to know
+            request.extensions["status"] = reader.status  # PasswordAuth needs it
             connection.close()
             raise
         if reader.is_reusable and not self._is_closed:
             connection.idle_since = monotonic()
             idle = self._idle.setdefault(origin, [])
             idle.append(connection)
-            while len(idle) > 1 and idle[0].is_old() and (old := _popped(idle, 0)):  # of a busy minute
+            while len(idle) > 1 and idle[0].is_old() and (old := _popped(idle, 0)):
                 old.close()
         else:
             connection.close()
         return reader.response()
 
     def close(self) -> None:
-        """Close the idle connections; those in use are closed when they have their response."""
+        """Close the idle connections; connections in use close after their response."""
         self._is_closed = True
         for idle in list(self._idle.values()):
             while connection := _popped(idle):
                 connection.close()
 
     def _send(self, origin: Origin, payload: Payload, timeouts: Mapping[str, float | None]) -> "_Connection":
-        """Return the connection that the request went out on: one that is idle, else a new one."""
+        """Send on an idle connection, else on a new one; return the connection."""
         idle = self._idle.get(origin, [])
         while connection := _popped(idle):
             if connection.is_clean() and connection.send(payload, timeouts.get("write")):
@@ -77,7 +77,7 @@ class SyncTransport(httpx.BaseTransport):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 context.set_alpn_protocols(["http/1.1"])
-                # A body that ends with the connection is whole only if TLS says that this is the end.
+                # A body that ends with the connection is complete only if TLS closed properly.
                 sock = context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False)
         except BaseException as error:  # noqa: BLE001 - Ctrl-C too
             if sock is not None:
@@ -87,10 +87,10 @@ class SyncTransport(httpx.BaseTransport):
 
 
 class _Connection(http1.Connection):
-    """A socket that nobody else has; it is closed with its last reference, whatever interrupts a call."""
+    """The only owner of a socket; __del__ closes it if a call is interrupted."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock  # first, since an interrupt may come at any time
+        self._socket = sock  # first: an interrupt may come at any time, and __del__ needs it
         super().__init__()
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self.descriptor = sock.fileno()
@@ -99,24 +99,24 @@ class _Connection(http1.Connection):
         return super().is_clean() and not (self._tls and self._tls.pending())
 
     def send(self, payload: Payload, seconds: float | None) -> bool:
-        """Send all of it; False: the kernel took none of it."""
+        """Send the whole payload; False: the kernel accepted none of it."""
         view, sent = memoryview(payload), 0
         try:
             self._socket.settimeout(seconds)
             while sent < len(view):
                 sent += self._socket.send(view[sent:])
         except OSError as error:
-            # Of a TLS record, a part may have left.
+            # With TLS, a part of a record may have been sent.
             if not (sent or self._tls) and error.errno in http1.NOTHING_TAKEN:
                 self.close()
                 return False
             if isinstance(error, TimeoutError):
                 self.close()
                 raise httpx.WriteTimeout("the request could not be sent in time") from None
-            if error.errno is None:  # of a signal's handler
+            if error.errno is None:  # raised by a signal handler
                 self.close()
                 raise
-        return True  # if sending failed half-way, reading tells why; there may even be a response
+        return True  # also if only a part was sent: reading gets the error, or even a response
 
     def receive(self, reader: ResponseReader, seconds: float | None) -> None:
         """Read until the response has ended."""
@@ -125,12 +125,8 @@ class _Connection(http1.Connection):
             while not reader.has_ended:
                 self._socket.settimeout(None if deadline is None else max(0.0, deadline - monotonic()))
                 reader.feed(self._socket.recv(http1.READ_SIZE))
-        # The latter two if no time is left at all.
-        except (
-            TimeoutError,
-            BlockingIOError,
-            ssl.SSLWantReadError,
-        ):
+        # The latter two if the timeout is 0.
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             reader.fail(httpx.ReadTimeout("the response was not complete in time"))
         except OSError as error:
             reader.fail(httpx.ReadError(str(error)))

@@ -1,4 +1,4 @@
-"""What carries requests if no transport was given: our connections, or httpx's through a proxy."""
+"""The default transport: our connections, or httpx's through a proxy."""
 
 import logging
 import os
@@ -24,19 +24,19 @@ T = TypeVar("T", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 
 logger = logging.getLogger("huaweicloud_retry")
 
-# httpx's connections do not see what comes behind a response, so each of them carries one request.
+# httpx's connections do not notice bytes after a response, so each is used for one request.
 _ONE_REQUEST: Final = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
 
 
 class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Sync and async; direct or through the environment's proxy, decided for each host.
+    """Sync and async transport, direct or through the environment's proxy for the host.
 
     Args:
-        verify: As of the client.
-        base_url: What is wrong with the way there is reported at once.
+        verify: See Client.
+        base_url: The proxy and TLS settings for this URL are checked at once.
 
     Raises:
-        ConfigurationError: `verify`, or what the environment says of CAs or proxies, is invalid.
+        ConfigurationError: `verify`, or the environment's CAs or proxies, are invalid.
     """
 
     def __init__(self, verify: ssl.SSLContext | str | os.PathLike[str] | bool, base_url: str) -> None:
@@ -82,7 +82,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             transport.close()
 
     async def aclose(self) -> None:
-        """Close the async side, as far as it is of this event loop."""
+        """Close the async connections of this event loop."""
         for key in [key for key in list(self._async) if key[0] is running_loop()]:
             await self._async[key].aclose()
 
@@ -90,13 +90,13 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self, loop: "asyncio.AbstractEventLoop | None", variable: str | None
     ) -> httpx.AsyncBaseTransport:
         for key in [key for key in list(self._async) if key[0] is not None and key[0].is_closed()]:
-            self._async.pop(key, None)  # its connections went with their event loop
+            self._async.pop(key, None)  # its connections ended with their event loop
             self._ends.pop(key, None)
         if variable is not None:
             return self._through(variable, httpx.AsyncHTTPTransport)
         if loop is None:
             return httpx.AsyncHTTPTransport(verify=self._context(), limits=_ONE_REQUEST)
-        from .async_transport import AsyncTransport  # noqa: PLC0415 - sync calls do without asyncio
+        from .async_transport import AsyncTransport  # noqa: PLC0415 - sync calls do not need asyncio
 
         transport = AsyncTransport(self._context)
         self._ends[loop, None] = transport.until_the_loop_ends()
@@ -106,15 +106,15 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         try:
             return kind(verify=self._context(), limits=_ONE_REQUEST, proxy=self._proxies.proxy(variable))
         except ImportError:
-            text = f"{variable} is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]', or set an http one"
-            raise ConfigurationError(text) from None
+            advice = "pip install 'httpx[socks]', or set an http proxy"
+            raise ConfigurationError(f"{variable} is a SOCKS proxy, which needs socksio: {advice}") from None
 
 
 def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
-    """Return what gives the TLS settings, when they are first needed.
+    """Return a function that returns the TLS settings, which it makes when they are first needed.
 
     Raises:
-        ConfigurationError: `verify` is none of the things that it may be, or its CAs cannot be read.
+        ConfigurationError: `verify` has another type, or its CAs cannot be read.
     """
     if isinstance(verify, ssl.SSLContext):
         return lambda: verify
@@ -130,11 +130,9 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
             f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext"
         )
     path: str = os.fspath(verify)
-    is_folder = os.path.isdir(path)  # noqa: PTH112 - may be any text
+    where = {"capath" if os.path.isdir(path) else "cafile": path}  # noqa: PTH112 - may be any text
     try:
-        context = ssl.create_default_context(
-            cafile=None if is_folder else path, capath=path if is_folder else None
-        )
+        context = ssl.create_default_context(**where)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"verify: {path} has no CAs that can be read: {error}") from error
     return lambda: context
@@ -142,11 +140,11 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
 
 @cache
 def _default_context() -> ssl.SSLContext:
-    """One for the whole process: making it reads all CAs, which takes longer than a call."""
+    """Return the TLS settings, made once per process: reading all CAs takes longer than a call."""
     try:
         folder = os.environ.get("SSL_CERT_DIR")
         if folder and not os.environ.get("SSL_CERT_FILE"):
-            os.listdir(folder)  # noqa: PTH208 - OpenSSL would not say that there is none
+            os.listdir(folder)  # noqa: PTH208 - OpenSSL does not report a missing folder
         return httpx.create_ssl_context()
     except OSError as error:
         names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
@@ -156,7 +154,7 @@ def _default_context() -> ssl.SSLContext:
 
 
 def running_loop() -> "asyncio.AbstractEventLoop | None":
-    """Return asyncio's event loop that runs this; None: it is another library's."""
+    """Return the running event loop of asyncio; None: another library's loop is running."""
     if "asyncio" not in sys.modules:
         return None
     import asyncio  # noqa: PLC0415 - see above

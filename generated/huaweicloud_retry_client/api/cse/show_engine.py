@@ -48,7 +48,7 @@ def sync_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[Engine]:
-    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `sync`, but return the response with any status, and raise only if there is none."""
     return client.call(
         _get_kwargs(
             project_id=project_id,
@@ -70,8 +70,8 @@ def sync(
 ) -> Engine:
     """Show an engine.
 
-    Only reads. `latestJobId` names the job to look at with ShowEngineJob, and `Retry` among
-    `engineAdditionalActions` says that RetryEngine would be accepted.
+    Only reads. `latestJobId` is the job to read with ShowEngineJob. `Retry` among
+    `engineAdditionalActions` means that RetryEngine would be accepted.
 
     IAM action: cse:engine:get.
 
@@ -88,22 +88,22 @@ def sync(
         200: OK. The engine. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
 
     Raises:
-        BadRequestError: 400. Bad Request. Every error code of an engine has this status, an unknown engine included.
-        AuthenticationError: 401. Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
-        PermissionDeniedError: 403. Access refused; the gateway's answer. Not always a missing permission: black or white lists (0302, 0304, 0306), an unavailable project (0310), client addresses (0401, 0402), a barred user (0802).
-        NotFoundError: 404. The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
-        MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        BadRequestError: 400. Bad Request. Every error code of an engine has this status, also that of an unknown engine.
+        AuthenticationError: 401. Authentication failed; sent by the gateway (0301, 0303, 0305, 0307, 0311).
+        PermissionDeniedError: 403. Access refused; sent by the gateway. Not always a missing permission: blocklists or allowlists (0302, 0304, 0306), an unavailable project (0310), client addresses (0401, 0402), a blocked user (0802).
+        NotFoundError: 404. The API is unknown, unpublished, or has no backend; sent by the gateway (0101, 0103, 0108).
+        MethodNotAllowedError: 405. Quota used up (0501), app frozen (0502), or the path does not have the method.
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. Internal Server Error
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -123,7 +123,7 @@ async def asyncio_detailed(
     x_enterprise_project_id: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[Engine]:
-    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `asyncio`, but return the response with any status, and raise only if there is none."""
     return await client.acall(
         _get_kwargs(
             project_id=project_id,
@@ -145,8 +145,8 @@ async def asyncio(
 ) -> Engine:
     """Show an engine.
 
-    Only reads. `latestJobId` names the job to look at with ShowEngineJob, and `Retry` among
-    `engineAdditionalActions` says that RetryEngine would be accepted.
+    Only reads. `latestJobId` is the job to read with ShowEngineJob. `Retry` among
+    `engineAdditionalActions` means that RetryEngine would be accepted.
 
     IAM action: cse:engine:get.
 
@@ -163,22 +163,22 @@ async def asyncio(
         200: OK. The engine. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
 
     Raises:
-        BadRequestError: 400. Bad Request. Every error code of an engine has this status, an unknown engine included.
-        AuthenticationError: 401. Authentication failed; the gateway's answer (0301, 0303, 0305, 0307, 0311).
-        PermissionDeniedError: 403. Access refused; the gateway's answer. Not always a missing permission: black or white lists (0302, 0304, 0306), an unavailable project (0310), client addresses (0401, 0402), a barred user (0802).
-        NotFoundError: 404. The API is unknown, not published, or has no backend; the gateway's answer (0101, 0103, 0108).
-        MethodNotAllowedError: 405. Quota used up (0501) or app frozen (0502) by the gateway's table, or a method that the path does not have.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        BadRequestError: 400. Bad Request. Every error code of an engine has this status, also that of an unknown engine.
+        AuthenticationError: 401. Authentication failed; sent by the gateway (0301, 0303, 0305, 0307, 0311).
+        PermissionDeniedError: 403. Access refused; sent by the gateway. Not always a missing permission: blocklists or allowlists (0302, 0304, 0306), an unavailable project (0310), client addresses (0401, 0402), a blocked user (0802).
+        NotFoundError: 404. The API is unknown, unpublished, or has no backend; sent by the gateway (0101, 0103, 0108).
+        MethodNotAllowedError: 405. Quota used up (0501), app frozen (0502), or the path does not have the method.
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. Internal Server Error
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. The gateway could not check the credentials because IAM is unavailable (0613).
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     _response = await asyncio_detailed(

@@ -96,7 +96,7 @@ def sync_detailed(
     execute_time_end: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[ScriptRecordPage]:
-    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `sync`, but return the response with any status, and raise only if there is none."""
     return client.call(
         _get_kwargs(
             project_id=project_id,
@@ -140,8 +140,8 @@ def sync(
 ) -> ScriptRecordPage:
     """List script execution records.
 
-    Only reads. Script execution records page by page: `count` is the number of all that match, and `offset`
-    skips the first of them. What several filters choose is what all of them choose.
+    Only reads. Script execution records, page by page: `count` is the number of all matches, and `offset`
+    skips the first of them. Records must match all given filters.
 
     IAM action: workspace:scripts:listRecords.
 
@@ -174,17 +174,17 @@ def sync(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -226,7 +226,7 @@ async def asyncio_detailed(
     execute_time_end: str | Unset = UNSET,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[ScriptRecordPage]:
-    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `asyncio`, but return the response with any status, and raise only if there is none."""
     return await client.acall(
         _get_kwargs(
             project_id=project_id,
@@ -270,8 +270,8 @@ async def asyncio(
 ) -> ScriptRecordPage:
     """List script execution records.
 
-    Only reads. Script execution records page by page: `count` is the number of all that match, and `offset`
-    skips the first of them. What several filters choose is what all of them choose.
+    Only reads. Script execution records, page by page: `count` is the number of all matches, and `offset`
+    skips the first of them. Records must match all given filters.
 
     IAM action: workspace:scripts:listRecords.
 
@@ -304,17 +304,17 @@ async def asyncio(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     _response = await asyncio_detailed(

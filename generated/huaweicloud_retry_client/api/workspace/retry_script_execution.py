@@ -42,7 +42,7 @@ def sync_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `sync`, but return the response with any status, and raise only if there is none."""
     return client.call(
         _get_kwargs(
             project_id=project_id,
@@ -62,7 +62,7 @@ def sync(
 ) -> RetryScriptExecutionResponse:
     """Retry a (failed) script execution task.
 
-    Name the record of one run, or a task, in the body. The answer names the task that now runs;
+    The body names the record of one run, or a task. The response names the task that now runs;
     whether it is the same task or a new one is documented nowhere.
 
     IAM action: workspace:scripts:retry. The API can be tried in API Explorer, which
@@ -73,7 +73,7 @@ def sync(
     Args:
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional by itself, and what the service does with neither, or with both, is documented nowhere. This client refuses to send neither. The page's example gives `record_id` as an array of objects; its own parameter table, five languages of the page and four SDKs say string, and the same block stands on the page of StopScriptExecution with the field's name as its value, so this contract says string.
+        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional, and what the service does with neither, or with both, is documented nowhere. This client refuses a request with neither. In the page's example, `record_id` is an array of objects. The page's parameter table, five languages of the page and four SDKs say string, and the page of StopScriptExecution has the same example with the field's name as its value. So this contract says string.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
@@ -85,18 +85,18 @@ def sync(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 413. The body is over 12 MB; sent by the gateway (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -114,7 +114,7 @@ async def asyncio_detailed(
     body: RetryScriptExecutionRequest,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[RetryScriptExecutionResponse]:
-    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `asyncio`, but return the response with any status, and raise only if there is none."""
     return await client.acall(
         _get_kwargs(
             project_id=project_id,
@@ -134,7 +134,7 @@ async def asyncio(
 ) -> RetryScriptExecutionResponse:
     """Retry a (failed) script execution task.
 
-    Name the record of one run, or a task, in the body. The answer names the task that now runs;
+    The body names the record of one run, or a task. The response names the task that now runs;
     whether it is the same task or a new one is documented nowhere.
 
     IAM action: workspace:scripts:retry. The API can be tried in API Explorer, which
@@ -145,7 +145,7 @@ async def asyncio(
     Args:
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
-        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional by itself, and what the service does with neither, or with both, is documented nowhere. This client refuses to send neither. The page's example gives `record_id` as an array of objects; its own parameter table, five languages of the page and four SDKs say string, and the same block stands on the page of StopScriptExecution with the field's name as its value, so this contract says string.
+        body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional, and what the service does with neither, or with both, is documented nowhere. This client refuses a request with neither. In the page's example, `record_id` is an array of objects. The page's parameter table, five languages of the page and four SDKs say string, and the page of StopScriptExecution has the same example with the field's name as its value. So this contract says string.
         timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
 
     Returns:
@@ -157,18 +157,18 @@ async def asyncio(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 413. The body is over 12 MB; the gateway's answer (0201).
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 413. The body is over 12 MB; sent by the gateway (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     _response = await asyncio_detailed(

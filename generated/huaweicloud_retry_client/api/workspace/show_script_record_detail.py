@@ -42,7 +42,7 @@ def sync_detailed(
     client: Client,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[ScriptRecordDetail]:
-    """As `sync`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `sync`, but return the response with any status, and raise only if there is none."""
     return client.call(
         _get_kwargs(
             project_id=project_id,
@@ -62,7 +62,7 @@ def sync(
 ) -> ScriptRecordDetail:
     """Show a script execution record.
 
-    Only reads. One record with all that ListScriptRecords shows of it, and the script's output.
+    Only reads. One record, as in ListScriptRecords, with the script's output.
 
     IAM action: workspace:scripts:getRecordDetail.
 
@@ -83,17 +83,17 @@ def sync(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     return sync_detailed(
@@ -111,7 +111,7 @@ async def asyncio_detailed(
     client: Client,
     timeout: float | httpx.Timeout | None = None,
 ) -> Response[ScriptRecordDetail]:
-    """As `asyncio`, but return the service's response whatever its status, and raise only if there is none."""
+    """Like `asyncio`, but return the response with any status, and raise only if there is none."""
     return await client.acall(
         _get_kwargs(
             project_id=project_id,
@@ -131,7 +131,7 @@ async def asyncio(
 ) -> ScriptRecordDetail:
     """Show a script execution record.
 
-    Only reads. One record with all that ListScriptRecords shows of it, and the script's output.
+    Only reads. One record, as in ListScriptRecords, with the script's output.
 
     IAM action: workspace:scripts:getRecordDetail.
 
@@ -152,17 +152,17 @@ async def asyncio(
         PermissionDeniedError: 403. No operation permissions.
         NotFoundError: 404. No resources found.
         MethodNotAllowedError: 405. The method specified in the request is not allowed.
-        APIStatusError: 414. The URI is over 32 KB; the gateway's answer (0201).
-        RateLimitError: 429. The throttling limit is reached (0308); the gateway's answer, before the service saw the request. The default is 200 calls a second for each API; the figures for these operations are documented nowhere.
-        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; the gateway's answer (0201).
+        APIStatusError: 414. The URI is over 32 KB; sent by the gateway (0201).
+        RateLimitError: 429. The throttling limit is reached (0308); sent by the gateway, and the service did not receive the request. The default is 200 calls a second for each API; nothing documents those of these operations.
+        APIStatusError: 494. One header is over 32 KB, or all together over 128 KB; sent by the gateway (0201).
         InternalServerError: 500. An internal service error occurred. For details, see the error code description.
-        InternalServerError: 502. The gateway had no usable answer from the service (0201, 0202, 0610). Whether the service acted is not said.
+        InternalServerError: 502. The service sent no valid response (0201, 0202, 0610). It may have processed the request.
         InternalServerError: 503. Service unavailable.
-        InternalServerError: 504. The service did not answer the gateway in time (0201, 0203). Whether the service acted is not said.
+        InternalServerError: 504. The service did not respond to the gateway in time (0201, 0203). It may have processed the request.
         APIResponseValidationError: The status is 2xx, but the response is not what the contract promises.
-        APIConnectionError: No response; APITimeoutError: not in time. outcome_unknown says whether the request may have been processed.
-        ValueError: An argument cannot be sent. Nothing was.
-        TypeError: An argument is of another type. Nothing was sent.
+        APIConnectionError, APITimeoutError: No response, or none in time. See their outcome_unknown.
+        ValueError: An argument cannot be sent. Nothing was sent.
+        TypeError: An argument has another type. Nothing was sent.
     """
 
     _response = await asyncio_detailed(
