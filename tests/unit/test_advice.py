@@ -24,7 +24,7 @@ def about(status: int, code: str = "", message: str = "no", item: Item = ENGINE)
     return advise(Outcome.of(item, refusal(status, code, message), attempts=1, started_at=0, seconds=0))
 
 
-def unanswered(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
+def no_response(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
     error = APIConnectionError(message, outcome_unknown=unknown)
     return advise(Outcome.of(item, error, attempts=1, started_at=0, seconds=0))
 
@@ -86,7 +86,7 @@ def test_after_an_unknown_outcome_the_state_is_to_be_looked_at_first(
     text = about(status, "APIGW.0301", item=item)
     assert text.startswith(f"Check {where} before you ")
     assert command in text
-    assert unanswered("ReadTimeout", unknown=True, item=item) == text
+    assert no_response("ReadTimeout", unknown=True, item=item) == text
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_what_to_do_about_a_failed_read_says_nothing_of_what_was_run(
 
 
 def test_what_never_arrived_is_a_matter_of_the_way() -> None:
-    assert unanswered("ConnectError", unknown=False).startswith("Check --region, --endpoint, the network")
+    assert no_response("ConnectError", unknown=False).startswith("Check --region, --endpoint, the network")
     message = "ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
-    assert "SSL_CERT_FILE" in unanswered(message, unknown=False)
+    assert "SSL_CERT_FILE" in no_response(message, unknown=False)
 
 
 def test_what_iam_refuses_is_not_explained_by_the_gateways_codes() -> None:

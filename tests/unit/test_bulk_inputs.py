@@ -89,7 +89,7 @@ def test_blanks_around_what_a_csv_gives_are_no_part_of_it() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf_16_is_called_so(encoding: str) -> None:
+def test_utf_16_is_named_in_the_error(encoding: str) -> None:
     said = "is not UTF-8 text: is it UTF-16? Save the file as UTF-8"
     read = Reading("operation,engine_id\nRetryEngine,e\n".encode(encoding), is_csv=True)
     assert (read.bad, read.error) == ([(1, said)], BAD_HEADER)
@@ -262,7 +262,7 @@ def test_a_table_is_read_as_spreadsheets_write_it(text: str, strict_columns: boo
         assert (read.names, read.bad, read.notes, read.error) == (["engine e"], [], [], "")
 
 
-def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_for() -> None:
+def test_unknown_columns_are_ignored_with_one_note_or_refused_if_asked_for() -> None:
     text = ',Name,engine_id,Comment\n0,n,e,"a, b"\n1,n,f,\n'
     read = table(text)
     assert (read.names, read.bad) == (["engine e", "engine f"], [])
@@ -272,7 +272,7 @@ def test_columns_that_are_nobodys_are_ignored_with_one_note_or_refused_if_asked_
     assert (read.notes, read.error) == ([], BAD_HEADER)
 
 
-def test_what_came_of_items_is_an_input_again() -> None:
+def test_the_output_of_a_bulk_is_an_input_again() -> None:
     told = Outcome(item=Item(**ENGINE), verdict="refused", message="m", started_at=0, seconds=0).to_dict()
     assert Reading(json.dumps(told)).items == [Item(**ENGINE)]
 
