@@ -54,7 +54,8 @@ def texts(file: Path) -> Iterator[tuple[int, str]]:
 
 def findings(file: Path) -> list[str]:
     found = []
-    for first, text in texts(file):
+    for first, written in texts(file):
+        text = re.sub(r"[ \t]*\n[ \t]*", "\n", written)  # a term may go on in the next line
         for match in UNWANTED.finditer(text):
             line = first + text.count("\n", 0, match.start())
             found.append(f"{file.relative_to(ROOT)}:{line}: {match[0]!r}")
