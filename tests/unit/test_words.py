@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE_IS_CHECKED = False  # True: the spec, and docstrings and string literals of src/, are checked, too
-PROSE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+PROSE = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
 SOURCES = [ROOT / "openapi.yaml", *sorted((ROOT / "src").rglob("*.py"))]
 
 # Each with the word to write in its place.
