@@ -77,7 +77,7 @@ contract: $(DEV) ## hold the mock to the contract (EXAMPLES=50 SEED=1, or SEED=r
 mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
-bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into docs/performance.md
+bench: $(DEV) ## measure our speed and that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into docs/performance.md
 	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
