@@ -314,7 +314,7 @@ def test_an_unknown_outcome_is_resolved_by_any_clock_of_the_server(
     mock.set_state(f"seconds_ahead: {seconds_ahead}\n{STATE}")
     sent_at = lost(mock, WORKS[kind], **fault)
     found = do(resolve, mock.url, WORKS[kind], sent_at, settle=0, mode=mode)
-    retries = [entry["acted"] for entry in mock.journal() if str(entry["operation"]).startswith("Retry")]
+    retries = [entry["acted"] for entry in mock.request_log() if str(entry["operation"]).startswith("Retry")]
     assert retries == [acted]
     assert (found.verdict, found.status is not None) == ("accepted" if acted else "not run", True)
     assert "the request was sent" in found.evidence

@@ -151,7 +151,7 @@ def test_what_was_lost_is_resolved_and_the_rest_sent_once(job: int, tmp_path: Pa
         for _ in range(2):  # what was not run is sent, and nothing is lost any more
             asyncio.run(resolved(url, tmp_path / "journal"))
             work(url, tmp_path / "journal", tmp_path / "reported", RESOLVED)
-        acted = times_acted(seen.journal())
+        acted = times_acted(seen.request_log())
     assert Counter(verdicts(tmp_path / "journal").values()) == {"accepted": RESOLVED}
     assert acted == dict.fromkeys(LASTING, 1)
 
