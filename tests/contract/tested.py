@@ -91,7 +91,7 @@ class Tested:
     """Of all responses."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
-    # --- Its state ----------------------------------------------------------------------------------------------------
+    # --- Its state ------------------------------------------------------------------------------------------
 
     @property
     def token(self) -> str:
@@ -200,7 +200,7 @@ class Tested:
         seconds: float = work.given.get("run_time", self.state.get("run_time", 30))
         return seconds
 
-    # --- Requests -----------------------------------------------------------------------------------------------------
+    # --- Requests -------------------------------------------------------------------------------------------
 
     def operation(self, id_: str) -> Operation:
         """Return an operation of the contract."""
@@ -356,7 +356,7 @@ class Tested:
         operations = getattr(found, "operations", (None,))
         return getattr(found, "operation", operations[0])
 
-    # --- Expectations -------------------------------------------------------------------------------------------------
+    # --- Expectations ---------------------------------------------------------------------------------------
 
     def broken(self, reply: Reply, what: str) -> NoReturn:
         """Report a response that breaks the rule."""
@@ -401,7 +401,7 @@ class Tested:
         others = operation.error_codes if operation else self.contract.error_codes
         return error.assumed and not any(bare(code) == bare(other.code) for other in others)
 
-    # --- Time ---------------------------------------------------------------------------------------------------------
+    # --- Time -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Go back to the description, if the server can."""
@@ -424,7 +424,7 @@ class Tested:
         if (reply := self._sent(request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 
-    # --- Signatures ---------------------------------------------------------------------------------------------------
+    # --- Signatures -----------------------------------------------------------------------------------------
 
     def signed(
         self,
@@ -459,7 +459,7 @@ class Tested:
         return sent.with_headers({"Authorization": signature})
 
 
-# --- Rules ------------------------------------------------------------------------------------------------------------
+# --- Rules --------------------------------------------------------------------------------------------------
 
 Check = Callable[[Tested], None]
 

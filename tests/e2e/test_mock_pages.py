@@ -50,7 +50,7 @@ def entries(mock: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
-# --- Request log ----------------------------------------------------------------------------------------------------------
+# --- Request log --------------------------------------------------------------------------------------------
 
 CAME_OF_IT = f"""\
 PUT {ENGINE} RetryEngine accepted 200 None True
@@ -200,7 +200,7 @@ def test_the_request_log_can_be_read_however_deep_a_body_is(mock: httpx.Client) 
     assert [entry["status"] for entry in entries(mock)] == [400, 400, 404] * 4
 
 
-# --- The other pages --------------------------------------------------------------------------------------------------
+# --- The other pages ----------------------------------------------------------------------------------------
 
 
 def test_each_page_names_its_methods_to_whoever_uses_another(mock: httpx.Client) -> None:
@@ -278,7 +278,7 @@ def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client
     assert not re.search("https?://", mock.get("/docs/docs.css").text + mock.get("/docs/docs.js").text)
 
 
-# --- Prefer -----------------------------------------------------------------------------------------------------------
+# --- Prefer -------------------------------------------------------------------------------------------------
 
 
 DOCUMENT: Any = CONTRACT.document
@@ -391,7 +391,7 @@ def test_credentials_and_the_request_are_checked_before(mock: httpx.Client, oper
         assert [invalid.status_code, "Prefer" in invalid.text] == [400, False]
 
 
-# --- As a process -----------------------------------------------------------------------------------------------------
+# --- As a process -------------------------------------------------------------------------------------------
 
 LINES = [
     f"PUT {ENGINE}: 200, accepted",
