@@ -66,7 +66,7 @@ OPERATIONS = {
         ),
     )
 }
-ENGINE = OPERATIONS["RetryEngine"]  # where only the runtime decides, one operation stands for both
+ENGINE = OPERATIONS["RetryEngine"]  # where only the runtime decides, one operation suffices
 # A good response to either operation.
 ACCEPTED = b'{"task_id":"t1","id":"e1","name":"engine one","jobId":18638}'
 LOCAL = "http://127.0.0.1"
@@ -151,16 +151,6 @@ class Token(httpx.Auth):
         yield request
 
 
-class SyncOnly(httpx.BaseTransport):
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=ACCEPTED, request=request)
-
-
-class AsyncOnly(httpx.AsyncBaseTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=ACCEPTED, request=request)
-
-
 Headers = Mapping[str, str] | Sequence[tuple[bytes, bytes]]
 
 
@@ -209,18 +199,15 @@ class Request:
 class LoopbackServer:
     """A real socket on the loopback interface that keeps its requests and responds with the bytes given.
 
-    Without `keep_open` it closes the connection after a response. `response=None`: there is none. `reset`: it
-    cuts hard. After the response it sends each byte of `drip` by itself, 10 ms apart.
+    Without `keep_open` it closes the connection after a response. `response=None`: there is none. After
+    the response it sends each byte of `drip` by itself, 10 ms apart.
     """
 
-    def __init__(
-        self, response: bytes | None, *, keep_open: bool = False, reset: bool = False, drip: bytes = b""
-    ) -> None:
+    def __init__(self, response: bytes | None, *, keep_open: bool = False, drip: bytes = b"") -> None:
         self.requests: list[Request] = []
         self.asked = threading.Event()
         self._response = response
         self._keep_open = keep_open
-        self._reset = reset
         self._drip = drip
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._port: int = self._listener.getsockname()[1]
@@ -278,9 +265,6 @@ class LoopbackServer:
             connection.makefile("rb") as stream,
             contextlib.suppress(OSError),
         ):  # the client may go away
-            if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # a TLS handshake
-                connection.sendall(self._response or b"")
-                return
             while line := stream.readline():
                 self._one(connection, line, stream)
                 if not self._keep_open:
@@ -291,9 +275,7 @@ class LoopbackServer:
         length = sum(int(raw.split(b":")[1]) for raw in headers if raw.lower().startswith(b"content-length:"))
         self.requests.append(Request(line.rstrip(b"\r\n"), headers, stream.read(length)))
         self.asked.set()
-        if self._reset:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        elif self._response is None:
+        if self._response is None:
             self._stop.wait()
         else:
             connection.sendall(self._response)

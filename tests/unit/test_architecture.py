@@ -32,12 +32,8 @@ def test_the_runtime_and_the_generated_client_stand_on_three_libraries() -> None
 
 def loaded_by(code: str) -> set[str]:
     """The modules that a new interpreter has loaded when it has run the code, by their own names and their top-level ones."""
-    ran = subprocess.run(
-        [sys.executable, "-c", f"import sys\ntry:\n  {code}\nfinally:\n  print(*sys.modules)"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    code = f"import sys\ntry:\n  {code}\nfinally:\n  print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return set(ran.stdout.split())
 
@@ -48,20 +44,21 @@ CREDENTIALS = (
 )
 
 
+HELP = "from huaweicloud_retry.cli import main; main(['bulk', '--help'])"
+
+
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
         (
             "import huaweicloud_retry.testing",
             {"yaml", "jsonschema_rs", "uvloop"},
-        ),  # pytest loads it wherever it is installed
-        (
-            "from huaweicloud_retry.cli import main; main(['bulk', '--help'])",
-            {"httpx", "attrs", "rich", "asyncio", "sqlite3"},
-        ),
+        ),  # pytest loads it everywhere
+        (HELP, {"httpx", "attrs", "rich", "asyncio", "sqlite3"}),
         ("import huaweicloud_retry.mock.server", {"httpx", "attrs", "huaweicloud_retry_client"}),
         (CREDENTIALS, {"configparser", "difflib"}),
     ],
+    ids=["testing", "help", "mock", "credentials"],
 )
 def test_nothing_is_loaded_before_it_is_needed(code: str, unwanted: set[str]) -> None:
     assert not loaded_by(code) & unwanted
@@ -77,9 +74,8 @@ def test_all_names_of_the_package_can_be_imported_and_no_others() -> None:
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_a_template_says_what_it_replaces_why_and_until_when(template: Path) -> None:
     head = re.sub(r"\s+", " ", template.read_text(encoding="utf-8").partition("-#}")[0])
-    pinned = re.search(
-        r"openapi-python-client==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    )
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pinned = re.search(r"openapi-python-client==([\d.]+)", pyproject)
     assert pinned
     assert f"Upstream: openapi-python-client {pinned[1]}, {template.name}." in head
     assert "Replaced because" in head
@@ -103,12 +99,8 @@ def test_a_lock_pins_with_hashes_and_names_no_index(lock: str) -> None:
 
 def test_the_locks_agree_with_each_other_and_with_pyproject() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    exact = {
-        r
-        for group in pyproject["dependency-groups"].values()
-        for r in group
-        if isinstance(r, str) and "==" in r
-    }
+    listed = (each for group in pyproject["dependency-groups"].values() for each in group)
+    exact = {each for each in listed if isinstance(each, str) and "==" in each}
     first, dev, docs, uv = (dict(pins(lock)) for lock in LOCKS)
     assert first.items() <= dev.items(), "run `make lock`"
     names = {pin.partition("==")[0] for pin in dev}

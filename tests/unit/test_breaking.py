@@ -34,7 +34,7 @@ GONE = object()  # in place of a value: the key is removed
 Changes = dict[str, Any]
 """New values, each by its place: an operation (post, delete), `path`, the name of a schema, and keys from there.
 
-A `.` is short for /properties/, and `~` stands for a slash in a key.
+A `.` is short for /properties/, and `~` for a slash in a key.
 """
 
 API = """\
@@ -226,7 +226,7 @@ BREAKING: list[tuple[Changes, str, str | list[str]] | tuple[Changes, str, str | 
     ({"Job.state/enum": ["done"]}, SERVERS, '"done", "running" was possible, "done" is'),
     ({"Job.part.unit": {}}, CALLERS, "field unit is new, and unknown fields were not allowed"),
     ({"Job.log/oneOf": [*LOG, BOOLEAN]}, CALLERS, '{"type": "boolean"} is possible now'),
-    # A schema of both a request and a response is told once, and breaks whom either does.
+    # A schema of both a request and a response is reported once, and breaks whom either does.
     *(({"More/type": type_now}, whom, f"type was string, is {told}",
        {"spec/components/schemas/More": STRING, "NewJob.secret": MORE, "Job.note": MORE})
       for type_now, whom, told in ((["string", "null"], CALLERS, "null or string"), ("null", BOTH, "null"))),
@@ -257,7 +257,7 @@ def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path
 HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
     "operations and servers": {
         "spec/info/title": "Work",
-        "path/get": {**PATH["delete"], "operationId": "ListJobs"},  # nobody has to call it
+        "path/get": {**PATH["delete"], "operationId": "ListJobs"},  # no caller has to use it
         "path/servers/0/variables/region/enum": ["north", "south", "west"],
         "post/security": [SIGNATURE, TOKEN],
         "delete/security": [TOKEN, {}],
@@ -302,9 +302,9 @@ HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
         "post/responses/403": {"description": "No."},  # the client has an error for each
         "post/responses/409/description": "Sorry!",
     },
-    "an error status is told by its class":
+    "an error status is covered by its class":
         {"post/responses/409": GONE, "post/responses/4XX": {"description": "No."}},
-    "error statuses are told by default":
+    "error statuses are covered by default":
         {"post/responses/409": GONE, "post/responses/default": {"description": "No."}},
 }  # fmt: skip
 
@@ -780,7 +780,9 @@ def test_it_exits_2_and_says_what_is_wrong(
     ],
     ids=["a reader that has seen enough changes nothing", "a full disk is said"],
 )
-def test_output_that_nobody_takes(project: Path, shell: str, code: int, said: str) -> None:
+def test_a_full_disk_is_an_error_and_a_reader_that_stops_is_none(
+    project: Path, shell: str, code: int, said: str
+) -> None:
     shutil.copytree(ROOT / "codegen", project / "codegen", ignore=shutil.ignore_patterns("__pycache__"))
     edit(project / "openapi.yaml", "StopJobs", "EndJobs")
     shell = shell.replace("$0", '"$0"').replace("$1", '"$1"')

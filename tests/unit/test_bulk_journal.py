@@ -199,7 +199,7 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
     with Journal(file) as journal:
         journal.plan(ITEMS, places=lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
-        with pytest.raises(JournalError, match=r"http://a \(cse\), and this run sends to http://b"):
+        with pytest.raises(JournalError, match=r"http://a \(cse\), but this run sends to http://b"):
             Journal(file).plan(ITEMS, places=other.copy)
     with Journal(file) as journal:
         assert journal.plan(ITEMS, places=lambda: {"workspace": "http://b"}).resumed
@@ -288,7 +288,7 @@ def test_what_a_killed_run_left_of_its_lock_is_taken_over(file: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-def test_what_is_no_lock_holds_nobody_up(file: Path) -> None:
+def test_a_lock_file_of_another_kind_is_ignored(file: Path) -> None:
     mixed(file)
     os.mkfifo(f"{file}.lock")
     assert len(items_in(file)) == 5
@@ -319,7 +319,7 @@ def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", [".", "/dev/null"])
-def test_what_is_no_file_is_refused(name: str) -> None:
+def test_a_path_that_is_no_file_is_refused(name: str) -> None:
     assert why_not(Path(name)) == f"{name} is not a file: name one for the journal"
 
 
@@ -369,7 +369,7 @@ def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
-        ("CREATE TABLE mine (x)", "is a database, but no journal: name another file"),
+        ("CREATE TABLE mine (x)", "is a database, but not a journal: name another file"),
         ("PRAGMA user_version = 99", "has format 99 and this version reads 3: use the version that wrote it"),
     ],
 )
@@ -385,7 +385,7 @@ def changed(file: Path, statements: str) -> None:
         db.executescript(statements)
 
 
-def test_what_is_no_database_is_refused_and_left_as_it_is(file: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_and_not_changed(file: Path) -> None:
     file.write_text("my notes, which are much longer than the header of a database\n" * 100, "utf-8")
     before = file.read_bytes()
     assert f"{file} is damaged, or not a journal" in why_not(file)

@@ -32,7 +32,7 @@ def test_without_a_limit_whatever_is_ready_goes() -> None:
     assert limiter.take(32, 0.1) == 32
 
 
-def test_a_429_closes_the_door_and_halves_the_rate() -> None:
+def test_a_429_stops_all_and_halves_the_rate() -> None:
     limiter = RateLimiter(100, now=0.0)
     limiter.slow_down(2.0, now=10.0)
     assert limiter.take(1, 11.9) == 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.contract import Contract, Match, Operation, SpecError, WrongMethod
@@ -264,6 +264,7 @@ def test_header_parameters(name: str, value: str, problem: str) -> None:
     assert [each.removesuffix("s") for each in engine_request(headers={**JSON, name: value})] == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.binary(max_size=200)
     | st.text(max_size=200).map(str.encode)
@@ -381,19 +382,23 @@ def test_an_example_brings_the_headers_that_have_one() -> None:
 def written(folder: Path, spec: object) -> Path:
     file = folder / "openapi.yaml"
     file.write_text(
-        spec if isinstance(spec, str) else yaml.safe_dump(spec, sort_keys=False), encoding="utf-8"
+        spec if isinstance(spec, str) else yaml.dump(spec, Dumper=yaml.CSafeDumper), encoding="utf-8"
     )
     return file
 
 
 def edited(folder: Path, edit: Callable[[Any], None]) -> Contract:
     spec = copy.deepcopy(DOCUMENT)
+    spec["paths"] = {ENGINE_PATH: spec["paths"][ENGINE_PATH]}  # the rest takes time only
     edit(spec)
     return Contract.load(written(folder, spec))
 
 
+ENGINE_PATH = "/v2/{project_id}/enginemgr/engines/{engine_id}/actions"
+
+
 def engine_operation(spec: Any) -> Any:
-    return spec["paths"]["/v2/{project_id}/enginemgr/engines/{engine_id}/actions"]["put"]
+    return spec["paths"][ENGINE_PATH]["put"]
 
 
 def with_body(schema: object) -> Callable[[Any], None]:
@@ -607,7 +612,7 @@ def test_a_status_without_content_must_have_none(minimal: Contract) -> None:
     delete = operation(minimal, "Delete")
     assert delete.example() == (204, {}, None)
     assert delete.check_response(204, {}, b"") == []
-    assert lines(delete.check_response(204, JSON, b"{}")) == ["body: there must be none with status 204"]
+    assert lines(delete.check_response(204, JSON, b"{}")) == ["body: must be empty with status 204"]
 
 
 def test_ranges_and_default_document_statuses(minimal: Contract) -> None:
@@ -659,8 +664,8 @@ NO_PARAMETER = with_minimal(paths={"/x/{id}": {"get": {"responses": {}}}})
         (NO_PARAMETER, r"GET /x/\{id\}: its path and .* differ in id$"),
         (with_parameter("p", "path", "string"), "X: its path and its path parameters differ in p$"),
         (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope"),
-        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "only references within this file"),
-        (LOOP, "that end somewhere"),
+        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "or outside this file"),
+        (LOOP, "it is circular"),
         (
             with_content("application/json", **{"$ref": "#/components/schemas/No"}),
             "X, .*/components/schemas/No",

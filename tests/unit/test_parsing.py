@@ -1,21 +1,16 @@
-"""Files that people write: what is wrong with them is told by line. JSON bodies are read in test_contract.py."""
+"""Files that people write: errors name the line. JSON bodies are read in test_contract.py."""
 
 import jsonschema_rs
 import pytest
 
 from huaweicloud_retry.parsing import UnreadableError, pointer, read_checked, shorten
 
+LISTS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}
 SCHEMA = jsonschema_rs.Draft202012Validator(
-    {
-        "type": "object",
-        "properties": {
-            "engines": {
-                "type": "object",
-                "additionalProperties": {"type": "array", "items": {"type": "integer"}},
-            }
-        },
-        "additionalProperties": False,
-    }
+    {"type": "object", "properties": {"engines": LISTS}, "additionalProperties": False}
+)
+ALIASES = "".join(
+    f"  {b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)
 )
 
 
@@ -27,7 +22,7 @@ def test_a_good_file_is_read_as_yaml_1_2() -> None:
 
 def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
     read = read_checked(b"engines: {a: [5.0]}", SCHEMA)
-    assert repr(read) == "{'engines': {'a': [5]}}"  # 5.0 would equal 5, and then stand as 5.0 in an answer
+    assert repr(read) == "{'engines': {'a': [5]}}"  # 5.0 would equal 5, and then be 5.0 in a response
 
 
 @pytest.mark.parametrize(
@@ -48,38 +43,22 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("engines:\n  1: []\n", "line 2: this key is not a string in YAML: write it in quotes"),
         ("engines:\n  b:\n    - x\n", 'line 3, /engines/b/0: "x" is not'),
         ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
-        (
-            "engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
-            + "".join(
-                f"  {b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)
-            ),
-            "is nested too deeply, or too large",
-        ),
-        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: this key is a duplicate"),
+        ("engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + ALIASES, "is nested too deeply, or too large"),
+        ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: "),
         ("engines:\n  a: [1\n", "is not YAML: line 3, column 1: did not find expected ',' or ']'"),
-        (
-            "engines: !!python/name:os.system\n",
-            "is not YAML: line 1, column 10: could not determine a constructor",
-        ),
+        ("engines: !!python/name:os.system\n", "is not YAML: line 1, column 10: could not determine"),
         ("engines: {a: [.nan]}\n", 'line 1, /engines/a/0: ".nan" is not of type "integer"'),
-        ("engines: {a: &loop [*loop]}\n", "has values that JSON does not have: Circular reference detected"),
+        ("engines: {a: &loop [*loop]}\n", "has values that JSON does not have"),
+        # an error in what a merge key brought is that of the mapping that has the key
+        ("engines:\n  <<: &more\n    a: 5\n", "line 1, /engines/a: 5 is not"),
+        (b"engines: \xff", "has values that JSON does not have"),
     ],
+    ids=range(17),
 )
-def test_a_bad_file_is_told_where_and_why(text: str, says: str) -> None:
+def test_an_invalid_file_is_reported_with_place_and_reason(text: str | bytes, says: str) -> None:
     with pytest.raises(UnreadableError) as error:
-        read_checked(text.encode(), SCHEMA)
+        read_checked(text.encode() if isinstance(text, str) else text, SCHEMA)
     assert str(error.value).startswith(says)
-
-
-def test_what_is_no_utf_8_is_told() -> None:
-    with pytest.raises(UnreadableError, match="has values that JSON does not have"):
-        read_checked(b"engines: \xff", SCHEMA)
-
-
-def test_an_error_that_a_merge_key_brought_is_told_at_the_mapping_that_has_it() -> None:
-    text = "engines:\n  <<: &more\n    a: 5\n"
-    with pytest.raises(UnreadableError, match=r"^line 1, /engines/a: 5 is not"):
-        read_checked(text.encode(), SCHEMA)
 
 
 def test_long_texts_lose_their_middle() -> None:

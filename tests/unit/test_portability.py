@@ -138,7 +138,7 @@ def test_the_mock_runs_and_stops(tmp_path: Path) -> None:
 
 @contextmanager
 def holding_server() -> Generator[tuple[str, threading.Event, threading.Event], None, None]:
-    """A service that does not respond until it is told to: its URL, whether it was asked, and what tells it."""
+    """A service that responds when `go_on` is set: its URL, `asked` (set by a request), `go_on`."""
     asked, go_on = threading.Event(), threading.Event()
 
     class Holding(BaseHTTPRequestHandler):
@@ -170,7 +170,7 @@ def test_ctrl_c_waits_for_the_request_in_flight_and_a_second_one_ends_it(tmp_pat
     assert "unknown" in out
 
 
-def test_a_pipe_that_nobody_reads_ends_the_command_without_a_word(
+def test_a_closed_pipe_ends_the_command_without_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: object) -> int:

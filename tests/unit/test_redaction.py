@@ -1,4 +1,4 @@
-"""Secrets in texts of others: masked however they are escaped, cut off or overlapping, in linear time."""
+"""Secrets in texts from elsewhere: masked however they are escaped, cut off or overlapping, in linear time."""
 
 import copy
 import html
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.runtime.redaction import (
@@ -77,18 +77,18 @@ def test_the_start_of_a_secret_is_masked_if_it_has_6_characters(escape: Callable
 @pytest.mark.parametrize(
     ("text", "secret", "expected"),
     [
-        ("abcabcabcX", "abcabcX", "***"),
-        ("abcabcabcabcX", "abcabcX", "***"),
-        ("abcabcabcabc", "abcabcX", "***"),
+        *((text, "abcabcX", "***") for text in ("abcabcabcX", "abcabcabcabcX", "abcabcabcabc")),
         ("aaaaaaaaab", "aaaaaab", "***"),
         ("aaaaaaXaaaaaaY", "aaaaaaY", "***X***"),
         ("abcdefabcdefgh", "abcdefgh", "***"),
         ("abcdeabcdefgh", "abcdefgh", "abcde***"),
         ("a-b-c-", "a-b-c-d", "***"),
-        ("short", "short", "***"),
-        ("shor", "short", "shor"),
-        ("anything", "", "anything"),
-        ("", "s3cret", ""),
+        *(
+            ("short", "short", "***"),
+            ("shor", "short", "shor"),
+            ("anything", "", "anything"),
+            ("", "s3cret", ""),
+        ),
     ],
 )
 def test_starts_that_overlap_are_masked_to_the_last(text: str, secret: str, expected: str) -> None:
@@ -118,6 +118,7 @@ def test_json_stays_json(secret: str) -> None:
 SECRETS = st.text(st.sampled_from("ab/\"%&;#u0x'<é\U0001f511"), min_size=6, max_size=20)
 
 
+@settings(max_examples=50, deadline=None)
 @given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text('ab\\"x;|', max_size=5), st.data())
 def test_no_6_characters_of_the_start_of_any_secret_survive(
     secret: str, escape: Callable[[str], str], noise: str, data: st.DataObject
@@ -152,18 +153,14 @@ def work(text: bytes, secret: Secret[str]) -> int:
 @pytest.mark.parametrize(
     ("secret", "text"),
     [
-        ("a" * 2000 + "b", "a"),
-        ("ab" * 1000 + "c", "ab"),
-        ("aaaaaab", "aaaaaa"),
+        *(("a" * 2000 + "b", "a"), ("ab" * 1000 + "c", "ab"), ("aaaaaab", "aaaaaa"), ("\\" * 7 + "x", "\\")),
         ("correct-horse-battery-staple", "correct-horse-battery-stapl"),
-        ("\\" * 7 + "x", "\\"),
-        ("s3cret-canary", "\\u"),
-        ("s3cret-canary", "&#1;%41\\u0041"),
-        ("s3cret-canary", "s3cre"),
+        *(("s3cret-canary", text) for text in ("\\u", "&#1;%41\\u0041", "s3cre")),
     ],
+    ids=range(8),
 )
 def test_four_times_the_text_is_four_times_the_work(secret: str, text: str) -> None:
-    once, four = [work((text * size).encode(), Secret(secret)) for size in (1000, 4000)]
+    once, four = [work((text * size).encode(), Secret(secret)) for size in (500, 2000)]
     assert four <= 4.2 * once + 10_000
 
 
@@ -205,13 +202,9 @@ def test_a_line_is_printable_and_bounded() -> None:
 
 
 def test_the_secrets_of_a_request_are_its_token_its_signature_and_its_security_token() -> None:
-    headers = {
-        "x-auth-token": "token-1",
-        "x-security-token": "token-2",
-        "authorization": "SDK-HMAC-SHA256 Access=a, SignedHeaders=b, Signature=0123abcd",
-        "proxy-authorization": "Basic dXNlcjpw",
-        "x-other": "other-1",
-    }
+    headers = {"x-auth-token": "token-1", "x-security-token": "token-2", "x-other": "other-1"}
+    headers["authorization"] = "SDK-HMAC-SHA256 Access=a, SignedHeaders=b, Signature=0123abcd"
+    headers["proxy-authorization"] = "Basic dXNlcjpw"
     expected = ["token-1", "token-2", "0123abcd", "dXNlcjpw"]
     assert [secret.reveal() for secret in header_secrets(headers)] == expected
     assert header_secrets({"x-auth-token": "t"}) == []  # it would mask ordinary text
@@ -223,15 +216,8 @@ def test_the_secrets_of_a_request_are_its_token_its_signature_and_its_security_t
 @pytest.mark.parametrize(
     "holder", [Secret("s3cret"), HiddenMapping({"name": "s3cret"})], ids=["Secret", "HiddenMapping"]
 )
-def test_a_holder_shows_its_secret_to_nobody(holder: object) -> None:
-    for shown in (
-        repr(holder),
-        str(holder),
-        f"{holder}",
-        repr([holder]),
-        repr(getattr(holder, "__dict__", {})),
-    ):
-        assert "s3cret" not in shown
+def test_a_holder_never_shows_its_secret(holder: object) -> None:
+    assert "s3cret" not in f"{holder} {holder!s} {[holder]} {getattr(holder, '__dict__', {})}"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(holder, protocol)
@@ -239,7 +225,7 @@ def test_a_holder_shows_its_secret_to_nobody(holder: object) -> None:
         assert repr(copied) == "<hidden>"
 
 
-def test_a_holder_gives_its_secret_to_who_asks_for_it() -> None:
+def test_a_holder_returns_its_secret_on_request() -> None:
     secret, mapping = Secret("s3cret"), HiddenMapping({"name": "s3cret"})
     assert (secret.reveal(), copy.deepcopy(secret).reveal()) == ("s3cret", "s3cret")
     assert (mapping["name"], list(mapping), len(mapping)) == ("s3cret", ["name"], 1)

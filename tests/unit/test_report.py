@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from huaweicloud_retry.bulk import Counts, Item, JournalError, Outcome, Verdict
+from huaweicloud_retry.bulk import Counts, Item, Outcome, Verdict
 from huaweicloud_retry.bulk.journal import Journal
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.bulk.report import LISTED, Latency, Summary, Timeline, summarize
@@ -153,7 +153,7 @@ def test_items_are_counted_by_operation_and_by_what_came_of_them(file: Path) -> 
     assert told.duplicates == 1
 
 
-def test_what_was_under_way_when_a_process_was_killed_is_unknown(file: Path, tmp_path: Path) -> None:
+def test_an_item_in_flight_when_a_process_was_killed_is_unknown(file: Path, tmp_path: Path) -> None:
     killed(file, tmp_path, [outcome(engine(1)), refused(engine(2))], under_way=engine(3))
     assert summary(file).counts == Counts(accepted=1, refused=1, unknown=1)
     with JournalReader(file) as journal:
@@ -162,7 +162,7 @@ def test_what_was_under_way_when_a_process_was_killed_is_unknown(file: Path, tmp
     assert last["message"] == "in flight, or about to be, when an earlier run ended"
 
 
-def test_what_is_planned_again_tells_nothing_of_its_earlier_outcome(file: Path) -> None:
+def test_an_item_that_is_planned_again_has_no_earlier_outcome(file: Path) -> None:
     made(file, [refused(engine(1))])
     with Journal(file) as journal:
         journal.plan([engine(1)])
@@ -218,13 +218,6 @@ def test_a_journal_in_a_read_only_folder_is_read(tmp_path: Path, was_killed: boo
             assert sorted(folder.iterdir()) == before
 
 
-def test_a_journal_that_a_bulk_is_at_work_with_is_in_use(file: Path) -> None:
-    with Journal(file) as journal:
-        journal.plan([engine(1)])
-        with pytest.raises(JournalError, match=r"items\.journal is in use by another run or report"):
-            JournalReader(file)
-
-
 def changed(statement: str) -> Callable[[Path], object]:
     """Return what makes a journal, and changes it."""
 
@@ -261,11 +254,11 @@ PAGE = 4096
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda file: None, "is not there"),
-        (Path.mkdir, "is no file"),
-        (lambda file: file.write_text("operation\n" * 100), "is damaged, or no journal"),
+        (lambda file: None, "does not exist"),
+        (Path.mkdir, "is not a file"),
+        (lambda file: file.write_text("operation\n" * 100), "is damaged, or not a journal"),
         (Path.touch, "is empty"),
-        (database, "is a database, but no journal"),
+        (database, "is a database, but not a journal"),
         (changed("PRAGMA user_version = 1"), "has format 1 and this version reads 3"),
         (overwritten(lambda page: bytes(PAGE)), "is damaged"),
         (overwritten(bytes), "is damaged"),  # the same items twice
@@ -311,11 +304,11 @@ def test_reasons_are_grouped_whatever_ids_their_messages_have(file: Path) -> Non
             outcome(record(1), "refused", other.format(f"{uuid}1", 1234567), status=404, error_code="SVC.2"),
             outcome(record(2), "refused", other.format(f"{uuid}2", 7654321), status=404, error_code="SVC.2"),
             outcome(record(3), "refused", other.format(f"{uuid}3", 1111111), status=404, error_code="SVC.2"),
-            outcome(engine(3), "unknown", "no answer within 60 s"),
+            outcome(engine(3), "unknown", "no response within 60 s"),
         ],
     )
     assert [(r.operation, r.status, r.error_code, r.message, r.count) for r in summary(file).reasons] == [
-        ("RetryEngine", None, None, "no answer within 60 s", 1),
+        ("RetryEngine", None, None, "no response within 60 s", 1),
         ("RetryScriptExecution", 404, "SVC.2", "no task of … in …", 3),
         ("RetryEngine", 400, "SVC.1", "engine … is busy", 2),
         ("RetryScriptExecution", 400, "SVC.1", "record … is busy", 1),
@@ -768,7 +761,7 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
                 refused(item, f"request-{each}", started_at=NOON + each % 100) if each % 2 else outcome(item)
             )
 
-    small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 6000))
+    small, large = (made(tmp_path / f"{number}", some(number)) for number in (1500, 4000))
     peak(small)  # what is made once for all is there afterwards
     assert peak(large) < 1.1 * peak(small)
 
@@ -831,7 +824,7 @@ def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(
     (heading,) = (text for tag, text in page.texts if tag == "h1")
     assert heading.startswith("1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: ")
     assert title == f"{heading} items.journal"
-    assert len([text for tag, text in page.texts if tag == "h2" and "time" in text.lower()]) == 2
+    assert {"Outcomes over time", "Latency"} <= {text for tag, text in page.texts if tag == "h2"}
 
 
 def test_every_text_of_a_page_is_escaped(file: Path, tmp_path: Path, report: Report) -> None:

@@ -33,15 +33,8 @@ Reply = Callable[[bytes], bytes | None]  # request -> response; None: a reset
 
 
 def http(status: int, body: bytes, *headers: bytes) -> bytes:
-    lines = (
-        b"HTTP/1.1 %d X" % status,
-        b"Connection: close",
-        b"Content-Length: %d" % len(body),
-        *headers,
-        b"",
-        body,
-    )
-    return b"\r\n".join(lines)
+    length = b"Content-Length: %d" % len(body)
+    return b"\r\n".join((b"HTTP/1.1 %d X" % status, b"Connection: close", length, *headers, b"", body))
 
 
 def echoed(request: bytes) -> dict[str, str]:
@@ -56,9 +49,8 @@ def grant(_: bytes, **changes: Any) -> bytes:
 
 def with_header(status: int, name: bytes) -> Reply:
     def reply(request: bytes) -> bytes:
-        return http(
-            status, b"{}", b"%b: /?%b" % (name, b" ".join(request.split(b"\r\n")).replace(b"\0", b""))
-        )
+        in_a_line = b" ".join(request.split(b"\r\n")).replace(b"\0", b"")
+        return http(status, b"{}", b"%b: /?%b" % (name, in_a_line))
 
     return reply
 
@@ -199,20 +191,18 @@ def check(caplog: pytest.LogCaptureFixture) -> Check:
 
 def sync(client: Client) -> None:
     with client:
-        retry_engine.sync(
-            "p", "e", client=client, body=EngineActionRequest(), timeout=httpx.Timeout(5, read=0.1)
-        )
+        retry_engine.sync("p", "e", client=client, body=EngineActionRequest(), timeout=SHORT)
 
 
 def in_asyncio(client: Client) -> None:
     async def call() -> None:
         async with client:
-            body = EngineActionRequest()
-            await retry_engine.asyncio("p", "e", client=client, body=body, timeout=httpx.Timeout(5, read=0.1))
+            await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest(), timeout=SHORT)
 
     asyncio.run(call())
 
 
+SHORT = httpx.Timeout(5, read=0.1)
 Call = Callable[[Client], None]
 
 
@@ -245,51 +235,53 @@ def test_no_reply_makes_an_error_show_the_credentials(
     reply: Reply,
 ) -> None:
     server = serving(reply)
-    client = connect(
-        "cse", endpoint=f"http://{server.host}", credentials=credentials(server.host), resend=None
-    )
+    auth = credentials(server.host)
+    client = connect("cse", endpoint=f"http://{server.host}", credentials=auth, resend=None)
     check(lambda: call(client), server.secrets)
 
 
 @every_reply
-def test_through_a_proxy_no_reply_shows_the_credentials_of_either(
+def test_no_reply_makes_an_error_show_a_header_of_the_user_or_the_credentials_of_a_proxy(
     check: Check, serving: Callable[..., Server], call: Call, reply: Reply, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = serving(reply)
-    monkeypatch.setenv("HTTP_PROXY", f"http://{PROXY_USER}@{server.host}")
-    credentials = TokenAuth(TOKEN)
-    client = connect("cse", endpoint="http://cse.test", credentials=credentials, allow_http=True, resend=None)
-    check(lambda: call(client), server.secrets)
-
-
-@every_reply
-def test_no_reply_makes_an_error_show_a_header_of_the_user(
-    check: Check, serving: Callable[..., Server], call: Call, reply: Reply
 ) -> None:
     server = serving(reply)
     client = Client(f"http://{server.host}", headers={"Authorization": f"Bearer {TOKEN}"})
     check(lambda: call(client), server.secrets)
+    monkeypatch.setenv("HTTP_PROXY", f"http://{PROXY_USER}@{server.host}")
+    auth = TokenAuth(TOKEN)
+    proxied = connect("cse", endpoint="http://cse.test", credentials=auth, allow_http=True, resend=None)
+    check(lambda: call(proxied), server.secrets)
 
 
-@pytest.mark.parametrize(
-    "iam",
-    [
-        *REPLIES.values(),
-        lambda _: http(201, b"{}", b"X-Subject-Token: " + TOKEN.encode()),
-        lambda _: http(201, json.dumps({"token": TOKEN}).encode(), b"X-Subject-Token: " + TOKEN.encode()),
-        lambda _: grant(_, expires_at=TOKEN),
-        lambda _: grant(_, project={"id": "another"}),
-        lambda request: http(201, request),
-    ],
-    ids=[
-        *REPLIES,
-        "no lifetime",
-        "the token in the body",
-        "the token for a date",
-        "another project",
-        "201 echo",
-    ],
-)
+@pytest.mark.parametrize("escaped", [False, True], ids=["plain", "escaped"])
+def test_an_accepted_retry_holds_no_secret_that_its_response_repeats(escaped: bool) -> None:
+    token = f"{TOKEN}/+"
+
+    def echo(request: httpx.Request) -> httpx.Response:
+        body = json.dumps({"id": "e", "name": "e", "jobId": 1, "note": request.headers["X-Auth-Token"]})
+        return httpx.Response(200, text=body.replace("/", r"\/") if escaped else body)
+
+    transport = httpx.MockTransport(echo)
+    auth = TokenAuth(token)
+    client = connect("cse", endpoint="https://cse.test", credentials=auth, transport=transport)
+    response = retry_engine.sync_detailed("p", "e", client=client, body=EngineActionRequest())
+    assert response.result().job_id == 1
+    assert json.loads(response.content)["note"] == "***"
+    assert response.result().additional_properties == {"note": "***"}
+
+
+TOKEN_HEADER = b"X-Subject-Token: " + TOKEN.encode()
+OF_IAM: dict[str, Reply] = {
+    **REPLIES,
+    "no lifetime": lambda _: http(201, b"{}", TOKEN_HEADER),
+    "the token in the body": lambda _: http(201, json.dumps({"token": TOKEN}).encode(), TOKEN_HEADER),
+    "the token for a date": lambda _: grant(_, expires_at=TOKEN),
+    "another project": lambda _: grant(_, project={"id": "another"}),
+    "201 echo": lambda request: http(201, request),
+}
+
+
+@pytest.mark.parametrize("iam", OF_IAM.values(), ids=OF_IAM)
 def test_no_reply_of_iam_makes_an_error_show_password_or_token(
     check: Check, serving: Callable[..., Server], call: Call, iam: Reply
 ) -> None:
@@ -308,9 +300,8 @@ def test_no_error_before_a_request_is_sent_shows_a_secret(
         password(host, project_id="another"),
         AkSkAuth("AK", KEY, security_token=TOKEN),
     ):
-        check(
-            lambda auth=auth: call(connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None))
-        )
+        client = connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None)
+        check(lambda client=client: call(client))
     client = connect("workspace", region="cn-north-4", credentials=TokenAuth(TOKEN))
     check(lambda: call(client))  # an operation of another service
     check(lambda: client.call({"method": "GET", "path": "/\n", "headers": {}}, lambda *_: None, None))

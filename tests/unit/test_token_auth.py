@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry import (
+    AkSkAuth,
     ConfigurationError,
     IAMAuthenticationError,
     IAMError,
@@ -467,7 +468,7 @@ def test_an_event_loop_may_end_while_it_waits(backend: str, caplog: pytest.LogCa
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_thread_that_blocks_the_event_loop_of_a_fetch_does_not_wait_for_it() -> None:
+def test_a_call_within_the_event_loop_of_a_fetch_does_not_wait_for_it() -> None:
     how, gateway = password_auth(project_id="p1"), Gateway()
 
     async def main() -> None:
@@ -728,7 +729,10 @@ def test_an_exception_of_httpx_does_not_carry_the_password() -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [TokenAuth(TOKEN), TokenAuth(lambda: TOKEN), PasswordAuth("u", PASSWORD, domain_name="d")],
+    [
+        *(TokenAuth(TOKEN), TokenAuth(lambda: TOKEN), PasswordAuth("u", PASSWORD, domain_name="d")),
+        AkSkAuth("AK", PASSWORD, security_token=TOKEN),
+    ],
     ids=repr,
 )
 def test_it_cannot_be_pickled_and_copies_share_the_token(how: httpx.Auth) -> None:

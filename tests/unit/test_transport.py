@@ -275,9 +275,8 @@ def test_of_a_failed_handshake_nothing_was_sent(mode: Mode, serve: Callable[[Lin
 def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connections(tasks: Mode) -> None:
     async def calls(client: Client) -> list[int]:
         async def one(engine: int) -> int:
-            return (
-                await retry_engine.asyncio("p", str(engine), client=client, body=EngineActionRequest())
-            ).job_id
+            body = EngineActionRequest()
+            return (await retry_engine.asyncio("p", str(engine), client=client, body=body)).job_id
 
         return await asyncio.gather(*(one(engine) for engine in range(1, 251)))
 
@@ -302,10 +301,10 @@ def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
     async def calls(client: Client) -> None:
         def call(engine: str, **timeouts: float) -> "asyncio.Task[Any]":
             timeout = httpx.Timeout(LONG, **timeouts)
-            coroutine = retry_engine.asyncio(
-                "p", engine, client=client, body=EngineActionRequest(), timeout=timeout
+            body = EngineActionRequest()
+            return asyncio.create_task(
+                retry_engine.asyncio("p", engine, client=client, body=body, timeout=timeout)
             )
-            return asyncio.create_task(coroutine)
 
         held = [call("1"), call("1")]
         await asyncio.to_thread(has_two.wait, LONG)
