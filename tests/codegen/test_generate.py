@@ -374,8 +374,8 @@ MISTAKES = {
         ("{ type: boolean }", "{ type: bolean }", "bolean", f"(at {POINTER})"),
     ],
     "names": [
-        ("PokeJob", "StopJobs", "operationId: ", "operationId StopJobs is that of DELETE /jobs"),
-        ("PokeJob", "stop_jobs", "operationId: ", "api/jobs/stop_jobs.py is that of DELETE /jobs"),
+        ("PokeJob", "StopJobs", "operationId: ", "has operationId StopJobs, too"),
+        ("PokeJob", "stop_jobs", "operationId: ", "has api/jobs/stop_jobs.py, too"),
     ],
     "media types": [
         ("n:\n            schema", "x:\n            schema", "jsox", "of application/jsox a schema of strings can be sent"),
