@@ -34,17 +34,17 @@ def no_response(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
     [
         (400, "SVCSTG.00501116", "no such engine"),
         (400, "SVCSTG.00501149", "nothing to retry"),
-        *((400, code, "Only what has failed") for code in ("WKS.00211102", "APIGW.0201")),
-        (401, "", "Check the credentials, and that they are of this region"),
+        *((400, code, "Only failed work") for code in ("WKS.00211102", "APIGW.0201")),
+        (401, "", "Check the credentials, and that they are for this region"),
         *((401, code, "Check the access key and its secret key") for code in ("APIGW.0301", "APIG.0301")),
-        (401, "APIGW.0303", "app's key"),
+        (401, "APIGW.0303", "the key of an app"),
         (401, "APIGW.0305", "Check the credentials, and --endpoint"),
         (401, "APIGW.0307", "The token has expired"),
-        (403, "APIGW.0302", "A list of the gateway"),
+        (403, "APIGW.0302", "An access list of the gateway"),
         (403, "APIGW.0310", "The project cannot be used"),
         (403, "WKS.00081102", "needs the action cse:engine:update in this project"),
         (404, "APIGW.0101", "The gateway has no such API there: check --region and --endpoint"),
-        (404, "WKS.00211902", "no such thing"),
+        (404, "WKS.00211902", "Not found: "),
         (405, "APIG.0501", "quota"),
         (405, "WKS.00000405", "Check --endpoint"),
         (429, "APIGW.0308", "Throttled"),
@@ -84,7 +84,7 @@ def test_after_an_unknown_outcome_the_state_is_to_be_looked_at_first(
     status: int, item: Item, where: str, command: str
 ) -> None:
     text = about(status, "APIGW.0301", item=item)
-    assert text.startswith(f"Look at {where} before you ")
+    assert text.startswith(f"Check {where} before you ")
     assert command in text
     assert no_response("ReadTimeout", unknown=True, item=item) == text
 
@@ -92,9 +92,9 @@ def test_after_an_unknown_outcome_the_state_is_to_be_looked_at_first(
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (400, "WKS.00211102", "no such thing there: check the ID"),
+        (400, "WKS.00211102", "Not found: check the ID"),
         (403, "WKS.00081102", "needs the action workspace:scripts:listRecords in this project"),
-        (403, "APIGW.0302", "A list of the gateway"),
+        (403, "APIGW.0302", "An access list of the gateway"),
         (404, "APIGW.0101", "The gateway has no such API there"),
         (502, "", "Try again in a few minutes."),
     ],

@@ -126,20 +126,20 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
-        (line(operation=None, task_id="t"), "has engine_id and task_id, which are of two operations"),
+        (line(operation=None, task_id="t"), "has engine_id and task_id, "),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
         (line(project_id=".."), "cannot be a segment of the path"),
         (line(engine_id=None), "RetryEngine needs engine_id"),
         (line(operation="RetryScriptExecution", engine_id=None), "needs record_id or task_id"),
-        *((line(engine_id=odd), "engine_id must be text, and not empty") for odd in (5, "")),
+        *((line(engine_id=odd), "engine_id must be a non-empty string") for odd in (5, "")),
         *((line(engine_id=odd), "engine_id must be printable, without blanks") for odd in ("\ud800", " e")),
-        (line(engine_id="e" * 1001), "engine_id has 1001 characters, and 1000 are allowed"),
+        (line(engine_id="e" * 1001), "engine_id has 1001 characters; the limit is 1000"),
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
-        (line(name="n"), "no field 'name'; there are operation, project_id, engine_id"),
+        (line(name="n"), "no field 'name'; the fields are operation, project_id"),
         *(
             (line(**{odd: "r"}), f"no field {odd!r}; did you mean record_id?")
             for odd in ("recordid", "recordId")
@@ -191,7 +191,7 @@ FIELDS = "names 1: does a text with commas need quotes?"
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("engine_id\ne,more\n", f"has 2 fields, and line 1 {FIELDS}"),
+        ("engine_id\ne,more\n", f"has 2 fields, but line 1 {FIELDS}"),
         (b"engine_id\n\xff\n", "is not UTF-8: invalid start byte at byte 0; save the file as UTF-8"),
         ('engine_id\n"e"e\n', "is not CSV: ',' expected after '\"'"),
         *(
@@ -199,7 +199,7 @@ FIELDS = "names 1: does a text with commas need quotes?"
             for rows in ('"e\ne,f"', '"e\nf', '"e\nf"f')
         ),
         ("engine_id,Comment\n,see below\n", "engine_id, record_id or task_id missing"),
-        ("engine_id,,\ne,,f\n", f"has 3 fields, and line 1 {FIELDS}"),
+        ("engine_id,,\ne,,f\n", f"has 3 fields, but line 1 {FIELDS}"),
     ],
 )
 def test_an_invalid_line_of_csv(text: str | bytes, says: str) -> None:

@@ -199,7 +199,7 @@ def test_a_journal_is_about_one_place_for_each_thing_that_is_sent(file: Path) ->
     with Journal(file) as journal:
         journal.plan(ITEMS, places=lambda: {"cse": "http://a"})
     for other in ({"cse": "http://b"}, {"cse": "http://b", "workspace": "http://a"}):
-        with pytest.raises(JournalError, match=r"http://a \(cse\), and this run sends to http://b"):
+        with pytest.raises(JournalError, match=r"http://a \(cse\), .* sends to http://b"):
             Journal(file).plan(ITEMS, places=other.copy)
     with Journal(file) as journal:
         assert journal.plan(ITEMS, places=lambda: {"workspace": "http://b"}).resumed
@@ -369,7 +369,7 @@ def test_a_file_whose_run_was_killed_before_all_was_planned_is_as_good_as_new(
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
-        ("CREATE TABLE mine (x)", "is a database, but no journal: name another file"),
+        ("CREATE TABLE mine (x)", "is a database, but not a journal: name another file"),
         ("PRAGMA user_version = 99", "has format 99 and this version reads 3: use the version that wrote it"),
     ],
 )

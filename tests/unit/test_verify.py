@@ -381,7 +381,7 @@ def test_where_no_response_came_the_request_is_checked_still(
     engine: dict[str, Any], verify: Verify, status: int
 ) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
-    unchecked = "/log/entries/0/response: RetryEngine: no "
+    unchecked = "/log/entries/0/response: RetryEngine: "
     code, lines, _ = verify(har(engine))
     assert (code, lines[1:]) == (0, counted(unchecked=1))
     assert lines[0].startswith(unchecked)
@@ -459,15 +459,15 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
         *((raw, "is not JSON: Expecting value: line 1 column 1 (char 0)") for raw in (b"", b"\xff\xff")),
         (b"[" * 100_000, "is nested too deeply"),
         *(
-            (document, "is no HAR: there is no list at /log/entries")
+            (document, "is not a HAR: there is no list at /log/entries")
             for document in ([], {"log": {"entries": {}}})
         ),
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
-        (har(7), f"{NOTHING}: /log/entries/0/request: is no object"),
+        (har(7), f"{NOTHING}: /log/entries/0/request: is not an object"),
         (har(GET), f"{NOTHING}: /log/entries/0/request: has no method or no url"),
-        (har(), f"{NOTHING}: no entry is of the contract, of 0"),
-        (har(STRANGER), f"{NOTHING}: no entry is of the contract, of 1"),
+        (har(), f"{NOTHING}: none of 0 entries"),
+        (har(STRANGER), f"{NOTHING}: none of 1 entries"),
     ],
     ids=range(11),
 )
@@ -481,11 +481,11 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
 
 BASE64 = {"text": "abcde", "encoding": "base64"}
 ODD: list[tuple[str, Any, str]] = [
-    ("response", None, "response: is no object"),
-    *(("response__status", status, "response/status: is no ") for status in ("200", True)),
-    ("response__headers", None, "response/headers: is no list"),
+    ("response", None, "response: is not an object"),
+    *(("response__status", status, "response/status: is not ") for status in ("200", True)),
+    ("response__headers", None, "response/headers: is not a list"),
     ("request__headers", [{"name": "Host"}], "request/headers/0: has no name or no value"),
-    ("response__content__encoding", "gzip", "response/content/encoding: is none that is understood"),
+    ("response__content__encoding", "gzip", "response/content/encoding: is not base64"),
     ("request__postData", BASE64, "request/postData/text: is not base64"),
 ]
 
