@@ -8,16 +8,18 @@ DOCS := $(VENV)/.ready-docs
 # One more worker than cores: some tests wait for a process or a timeout.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
-# The environment is this folder's own: without bytecode, each of a thousand processes would compile all libraries anew.
+# Keep bytecode: otherwise each of a thousand processes would compile all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := client
-.PHONY: help client demo test test-slow lint spec ruff mypy pyright imports check-generated breaking mock contract mutants bench build docs docs-serve clean lock
+.PHONY: bench breaking build check-generated clean client contract demo docs docs-serve help imports lint lock
+.PHONY: mock mutants mypy pyright ruff spec test test-slow
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-# `make PYTHON=python3.14` makes the environment anew, if it has another version.
+# `make PYTHON=python3.14` makes a new environment, if the present one has another version.
 ifneq ($(filter command environment,$(origin PYTHON)),)
 ifneq ($(shell $(PYTHON) $(VERSION)),$(shell test -e $(READY) && $(PY) $(VERSION)))
 $(shell rm -f $(READY))
@@ -39,12 +41,12 @@ $(DOCS): $(READY) requirements-docs.lock
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
 
-check-generated: $(READY) ## exit 1 if generated/ is not what openapi.yaml makes
+check-generated: $(READY) ## exit 1 if generated/ does not match openapi.yaml
 	@$(PY) codegen/generate.py --check
 
-# The names of git's branches may have what is the shell's.
+# Through the environment, since names of branches may have characters that the shell interprets.
 breaking: export REF := $(value BASE)
-breaking: $(DEV) check-generated ## say what the changes since an earlier commit break, and for whom (BASE=v0.1.0)
+breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=v0.1.0)
 	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
@@ -53,7 +55,7 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), and which package may import which
+lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), import rules
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync spec ruff imports mypy pyright
 
 spec: $(READY)
@@ -71,29 +73,31 @@ pyright: $(DEV)
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
-contract: $(DEV) ## hold the mock to the contract (EXAMPLES=50 SEED=1, or SEED=random); your double: URL= STATE=FILE CREDENTIALS=FILE (it writes); a live endpoint, with care: URL= TAG=
+# Your own mock: URL= STATE=FILE CREDENTIALS=FILE (sends retries). A live endpoint, with care: URL= TAG=.
+contract: $(DEV) ## test the mock against the contract (EXAMPLES=50 SEED=1, or SEED=random)
 	@$(PY) -m tests.contract.$(if $(URL),$(if $(STATE),suite,live),suite)
 
-mutants: $(DEV) ## break server, spec and client on purpose, and count what the contract tests find (EVERY=10: a tenth of it)
+mutants: $(DEV) ## mutation score of the contract tests: server, spec, client (EVERY=10: a tenth)
 	@PYTHONPATH=codegen $(PY) -m tests.mutants.run
 
-bench: $(DEV) ## measure our speed beside that of others (needs wrk, and the npm registry; ROUNDS=5 ONLY="call-token mock-start"); PUBLISH=yes puts it into docs/performance.md
-	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes is for all rows with the default rounds: leave out ROUNDS and ONLY)))
+# ROUNDS=5, ONLY="call-token mock-start"; PUBLISH=yes puts the table into docs/performance.md.
+bench: $(DEV) ## measure our speed and that of alternatives (needs wrk, and the npm registry)
+	@$(if $(filter yes,$(PUBLISH)),$(if $(ROUNDS)$(ONLY),$(error PUBLISH=yes: omit ROUNDS and ONLY)))
 	@$(PY) -m tests.benchmarks.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 	@$(if $(filter yes,$(PUBLISH)),$(PY) -m tests.benchmarks.publish)
 
 build: $(DEV) ## the wheel and the source archive, under dist/
 	@rm -rf dist && $(PY) -m hatchling build
 
-test: lint check-generated ## everything but test-slow: lint, generated tree current, tests, the built wheel (WORKERS=2 PYTHON=python3.13)
+test: lint check-generated ## everything except test-slow (WORKERS=2 PYTHON=python3.13)
 	@$(PY) -m pytest --numprocesses $(WORKERS)
 
-test-slow: $(DEV) ## what is long by nature: ten thousand responses, three contract seeds, mutants, kills, soak, browser, benchmarks
+test-slow: $(DEV) ## the long tests: contract seeds, mutants, kills, soak, browser, benchmarks
 	@$(PY) -m basedpyright tests
 	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
 		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 
-# --strict counts links and references, but not what griffe reports of docstrings.
+# --strict checks links and references, but does not fail on griffe's warnings about docstrings.
 docs: $(DOCS) ## build the documentation into site/, and fail on any warning
 	@out=$$($(VENV)/bin/zensical build --clean --strict 2>&1); built=$$?; printf '%s\n' "$$out"; \
 		test $$built = 0 && ! printf '%s' "$$out" | grep -q '^griffe'
@@ -101,13 +105,16 @@ docs: $(DOCS) ## build the documentation into site/, and fail on any warning
 docs-serve: $(DOCS) ## serve the documentation and rebuild it on each change (PORT=8000)
 	@$(VENV)/bin/zensical serve --dev-addr 127.0.0.1:$(or $(PORT),8000)
 
-PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" $(if $(filter yes,$(UPGRADE)),--upgrade)
-lock: $(READY) ## pin in the four locks what pyproject.toml asks for; other pins stay (UPGRADE=yes: the newest versions of all)
+PIN = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	$(if $(filter yes,$(UPGRADE)),--upgrade)
+lock: $(READY) ## pin the requirements of pyproject.toml in the four locks (UPGRADE=yes: newest versions)
 	@$(PIN) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
-	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock --output-file requirements.lock
+	@$(PIN) pyproject.toml --all-extras --group codegen --constraint requirements-dev.lock \
+		--output-file requirements.lock
 	@$(PIN) --group docs --constraint requirements-dev.lock --output-file requirements-docs.lock
 	@$(PIN) --group setup --output-file requirements-uv.lock
 
 clean: ## remove the environment and everything built
-	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	@rm -rf $(VENV) .codegen .generated-* .cache dist reports site .grimp_cache .hypothesis .mypy_cache \
+		.pytest_cache .ruff_cache .schemathesis

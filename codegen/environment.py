@@ -1,10 +1,10 @@
-"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Imports no other package.
+"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Uses only the standard library.
 
-requirements.lock is for a new environment: the generator and the runtime. requirements-dev.lock adds what the tests need,
-or, where it had been installed and has changed, makes the environment anew, so that nothing stale stays in it.
-requirements-docs.lock adds what `make docs` needs, with the same versions of what both have.
-uv does the work, for it takes seconds; pip installs uv, and takes its place where uv cannot run. Both check the hash of
-every package, and neither builds one, since that would fetch build tools that no lock pins.
+requirements.lock (generator and runtime) makes a new environment. requirements-dev.lock adds the test
+dependencies; if they were already installed, it makes a new environment, so that no stale package stays.
+requirements-docs.lock adds what `make docs` needs, with the same versions of shared packages.
+uv installs, because it is fast; pip installs uv, and replaces it where uv cannot run. Both check the hash of
+each package, and build none: that would download build tools that no lock pins.
 """
 
 from __future__ import annotations

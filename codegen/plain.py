@@ -272,7 +272,7 @@ class Plain:
         if style not in ("json", *STYLES[location]):
             return f"style {style} is not one of {location} parameters: {', '.join(STYLES[location])}"
         if isinstance(schema, bool):
-            return None if schema else "the schema `false` allows nothing; leave out what has it"
+            return None if schema else "the schema `false` allows nothing; remove it"
         is_of_parts = {"array", "object"} & set(types_of(self.schemas.resolved(schema)))
         if location == "cookie" and explode and is_of_parts:
             return "a cookie of several values needs explode: false"

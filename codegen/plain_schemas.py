@@ -82,7 +82,7 @@ class Schemas:
         """Return a schema with the same meaning that the generator understands."""
         if isinstance(value, bool):
             if not value:
-                self.refuse(place, "the schema `false` allows nothing; leave out what has it")
+                self.refuse(place, "the schema `false` allows nothing; remove it")
             return {}
         if "$ref" in value:
             return self._reference(value, place)

@@ -1,4 +1,4 @@
-"""Retry an engine and wait until its job has ended. The cells (`# %%`) are a notebook; the file runs as a script, too."""
+"""Retry an engine and wait for its job. A notebook (`# %%` begins a cell) that also runs as a script."""
 
 # %%
 import asyncio

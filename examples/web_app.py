@@ -22,7 +22,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/projects/{project_id}/engines/{engine_id}/retry", status_code=202)
 async def retry(project_id: str, engine_id: str, request: Request) -> dict[str, object]:
-    """Retry the failed job of an engine. 502: not processed, the caller may try again. 504: look at the job first."""
+    """Retry an engine. 502: not processed, the caller may try again. 504: unknown, look at the job first."""
     cse = request.app.state.cse
     try:
         job = await retry_engine.asyncio(project_id, engine_id, client=cse, body=EngineActionRequest())

@@ -136,12 +136,12 @@ class _Source:
         self._names = names
         self._values = HiddenMapping(values)
 
-    def get(self, what: str) -> Secret[str] | None:
-        name = self.name(what)
+    def get(self, kind: str) -> Secret[str] | None:
+        name = self.name(kind)
         if name is None:
             return None
         # The auth classes check this too, but do not know the variable's name.
-        is_json = what in ("user", "password", "domain")  # the others are sent in headers
+        is_json = kind in ("user", "password", "domain")  # the others are sent in headers
         if is_json and not is_unicode(self._values[name]):
             raise ConfigurationError(f"{name} in {self.where} must be UTF-8")
         if not is_json and not is_sendable(self._values[name]):
@@ -149,21 +149,21 @@ class _Source:
             raise ConfigurationError(f"{name} in {self.where} {must}")
         return Secret(self._values[name])
 
-    def all(self, *whats: str, seen: tuple[str, ...]) -> list[Secret[str]] | None:
-        """Return all of `whats`, which are of no use alone; None if the source has none of `seen`."""
-        present = [name for what in seen if (name := self.name(what))]
+    def all(self, *kinds: str, seen: tuple[str, ...]) -> list[Secret[str]] | None:
+        """Return all of `kinds`, which are of no use alone; None if the source has none of `seen`."""
+        present = [name for kind in seen if (name := self.name(kind))]
         if not present:
             return None
-        if missing := [" or ".join(self._names[what]) for what in whats if not self.name(what)]:
+        if missing := [" or ".join(self._names[kind]) for kind in kinds if not self.name(kind)]:
             raise ConfigurationError(
                 f"incomplete credentials: {self.where} has {', '.join(present)}, "
                 f"but not {', '.join(missing)}. Add what is missing, or remove {', '.join(present)}"
             )
-        return [value for what in whats if (value := self.get(what))]
+        return [value for kind in kinds if (value := self.get(kind))]
 
-    def name(self, what: str) -> str | None:
+    def name(self, kind: str) -> str | None:
         """Return the name under which the source has a value, if it has one."""
-        return next((name for name in self._names.get(what, ()) if self._values.get(name)), None)
+        return next((name for name in self._names.get(kind, ()) if self._values.get(name)), None)
 
 
 def _auth(
@@ -172,7 +172,7 @@ def _auth(
     """Return the auth of a source. A project that it names is no limit: each request uses its own."""
     if keys := source.all("ak", "sk", seen=("ak", "sk", "security_token")):
         options = ("project_id", "security_token")
-        given = {what: value.reveal() for what in options if (value := source.get(what))}
+        given = {kind: value.reveal() for kind in options if (value := source.get(kind))}
         return AkSkAuth(keys[0].reveal(), keys[1].reveal(), **given)
     if token := source.get("token"):
         return TokenAuth(token.reveal())

@@ -82,7 +82,9 @@ def read_yaml(raw: bytes) -> Json:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UnreadableError(f"is not YAML: {where}{error.problem}") from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except yaml.YAMLError as error:  # such as an invalid byte
+        raise UnreadableError(f"is not YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError) as error:
         raise UnreadableError(
             f"has values that JSON does not have: {' '.join(str(error).split())}"
         ) from error

@@ -261,7 +261,7 @@ def _uncertainty(clock: Clock) -> float:
 
 def _why_unknown(run: Run, marks: set[str], clock: Clock | None) -> str:
     if run.state == "unknown":
-        return "what this status means is documented nowhere"
+        return "nothing documents the meaning of this status"
     if clock is None:
         return "the response has no Date, so times cannot be compared"
     if {"fresh", "stale"} <= marks:

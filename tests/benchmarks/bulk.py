@@ -1,12 +1,7 @@
-"""Many retries with a journal: how long they take, and in how much memory, as their number grows.
-
-`python -m tests.benchmarks.bulk SIDE URL ITEMS` runs them in a process of its own and prints the seconds that they took and the
-most memory, in MiB, that the process ever had.
-"""
-# ruff: noqa: PLC0415 - imports stand where they are used: a side loads nothing of the other
+"""Many retries with a journal: how long they take, and in how much memory, as their number grows."""
+# ruff: noqa: PLC0415 - each side imports what it uses, so that its process loads nothing of the other
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,8 +9,8 @@ from pathlib import Path
 
 from tests.benchmarks.contenders import BODY, HEADERS
 from tests.benchmarks.measure import (
-    ANSWERS_AFTER,
     REPORTS,
+    RESPONDS_AFTER,
     Aim,
     Benchmark,
     Effort,
@@ -23,91 +18,94 @@ from tests.benchmarks.measure import (
     Samples,
     at_most,
     peak_memory,
-    python,
     server,
     slow_floor,
 )
 
 AT_ONCE = 32
-SIZES = (1_000, 10_000, 100_000)
+SMALL, MIDDLE, LARGE = SIZES = (1_000, 10_000, 100_000)
+PLANNED = 1_000_000
 STOCK = "httpx.AsyncClient"
-TENFOLD = f"ours, ten times {SIZES[-2]:,} items"
+TENFOLD = f"ours, ten times {MIDDLE:,} items"
 
 
-def ours(url: str, items: int) -> float:
+def ours(url: str, items: int) -> tuple[float, float]:
+    """Return the seconds that so many items take, and the peak memory."""
     from huaweicloud_retry import TokenAuth
     from huaweicloud_retry.bulk import Bulk, Item
 
     async def main(journal: Path) -> float:
         given = (Item(operation="RetryEngine", project_id="p", engine_id=f"e{n}") for n in range(items))
+        auth = TokenAuth("mock-token")
         start = time.perf_counter()
-        run = Bulk(
-            given,
-            journal=journal,
-            concurrency=AT_ONCE,
-            rate=None,
-            endpoint=url,
-            credentials=TokenAuth("mock-token"),
-        )
+        run = Bulk(given, journal=journal, concurrency=AT_ONCE, rate=None, endpoint=url, credentials=auth)
         async for outcome in run:
             if outcome.verdict != "accepted":
                 raise RuntimeError(str(outcome))
         return time.perf_counter() - start
 
     REPORTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=REPORTS
-    ) as folder:  # on a disk, where the system's own may be in memory
-        return asyncio.run(main(Path(folder) / "bench.journal"))
+    # On a disk: the system's own folder may be in memory.
+    with tempfile.TemporaryDirectory(dir=REPORTS) as folder:
+        return asyncio.run(main(Path(folder) / "bench.journal")), peak_memory()
 
 
-def stock(url: str, items: int) -> float:
+def stock(url: str, items: int) -> tuple[float, float]:
+    """Return the same of httpx, without a journal."""
     import httpx
 
     async def main() -> float:
         left = iter(range(items))
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
 
-            async def one_after_the_other() -> None:
+            async def call_each() -> None:
                 for n in left:
-                    answer = await client.put(
-                        f"/v2/p/enginemgr/engines/e{n}/actions", content=BODY, headers=HEADERS
-                    )
-                    answer.raise_for_status().json()
+                    path = f"/v2/p/enginemgr/engines/e{n}/actions"
+                    response = await client.put(path, content=BODY, headers=HEADERS)
+                    response.raise_for_status().json()
 
             start = time.perf_counter()
-            await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+            await asyncio.gather(*(call_each() for _ in range(AT_ONCE)))
             return time.perf_counter() - start
 
-    return asyncio.run(main())
+    return asyncio.run(main()), peak_memory()
 
 
-SIDES: dict[str, Callable[[str, int], float]] = {"ours": ours, STOCK: stock}
+def plan(items: int) -> float:
+    """Return the peak memory after so many items were read into a plan."""
+    from huaweicloud_retry.bulk.inputs import read_items
+    from huaweicloud_retry.bulk.journal import Journal
+
+    line = b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "%036d"}'
+    lines = (line % n for n in range(items))
+    Journal(None).plan(read_items(lines, is_csv=False, defaults={}, on_bad_line=print))
+    return peak_memory()
 
 
 def sending(effort: Effort) -> Samples:
-    peak_memory()  # can be known here
-    samples: Samples = {bound(items): [items * ANSWERS_AFTER / AT_ONCE] for items in SIZES}
+    peak_memory()  # raises here if this machine cannot tell
+    samples: Samples = {bound(items): [items * RESPONDS_AFTER / AT_ONCE] for items in SIZES}
 
-    def measure(side: str, url: str, items: int) -> None:
-        some = effort.count(items)
-        if effort.smoke:  # in this process: starting another takes longer than the items
-            seconds, mebibytes = SIDES[side](url, some), peak_memory()
-        else:
-            said = python("-m", "tests.benchmarks.bulk", side, url, str(some))
-            seconds, mebibytes = map(float, said.split())
+    def measure(side: str, function: Callable[..., tuple[float, float]], url: str, items: int) -> None:
+        seconds, mebibytes = effort.alone(function, url, effort.count(items))
         samples.setdefault(timed(side, items), []).append(seconds)
         if side == "ours":
             samples.setdefault(resident(items), []).append(mebibytes)
 
     with server(slow_floor) as url:
-        for items in SIZES[:-1]:
+        for items in (SMALL, MIDDLE):
             for _ in range(effort.rounds):
-                measure("ours", url, items)
-                measure(STOCK, url, items)
-        measure("ours", url, SIZES[-1])
-    samples[TENFOLD] = [10 * seconds for seconds in samples[timed("ours", SIZES[-2])]]
+                measure("ours", ours, url, items)
+                measure(STOCK, stock, url, items)
+        measure("ours", ours, url, LARGE)
+    samples[TENFOLD] = [10 * seconds for seconds in samples[timed("ours", MIDDLE)]]
     return samples
+
+
+def planning(effort: Effort) -> Samples:
+    peak_memory()  # raises here if this machine cannot tell
+    many = effort.count(PLANNED)
+    return {"ours": [effort.alone(plan, many)], "a tenth of the items": [effort.alone(plan, many // 10)]}
 
 
 def timed(side: str, items: int) -> str:
@@ -119,36 +117,12 @@ def resident(items: int) -> str:
 
 
 def bound(items: int) -> str:
-    return f"{items:,} times {ANSWERS_AFTER * 1000:g} ms / {AT_ONCE}"
+    return f"{items:,} times {RESPONDS_AFTER * 1000:g} ms / {AT_ONCE}"
 
 
-PLAN = """
-import sys
-from huaweicloud_retry.bulk.inputs import read_items
-from huaweicloud_retry.bulk.journal import Journal
-from tests.benchmarks.measure import peak_memory
-lines = (b'{"operation": "RetryEngine", "project_id": "p", "engine_id": "%036d"}' % n for n in range(int(sys.argv[1])))
-Journal(None).plan(read_items(lines, is_csv=False, defaults={}, on_bad_line=print))
-print(peak_memory())
-"""
-
-
-def planning(effort: Effort) -> Samples:
-    """Measure the memory in which a million items are taken in, beside that for a tenth of them."""
-    peak_memory()  # can be known here
-    many = effort.count(1_000_000)
-    return {
-        "ours": [float(python("-c", PLAN, str(many)))],
-        "a tenth of the items": [float(python("-c", PLAN, str(many // 10)))],
-    }
-
-
-def duration(
-    items: int, peer: str, aim: Aim | None = None, note: str = "httpx keeps no journal", name: str = ""
-) -> Row:
+def duration(items: int, peer: str, note: str, aim: Aim | None = None, name: str = "") -> Row:
     what = f"bulk: {items:,} items, {AT_ONCE} at once, journal"
-    name = "-".join(filter(None, ("bulk", str(items), name)))
-    return Row(name, what, "s", peer, bound(items), ours=timed("ours", items), aim=aim, note=note)
+    return Row(f"bulk-{items}{name}", what, "s", peer, bound(items), timed("ours", items), aim, note=note)
 
 
 def memory(items: int) -> Row:
@@ -157,17 +131,17 @@ def memory(items: int) -> Row:
     return Row(f"bulk-memory-{items}", what, "MiB", peer, ours=resident(items), aim=at_most(1.1))
 
 
+NO_JOURNAL = "httpx keeps no journal"
 BENCHMARKS = [
     Benchmark(
         "bulk",
         [
-            duration(SIZES[0], timed(STOCK, SIZES[0])),
-            duration(SIZES[1], timed(STOCK, SIZES[1]), at_most(0.4)),
-            duration(
-                SIZES[1], bound(SIZES[1]), at_most(1.2), "what no client can be faster than", name="bound"
-            ),
-            duration(SIZES[-1], TENFOLD, at_most(1.1), "once, and without httpx, since it takes minutes"),
-            *(memory(items) for items in SIZES[1:]),
+            duration(SMALL, timed(STOCK, SMALL), NO_JOURNAL),
+            duration(MIDDLE, timed(STOCK, MIDDLE), NO_JOURNAL, at_most(0.4)),
+            duration(MIDDLE, bound(MIDDLE), "what no client can be faster than", at_most(1.2), "-bound"),
+            duration(LARGE, TENFOLD, "once, and without httpx, since it takes minutes", at_most(1.1)),
+            memory(MIDDLE),
+            memory(LARGE),
         ],
         sending,
     ),
@@ -176,7 +150,7 @@ BENCHMARKS = [
         [
             Row(
                 "bulk-planning",
-                "bulk: 1,000,000 items planned, peak resident memory",
+                f"bulk: {PLANNED:,} items planned, peak resident memory",
                 "MiB",
                 "a tenth of the items",
                 aim=at_most(1.1),
@@ -185,7 +159,3 @@ BENCHMARKS = [
         planning,
     ),
 ]
-
-if __name__ == "__main__":
-    took = SIDES[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
-    print(took, peak_memory())

@@ -1,8 +1,9 @@
-"""One call after the other, and many at once: ours beside what people use in its place."""
+"""One call after the other, many at once, and signing: ours, and what people use instead."""
 
 from collections.abc import Callable
+from typing import Any
 
-from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks import contenders as by
 from tests.benchmarks.measure import (
     Aim,
     Benchmark,
@@ -13,10 +14,10 @@ from tests.benchmarks.measure import (
     at_least,
     at_most,
     floor,
-    python,
     server,
 )
 
+CALLS, SIGNATURES = 2000, 20_000
 SOCKET = "raw socket"
 STREAMS = "asyncio streams"
 SDK = "official SDK"
@@ -27,32 +28,30 @@ HTTPX = "httpx.AsyncClient"
 OVER_AIOHTTP = "httpx over aiohttp"
 KEYS = "ours, AK/SK"
 
+Sides = dict[str, tuple[Any, ...]]
+"""By name: a function of contenders.py, and more arguments for it."""
 
-def rounds(names: dict[str, str], calls: int, at_once: int) -> Callable[[Effort], Samples]:
-    """Measure contenders, given by the name of each side, against the floor."""
+
+def rounds(sides: Sides, at_once: int = 1) -> Callable[[Effort], Samples]:
+    """Measure contenders against the floor."""
 
     def run(effort: Effort) -> Samples:
+        many, wide = effort.count(CALLS), min(at_once, 4) if effort.smoke else at_once
         with server(floor) as url:
 
-            def side(name: str) -> Callable[[], float]:
-                some, wide = effort.count(calls), min(at_once, 4) if effort.smoke else at_once
-                if effort.smoke:  # in this process: starting another takes longer than the calls
-                    return lambda: CONTENDERS[name](url, some, wide)
-                return lambda: float(
-                    python("-m", "tests.benchmarks.contenders", name, url, str(some), str(wide))
-                )
+            def side(function: Callable[..., float], *more: str) -> Callable[[], float]:
+                return lambda: effort.alone(function, url, many, wide, *more)
 
-            return alternate(effort, {side_name: side(name) for side_name, name in names.items()})
+            return alternate(effort, {name: side(*given) for name, given in sides.items()})
 
     return run
 
 
 def at_once(number: int) -> Benchmark:
-    def row(name: str, peer: str, aim: Aim | None = None, ours: str = "ours", note: str = "") -> Row:
+    def row(name: str, peer: str, aim: Aim, ours: str = "ours", note: str = "") -> Row:
         what = f"{number} calls at once, async, {'AK/SK' if ours == KEYS else 'token'}"
-        return Row(
-            f"concurrent-{number}-{name}", what, "us a call", peer, STREAMS, ours=ours, aim=aim, note=note
-        )
+        name = f"concurrent-{number}-{name}"
+        return Row(name, what, "us a call", peer, STREAMS, ours=ours, aim=aim, note=note)
 
     rows = [
         row("httpx", HTTPX, at_least(8)),
@@ -60,16 +59,27 @@ def at_once(number: int) -> Benchmark:
         row("aiohttp", "aiohttp", at_most(1.3)),
         row("sdk", SDK, at_least(2), KEYS, "the SDK's asynchronous client has eight threads"),
     ]
-    names = {
-        "ours": "async_ours_token",
-        HTTPX: "async_httpx",
-        OVER_AIOHTTP: "async_httpx_aiohttp",
-        "aiohttp": "async_aiohttp",
-        KEYS: "async_ours_keys",
-        SDK: "async_sdk",
-        STREAMS: "async_streams",
+    sides: Sides = {
+        "ours": (by.async_ours, "token"),
+        HTTPX: (by.async_httpx,),
+        OVER_AIOHTTP: (by.async_httpx_aiohttp,),
+        "aiohttp": (by.async_aiohttp,),
+        KEYS: (by.async_ours, "keys"),
+        SDK: (by.async_sdk,),
+        STREAMS: (by.async_streams,),
     }
-    return Benchmark(f"concurrent-{number}", rows, rounds(names, 2000, number))
+    return Benchmark(f"concurrent-{number}", rows, rounds(sides, number))
+
+
+def signing(effort: Effort) -> Samples:
+    times = effort.count(SIGNATURES)
+    return alternate(
+        effort,
+        {
+            "ours": lambda: effort.alone(by.sign_ours, times),
+            SDK: lambda: effort.alone(by.sign_sdk, times),
+        },
+    )
 
 
 BENCHMARKS = [
@@ -81,20 +91,19 @@ BENCHMARKS = [
         ],
         rounds(
             {
-                "ours": "sync_ours_token",
-                HTTPX_SYNC: "sync_httpx",
-                URLLIB3: "sync_urllib3",
-                SOCKET: "sync_socket",
-            },
-            2000,
-            1,
+                "ours": (by.sync_ours, "token"),
+                HTTPX_SYNC: (by.sync_httpx,),
+                URLLIB3: (by.sync_urllib3,),
+                SOCKET: (by.sync_socket,),
+            }
         ),
     ),
     Benchmark(
         "call-keys",
         [Row("call-keys", "one call, sync, AK/SK, resending on", "us", SDK, SOCKET, aim=at_least(5))],
-        rounds({"ours": "sync_ours_keys", SDK: "sync_sdk", SOCKET: "sync_socket"}, 2000, 1),
+        rounds({"ours": (by.sync_ours, "keys"), SDK: (by.sync_sdk,), SOCKET: (by.sync_socket,)}),
     ),
     at_once(32),
     at_once(256),
+    Benchmark("signing", [Row("signing", "signing one request, AK/SK", "us", SDK, aim=at_least(2))], signing),
 ]

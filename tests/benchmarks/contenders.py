@@ -1,17 +1,17 @@
-"""The clients that calls are measured with, each in a process of its own, where nothing of the others is loaded.
+"""The clients that calls are measured with. Each returns the microseconds that one call takes.
 
-`python -m tests.benchmarks.contenders NAME URL CALLS AT_ONCE` prints the microseconds that a call takes. Imports stand where they
-are used for that reason. All of them send RetryEngine with the headers and the body that ours sends, but for the official
-SDK, which has its own.
+`Effort.alone` runs each in a process of its own, so imports stand where they are used. All of them send
+RetryEngine with the headers and the body that ours sends, except the official SDK, which has its own.
 """
 # ruff: noqa: PLC0415 - see above
 
 import asyncio
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from time import gmtime, strftime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,15 +24,14 @@ HEADERS = {
     "Accept": "application/json",
     "X-Auth-Token": "mock-token",
 }
-ANSWERED = 18638
-"""The job that the floor tells of: who does not find it has not read the answer."""
+JOB_ID = 18638  # in the floor's response: a client that does not return it has not read the response
 
 
-def timed(call: Callable[[], object], calls: int, expected: object = ANSWERED) -> float:
+def timed(call: Callable[[], object], calls: int, expected: object = JOB_ID) -> float:
     """Return the microseconds of one call of many, one after the other."""
     for _ in range(calls // 5 + 1):  # warm
-        if (came := call()) != expected:
-            raise RuntimeError(f"a call gave {came}, and not {expected}")
+        if (result := call()) != expected:
+            raise RuntimeError(f"a call returned {result}, not {expected}")
     start = time.perf_counter()
     for _ in range(calls):
         call()
@@ -40,46 +39,66 @@ def timed(call: Callable[[], object], calls: int, expected: object = ANSWERED) -
 
 
 async def timed_at_once(call: Callable[[], Awaitable[object]], calls: int, at_once: int) -> float:
-    """Return the microseconds of one call of many, so many of them under way at any time."""
+    """Return the microseconds of one call of many, so many of them in flight at any time."""
 
-    async def one_after_the_other(left: Any) -> None:
+    async def call_each(left: Iterator[int]) -> None:
         for _ in left:
             await call()
 
-    if await call() != ANSWERED:
-        raise RuntimeError(f"a call did not give {ANSWERED}")
-    warm = iter(range(max(calls // 5, at_once)))
-    await asyncio.gather(*(one_after_the_other(warm) for _ in range(at_once)))
+    async def call_all(left: Iterator[int]) -> None:
+        await asyncio.gather(*(call_each(left) for _ in range(at_once)))
+
+    if (result := await call()) != JOB_ID:
+        raise RuntimeError(f"a call returned {result}, not {JOB_ID}")
+    await call_all(iter(range(max(calls // 5, at_once))))  # warm
     start = time.perf_counter()
-    left = iter(range(calls))
-    await asyncio.gather(*(one_after_the_other(left) for _ in range(at_once)))
+    await call_all(iter(range(calls)))
     return (time.perf_counter() - start) / calls * 1e6
 
 
-# ---- one after the other
+def timed_async(opened: Callable[[], Any], call: Callable[[Any], Any], calls: int, at_once: int) -> float:
+    """Measure calls with a client, which is opened in the event loop that uses it."""
+
+    async def main() -> float:
+        async with opened() as client:
+            return await timed_at_once(lambda: call(client), calls, at_once)
+
+    return asyncio.run(main())
 
 
-def sync_ours(url: str, calls: int, credentials: Any) -> float:
-    from huaweicloud_retry import connect
+# ---- ours
+
+
+def ours(url: str, auth: str) -> Any:
+    from huaweicloud_retry import AkSkAuth, TokenAuth, connect
+
+    credentials = (
+        TokenAuth("mock-token") if auth == "token" else AkSkAuth("mock-ak", "mock-sk", project_id="p")
+    )
+    return connect("cse", endpoint=url, credentials=credentials)
+
+
+def sync_ours(url: str, calls: int, _at_once: int, auth: str) -> float:
     from huaweicloud_retry_client.api.cse import retry_engine
     from huaweicloud_retry_client.models import EngineActionRequest
 
-    with connect("cse", endpoint=url, credentials=credentials) as client:
+    with ours(url, auth) as client:
         return timed(
             lambda: retry_engine.sync("p", "e", client=client, body=EngineActionRequest()).job_id, calls
         )
 
 
-def sync_ours_token(url: str, calls: int, _at_once: int) -> float:
-    from huaweicloud_retry import TokenAuth
+def async_ours(url: str, calls: int, at_once: int, auth: str) -> float:
+    from huaweicloud_retry_client.api.cse import retry_engine
+    from huaweicloud_retry_client.models import EngineActionRequest
 
-    return sync_ours(url, calls, TokenAuth("mock-token"))
+    async def call(client: Any) -> int:
+        return (await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest())).job_id
+
+    return timed_async(lambda: ours(url, auth), call, calls, at_once)
 
 
-def sync_ours_keys(url: str, calls: int, _at_once: int) -> float:
-    from huaweicloud_retry import AkSkAuth
-
-    return sync_ours(url, calls, AkSkAuth("mock-ak", "mock-sk", project_id="p"))
+# ---- others, one call after the other
 
 
 def sync_httpx(url: str, calls: int, _at_once: int) -> float:
@@ -93,12 +112,12 @@ def sync_urllib3(url: str, calls: int, _at_once: int) -> float:
     import urllib3
 
     with urllib3.PoolManager() as pool:
-        return timed(
-            lambda: pool.request("PUT", url + PATH, body=BODY, headers=HEADERS, retries=False).json()[
-                "jobId"
-            ],
-            calls,
-        )
+
+        def call() -> object:
+            response = pool.request("PUT", url + PATH, body=BODY, headers=HEADERS, retries=False)
+            return response.json()["jobId"]
+
+        return timed(call, calls)
 
 
 def sync_sdk(url: str, calls: int, _at_once: int) -> float:
@@ -112,7 +131,7 @@ def sync_socket(url: str, calls: int, _at_once: int) -> float:
 
         def call() -> object:
             connection.sendall(sent)
-            return answered(connection.recv(65536))
+            return job_id(connection.recv(65536))
 
         return timed(call, calls)
 
@@ -125,9 +144,9 @@ def raw(url: str) -> tuple[str, int, bytes]:
     return parts.hostname or "", parts.port or 0, "\r\n".join(head).encode() + BODY
 
 
-def answered(came: bytes) -> object:
-    """Look for the job without reading the answer."""
-    return ANSWERED if b'"jobId": %d' % ANSWERED in came else came
+def job_id(received: bytes) -> object:
+    """Look for the job without parsing the response."""
+    return JOB_ID if b'"jobId": %d' % JOB_ID in received else received
 
 
 def sdk(url: str, kind: str) -> tuple[Any, Callable[[], Any]]:
@@ -142,73 +161,38 @@ def sdk(url: str, kind: str) -> tuple[Any, Callable[[], Any]]:
     )
 
 
-# ---- many at once
+# ---- others, many at once
 
 
-def async_ours(url: str, calls: int, at_once: int, credentials: Any) -> float:
-    from huaweicloud_retry import connect
-    from huaweicloud_retry_client.api.cse import retry_engine
-    from huaweicloud_retry_client.models import EngineActionRequest
-
-    async def main() -> float:
-        async with connect("cse", endpoint=url, credentials=credentials) as client:
-
-            async def call() -> int:
-                return (
-                    await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest())
-                ).job_id
-
-            return await timed_at_once(call, calls, at_once)
-
-    return asyncio.run(main())
+async def put(client: Any) -> object:
+    return (await client.put(PATH, content=BODY, headers=HEADERS)).json()["jobId"]
 
 
-def async_ours_token(url: str, calls: int, at_once: int) -> float:
-    from huaweicloud_retry import TokenAuth
-
-    return async_ours(url, calls, at_once, TokenAuth("mock-token"))
-
-
-def async_ours_keys(url: str, calls: int, at_once: int) -> float:
-    from huaweicloud_retry import AkSkAuth
-
-    return async_ours(url, calls, at_once, AkSkAuth("mock-ak", "mock-sk", project_id="p"))
-
-
-def async_httpx(url: str, calls: int, at_once: int, kind: Any = None) -> float:
+def async_httpx(url: str, calls: int, at_once: int) -> float:
     import httpx
 
-    async def main() -> float:
-        # Without waiting for a connection in vain, which stock httpx gives up after 5 seconds.
-        async with (kind or httpx.AsyncClient)(base_url=url, trust_env=False, timeout=60) as client:
-
-            async def call() -> object:
-                return (await client.put(PATH, content=BODY, headers=HEADERS)).json()["jobId"]
-
-            return await timed_at_once(call, calls, at_once)
-
-    return asyncio.run(main())
+    # Stock httpx gives up waiting for a connection after 5 seconds.
+    return timed_async(
+        lambda: httpx.AsyncClient(base_url=url, trust_env=False, timeout=60), put, calls, at_once
+    )
 
 
 def async_httpx_aiohttp(url: str, calls: int, at_once: int) -> float:
     from httpx_aiohttp import HttpxAiohttpClient
 
-    return async_httpx(url, calls, at_once, HttpxAiohttpClient)
+    return timed_async(
+        lambda: HttpxAiohttpClient(base_url=url, trust_env=False, timeout=60), put, calls, at_once
+    )
 
 
 def async_aiohttp(url: str, calls: int, at_once: int) -> float:
     import aiohttp
 
-    async def main() -> float:
-        async with aiohttp.ClientSession(url, headers=HEADERS) as client:
+    async def call(client: aiohttp.ClientSession) -> object:
+        async with client.put(PATH, data=BODY) as response:
+            return (await response.json())["jobId"]
 
-            async def call() -> object:
-                async with client.put(PATH, data=BODY) as answer:
-                    return (await answer.json())["jobId"]
-
-            return await timed_at_once(call, calls, at_once)
-
-    return asyncio.run(main())
+    return timed_async(lambda: aiohttp.ClientSession(url, headers=HEADERS), call, calls, at_once)
 
 
 def async_streams(url: str, calls: int, at_once: int) -> float:
@@ -218,9 +202,9 @@ def async_streams(url: str, calls: int, at_once: int) -> float:
     async def call() -> object:
         reader, writer = idle.pop() if idle else await asyncio.open_connection(host, port)
         writer.write(sent)
-        came = await reader.read(65536)
+        received = await reader.read(65536)
         idle.append((reader, writer))
-        return answered(came)
+        return job_id(received)
 
     async def main() -> float:
         took = await timed_at_once(call, calls, at_once)
@@ -233,42 +217,51 @@ def async_streams(url: str, calls: int, at_once: int) -> float:
 
 
 def async_sdk(url: str, calls: int, at_once: int) -> float:
-    """Keep so many under way; the SDK gives a future for each, and has eight threads for all of them."""
+    """Keep so many in flight; the SDK gives a future for each, and has eight threads for all of them."""
     client, request = sdk(url, "CseAsyncClient")
 
-    def all_of(count: int) -> None:
-        under_way: deque[Any] = deque()
+    def call_all(count: int) -> None:
+        in_flight: deque[Any] = deque()
         for n in range(count + at_once):
-            if n >= at_once and under_way and under_way.popleft().result().job_id != ANSWERED:
-                raise RuntimeError(f"a call did not give {ANSWERED}")
+            if n >= at_once and in_flight and in_flight.popleft().result().job_id != JOB_ID:
+                raise RuntimeError(f"a call did not return {JOB_ID}")
             if n < count:
-                under_way.append(client.retry_engine_async(request()))
+                in_flight.append(client.retry_engine_async(request()))
 
-    all_of(max(calls // 5, at_once))  # warm
+    call_all(max(calls // 5, at_once))  # warm
     start = time.perf_counter()
-    all_of(calls)
+    call_all(calls)
     return (time.perf_counter() - start) / calls * 1e6
 
 
-CONTENDERS: dict[str, Callable[[str, int, int], float]] = {
-    each.__name__: each
-    for each in (
-        sync_ours_token,
-        sync_ours_keys,
-        sync_httpx,
-        sync_urllib3,
-        sync_sdk,
-        sync_socket,
-        async_ours_token,
-        async_ours_keys,
-        async_httpx,
-        async_httpx_aiohttp,
-        async_aiohttp,
-        async_sdk,
-        async_streams,
-    )
-}
+# ---- signing. Both read the clock, so the results are compared by length.
+# tests/e2e/test_official_sdk.py compares the signatures themselves.
 
-if __name__ == "__main__":
-    name, url, calls, at_once = sys.argv[1:]
-    print(CONTENDERS[name](url, int(calls), int(at_once)))
+SIGNED = {"Host": "cse.test", "Content-Type": "application/json;charset=UTF-8", "X-Project-Id": "p"}
+SIGNATURE = "SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-project-id;x-sdk-date, Signature="
+LENGTH = len(SIGNATURE) + 64
+
+
+def sign_ours(times: int) -> float:
+    from huaweicloud_retry.signing import DATE_FORMAT, authorization, canonical_request
+
+    def sign() -> int:
+        date = strftime(DATE_FORMAT, gmtime())
+        canonical = canonical_request("PUT", PATH, {**SIGNED, "X-Sdk-Date": date}, BODY)
+        return len(authorization("AK", "SK", canonical, date))
+
+    return timed(sign, times, LENGTH)
+
+
+def sign_sdk(times: int) -> float:
+    from huaweicloudsdkcore.sdk_request import SdkRequest  # type: ignore[import-untyped] # it has no types
+    from huaweicloudsdkcore.signer.signer import Signer  # type: ignore[import-untyped] # it has no types
+
+    signer = Signer(SimpleNamespace(ak="AK", sk="SK"))
+
+    def sign() -> int:
+        # The signer writes into the headers that it gets.
+        request = SdkRequest("PUT", "https", "cse.test", PATH, "", [], {**SIGNED}, BODY)
+        return len(signer.sign(request).header_params["Authorization"])
+
+    return timed(sign, times, LENGTH)

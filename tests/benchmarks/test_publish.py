@@ -35,13 +35,14 @@ def test_the_page_says_of_speed_what_the_committed_report_says() -> None:
 
 
 def test_a_row_has_figures_with_their_range_a_ratio_and_whether_the_aim_is_met() -> None:
-    told = publish.speed(report(row(aim=at_least(2.5), note="why").result(SAMPLES)))
+    shown = publish.speed(report(row(aim=at_least(2.5), note="why").result(SAMPLES)))
     assert (
-        "| one call | 2,000 µs a call <sub>1,900 to 2,500</sub> | theirs: 4,000 µs a call <sub>4,000 to 5,000</sub> "
-        "| 2 | at least 2.5 times better: **missed** |\n" in told
+        "| one call | 2,000 µs a call <sub>1,900 to 2,500</sub> "
+        "| theirs: 4,000 µs a call <sub>4,000 to 5,000</sub> | 2 | at least 2.5 times better: **missed** |\n"
+        in shown
     )
-    assert "2023-11-15, a machine: `make bench`, all on loopback. 0 of 1 aims met.\n" in told
-    assert "- one call: why.\n- Versions: peer 1.2.3.\n" in told
+    assert "2023-11-15, a machine: `make bench`, all on loopback. 0 of 1 aims met.\n" in shown
+    assert "- one call: why.\n- Versions: peer 1.2.3.\n" in shown
 
 
 @pytest.mark.parametrize(
@@ -53,17 +54,17 @@ def test_a_row_has_figures_with_their_range_a_ratio_and_whether_the_aim_is_met()
     ],
 )
 def test_what_was_not_measured_is_not_shown(samples: Samples, skipped: str, line: str) -> None:
-    told = publish.speed(report(row().result(samples, skipped or None)))
-    assert line in told.splitlines()
-    assert f"- one call: skipped: {skipped}." in told or not skipped
+    shown = publish.speed(report(row().result(samples, skipped or None)))
+    assert line in shown.splitlines()
+    assert f"- one call: skipped: {skipped}." in shown or not skipped
 
 
 def test_names_and_reasons_are_shown_as_they_are() -> None:
     odd = "a|b <i>&amp;</i> *c* [d](e) `f` --> \"g\" 'h' \\"
     escaped = "a\\|b &lt;i&gt;&amp;amp;&lt;/i&gt; \\*c\\* \\[d\\](e) \\`f\\` --&gt; \"g\" 'h' \\\\"
-    told = publish.speed(report(row(odd, note="\x1b[31mred\nline").result({"ours": [2.0], "theirs": [4.0]})))
-    assert f"\n| {escaped} | 2 µs a call |" in told
-    assert f"- {escaped}: \\[31mred line." in told
+    shown = publish.speed(report(row(odd, note="\x1b[31mred\nline").result({"ours": [2.0], "theirs": [4.0]})))
+    assert f"\n| {escaped} | 2 µs a call |" in shown
+    assert f"- {escaped}: \\[31mred line." in shown
 
 
 def test_the_sentence_on_bulk_has_its_figures_from_the_row() -> None:
@@ -73,14 +74,14 @@ def test_the_sentence_on_bulk_has_its_figures_from_the_row() -> None:
     )
 
 
-FAILED = row().result({}, "failed: an answer was none")
+FAILED = row().result({}, "failed: a response was none")
 
 
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
         (report(command="bench --rounds 2"), "is of `bench --rounds 2`; publish a plain `make bench`"),
-        (report(FAILED), "call-1 failed: an answer was none: mend it, and run `make bench` again"),
+        (report(FAILED), "call-1 failed: a response was none: mend it, and run `make bench` again"),
         (
             report(rows=[BULK.result({}, "no /proc")]),
             "has no figures for bulk-10000, which docs/performance.md quotes",

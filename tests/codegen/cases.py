@@ -55,7 +55,7 @@ class Call:
     good: DrawnResponse
     invalid: DrawnResponse | None
     error: DrawnResponse | None
-    world: str
+    mode: str
 
 
 @st.composite
@@ -64,7 +64,7 @@ def calls(draw: DrawFn, operation: Operation, direction: Direction) -> Call:
     good = draw(_drawn_responses(operation, direction, operation.good))
     invalid = draw(_invalid(operation, direction)) if operation.has_json else None
     error = draw(_drawn_responses(operation, direction, operation.bad)) if operation.bad else None
-    return Call(draw(_arguments(operation)), good, invalid, error, draw(st.sampled_from(["sync", "asyncio"])))
+    return Call(draw(_arguments(operation)), good, invalid, error, draw(st.sampled_from(["sync", "async"])))
 
 
 @st.composite

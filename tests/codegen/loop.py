@@ -69,7 +69,10 @@ def _call(
     with client.entered():
         files = (client.folder / "huaweicloud_retry_client" / "api").glob("*/*.py")
         (file,) = (file for file in files if _plain(file.stem) == _plain(operation.id))
-        function = getattr(client.module(f"api.{file.parent.name}.{file.stem}"), call.world)
+        function = getattr(
+            client.module(f"api.{file.parent.name}.{file.stem}"),
+            {"sync": "sync", "async": "asyncio"}[call.mode],
+        )
         hints = get_type_hints(function, include_extras=True)
         names = {_plain(re.sub("^field_", "", name)): name for name in inspect.signature(function).parameters}
         given = {names[_plain(name)]: value for name, value in call.arguments.items()}
@@ -79,7 +82,7 @@ def _call(
         client_class = client.module("").Client
         made = client_class("http://test", auth=TokenAuth("t0ken"), transport=httpx.MockTransport(respond))
         returned = function(**given, client=made)
-        returned = dump(asyncio.run(returned) if call.world == "asyncio" else returned)
+        returned = dump(asyncio.run(returned) if call.mode == "async" else returned)
     return returned.decode("latin-1") if isinstance(returned, bytes) else returned
 
 

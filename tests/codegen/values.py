@@ -36,7 +36,7 @@ _NAMES = st.sampled_from(
 
 @st.composite
 def values(draw: DrawFn, root: dict[str, Any], validator: jsonschema_rs.Draft202012Validator) -> Any:
-    """Draw a value for a schema that has `components` beside it."""
+    """Draw a value for a schema that has `components` next to it."""
     value = draw(_value(root, root, 0))
     assume(validator.is_valid(value))
     return value

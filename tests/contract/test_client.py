@@ -7,7 +7,6 @@ that repeats it.
 """
 
 import asyncio
-import copy
 import hashlib
 import hmac
 import importlib
@@ -15,7 +14,6 @@ import inspect
 import json
 import keyword
 import os
-import pickle
 import pkgutil
 import re
 import socket
@@ -217,11 +215,10 @@ class Call:
 
     def pairs(self) -> list[tuple[str, str]]:
         """What the query is to have."""
-        values = ((name, value if isinstance(value, list) else [value]) for name, value in self.query.items())
         return [
             (name, str(each).lower() if isinstance(each, bool) else str(each))
-            for name, all_ in values
-            for each in all_
+            for name, value in self.query.items()
+            for each in (value if isinstance(value, list) else [value])
         ]
 
 
@@ -435,28 +432,19 @@ def test_each_request_that_the_spec_shows_is_accepted(
     assert callers.wire.statuses == {200}
 
 
-ODD = [
-    "..",
-    ".",
-    "",
-    "%2e%2E",
-    "%252e.",
-    "a/b",
-    "a%2Fb",
-    "a?b#c",
-    "a;b",
-    "a b",
-    "a+b",
-    "é脚",
-    "\ud800",
+ODD = (
+    *("..", ".", "", "%2e%2E", "%252e.", "a/b", "a%2Fb", "a?b#c", "a;b", "a b", "a+b", "é脚", "\ud800"),
     "...",
-]
+)
 
 
-@pytest.mark.parametrize("id_", ODD, ids=ascii)
-def test_an_odd_id_arrives_as_it_is_or_is_refused(id_: str, client: Client, callers: Callers) -> None:
-    for operation in ALL:
-        for name in (call := calls_of_the_spec(operation)[0]).path:
+@each_operation
+def test_an_odd_id_arrives_as_it_is_or_is_refused(
+    operation: Operation, client: Client, callers: Callers
+) -> None:
+    call = calls_of_the_spec(operation)[0]
+    for name in call.path:
+        for id_ in ODD:
             callers.play(client, replace(call, path={**call.path, name: id_}))
 
 
@@ -506,16 +494,13 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     call = replace(call, path={name: f"{value} a/" for name, value in call.path.items()})
     if operation.contract.id == "ListScriptRecords":
         call = replace(call, query={"script_id": ["b c", "a"], "limit": 5})
-    wire.given, auth = (
-        Encoded(404, {}, b""),
-        AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st"),
-    )
-    caller.detailed(
-        replace(ENGINE, module=operation.module, arguments=call.arguments()), Client(wire.url, auth=auth)
-    )
+    wire.given = Encoded(404, {}, b"")
+    auth = AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st")
+    own = replace(ENGINE, module=operation.module, arguments=call.arguments())
+    caller.detailed(own, Client(wire.url, auth=auth))
     sent = wire.exchanges[-1].request
     _, access, names, signature = re.split(
-        r" Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"]
+        " Access=|, SignedHeaders=|, Signature=", sent.headers["authorization"]
     )
     assert (access, sent.headers["x-security-token"]) == ("ak", "canary-st")
     assert unquote(sent.path.split("/")[2]) == sent.headers["x-project-id"] == call.path["project_id"]
@@ -602,14 +587,8 @@ def test_a_status_is_raised_as_its_class_and_says_whether_the_request_may_have_b
     wire.given = Encoded(status, {"location": "/"}, b"" if status == 204 else ACCEPTED)
     wire.exchanges.clear()
     error = caller.error(ENGINE, Client(wire.url))
-    by_status = (
-        InternalServerError
-        if status >= 500
-        else APIStatusError
-        if status >= 300
-        else APIResponseValidationError
-    )
-    assert (type(error), error.outcome_unknown) == (CLASSES.get(status, by_status), outcome_unknown)
+    by_class = {2: APIResponseValidationError, 5: InternalServerError}.get(status // 100, APIStatusError)
+    assert (type(error), error.outcome_unknown) == (CLASSES.get(status, by_class), outcome_unknown)
     assert len(wire.exchanges) == 1
 
 
@@ -622,11 +601,9 @@ def test_a_status_is_raised_as_its_class_and_says_whether_the_request_may_have_b
 def test_an_error_says_what_the_server_said(
     caller: Caller, after: dict[str, str], seconds: float | None, wire: Wire
 ) -> None:
-    date, body = (
-        "Thu, 01 Oct 2026 12:00:00 GMT",
-        {"error_code": "APIGW.0308", "error_msg": "Too much.", "detail": "d"},
-    )
-    wire.given = Encoded(429, {"x-request-id": "r-1", "date": date, **after}, json.dumps(body).encode())
+    body = {"error_code": "APIGW.0308", "error_msg": "Too much.", "detail": "d"}
+    headers = {"x-request-id": "r-1", "date": "Thu, 01 Oct 2026 12:00:00 GMT", **after}
+    wire.given = Encoded(429, headers, json.dumps(body).encode())
     error = caller.error(ENGINE, Client(wire.url))
     assert (error.error_code, error.error_msg, error.detail) == tuple(body.values())
     assert (error.request_id, error.retry_after) == ("r-1", seconds)
@@ -651,28 +628,6 @@ def test_only_what_was_not_processed_is_sent_again_and_after_the_time_that_was_a
     caller.error(ENGINE, Client(wire.url, resend=Resend(max_attempts=3, initial_backoff=0, max_backoff=60)))
     assert len(wire.exchanges) == requests
     assert [40 <= seconds <= 50 for seconds in waited if seconds] == [True] * (requests - 1)
-
-
-@pytest.mark.parametrize(
-    ("code", "requests"),
-    [
-        *((f"{prefix}{number}", 2) for prefix in ("APIGW.", "APIG.", "APIC.") for number in ("0301", "0307")),
-        ("APIGW.0303", 1),
-    ],
-)
-@both
-def test_a_refused_token_is_renewed_once_whatever_the_gateway_is_called(
-    caller: Caller, code: str, requests: int, wire: Wire
-) -> None:
-    wire.given = Encoded(401, {}, json.dumps({"error_code": code, "error_msg": "m"}).encode())
-    wire.exchanges.clear()
-    tokens = iter(("canary-1", "canary-2", "canary-3"))
-    assert (
-        type(caller.error(ENGINE, Client(wire.url, auth=TokenAuth(lambda: next(tokens)))))
-        is AuthenticationError
-    )
-    sent = [each.request.headers["x-auth-token"] for each in wire.exchanges]
-    assert sent == ["canary-1", "canary-2"][:requests]
 
 
 # ---- connections
@@ -834,9 +789,8 @@ def test_a_forked_process_has_connections_of_its_own(world: World) -> None:
 def test_no_repr_or_error_shows_the_token(caller: Caller, status: int, wire: Wire) -> None:
     echo = json.dumps({"error_code": TOKEN, "error_msg": f"No {TOKEN} here", "id": TOKEN}).encode()
     headers = {"x-echo": TOKEN, "x-request-id": TOKEN}
-    wire.given = Encoded(
-        status, headers, ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo
-    )
+    content = ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo
+    wire.given = Encoded(status, headers, content)
     client = Client(wire.url, auth=TokenAuth(TOKEN))
     result = caller.detailed(ENGINE, client)
     shown = [repr(client), repr(attrs.evolve(result, parsed=None))]
@@ -858,10 +812,8 @@ def test_what_keeps_the_contract_goes_out_as_it_is_and_the_answer_comes_back_as_
     def known(call: Call, shown: Call) -> Call:
         return replace(call, path=shown.path, body=shown.body and call.body | shown.body)
 
-    to_what_the_mock_knows = st.builds(
-        known, operation.calls(), st.sampled_from(calls_of_the_spec(operation))
-    )
-    property_test(check, call=to_what_the_mock_knows | operation.calls())
+    known_calls = st.builds(known, operation.calls(), st.sampled_from(calls_of_the_spec(operation)))
+    property_test(check, call=known_calls | operation.calls())
     assert 200 in callers.wire.statuses
 
 
@@ -886,12 +838,8 @@ def test_what_breaks_the_contract_goes_out_as_it_is_and_comes_back_as_a_bad_requ
 def documents(schema: object) -> st.SearchStrategy[Any]:
     """What schemathesis generates for a schema: as the body of a request, which it has in a spec of its own."""
     operation = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-    spec = {
-        "openapi": DOCUMENT["openapi"],
-        "info": DOCUMENT["info"],
-        "paths": {"/": {"post": operation | {"responses": {"200": {"description": ""}}}}},
-        "components": {"schemas": SCHEMAS},
-    }
+    paths = {"/": {"post": operation | {"responses": {"200": {"description": ""}}}}}
+    spec = {"openapi": "3.1.0", "info": DOCUMENT["info"], "paths": paths, "components": {"schemas": SCHEMAS}}
     loaded: Any = schemathesis.openapi.from_dict(spec, config=SchemathesisConfig())
     cases: st.SearchStrategy[Any] = loaded["/"]["POST"].as_strategy()
     return cases.map(lambda case: with_whole_numbers(case.body))
@@ -911,9 +859,8 @@ def test_any_response_that_keeps_the_contract_is_read_whole(
     operation: Operation, client: Client, callers: Callers
 ) -> None:
     def check(status: int, document: Any) -> None:
-        callers.wire.given = Encoded(
-            status, {"content-type": "application/json"}, json.dumps(document).encode()
-        )
+        content = json.dumps(document).encode()
+        callers.wire.given = Encoded(status, {"content-type": "application/json"}, content)
         callers.play(client, calls_of_the_spec(operation)[0])
 
     responses = [
@@ -929,25 +876,15 @@ MODELS: dict[str, Any] = {
 }
 
 
-def test_each_schema_has_a_model_and_each_model_is_one_of_a_schema_or_part_of_one() -> None:
-    parts = {
-        word
-        for model in MODELS.values()
-        for field in attrs.fields(model)
-        for word in re.findall(r"\w+", str(field.type))
-    }
-    assert {name for name, schema in SCHEMAS.items() if "properties" in schema} <= MODELS.keys()
-    assert MODELS.keys() - parts <= SCHEMAS.keys()
-
-
-anything = st.recursive(
+plain = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=5,
+    | st.text(max_size=5)
+)
+anything = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
 )
 
 
@@ -965,11 +902,7 @@ def test_a_round_trip_loses_nothing_and_adds_nothing_whatever_else_there_is(name
     def check(document: dict[str, Any], unknown: dict[str, Any]) -> None:
         document = unknown | document
         before = exactly(document)
-        made = model.from_dict(document)
-        again = pickle.loads(pickle.dumps(made))
-        for twin in (made, again, copy.copy(made), copy.deepcopy(made)):
-            assert twin == made
-            assert exactly(twin.to_dict()) == before
+        assert exactly(model.from_dict(document).to_dict()) == before
         assert exactly(document) == before
 
     known = {field.metadata.get("name", field.name) for field in attrs.fields(model)}

@@ -514,7 +514,7 @@ def rule(source: str, *, spends: bool = False, last: bool = False) -> Callable[[
 def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> Iterator[Verdict]:
     """Put rules to the test, those that spend work behind the others; `first`: up to the first that is broken."""
     last = ""
-    for each in sorted(rules, key=lambda rule: (rule.last, rule.spends and not tested.resets)):
+    for each in sorted(rules, key=lambda rule: (rule.last, rule.spends and (rule.last or not tested.resets))):
         if first and (noted := [each for each in RULES if each.name in tested.noted]):
             each = noted[0]  # noqa: PLW2901 - what another rule has come upon needs no more requests
         verdict = Verdict(each, "not applicable", f"the server went down in {last}")

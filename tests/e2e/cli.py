@@ -119,7 +119,8 @@ class Cli:
             finally:
                 for each, handler in handlers.items():
                     signal.signal(each, handler)
-        ran = Ran(code, *self._capsys.readouterr())
+        out, err = self._capsys.readouterr()
+        ran = Ran(code, out, err)
         assert not [secret for secret in SECRETS if secret in ran.out + ran.err]
         return ran
 

@@ -41,7 +41,7 @@ def test_a_process_prints_outcomes_as_json_on_stdout_and_nothing_on_stderr(cli: 
         ("script --task-id t1", "", {}, 0, {"t1": "accepted"}, ""),
         ("engine e1 no1 no2", "", {}, 1, {"e1": "accepted", "no1": "refused", "no2": "refused"},
          r"engine no1: .*400 SVCSTG\.00501116: .*\n  -> .*--project-id"),
-        ("engine e1 no", "", LOST, 3, {"e1": "unknown", "no": "refused"}, r"\n  -> Look at the engine's last job"),
+        ("engine e1 no", "", LOST, 3, {"e1": "unknown", "no": "refused"}, r"\n  -> Check the engine's last job"),
         ("engine e1 --verbose", "", THROTTLED, 0, {"e1": "accepted"}, r"attempt 1: 429 APIGW\.0308: .*\b0 ms\n"),
     ],
 )  # fmt: skip
@@ -102,7 +102,7 @@ def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli, monkeypatch: pyt
         stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
         monkeypatch.setattr(sys, "stdout", stdout)
         assert cli(f"bulk in.csv --output {output} --journal {output}").code == 1
-        assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()  # type: ignore[attr-defined] # of BytesIO
+        assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()
 
 
 # --- Usage and configuration ------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         (f"status --record-id .. {REGION}", {}, "record_id is '..'"),
         ("status e1", {}, NO_REGION),
         ("engine e1", {}, NO_REGION),
-        ("engine e1 --timeout 0", {}, "'0' is no number from 0.001 to 3600"),
+        ("engine e1 --timeout 0", {}, "'0' is not a number from 0.001 to 3600"),
         ("engine e1", {"HW_PROJECT_ID": ""}, "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or"),
         ("engine e1 --region cn-nort-4", {}, "'cn-nort-4' (--region); did you mean"),
         ("engine e1", {"HW_REGION_NAME": "cn-nort-4"}, "'cn-nort-4' (HW_REGION_NAME); did you mean"),
@@ -145,12 +145,12 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         (f"bulk {'n' * 300}", {}, "n cannot be read: File name too long"),
         ("bulk -", {}, "give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
-        ("bulk x --concurrency 101", {}, "'101' is no integer from 1 to 100"),
+        ("bulk x --concurrency 101", {}, "'101' is not an integer from 1 to 100"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "foo://mock-password@x"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "::bad"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "http://u:mock-password/@x"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "pip install 'httpx[socks]'"),
-        ("resolve nowhere --endpoint http://127.0.0.1:9", {}, "is not there"),
+        ("resolve nowhere --endpoint http://127.0.0.1:9", {}, "does not exist"),
         pytest.param("bulk /proc/self/mem --journal j", {}, "/proc/self/mem cannot be read: Input/output error",
                      marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this machine has no /proc")),
     ],
@@ -377,7 +377,7 @@ def test_a_damaged_journal_sends_nothing_and_is_not_reported(cli: Cli, mock: Moc
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"", "is empty"), (b"notes " * 999, "is damaged, or no journal")]
+    ("content", "says"), [(b"", "is empty"), (b"notes " * 999, "is damaged, or not a journal")]
 )
 def test_a_file_that_is_no_journal_is_refused(cli: Cli, content: bytes, says: str) -> None:
     (cli.folder / "j").write_bytes(content)
@@ -431,7 +431,7 @@ def test_the_format_of_an_input_is_known_by_name_or_content(
             "in.csv:1: the first line must name the columns",
         ),  # the name counts, not the content
         ("in.jsonl", "x", "in.jsonl:1: is not JSON"),
-        ("in", "\n", "there is nothing in it"),
+        ("in", "\n", "the input is empty"),
         (
             "in",
             JSON_LINES,

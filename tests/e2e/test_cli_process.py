@@ -231,7 +231,7 @@ def test_a_full_disk_is_reported_in_one_line(cli: Cli, monkeypatch: pytest.Monke
     ("closed", "line", "code", "says", "sends"),
     [
         (">&-", "engine e1", 2, "standard output is closed", 0),
-        ("<&-", "bulk - --journal j", 2, "there is nothing in it", 0),
+        ("<&-", "bulk - --journal j", 2, "the input is empty", 0),
         ("2>&-", "engine e1 nowhere", 1, "", 2),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_journal_that_is_removed_during_a_run_ends_it_with_a_warning(cli: Cli,
         err = process.communicate(timeout=LIMIT)[1]
     assert process.returncode in {1, 3}  # 3 if a request was in flight then
     assert "put the journal back before the next run" in err
-    assert "the same command goes on" not in err
+    assert "to send the rest" not in err
     assert len(sent(mock)) < 4
 
 

@@ -324,7 +324,7 @@ def refusal_of_a_file(content: str) -> str:
         ({"status": 503, "colour": 1}, "", "Additional properties are not allowed ('colour' was unexpected)"),
         ({"close": "before", "status": 503}, "/status", "not together with close"),
         ({"close": "before", "seconds": 2}, "", '"reply" is a'),
-        ({"reply": "garbage", "seconds": 2}, "/seconds", "only a drip"),
+        ({"reply": "garbage", "seconds": 2}, "/seconds", "only with reply: drip"),
         ({"status": 503, "operation": "Nope"}, "/operation", "there is no Nope; there are RetryScriptExecution"),
         ({"status": 400, "example": "nope"}, "/example", "RetryScriptExecution has no example 'nope' for status 400"),
         ({"status": 418, "example": "nope"}, "/example", "RetryScriptExecution documents no status 418"),
@@ -357,7 +357,7 @@ def test_what_is_no_fault_is_refused(http: httpx.Client) -> None:
         "": "NAME=VALUE",
         "status=": '/status: null is not of type "integer"',
         "status=[": "is not YAML: line ",
-        "status=503,status=504": "/status: is given twice",
+        "status=503,status=504": "/status: is a duplicate",
         os.fsdecode(b"status=503,example=\xff"): "",
     }.items():
         assert says in refusal_of_an_option(text), text

@@ -185,7 +185,7 @@ def test_on_another_machine_only_a_response_tells_the_clock(
     mock.advance(3 * RUNS)  # the job has failed again, by the clock of now long before the request
     (outcome,) = followed(mock, journal, resolve=True)
     assert outcome.verdict == "unknown"
-    assert ("by which clock it was sent is not known" in str(outcome.seen)) == (len(ids) == 1)
+    assert ("the clock of that run is not known" in str(outcome.seen)) == (len(ids) == 1)
 
 
 def test_the_first_of_two_requests_counts(mock: Mock, journal: Path) -> None:
@@ -230,7 +230,7 @@ def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) ->
 def test_another_endpoint_or_a_damaged_row_is_refused_and_no_journal_is_made(
     mock: Mock, journal: Path
 ) -> None:
-    with pytest.raises(JournalError, match="is not there"):
+    with pytest.raises(JournalError, match="does not exist"):
         followed(mock, journal, resolve=True)
     assert list(journal.parent.iterdir()) == []
     lose(mock, "after")

@@ -90,9 +90,9 @@ class Tampered(AkSkAuth):
 
 
 NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
-FOREIGN = f"The script execution record is not of task {TASK}, which has {RECORD}."
-FORM = "the Authorization header must read SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
-ACCEPTED = "the mock takes the token mock-token, or a signature with mock-ak and mock-sk"
+FOREIGN = f"The script execution record is not in task {TASK}, which has {RECORD}."
+FORM = "the Authorization header must be SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
+ACCEPTED = "the mock accepts the token mock-token, or a signature with mock-ak and mock-sk"
 # What is wrong with a request, and the end of its error message. Codes and statuses: tests/contract/rules.py.
 WHY: list[tuple[dict[str, Any], str]] = [
     ({"json": {"record_id": TASK}}, f"The script execution record does not exist; the mock has {RECORD}."),
@@ -107,13 +107,13 @@ WHY: list[tuple[dict[str, Any], str]] = [
     ({}, f"there is no X-Auth-Token and no signature; {ACCEPTED}"),
     ({"headers": {"X-Auth-Token": "s3cret"}}, f": the X-Auth-Token is wrong; {ACCEPTED}"),
     ({"headers": {"Authorization": "Bearer s3cret"}}, f": {FORM}; {ACCEPTED}"),
-    ({"auth": Tampered("Authorization", ".$", "g")}, "the Authorization header must read"),
+    ({"auth": Tampered("Authorization", ".$", "g")}, "the Authorization header must be"),
     ({"auth": Tampered("Authorization", "mock-ak", "other")}, "the access key is unknown"),
-    ({"auth": Tampered("Authorization", "....$", "0000")}, "is not that of the canonical request"),
+    ({"auth": Tampered("Authorization", "....$", "0000")}, "does not match the canonical request"),
     ({"auth": Tampered("Authorization", "host", "x-absent")}, "not sent: x-absent"),
     ({"auth": Tampered("Authorization", ";x-sdk-date", "")}, "X-Sdk-Date must be signed"),
-    ({"auth": Tampered("X-Security-Token", "$", "2")}, "is not that of the canonical request"),
-    ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must read like"),
+    ({"auth": Tampered("X-Security-Token", "$", "2")}, "does not match the canonical request"),
+    ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must look like"),
     ({"auth": Tampered("X-Sdk-Date", "^....", "2020")}, "the signature has expired"),
 ]
 
@@ -183,10 +183,8 @@ def with_stop(folder: Path, status: str, media_type: object) -> Contract:
         script = spec["paths"][RETRY_PATH]
         responses = {status: {"description": "", "content": {"application/json": media_type}}}
         post = {**script["post"], "operationId": "StopScriptExecution", "responses": responses}
-        spec["paths"]["/v2/{project_id}/script-executions/stop"] = {
-            "parameters": script["parameters"],
-            "post": post,
-        }
+        stop = {"parameters": script["parameters"], "post": post}
+        spec["paths"]["/v2/{project_id}/script-executions/stop"] = stop
 
     return edited(folder, edit)
 
@@ -199,8 +197,8 @@ def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(
         client_for(url, contract=contract) as client,
         plain_client(url) as unchecked,
     ):
-        answer = client.post(path, json={"record_id": RECORD})
-        assert (answer.status_code, answer.json()) == (202, {"task_id": TASK})
+        response = client.post(path, json={"record_id": RECORD})
+        assert (response.status_code, response.json()) == (202, {"task_id": TASK})
         refused = unchecked.post(
             path, json={"record_id": 5}
         )  # with a status that this operation does not list
@@ -312,12 +310,6 @@ def test_ctrl_c_stops_the_process_although_callers_are_connected_and_no_secret_w
         half = connections.enter_context(connected(url))
         send_head(half, "PUT", ENGINE, "Content-Length: 19", "X-Auth-Token: mock-token")
         client.get("/_mock/health")  # by now the mock waits for the rest
-    assert lines == []
-
-
-def test_sigterm_right_after_the_line_stops_it_as_well() -> None:
-    with process("--quiet") as (_, lines):
-        pass
     assert lines == []
 
 

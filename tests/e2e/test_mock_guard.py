@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from huaweicloud_retry.mock import running
+from huaweicloud_retry.mock.__main__ import main
 from huaweicloud_retry.mock.app import App
 from huaweicloud_retry.mock.faults import Faults
 from huaweicloud_retry.mock.server import serving
@@ -158,10 +159,10 @@ def test_the_reason_names_the_option_and_the_option_serves_the_name(mock: httpx.
 
 
 @pytest.mark.parametrize("host", ["", "a:80", "http://a", "*", "a b", "."])
-def test_what_is_no_host_to_allow(host: str) -> None:
-    ran = subprocess.run([*COMMAND, "--allow-host", host], capture_output=True, text=True, check=False)
-    assert ran.returncode == 2
-    assert f"argument --allow-host: {host!r} is not a host name, such as mock.test" in ran.stderr
+def test_what_is_no_host_to_allow(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--allow-host", host])
+    assert f"argument --allow-host: {host!r} is not a host name, such as mock.test" in capsys.readouterr().err
 
 
 def test_a_name_may_end_in_a_dot_and_an_address_stand_in_brackets() -> None:
@@ -265,30 +266,26 @@ def test_with_cors_the_pages_of_one_origin_may() -> None:
         assert asked.status_code == 204
         assert cors(asked)["access-control-allow-methods"] == "PUT"
         assert cors(asked)["access-control-allow-headers"] == "content-type,x-auth-token"
-        for answer in (
-            client.put(ENGINE, json=RETRY),
-            client.put(ENGINE),
-            client.get("/docs"),
-            client.post(IAM),
-            asked,
-        ):
+        others = client.put(ENGINE, json=RETRY), client.put(ENGINE), client.get("/docs"), client.post(IAM)
+        for answer in (*others, asked):
             assert answer.headers["Access-Control-Allow-Origin"] == PAGE
             assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
             assert answer.headers["Vary"] == "Origin"
         assert client.post("/_mock/reset", json={}).status_code == 204
         other = client.get("/_mock/state", headers={"Origin": "http://localhost:3001"})
         assert (cors(other), other.headers["Vary"]) == ({}, "Origin")
-        assert (
-            client.post("/_mock/reset", json={}, headers={"Origin": "http://localhost:3001"}).status_code
-            == 403
-        )
+        foreign = client.post("/_mock/reset", json={}, headers={"Origin": "http://localhost:3001"})
+        assert foreign.status_code == 403
 
 
 @pytest.mark.parametrize("origin", ["*", "localhost:3000", "http://localhost:3000/", "null"])
-def test_what_is_no_origin(origin: str) -> None:
-    ran = subprocess.run([*COMMAND, "--cors", origin], capture_output=True, text=True, check=False)
-    assert ran.returncode == 2
-    assert f"argument --cors: {origin!r} is not an origin, such as http://localhost:3000" in ran.stderr
+def test_what_is_no_origin(origin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--cors", origin])
+    assert (
+        f"argument --cors: {origin!r} is not an origin, such as http://localhost:3000"
+        in capsys.readouterr().err
+    )
 
 
 # --- What it holds ---
@@ -342,11 +339,9 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
         assert mock.put(ENGINE, json={**RETRY, "a": "a" * 50_000}).status_code == 200
         outcome = mock.get("/_mock/request-log").json()["entries"][0]
         assert (outcome["status"], outcome["error_code"]) == (503, "MOCK.503")
+    large = json.dumps(RETRY).encode().ljust(12 * MIB)
     for _ in range(200):  # all are given back, once the mock has noticed
-        if (
-            mock.put(ENGINE, headers=JSON, content=json.dumps(RETRY).encode().ljust(12 * MIB)).status_code
-            != 503
-        ):
+        if mock.put(ENGINE, headers=JSON, content=large).status_code != 503:
             break
     else:
         pytest.fail("the bodies of connections that are gone still count")
@@ -387,18 +382,17 @@ def test_a_connection_more_than_the_mock_takes_gets_503_and_those_before_are_ser
 
 
 def test_a_state_is_bounded_and_read_aside(url: str, mock: httpx.Client) -> None:
-    state = "projects:\n" + "".join(f"  p{number}: {{}}\n" for number in range(20_000))
+    state = "projects:\n" + "".join(f"  p{number}: {{}}\n" for number in range(5_000))
     yaml = {"Content-Type": "application/yaml"}
     large = mock.put("/_mock/state", content=state + "#" * MIB, headers=yaml)
     assert error(large)[:2] == (413, "MOCK.413")
     with connected(url) as sock:  # the mock answers others while it reads this one
-        send_head(
-            sock, "PUT", "/_mock/state", f"Content-Length: {len(state)}", "Content-Type: application/yaml"
-        )
+        lines = f"Content-Length: {len(state)}", "Content-Type: application/yaml"
+        send_head(sock, "PUT", "/_mock/state", *lines)
         sock.sendall(state.encode())
         assert len(mock.get("/_mock/state").json()["projects"]) == 1
         assert sock.recv(12) == b"HTTP/1.1 204"
-    assert len(mock.get("/_mock/state").json()["projects"]) == 20_000
+    assert len(mock.get("/_mock/state").json()["projects"]) == 5_000
 
 
 def test_callers_that_reset_their_connections_leave_no_line_in_the_log(
@@ -408,16 +402,12 @@ def test_callers_that_reset_their_connections_leave_no_line_in_the_log(
     request = f"PUT {ENGINE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
     for sent in (b"GET / HTT", request, request * 3, request + b"\x00", b"\x00\r\n\r\n") * 20:
         with connected(str(mock.base_url)) as sock:
-            sock.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )  # so that close() resets
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
             sock.sendall(sent)
     mock.delete("/_mock/faults")
     for _ in range(20):
         mock.get("/_mock/health")
-    assert [
-        record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}
-    ] == []
+    assert [each.getMessage() for each in caplog.records if each.levelname in {"WARNING", "ERROR"}] == []
 
 
 @pytest.mark.parametrize("path", [ENGINE, IAM])
@@ -471,9 +461,9 @@ def test_requests_that_offer_an_upgrade_are_served_without_however_many_come_at_
 ) -> None:
     with connected(url) as sock:
         sock.sendall(
-            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 1000
+            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 300
         )
-        assert responses(sock, 1000) == [200] * 1000
+        assert responses(sock, 300) == [200] * 300
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -514,42 +504,32 @@ def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest
 # --- The page ---
 
 
-def shown(url: str) -> tuple[str, list[str]]:
-    page = httpx.get(f"{url}/docs", trust_env=False).text
-    (token,) = re.findall('data-token="(.*?)"', page)
-    return token, re.findall("<dd>(.*?)</dd>", page)
-
-
-def test_the_page_shows_the_built_in_credentials(url: str, mock: httpx.Client) -> None:
-    assert shown(url) == ("mock-token", ["mock-token", "mock-ak mock-sk", "mock-user mock-password"])
+BUILT_IN = ["mock-token", "mock-ak mock-sk", "mock-user mock-password"]
 
 
 @pytest.mark.parametrize(
-    ("credentials", "expected"),
+    ("credentials", "token", "expected"),
     [
+        ("", "mock-token", BUILT_IN),
         (
-            "{tokens: {s3cret: {}, s3cret2: {}}, users: {ann: {password: s3cret, domain: d}}}",
+            "tokens: {s3cret: {}, b: {}}, users: {ann: {password: s3cret, domain: d}}",
+            "",
             ["2, in", "none", "ann"],
         ),
-        ("{access_keys: {'<b>': {secret_key: s3cret}}}", ["0, in", "&lt;b&gt;", "none"]),
+        ("access_keys: {'<b>': {secret_key: s3cret}}", "", ["0, in", "&lt;b&gt;", "none"]),
     ],
-    ids=["tokens and a user", "a key"],
+    ids=["none", "tokens and a user", "a key"],
 )
-def test_the_page_shows_which_credentials_a_state_file_has_and_no_secret(
-    tmp_path: Path, credentials: str, expected: list[str]
+def test_the_page_shows_the_built_in_credentials_or_which_a_state_file_has_and_no_secret(
+    tmp_path: Path, credentials: str, token: str, expected: list[str]
 ) -> None:
     file = tmp_path / "state.yaml"
-    file.write_text(f"projects: {{}}\ncredentials: {credentials}", encoding="utf-8")
+    file.write_text(
+        "projects: {}\n" + (f"credentials: {{{credentials}}}" if credentials else ""), encoding="utf-8"
+    )
     with running(state=file) as url:
-        token, names = shown(url)
-        assert "s3cret" not in httpx.get(f"{url}/docs", trust_env=False).text
-    assert token == ""
-    assert names == [names[0], *expected[1:]]
-    assert names[0].startswith(expected[0])
-
-
-def test_a_state_file_without_credentials_has_the_built_in_ones_on_the_page(tmp_path: Path) -> None:
-    file = tmp_path / "state.yaml"
-    file.write_text("projects: {}", encoding="utf-8")
-    with running(state=file) as url:
-        assert shown(url)[0] == "mock-token"
+        page = httpx.get(f"{url}/docs", trust_env=False).text
+    assert re.findall('data-token="(.*?)"', page) == [token]
+    shown = re.findall("<dd>(.*?)</dd>", page)
+    assert all(text.startswith(start) for text, start in zip(shown, expected, strict=True))
+    assert "s3cret" not in page

@@ -27,7 +27,7 @@ names = [name for name in names if not name.startswith(needs_extra)]
 for name in names:
     importlib.import_module(name)
 
-class Answer(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         body = json.dumps({"id": self.path.split("/")[5], "name": "n", "jobId": 7}).encode()
         self.send_response(200)
@@ -37,7 +37,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     auth = huaweicloud_retry.TokenAuth("t")
     with huaweicloud_retry_client.Client(f"http://127.0.0.1:{server.server_port}", auth=auth) as client:

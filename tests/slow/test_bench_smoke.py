@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks import bench
+from tests.benchmarks import bench, publish
 from tests.benchmarks.measure import ROOT
 
 
@@ -24,3 +24,10 @@ def test_the_smoke_run_measures_each_row_that_needs_neither_a_registry_nor_minut
         sides = [side for side in (rows[name]["ours"], rows[name]["peer"], rows[name]["floor"]) if side]
         assert all(side["min"] > 0 for side in sides), name
     assert all(row["what"] in ran.stdout for row in rows.values())
+
+
+def test_the_chart_of_the_committed_report_is_a_small_picture(tmp_path: Path) -> None:
+    file = tmp_path / "chart.png"
+    publish.draw(publish.read(ROOT / publish.REPORT), file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert file.stat().st_size < 200_000

@@ -76,7 +76,7 @@ def test_without_uv_pip_installs_what_the_lock_pins_in_a_new_environment(checkou
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("setting up .venv from requirements-dev.lock ... done in ")
     assert not (root / ".venv/stale").exists()
-    command = [root / ".venv/bin/python", "-c", "import sys, tiny; print(*sys.path, sep='\\n')"]
+    command = [str(root / ".venv/bin/python"), "-c", "import sys, tiny; print(*sys.path, sep='\\n')"]
     path = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert path[-2:] == [str(root / "src"), str(root / "generated")]
 

@@ -42,7 +42,8 @@ FAULTS: list[Fault] = [
 
 
 # Of these it is seen later whether they ran.
-LASTING = {f"r{n}": {"status": "FAILED"} for n in range(ITEMS)}
+RESOLVED = 300
+LASTING = {f"r{n}": {"status": "FAILED"} for n in range(RESOLVED)}
 TO_RESOLVE = {"run_time": 1, "projects": {"p": {"script_tasks": {"t": {"records": LASTING}}}}}
 LOSSES: list[Fault] = [
     {"close": "before", "share": 0.05},
@@ -144,14 +145,14 @@ def test_what_was_lost_is_resolved_and_the_rest_sent_once(job: int, tmp_path: Pa
         seen.set_state(json.dumps(TO_RESOLVE))
         for fault in LOSSES:
             seen.add_fault(**fault)
-        assert kill_and_resume(url, tmp_path, chance, KILLS // (4 * JOBS), ITEMS)
+        assert kill_and_resume(url, tmp_path, chance, KILLS // (4 * JOBS), RESOLVED)
         assert "unknown" in verdicts(tmp_path / "journal").values()
         seen.clear_faults()
         for _ in range(2):  # what was not run is sent, and nothing is lost any more
             asyncio.run(resolved(url, tmp_path / "journal"))
-            work(url, tmp_path / "journal", tmp_path / "reported", ITEMS)
+            work(url, tmp_path / "journal", tmp_path / "reported", RESOLVED)
         acted = times_acted(seen.request_log())
-    assert Counter(verdicts(tmp_path / "journal").values()) == {"accepted": ITEMS}
+    assert Counter(verdicts(tmp_path / "journal").values()) == {"accepted": RESOLVED}
     assert acted == dict.fromkeys(LASTING, 1)
 
 

@@ -145,7 +145,7 @@ def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
 def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: Path, open_: Open) -> None:
     page = open_(large).page
     charts = page.get_by_role("img").all()
-    for chart, name in zip(charts, ("Outcomes over time", "Time until outcomes were known"), strict=True):
+    for chart, name in zip(charts, ("Outcomes over time", "Latency"), strict=True):
         expect(chart).to_have_accessible_name(f"{name} {chart.locator('> desc').text_content() or 'none'}")
     for summary in page.get_by_text("The figures", exact=True).all():
         summary.click()
@@ -169,9 +169,9 @@ def test_no_label_of_a_chart_covers_another(large: Path, open_: Open, width: int
         for number, a in enumerate(boxes):
             assert 0 <= a["x"] <= width - a["width"]
             for b in boxes[:number]:
-                beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+                apart = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
                 # A box has the room of accents too, and the outline that keeps text legible over a line.
-                assert beside or abs(a["y"] - b["y"]) >= 16, (a, b)
+                assert apart or abs(a["y"] - b["y"]) >= 16, (a, b)
 
 
 def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:

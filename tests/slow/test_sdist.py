@@ -1,4 +1,4 @@
-"""The source archive is the checkout: nothing is missing, nothing else is in it, and the tests run from it."""
+"""The source archive is the checkout: nothing is missing, nothing is added, and the tests run from it."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_the_tests_run_from_it(archive: Path, tmp_path: Path) -> None:
     (root,) = tmp_path.iterdir()
     # Before the packages of the checkout, which the environment of the tests has on its path.
     sources = os.pathsep.join([str(root / "src"), str(root / "generated")])
-    where = "import huaweicloud_retry, huaweicloud_retry_client as c; print(huaweicloud_retry.__file__, c.__file__)"
+    where = "import huaweicloud_retry as r, huaweicloud_retry_client as c; print(r.__file__, c.__file__)"
     tests = [
         "-m",
         "pytest",

@@ -44,7 +44,7 @@ def no_response(message: str, *, unknown: bool, item: Item = ENGINE) -> str:
         (403, "APIGW.0310", "The project cannot be used"),
         (403, "WKS.00081102", "needs the action cse:engine:update in this project"),
         (404, "APIGW.0101", "The gateway has no such API there: check --region and --endpoint"),
-        (404, "WKS.00211902", "Not found: "),
+        (404, "WKS.00211902", "Not found"),
         (405, "APIG.0501", "quota"),
         (405, "WKS.00000405", "Check --endpoint"),
         (429, "APIGW.0308", "Throttled"),

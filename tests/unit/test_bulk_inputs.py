@@ -126,7 +126,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         ("9" * 5_000, "has a number with too many digits"),
         ('{"operation": "RetryEngine", "operation": "RetryEngine"}', "has a field twice"),
         (line(operation=None, engine_id=None), "engine_id, record_id or task_id missing"),
-        (line(operation=None, task_id="t"), "has engine_id and task_id, "),
+        (line(operation=None, task_id="t"), "has engine_id and task_id, of two different operations"),
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
@@ -139,7 +139,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(enterprise_project_id="ä"), "enterprise_project_id must be printable ASCII"),
         (line(enterprise_project_id="a\n"), "enterprise_project_id must be printable, without blanks"),
         (line(task_id="t"), "has no task_id"),
-        (line(name="n"), "no field 'name'; the fields are operation, project_id"),
+        (line(name="n"), "no field 'name'; the fields are operation, project_id, engine_id"),
         *(
             (line(**{odd: "r"}), f"no field {odd!r}; did you mean record_id?")
             for odd in ("recordid", "recordId")

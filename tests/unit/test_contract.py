@@ -664,8 +664,8 @@ NO_PARAMETER = with_minimal(paths={"/x/{id}": {"get": {"responses": {}}}})
         (NO_PARAMETER, r"GET /x/\{id\}: its path and .* differ in id$"),
         (with_parameter("p", "path", "string"), "X: its path and its path parameters differ in p$"),
         (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope"),
-        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "outside this file"),
-        (LOOP, "circular"),
+        (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "or outside this file"),
+        (LOOP, "it is circular"),
         (
             with_content("application/json", **{"$ref": "#/components/schemas/No"}),
             "X, .*/components/schemas/No",

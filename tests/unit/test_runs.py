@@ -142,7 +142,7 @@ def stamp(at: float) -> str:
             OLD,
             "is Finished, ended {-10}, 10.0 s before the request was sent; nothing began after the request, and nothing failed",
         ),
-        (("odd", -50, -10), "before the request was sent; what this status means is documented nowhere"),
+        (("odd", -50, -10), "before the request was sent; nothing documents the meaning of this status"),
         (
             ("failed",),
             "is Error; its times are missing, impossible, or too near to when the request was sent",
@@ -160,7 +160,7 @@ def test_neither_a_status_word_nor_an_id_can_break_the_line() -> None:
     record = run_of_record(ScriptRecord(id="r\n7", status="odd\rnot run"))
     assert judge(record) == (
         "unknown",
-        "record r 7 is odd not run; what this status means is documented nowhere",
+        "record r 7 is odd not run; nothing documents the meaning of this status",
     )
     assert str(Status(state="unknown", runs=(record,))) == "record r 7 is odd not run"
 

@@ -381,7 +381,7 @@ def test_where_no_response_came_the_request_is_checked_still(
     engine: dict[str, Any], verify: Verify, status: int
 ) -> None:
     engine["response"] |= {"status": status, "headers": [], "content": {"size": 0, "mimeType": "x-unknown"}}
-    unchecked = "/log/entries/0/response: RetryEngine: "
+    unchecked = "/log/entries/0/response: RetryEngine: there was no response"
     code, lines, _ = verify(har(engine))
     assert (code, lines[1:]) == (0, counted(unchecked=1))
     assert lines[0].startswith(unchecked)
@@ -466,8 +466,8 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
         (har(7), f"{NOTHING}: /log/entries/0/request: is not an object"),
         (har(GET), f"{NOTHING}: /log/entries/0/request: has no method or no url"),
-        (har(), f"{NOTHING}: none of 0 entries"),
-        (har(STRANGER), f"{NOTHING}: none of 1 entries"),
+        (har(), f"{NOTHING}: none of 0 entries is for an operation of the contract"),
+        (har(STRANGER), f"{NOTHING}: none of 1 entries is for an operation of the contract"),
     ],
     ids=range(11),
 )

@@ -388,7 +388,7 @@ class Journal:
         if self._file_identity() != self._identity or not (self._lock is None or self._lock.is_held()):
             raise JournalError(
                 f"{self._file}, or its .lock, was removed or replaced while it was in use: "
-                "put the journal back before the next run, or accepted items are sent again"
+                "put the journal back before the next run, or accepted items are sent twice"
             )
 
     # --- For Followup ---

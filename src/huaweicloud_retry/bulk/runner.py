@@ -49,8 +49,8 @@ class Bulk:
         async for outcome in Bulk(items, journal=Path("items.journal")): ...
 
     Each request is written to the journal before it is sent, each outcome before it is yielded. After a
-    crash, run the same items with the same journal: accepted items are not resent, and items that were in
-    flight, or about to be sent, are `unknown`. New items are added to the journal; items that are no longer
+    crash, run the same items with the same journal: accepted items are not resent, and items in flight, or
+    about to be sent, are `unknown`. New items are added to the journal; items that are no longer
     in the input stay there unchanged. The order of items does not matter, and duplicates are sent once. Items
     are read one at a time, so a generator of any length works; if it raises an exception, the iteration
     raises it, and nothing is sent.

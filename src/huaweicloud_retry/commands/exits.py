@@ -11,7 +11,7 @@ EXIT_CODES: Final = (
     "2 usage or configuration; 3 at least one outcome unknown; "
     "4 with --wait: at least one ran and failed again; "
     "5 with --wait: at least one still runs, or cannot be followed; 130 interrupted, or stdout was closed. "
-    "If several apply, the first of 130, 3, 1, 4, 5 counts."
+    "If several apply, this order counts: 130, 3, 1, 4, 5."
 )
 
 

@@ -129,7 +129,7 @@ def check_faults(contract: Contract, value: Json) -> list[FaultDescription]:
     value = value if isinstance(value, list) else [value]
     for path, what, _ in violations(validator(_SCHEMA), value) or _contradictions(contract, value):
         raise UnreadableError(f"{pointer(path) or '/'}: {what}")
-    return cast("list[Description]", with_integers(value))
+    return cast("list[FaultDescription]", with_integers(value))
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[FaultDescription]:

@@ -86,10 +86,13 @@ def _show_record(project: Project, path: Path, _query: str, _body: Any) -> Json:
     return {**_record(record, task_id, now), "output": output}
 
 
+def _iso_time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _record(record: Work, task_id: str, now: float) -> dict[str, Json]:
     given = record.given
-    times = (at and datetime.fromtimestamp(at, UTC) for at in record.times(now))
-    began, ended = (at and at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in times)
+    began, ended = (None if at is None else _iso_time(at) for at in record.times(now))
     result_code, reason = ("0", "") if ended else (None, None)
     if record.failed(now):
         result_code = given.get("result_code", "1")

@@ -229,7 +229,7 @@ class State:
             records: dict[str, Any] = task["records"]
             works = {key: Work(RECORD, key, record, run_time, now) for key, record in records.items()}
             project.tasks[id_] = works
-            project.task_of |= dict.fromkeys(records, id_)
+            project.task_of |= dict.fromkeys(task["records"], id_)
         return project
 
     def project(self, project_id: str) -> Project:

@@ -45,7 +45,7 @@ _DATE_TIME: Final = re.compile(_DATE + r"[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d
 
 
 class Unset:
-    """The type of UNSET, which stands for a value that was not given and is not sent."""
+    """The type of UNSET: the value was not given, and is not sent."""
 
     def __bool__(self) -> Literal[False]:
         return False

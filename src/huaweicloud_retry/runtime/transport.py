@@ -130,9 +130,9 @@ def tls_context(verify: object) -> Callable[[], ssl.SSLContext]:
             f"verify is {verify!r}; it may be True, False, a path of CAs or an ssl.SSLContext"
         )
     path: str = os.fspath(verify)
-    where = {"capath" if os.path.isdir(path) else "cafile": path}  # noqa: PTH112 - may be any text
+    cafile, capath = (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112 - may be any text
     try:
-        context = ssl.create_default_context(**where)
+        context = ssl.create_default_context(cafile=cafile, capath=capath)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"verify: {path} has no CAs that can be read: {error}") from error
     return lambda: context

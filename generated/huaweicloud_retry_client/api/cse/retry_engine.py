@@ -92,7 +92,7 @@ def sync(
         client (Client): Where to send the request, and with which credentials.
         body (EngineActionRequest): The action on an engine. The page requires two headers: `Content-Type: application/json;charset=UTF-8` and `Accept: application/json`. The SDK sends plain `application/json`, so the service accepts that too.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. Response body for retrying an exclusive ServiceComb engine job. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -175,7 +175,7 @@ async def asyncio(
         client (Client): Where to send the request, and with which credentials.
         body (EngineActionRequest): The action on an engine. The page requires two headers: `Content-Type: application/json;charset=UTF-8` and `Accept: application/json`. The SDK sends plain `application/json`, so the service accepts that too.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. Response body for retrying an exclusive ServiceComb engine job. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).

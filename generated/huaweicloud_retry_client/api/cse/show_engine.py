@@ -82,7 +82,7 @@ def sync(
         engine_id (str): Engine ID. Example: 4a1bc63d-4719-4bd3-b1ad-5ee590b05e87.
         client (Client): Where to send the request, and with which credentials.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. The engine. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -157,7 +157,7 @@ async def asyncio(
         engine_id (str): Engine ID. Example: 4a1bc63d-4719-4bd3-b1ad-5ee590b05e87.
         client (Client): Where to send the request, and with which credentials.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. The engine. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).

@@ -89,7 +89,7 @@ def sync(
         job_id (str): Job ID. Text here, an integer in bodies. Example: 18638.
         client (Client): Where to send the request, and with which credentials.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. The job. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -169,7 +169,7 @@ async def asyncio(
         job_id (str): Job ID. Text here, an integer in bodies. Example: 18638.
         client (Client): Where to send the request, and with which credentials.
         x_enterprise_project_id (str | Unset): Enterprise project ID. If this parameter is not set, the default enterprise project is default and the ID is 0. Example: 0.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: OK. The job. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).

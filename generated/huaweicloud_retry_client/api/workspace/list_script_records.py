@@ -163,7 +163,7 @@ def sync(
         show_history (bool | Unset): Whether to list earlier records as well, by default false. If true, resource_id and script_id are needed.
         execute_time_start (str | Unset): List the records that ran after this time, such as 2021-10-01T12:00:00Z.
         execute_time_end (str | Unset): List the records that ran before this time, such as 2021-10-01T12:00:00Z.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: A page of records. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -293,7 +293,7 @@ async def asyncio(
         show_history (bool | Unset): Whether to list earlier records as well, by default false. If true, resource_id and script_id are needed.
         execute_time_start (str | Unset): List the records that ran after this time, such as 2021-10-01T12:00:00Z.
         execute_time_end (str | Unset): List the records that ran before this time, such as 2021-10-01T12:00:00Z.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: A page of records. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).

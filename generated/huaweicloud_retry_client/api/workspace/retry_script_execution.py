@@ -74,7 +74,7 @@ def sync(
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
         body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional, and what the service does with neither, or with both, is documented nowhere. This client refuses a request with neither. In the page's example, `record_id` is an array of objects. The page's parameter table, five languages of the page and four SDKs say string, and the page of StopScriptExecution has the same example with the field's name as its value. So this contract says string.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: Response to the request for retrying a script. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -146,7 +146,7 @@ async def asyncio(
         project_id (str): Project ID. Example: demo-project.
         client (Client): Where to send the request, and with which credentials.
         body (RetryScriptExecutionRequest): What to run again: a record or a task. Each is optional, and what the service does with neither, or with both, is documented nowhere. This client refuses a request with neither. In the page's example, `record_id` is an array of objects. The page's parameter table, five languages of the page and four SDKs say string, and the page of StopScriptExecution has the same example with the field's name as its value. So this contract says string.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: Response to the request for retrying a script. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).

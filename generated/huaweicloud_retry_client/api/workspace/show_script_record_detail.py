@@ -72,7 +72,7 @@ def sync(
         project_id (str): Project ID. Example: demo-project.
         record_id (str): Script execution record ID. Example: 0000000059071dbc01591661d3990020.
         client (Client): Where to send the request, and with which credentials.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: The record. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
@@ -141,7 +141,7 @@ async def asyncio(
         project_id (str): Project ID. Example: demo-project.
         record_id (str): Script execution record ID. Example: 0000000059071dbc01591661d3990020.
         client (Client): Where to send the request, and with which credentials.
-        timeout (float | httpx.Timeout | None): Seconds for this call, in place of the client's timeout.
+        timeout (float | httpx.Timeout | None): Seconds for this call, instead of the client's timeout.
 
     Returns:
         200: The record. Headers: X-Request-Id (The gateway's ID of the request, to quote to support).
