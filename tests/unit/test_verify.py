@@ -458,10 +458,8 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
     [
         *((raw, "is not JSON: Expecting value: line 1 column 1 (char 0)") for raw in (b"", b"\xff\xff")),
         (b"[" * 100_000, "is nested too deeply"),
-        *(
-            (document, "is not a HAR: there is no list at /log/entries")
-            for document in ([], {"log": {"entries": {}}})
-        ),
+        ([], "is not a HAR: there is no list at /log/entries"),
+        ({"log": {"entries": {}}}, "is not a HAR: there is no list at /log/entries"),
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
         (har(7), f"{NOTHING}: /log/entries/0/request: is not an object"),
