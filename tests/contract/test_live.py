@@ -220,7 +220,10 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"ENGINE_ID": "e" * 65}, "ENGINE_ID: an ID has"),
     ({"CONFIRM": "y"}, "CONFIRM: must be yes or no"),
     ({"ALLOW_WRITES": "true"}, "ALLOW_WRITES: must be yes or no"),
-    ({"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"}, "half a credential: the environment has HW_ACCESS_KEY"),
+    (
+        {"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"},
+        "incomplete credentials: the environment has HW_ACCESS_KEY",
+    ),
     ({"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
     (
         WORKSPACE | WRITES | {"RECORD_ID": "", "TASK_ID": ""},
