@@ -190,10 +190,19 @@ class Tested:
     def again(self, kind: str) -> Work:
         """Return work whose every retry is accepted, since it fails again at once."""
         works = self.engines() if kind == "engine" else self.records()
-        for work in works:
-            if work.failed and self.run_time(work) == 0 and not set(work.ends) - FAILED:
-                return work
-        raise NotApplicableError(f"the state describes no {kind} with run_time 0 whose retries end failed")
+        found = [work for work in works if work.failed and self._fails_again(work)]
+        if not found:
+            raise NotApplicableError(
+                f"the state describes no {kind} with run_time 0 whose retries end failed"
+            )
+        return min(found, key=lambda work: not self.repeats(work.task))
+
+    def repeats(self, task: str) -> bool:
+        """Return whether all records of a task that failed fail again at once, so that it can be retried again."""
+        return all(self._fails_again(record) for record in self.records(task) if record.failed)
+
+    def _fails_again(self, work: Work) -> bool:
+        return self.run_time(work) == 0 and not set(work.ends) - FAILED
 
     def run_time(self, work: Work) -> float:
         """Return how long a retry of it runs."""

@@ -178,7 +178,7 @@ def test_with_the_extras_traffic_is_verified_and_the_mock_runs_with_its_pages(in
 
 
 def test_pytest_finds_the_fixture_by_itself(installed: Installed) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs/mock.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (installed.environment.folder / "test_example.py").write_text(example, encoding="utf-8")
     assert "2 passed" in installed.environment.python("-m", "pytest", "-q", "-W", "error", "test_example.py")

@@ -85,8 +85,15 @@ def test_a_mistake_fails_the_build(built: Path, file: str, old: str, new: str) -
         (built / file).write_text(text, encoding="utf-8")
 
 
-def test_the_double_of_the_readme_passes_the_contract_suite(tmp_path: Path) -> None:
-    (tmp_path / "state.yaml").write_text(blocks("yaml")[0][1], encoding="utf-8")
+@pytest.mark.parametrize(
+    "more", [{}, {"id: 101": "id: 1", "b: { status": "c: { status: FAILED }, b: { status"}], ids=["", "more"]
+)
+def test_the_double_of_the_readme_passes_the_contract_suite(tmp_path: Path, more: dict[str, str]) -> None:
+    state = blocks("yaml")[0][1]
+    for old, new in more.items():
+        assert old in state
+        state = state.replace(old, new)
+    (tmp_path / "state.yaml").write_text(state, encoding="utf-8")
     with running(state=tmp_path / "state.yaml") as url:
         replacements = {"http://127.0.0.1:9000": url, "state.yaml": f"{tmp_path}/state.yaml EXAMPLES=5"}
         shell("make contract URL=http://127.0.0.1", replacements)

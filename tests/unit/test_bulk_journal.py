@@ -59,7 +59,7 @@ def begun(
 
 def sent(journal: Journal, **verdicts: Verdict) -> None:
     """Plan, send the items of these numbers (`n1="accepted"`), and write what came of them."""
-    numbers = {int(name[1:]): verdict for name, verdict in verdicts.items()}
+    numbers: dict[int, Verdict] = {int(name[1:]): verdict for name, verdict in verdicts.items()}
     planned(journal)
     journal.write(list(numbers), [])
     journal.write([], [(number, outcome(ITEMS[number - 1], each)) for number, each in numbers.items()])

@@ -151,16 +151,6 @@ def test_the_logging_setup() -> None:
     subprocess.run([sys.executable, "-c", python("docs/project.md")], check=True)
 
 
-def test_the_tests_with_the_fixture_pass_under_pytest(tmp_path: Path) -> None:
-    code = python("test_a_lost_response_leaves_the_outcome_unknown")
-    (tmp_path / "test_example.py").write_text(code, encoding="utf-8")
-    # A checkout is not installed, so pytest does not find the plugin by itself; tests/e2e/test_wheel.py shows that.
-    plugin = "-p", "huaweicloud_retry.testing"
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugin, str(tmp_path)]
-    ran = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
-
-
 # --- the shell blocks, and what they read ----------------------------------------------------------------------
 
 

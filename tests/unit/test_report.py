@@ -130,7 +130,8 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
             code = main(["report", *map(str, arguments)])
         except SystemExit as exit_:  # argparse's
             code = int(exit_.code or 0)
-        return Ran(code, *capsys.readouterr())
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
 
     return run
 

@@ -175,13 +175,14 @@ def test_without_a_date_of_the_server_no_times_are_compared(kind: Kind, history:
 
 def test_what_was_known_of_the_clock_at_the_time_of_sending_counts_too() -> None:
     ahead, behind = Clock(599.5, 600.5), Clock(-600.5, -599.5)  # one of the clocks was set since
-    for history, then, verdict in (
+    cases: list[tuple[tuple[Any, ...], Clock, str]] = [
         (FRESH, ahead, "unknown"),  # perhaps it began ten minutes before the request
         (FRESH, behind, "accepted"),
         (STALE, ahead, "not run"),
         (STALE, behind, "unknown"),
         (("failed", -5000, -1000), behind, "not run"),
-    ):
+    ]
+    for history, then, verdict in cases:
         assert judge(run("job", *history), then=then)[0] == verdict
 
 

@@ -255,7 +255,7 @@ class Places:
             yield placed
 
     def _connect(self, first: Item, region: str | None) -> None:
-        settings = {**self._settings, "resend": None}
+        settings: dict[str, Any] = {**self._settings, "resend": None}
         # Without a region, connect() reads the environment again, and its errors name the variable.
         settings["region"] = first.region or self._given
         try:
