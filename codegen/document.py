@@ -43,9 +43,8 @@ class Document:
             raise Refused(f"{name}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
         except MarkedYAMLError as error:
             untyped: Any = error
-            reason = str(untyped.problem).partition(" with value ")[
-                0
-            ]  # the value of a duplicate key may be long
+            # Without the value of a duplicate key, which may be long.
+            reason = str(untyped.problem).partition(" with value ")[0]
             start, mark = untyped.context_mark, untyped.problem_mark or untyped.context_mark
             began = f"{untyped.context} from line {start.line + 1}: " if start else ""
             raise Refused(f"{name}:{mark.line + 1}: {began}{short(reason)}") from None

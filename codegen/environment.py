@@ -1,4 +1,4 @@
-"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Uses only the standard library.
+"""Installs a lock's packages into .venv: `python codegen/environment.py LOCK`. Standard library only.
 
 requirements.lock (generator and runtime) makes a new environment. requirements-dev.lock adds the test
 dependencies; if they were already installed, it makes a new environment, so that no stale package stays.

@@ -237,13 +237,13 @@ class Plain:
     def _parameter(self, value: dict[str, Any], place: Place) -> tuple[dict[str, Any], Parameter]:
         """Return the schema of a parameter, and how it is sent."""
         location = value["in"]
-        schema, style = value.get("schema", {}), value.get("style", STYLES[location][0])
+        given, style = value.get("schema", {}), value.get("style", STYLES[location][0])
         if "content" in value:
-            schema, style = next(iter(value["content"].values())).get("schema", {}), "json"
+            given, style = next(iter(value["content"].values())).get("schema", {}), "json"
         explode = value.get("explode", style == "form")
-        if reason := self._unsendable(value, schema, style, explode=explode):
+        if reason := self._unsendable(value, given, style, explode=explode):
             self.refuse(place, reason)
-        schema = {} if isinstance(schema, bool) else schema
+        schema: dict[str, Any] = {} if isinstance(given, bool) else given
         whole: Any = self.schemas.resolved(schema)
         texts = {key: value[key] for key in ("description", "example") if key in value}
         made = self.schemas.plain({**schema, **texts}, (*place, "schema"))

@@ -358,7 +358,7 @@ class Rendering:
         return "\n\n".join(texts) or str(model.class_info.name)
 
     def _default(self, prop: Any, value: Any, model: Any = None) -> str:
-        """Return code of a default. The generator escapes strings twice, and turns union defaults into strings."""
+        """Return code of a default. The generator escapes strings twice, and quotes defaults of unions."""
         code: str = prop.default.python_code.as_unembedded_code()
         kinds = self._kinds(prop, model)
         if type(value) is float and "float" not in kinds:

@@ -333,12 +333,9 @@ def expanded(document: Document, value: Any, above: tuple[str, ...] = ()) -> Any
     reference = cast("Json", value).get("$ref")
     if isinstance(reference, str) and reference not in above:
         return expanded(document, resolved(document, value), (*above, reference))
-    kept = [
-        (key, part)
-        for key, part in cast("Json", value).items()
-        if key not in IGNORED or isinstance(part, dict)
-    ]
-    return {key: expanded(document, part, above) for key, part in kept}
+    fields = cast("Json", value)
+    kept = [key for key in fields if key not in IGNORED or isinstance(fields[key], dict)]
+    return {key: expanded(document, fields[key], above) for key in kept}
 
 
 def alternatives(document: Document, value: Any) -> list[Json]:
@@ -359,7 +356,8 @@ def values_of(schema: Json) -> set[str] | None:
 def types_of(schema: Json) -> set[str]:
     values, types = values_of(schema), schema.get("type")
     if types is None and values is not None:
-        types = [TYPES.get(type(value), "object") for value in map(json.loads, values)]
+        kinds: list[type[Any]] = [type(json.loads(value)) for value in values]
+        types = [TYPES.get(kind, "object") for kind in kinds]
     if isinstance(types, str):
         types = [types]
     names = set(cast("Iterable[str]", types or (*TYPES.values(), "object")))

@@ -36,21 +36,9 @@ def cases_per_second(report: str) -> float:
 
 def run(effort: Effort) -> Samples:
     with server(prism) as url:
-        script, config = (
-            Path(sys.executable).with_name("st"),
-            ROOT / "tests" / "contract" / "schemathesis.toml",
-        )
-        command = [
-            script,
-            "--config-file",
-            config,
-            "run",
-            ROOT / "openapi.yaml",
-            "--url",
-            url,
-            "--seed",
-            str(SEED),
-        ]
+        script = str(Path(sys.executable).with_name("st"))
+        config, spec = str(ROOT / "tests" / "contract" / "schemathesis.toml"), str(ROOT / "openapi.yaml")
+        command = [script, "--config-file", config, "run", spec, "--url", url, "--seed", str(SEED)]
 
         def peer() -> float:
             # 1: it finds something wrong with Prism.

@@ -374,8 +374,8 @@ MISTAKES = {
         ("{ type: boolean }", "{ type: bolean }", "bolean", f"(at {POINTER})"),
     ],
     "names": [
-        ("PokeJob", "StopJobs", "operationId: ", "operationId StopJobs is that of DELETE /jobs"),
-        ("PokeJob", "stop_jobs", "operationId: ", "api/jobs/stop_jobs.py is that of DELETE /jobs"),
+        ("PokeJob", "StopJobs", "operationId: ", "has operationId StopJobs, too"),
+        ("PokeJob", "stop_jobs", "operationId: ", "has api/jobs/stop_jobs.py, too"),
     ],
     "media types": [
         ("n:\n            schema", "x:\n            schema", "jsox", "of application/jsox a schema of strings can be sent"),
@@ -525,7 +525,7 @@ def test_check_shows_what_differs_and_how_to_mend_it(project: Project) -> None:
         assert line in diff
     *files, last = summary.splitlines()
     assert files == ["changed", f"{STRAY}: not made from the spec", f"{TYPED}: missing"]
-    assert last.endswith("mend it by: make")
+    assert last.endswith("run: make")
     assert (ran.code, ran.err, project.state()) == (1, "", before)
 
 
@@ -644,7 +644,7 @@ def test_a_read_only_disk_is_reported_if_there_is_something_to_write(project: Pr
     ran = run(check=False)
     assert (ran.returncode, ran.stdout, project.state()) == (2, "", before)
     assert ran.stderr.startswith("refused: Read-only file system: ")
-    assert ran.stderr.endswith("; generated/ is as it was\n")
+    assert ran.stderr.endswith("; generated/ is unchanged\n")
     assert ran.stderr.count("\n") == 1
 
 

@@ -24,9 +24,7 @@ UNASKED = {200, 400, 401, 405}
 STATE = Path(__file__).with_name("state.yaml")
 _CREDENTIALS: Any = cast("dict[str, Any]", read_yaml(STATE.read_bytes()))["credentials"]
 TOKEN: str = next(iter(_CREDENTIALS["tokens"]))
-KEYS: tuple[str, str] = next(
-    (access, key["secret_key"]) for access, key in _CREDENTIALS["access_keys"].items()
-)
+KEYS: tuple[str, str] = next((name, key["secret_key"]) for name, key in _CREDENTIALS["access_keys"].items())
 """Access key and secret key."""
 
 server = cast("Tested", None)
@@ -121,10 +119,7 @@ def _causes(operation: Operation, parameters: dict[str, str], *, valid: bool) ->
     if not valid:
         return {"malformed", "invalid"}
     if "engine_id" not in parameters:
-        return {
-            "nothing-to-retry",
-            "invalid",
-        }  # invalid: show_history without what it needs, which no schema says
+        return {"nothing-to-retry", "invalid"}  # show_history without what it needs, which no schema says
     known = {(engine.project, engine.id) for engine in server.engines()}
     if (parameters["project_id"], parameters["engine_id"]) not in known:
         return {"unknown-engine"}

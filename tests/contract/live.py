@@ -97,7 +97,7 @@ class Result(NamedTuple):
     problems: list[str]
 
 
-# --- Settings ---------------------------------------------------------------------------------------------------------
+# --- Settings -----------------------------------------------------------------------------------------------
 
 
 def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
@@ -178,7 +178,7 @@ class _Body:
         yield "not JSON", UNEXPECTED
 
 
-# --- The plan ---------------------------------------------------------------------------------------------------------
+# --- The plan -----------------------------------------------------------------------------------------------
 
 
 def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> list[Case]:
@@ -284,7 +284,7 @@ def whose(auth: httpx.Auth, settings: Settings, environ: Mapping[str, str]) -> s
     return "a token"
 
 
-# --- Sending ----------------------------------------------------------------------------------------------------------
+# --- Sending ------------------------------------------------------------------------------------------------
 
 
 class RateLimiter:

@@ -34,7 +34,7 @@ _PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
 _FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
 
 
-# --- The response is about the request --------------------------------------------------------------------------------
+# --- The response is about the request ----------------------------------------------------------------------
 
 
 @rule("cse-page", spends=True)
@@ -225,7 +225,7 @@ def _all_operations(server: Tested, project: str = "", **more: Any) -> Iterator[
     yield server.request("ShowScriptRecordDetail", **in_project, record_id=record.id, **more)
 
 
-# --- State ------------------------------------------------------------------------------------------------------------
+# --- State --------------------------------------------------------------------------------------------------
 
 
 @rule("facts 7; cse-docs: engineAdditionalActions")
@@ -330,7 +330,7 @@ def a_read_changes_nothing(server: Tested) -> None:
                 server.broken(second, f"read again, it was {first.json} before")
 
 
-# --- Codes ------------------------------------------------------------------------------------------------------------
+# --- Codes --------------------------------------------------------------------------------------------------
 
 
 @rule("cse-docs, workspace-docs: error codes")
@@ -385,7 +385,7 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
                     server.broken(reply, f"Allow is {allow!r}, and the path has {', '.join(of_path)}")
 
 
-# --- Headers ----------------------------------------------------------------------------------------------------------
+# --- Headers ------------------------------------------------------------------------------------------------
 
 
 @rule("sdk: X-Request-Id; gateway-docs: request_id", last=True)
@@ -422,7 +422,7 @@ def a_throttled_request_is_told_when_to_come_back(server: Tested) -> None:
         server.refused(request.with_headers({"Prefer": "code=429"}), "throttled")
 
 
-# --- Strictness -------------------------------------------------------------------------------------------------------
+# --- Strictness ---------------------------------------------------------------------------------------------
 
 
 @rule("workspace-page, cse-page: IDs; RFC 3986, 6.2.2.1: case counts")
@@ -612,7 +612,7 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
         server.accepted(request.with_headers(dict.fromkeys(lower)).with_headers(lower))
 
 
-# --- Credentials ------------------------------------------------------------------------------------------------------
+# --- Credentials --------------------------------------------------------------------------------------------
 
 
 @rule("workspace-page, cse-page: X-Auth-Token; gateway-docs: 0301")
@@ -894,7 +894,7 @@ def no_response_repeats_a_secret(server: Tested) -> None:
         server.accepted(right)  # or five in a row would lock the key
 
 
-# --- Limits -----------------------------------------------------------------------------------------------------------
+# --- Limits -------------------------------------------------------------------------------------------------
 
 
 @rule("gateway-docs: 0201, 413")
@@ -930,7 +930,7 @@ def a_head_is_read_up_to_the_limits(server: Tested) -> None:
     server.refused(request.with_headers(many), "headers")
 
 
-# --- The contract itself ----------------------------------------------------------------------------------------------
+# --- The contract itself ------------------------------------------------------------------------------------
 
 
 @rule("facts 3 and 4: statuses; facts 5.1 and 5.2: a token or a signature")

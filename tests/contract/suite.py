@@ -132,16 +132,8 @@ def run(
     tested.reset()
     checks.answers.clear()
     checks.answers.update(tested.answers)
-    given = [
-        "--url",
-        url,
-        "--header",
-        f"X-Auth-Token: {token}",
-        "--seed",
-        str(seed),
-        "--max-examples",
-        str(examples),
-    ]
+    given = ["--url", url, "--header", f"X-Auth-Token: {token}"]
+    given += ["--seed", str(seed), "--max-examples", str(examples)]
     _schemathesis(["--config-file", str(CONFIG), "run", str(spec), *given, *options], outcome)
     outcome.answers = +checks.answers
     return outcome
@@ -165,9 +157,8 @@ def _described(file: Path, credentials: Path | None) -> dict[str, Any]:
 def _is_mock(url: str) -> bool:
     """Say whether the server is this project's mock, with a clock and a reset."""
     try:
-        return bool(
-            wire.send(url, wire.Request("GET", "/_mock/health")).get("name") == "huaweicloud-retry-mock"
-        )
+        name = wire.send(url, wire.Request("GET", "/_mock/health")).get("name")
+        return bool(name == "huaweicloud-retry-mock")
     except wire.NoAnswerError as error:
         raise NotRunError(f"{url} does not respond: {error}") from error
 
@@ -246,13 +237,10 @@ def _curl(sent: Request) -> str:
 def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
     """Put findings into words, those of one case together: which checks of what, and what is wrong."""
     told: list[tuple[str, str]] = []
-    for (operation, after), group in groupby(
-        findings, key=lambda finding: (finding.operation, finding.after)
-    ):
+    for (operation, after), group in groupby(findings, key=lambda each: (each.operation, each.after)):
         found = list(group)
-        title = (
-            f"{', '.join(dict.fromkeys(each.check for each in found))}: {operation or 'the run as a whole'}"
-        )
+        checked = ", ".join(dict.fromkeys(each.check for each in found))
+        title = f"{checked}: {operation or 'the run as a whole'}"
         lines = [f"case {after}, phase {found[0].phase}", *(each.text for each in found), found[0].curl]
         told.append((title, "\n".join(filter(None, lines))))
     return told
@@ -342,29 +330,20 @@ def by_rule(outcome: Outcome) -> str:
             more = (*why.splitlines(), f"{rule.sentence} ({rule.source})", *filter(None, [line]))
             lines += [f"{'':16}{each}" for each in more]
     count = Counter(verdict.verdict for verdict in outcome.verdicts)
-    return "\n".join(
-        [*lines, "", ", ".join(f"{count[name]} {name}" for name in ("held", "broken", "not applicable"))]
-    )
+    lines += ["", ", ".join(f"{count[name]} {name}" for name in ("held", "broken", "not applicable"))]
+    return "\n".join(lines)
 
 
 def write_rules(file: Path, verdicts: list[Verdict]) -> None:
     """Write a JUnit report of the rules, a test case each. st writes its own when the process ends, so this is another."""
     count = Counter(verdict.verdict for verdict in verdicts)
-    figures = {
-        "tests": len(verdicts),
-        "failures": count["broken"],
-        "skipped": count["not applicable"],
-        "errors": 0,
-    }
-    suite = ET.Element(
-        "testsuite", {"name": "rules", **{name: str(value) for name, value in figures.items()}}
-    )
+    figures = {"failures": str(count["broken"]), "skipped": str(count["not applicable"]), "errors": "0"}
+    suite = ET.Element("testsuite", {"name": "rules", "tests": str(len(verdicts)), **figures})
     for rule, verdict, why, line in verdicts:
         case = ET.SubElement(suite, "testcase", {"name": rule.name, "classname": "rules"})
         if verdict == "broken":
-            ET.SubElement(
-                case, "failure", {"message": why.splitlines()[0]}
-            ).text = f"{rule.sentence}\n{why}\n{line}"
+            failure = ET.SubElement(case, "failure", {"message": why.splitlines()[0]})
+            failure.text = f"{rule.sentence}\n{why}\n{line}"
         elif verdict == "not applicable":
             ET.SubElement(case, "skipped", {"message": why})
     ET.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)

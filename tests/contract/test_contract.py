@@ -52,7 +52,7 @@ def run(*options: str) -> suite.Outcome:
         return suite.run(url, seed=1, examples=5, options=options, only=[ONE_RULE])
 
 
-# --- What is found ----------------------------------------------------------------------------------------------------
+# --- What is found ------------------------------------------------------------------------------------------
 
 
 def test_each_operation_has_to_come_up_with_each_of_its_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_a_curl_line_sends_the_request_again(
     assert entry["status"] != 401
 
 
-# --- make contract ----------------------------------------------------------------------------------------------------
+# --- make contract ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("in_the_way", ["reports", "contract.xml"])

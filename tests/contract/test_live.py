@@ -108,7 +108,7 @@ def texts(value: Any) -> set[str]:
     return {value} if isinstance(value, str) else set()
 
 
-# --- The plan ---------------------------------------------------------------------------------------------------------
+# --- The plan -----------------------------------------------------------------------------------------------
 
 UTF8 = "application/json;charset=UTF-8"
 PLAN_OF_CSE = f"""\
@@ -220,7 +220,10 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"ENGINE_ID": "e" * 65}, "ENGINE_ID: an ID has"),
     ({"CONFIRM": "y"}, "CONFIRM: must be yes or no"),
     ({"ALLOW_WRITES": "true"}, "ALLOW_WRITES: must be yes or no"),
-    ({"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"}, "half a credential: the environment has HW_ACCESS_KEY"),
+    (
+        {"HW_AUTH_TOKEN": "", "HW_ACCESS_KEY": "ak"},
+        "incomplete credentials: the environment has HW_ACCESS_KEY",
+    ),
     ({"HW_AUTH_TOKEN": ""}, "no credentials, neither in the environment"),
     (
         WORKSPACE | WRITES | {"RECORD_ID": "", "TASK_ID": ""},
@@ -262,7 +265,7 @@ def test_another_contract_has_another_plan_or_none(tmp_path: Path, old: str, new
             assert all(b"task_id" in body for body in bodies if b"record_id" in body)
 
 
-# --- When it stops ----------------------------------------------------------------------------------------------------
+# --- When it stops ------------------------------------------------------------------------------------------
 
 UNAUTHORIZED = "401, which was not asked for: check the credentials"
 UNKNOWN = "the outcome of a retry is unknown: look at the job or task before anything else"
@@ -329,7 +332,7 @@ def test_every_request_is_sent_at_least_a_fifth_of_a_second_after_the_one_before
     assert sum(ran.slept) == pytest.approx(0.2 * 7)
 
 
-# --- Services that break the contract ---------------------------------------------------------------------------------
+# --- Services that break the contract -----------------------------------------------------------------------
 
 
 @contextmanager
@@ -431,7 +434,7 @@ def test_a_response_that_breaks_the_contract_is_reported_with_a_way_to_repeat_it
     )
 
 
-# --- As a process -----------------------------------------------------------------------------------------------------
+# --- As a process -------------------------------------------------------------------------------------------
 
 
 def test_make_runs_it_with_the_settings_of_its_command_line(service: httpx.Client, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Tested:
     """Of all responses."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
-    # --- Its state ----------------------------------------------------------------------------------------------------
+    # --- Its state ------------------------------------------------------------------------------------------
 
     @property
     def token(self) -> str:
@@ -169,7 +169,7 @@ class Tested:
                 self._used.add(key)
                 return work
         raise NotApplicableError(
-            f"the state describes no {what}, or it is used up and the server has no reset"
+            f"the state describes no {what}, or it is used up, and the server has no reset"
         )
 
     def all_failed(self, works: list[Work]) -> list[Work]:
@@ -181,9 +181,7 @@ class Tested:
         """Take an engine whose last job failed; `wanted`: fields of the job."""
         found = [e for e in self.engines() if e.failed and wanted.items() <= e.given.items()]
         lasting = [e for e in found if self.run_time(e) > 0]
-        return self.fresh(
-            lasting if not wanted else found, f"engine with a failed job {wanted or ''}".rstrip()
-        )
+        return self.fresh(found if wanted else lasting, f"engine with a failed job {wanted or ''}".rstrip())
 
     def failed_record(self) -> Work:
         """Take a record that failed."""
@@ -202,7 +200,7 @@ class Tested:
         seconds: float = work.given.get("run_time", self.state.get("run_time", 30))
         return seconds
 
-    # --- Requests -----------------------------------------------------------------------------------------------------
+    # --- Requests -------------------------------------------------------------------------------------------
 
     def operation(self, id_: str) -> Operation:
         """Return an operation of the contract."""
@@ -291,14 +289,13 @@ class Tested:
     def send(self, request: Request) -> Reply:
         """Send it; whatever the response, it must keep the contract of its operation."""
         reply = self._sent(request)
-        for name, problem in self.about_every_response(
-            self.near(request), reply.status, reply.headers, reply.content
-        ):
+        said = reply.status, reply.headers, reply.content
+        for name, problem in self.about_every_response(self.near(request), *said):
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
             key = operation.id, reply.status
             self.answers[key] = self.answers.get(key, 0) + 1
-            if problems := operation.check_response(reply.status, reply.headers, reply.content):
+            if problems := operation.check_response(*said):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
 
@@ -311,10 +308,8 @@ class Tested:
         lower = {name.lower(): value for name, value in headers.items()}
         id_ = lower.get("x-request-id", "")
         if not id_ or "," in id_ or id_ in self._ids:
-            problem = (
-                "X-Request-Id is that of an earlier response" if id_ in self._ids else "not one X-Request-Id"
-            )
-            yield "each_response_has_a_request_id_of_its_own", problem
+            problem = "that of an earlier response" if id_ in self._ids else "not there, or twice"
+            yield "each_response_has_a_request_id_of_its_own", f"X-Request-Id is {problem}"
         self._ids.add(id_)
         said = content.decode(errors="replace") + "\n".join(lower.values())
         if any(secret in said for secret in self.searched):
@@ -361,7 +356,7 @@ class Tested:
         operations = getattr(found, "operations", (None,))
         return getattr(found, "operation", operations[0])
 
-    # --- Expectations -------------------------------------------------------------------------------------------------
+    # --- Expectations ---------------------------------------------------------------------------------------
 
     def broken(self, reply: Reply, what: str) -> NoReturn:
         """Report a response that breaks the rule."""
@@ -406,7 +401,7 @@ class Tested:
         others = operation.error_codes if operation else self.contract.error_codes
         return error.assumed and not any(bare(code) == bare(other.code) for other in others)
 
-    # --- Time ---------------------------------------------------------------------------------------------------------
+    # --- Time -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Go back to the description, if the server can."""
@@ -419,9 +414,7 @@ class Tested:
         if self.resets:
             self._admin("clock", {"advance": seconds})
         elif seconds > _LONGEST_WAIT:
-            raise NotApplicableError(
-                f"this takes {seconds:g} seconds, and the server has no clock to put forward"
-            )
+            raise NotApplicableError(f"this takes {seconds:g} seconds, and the server has no clock")
         else:
             time.sleep(seconds)
 
@@ -431,7 +424,7 @@ class Tested:
         if (reply := self._sent(request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 
-    # --- Signatures ---------------------------------------------------------------------------------------------------
+    # --- Signatures -----------------------------------------------------------------------------------------
 
     def signed(
         self,
@@ -458,18 +451,15 @@ class Tested:
         meant = seen or sent
         fields = {name.lower(): value for name, value in meant.headers} | {"x-sdk-date": date}
         fields.setdefault("host", self.url.partition("//")[2])
-        covered = {
-            name.lower(): fields[name.lower()] for name in (*names, *(["X-Sdk-Date"] if dated else []))
-        }
+        covered = {name.lower(): fields[name.lower()] for name in (*names, *["X-Sdk-Date"] * dated)}
         canonical = signing.canonical_request(meant.method, meant.target, covered, meant.body)
         if payload:
             canonical = f"{canonical.rpartition(chr(10))[0]}\n{payload}"
-        return sent.with_headers(
-            {"Authorization": signing.authorization(access_key, secret_key, canonical, date)}
-        )
+        signature = signing.authorization(access_key, secret_key, canonical, date)
+        return sent.with_headers({"Authorization": signature})
 
 
-# --- Rules ------------------------------------------------------------------------------------------------------------
+# --- Rules --------------------------------------------------------------------------------------------------
 
 Check = Callable[[Tested], None]
 

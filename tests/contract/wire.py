@@ -104,10 +104,8 @@ def about_any_response(
     statuses = {error.status for error in errors if bare(error.code) == bare(str(code))}
     if statuses and status not in statuses:
         wanted = " or ".join(map(str, sorted(statuses)))
-        yield (
-            "an_error_code_comes_with_its_status",
-            f"error_code {code} comes with status {wanted}, and not {status}",
-        )
+        problem = f"error_code {code} comes with status {wanted}, and not {status}"
+        yield "an_error_code_comes_with_its_status", problem
     if id_ is not None and id_ != lower.get("x-request-id", id_):
         yield "each_response_has_a_request_id_of_its_own", "request_id is not X-Request-Id"
     if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):

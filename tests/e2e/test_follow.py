@@ -20,9 +20,9 @@ from huaweicloud_retry import (
 )
 from huaweicloud_retry.follow import (
     SETTLE,
-    Both,
     Read,
     Steps,
+    SyncAndAsync,
     Work,
     iter_script_records,
     iter_script_records_async,
@@ -80,7 +80,12 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 def do(
-    function: Both[..., T], url: str, *given: Any, mode: str = "sync", token: str = "mock-token", **how: Any
+    function: SyncAndAsync[..., T],
+    url: str,
+    *given: Any,
+    mode: str = "sync",
+    token: str = "mock-token",
+    **how: Any,
 ) -> T:
     """Call a function, sync or async, with a client of its own."""
     client = Client(url, auth=TokenAuth(token))

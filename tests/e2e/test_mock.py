@@ -72,7 +72,7 @@ def test_health_names_the_spec(stranger: httpx.Client) -> None:
     assert stranger.get("/_mock/health").json() == health
 
 
-# --- What its errors explain ------------------------------------------------------------------------------------------
+# --- What its errors explain --------------------------------------------------------------------------------
 
 
 class Tampered(AkSkAuth):
@@ -142,7 +142,7 @@ def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(strang
     assert shown[3:5] == ["content-type:application/json", f"host:{stranger.base_url.netloc.decode()}"]
 
 
-# --- Below HTTP -------------------------------------------------------------------------------------------------------
+# --- Below HTTP ---------------------------------------------------------------------------------------------
 
 
 def test_what_is_not_http_is_refused_and_the_mock_lives_on(mock: httpx.Client) -> None:
@@ -163,7 +163,7 @@ def test_a_caller_that_hangs_up_half_way_changes_nothing(mock: httpx.Client) -> 
     assert mock.put(ENGINE, json=RETRY).status_code == 200
 
 
-# --- A spec that was edited -------------------------------------------------------------------------------------------
+# --- A spec that was edited ---------------------------------------------------------------------------------
 
 RETRY_PATH = "/v2/{project_id}/script-executions/retry"
 
@@ -250,7 +250,7 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
     assert "mock-token" not in caplog.text
 
 
-# --- In a thread ------------------------------------------------------------------------------------------------------
+# --- In a thread --------------------------------------------------------------------------------------------
 
 
 def test_two_mocks_have_an_address_and_a_state_each() -> None:
@@ -295,7 +295,7 @@ def test_an_address_as_a_url(host: str, start: str) -> None:
         assert sock.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms a response
 
 
-# --- As a command -----------------------------------------------------------------------------------------------------
+# --- As a command -------------------------------------------------------------------------------------------
 
 
 def test_ctrl_c_stops_the_process_although_callers_are_connected_and_no_secret_was_written() -> None:

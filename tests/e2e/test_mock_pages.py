@@ -50,7 +50,7 @@ def entries(mock: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
-# --- Request log ----------------------------------------------------------------------------------------------------------
+# --- Request log --------------------------------------------------------------------------------------------
 
 CAME_OF_IT = f"""\
 PUT {ENGINE} RetryEngine accepted 200 None True
@@ -162,17 +162,22 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
     assert [place for place, text in shown.items() if SECRET in text] == []
 
 
-def test_the_request_log_keeps_the_last_10000_requests() -> None:
-    log = RequestLog()
+def test_the_request_log_keeps_the_last_10000_requests_or_fewer_large_ones() -> None:
+    small, large = RequestLog(), RequestLog()
     for number in range(10_100):
-        log.add(MockRequest("GET", f"/{number}"), 404, None, None, acted=False)
-    shown: Any = log.as_json()
-    assert (
-        [shown["count"], shown["dropped"], len(shown["entries"])]
-        == [10_100, 100, KEPT]
-        == [10_100, 100, 10_000]
-    )
-    assert [shown["entries"][at]["path"] for at in (0, -1)] == ["/100", "/10099"]
+        small.add(MockRequest("GET", f"/{number}"), 404, None, None, acted=False)
+    for number in range(1400):
+        request = MockRequest("PUT", f"/{number}", [(b"a", b"a" * 3500)])
+        request.body = b"a" * 4000
+        large.add(request, 404, None, None, acted=False)
+    of_small, of_large = small.as_json(), large.as_json()
+    assert (of_small["count"], of_small["dropped"], KEPT) == (10_100, 100, 10_000)
+    for log, count in (of_small, 10_100), (of_large, 1400):
+        shown: Any = log["entries"]
+        kept = len(shown)
+        assert [each["path"] for each in shown] == [f"/{number}" for number in range(count - kept, count)]
+        assert (log["count"], log["dropped"]) == (count, count - kept)
+    assert 1000 < kept < 1400
 
 
 def test_the_request_log_keeps_no_large_bodies_headers_or_urls(mock: httpx.Client) -> None:
@@ -195,7 +200,7 @@ def test_the_request_log_can_be_read_however_deep_a_body_is(mock: httpx.Client) 
     assert [entry["status"] for entry in entries(mock)] == [400, 400, 404] * 4
 
 
-# --- The other pages --------------------------------------------------------------------------------------------------
+# --- The other pages ----------------------------------------------------------------------------------------
 
 
 def test_each_page_names_its_methods_to_whoever_uses_another(mock: httpx.Client) -> None:
@@ -273,7 +278,7 @@ def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client
     assert not re.search("https?://", mock.get("/docs/docs.css").text + mock.get("/docs/docs.js").text)
 
 
-# --- Prefer -----------------------------------------------------------------------------------------------------------
+# --- Prefer -------------------------------------------------------------------------------------------------
 
 
 DOCUMENT: Any = CONTRACT.document
@@ -386,7 +391,7 @@ def test_credentials_and_the_request_are_checked_before(mock: httpx.Client, oper
         assert [invalid.status_code, "Prefer" in invalid.text] == [400, False]
 
 
-# --- As a process -----------------------------------------------------------------------------------------------------
+# --- As a process -------------------------------------------------------------------------------------------
 
 LINES = [
     f"PUT {ENGINE}: 200, accepted",

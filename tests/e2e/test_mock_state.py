@@ -86,7 +86,7 @@ def work(mock: httpx.Client) -> str:
 START = "1=Er0 2=Ti0 3=Er0 4=Fi0 5=In0 r1=FA0 r2=FA0 r3=SU0 r4=WA0 r5=FA0"
 
 
-# --- Work -------------------------------------------------------------------------------------------------------------
+# --- Work ---------------------------------------------------------------------------------------------------
 
 
 def test_reset_brings_everything_back_the_clock_too(mock: httpx.Client) -> None:
@@ -147,7 +147,7 @@ def test_a_read_meets_faults_and_never_acts(mock: httpx.Client, path: str) -> No
     ]
 
 
-# --- State files ------------------------------------------------------------------------------------------------------
+# --- State files --------------------------------------------------------------------------------------------
 
 JOB, TASKS = (
     "projects:\n p:\n  engines: {e: {name: n, jobs: [{id: %s}]}}",
@@ -199,7 +199,7 @@ def test_the_command_reports_a_wrong_state_file_in_one_line(tmp_path: Path) -> N
         assert re.match(f"python -m huaweicloud_retry.mock: {path}: {says}", ran.stderr)
 
 
-# --- Who is let in ----------------------------------------------------------------------------------------------------
+# --- Who is let in ------------------------------------------------------------------------------------------
 
 ANN = ("ann", "a", "one")
 WELCOME, WRONG, EXPIRED = (404, "WKS.00211902"), (401, "APIGW.0301"), (401, "APIGW.0307")

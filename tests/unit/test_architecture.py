@@ -78,8 +78,8 @@ def test_a_template_says_what_it_replaces_why_and_until_when(template: Path) -> 
     pinned = re.search(r"openapi-python-client==([\d.]+)", pyproject)
     assert pinned
     assert f"Upstream: openapi-python-client {pinned[1]}, {template.name}." in head
-    assert "Written anew because" in head
-    assert "Delete when:" in head
+    assert "Replaced because" in head
+    assert "Delete when " in head
 
 
 def pins(lock: str) -> Iterator[tuple[str, str]]:

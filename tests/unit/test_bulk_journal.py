@@ -104,11 +104,13 @@ def test_what_was_sent_is_planned_again_only_if_asked_and_never_if_accepted(
     with begun(file) as journal:
         sent(journal, n1=verdict)
     others = {name: name != option for name in ("retry_refused", "resend_unknown")}
-    for options in ({}, others):
+    given: list[dict[str, Any]] = [{}, others]
+    for options in given:
         with begun(file, **options) as journal:
             assert planned(journal) == [2, 3, 4, 5]
     if option:
-        with begun(file, **{option: True}) as journal:
+        asked: dict[str, Any] = {option: True}
+        with begun(file, **asked) as journal:
             assert planned(journal) == [1, 2, 3, 4, 5]
 
 

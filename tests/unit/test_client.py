@@ -404,7 +404,7 @@ def test_the_docstring_has_summary_source_parameters_and_what_is_raised(
     for parameter in inspect.signature(plain).parameters:
         assert re.search(rf"^ +{parameter} \(.+\): \w", plain.__doc__, re.MULTILINE), parameter
     for name in ("APIConnectionError", "ValueError"):
-        assert f" {name}: " in plain.__doc__
+        assert re.search(rf"^ +{name}[:,] ", plain.__doc__, re.MULTILINE), name
     # `NotFoundError: 404. …` -> {404: "NotFoundError"}; `200: …` -> {200: ""}
     found = re.findall(r"^ +(?:(\w+): (\d{3})\. |(\d{3}): )", plain.__doc__, re.MULTILINE)
     documented = {int(status or ok): name for name, status, ok in found}

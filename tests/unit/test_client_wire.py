@@ -309,9 +309,20 @@ def test_a_base_url_that_leads_nowhere_or_elsewhere_or_has_a_password_is_refused
 
 
 # The exceptions of httpx, and outcome_unknown: can it mean that the request was sent? Their names say which are ours.
-NOT_SENT = [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol]
+NOT_SENT: list[type[Exception]] = [
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+]
 NOT_SENT += [httpx.ProxyError]  # the proxy refused to connect
-UNKNOWN = [httpx.WriteError, httpx.WriteTimeout, httpx.ReadError, httpx.ReadTimeout, httpx.CloseError]
+UNKNOWN: list[type[Exception]] = [
+    httpx.WriteError,
+    httpx.WriteTimeout,
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.CloseError,
+]
 UNKNOWN += [httpx.RemoteProtocolError, httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL]
 UNKNOWN += [httpx.LocalProtocolError]  # over HTTP/2 also a stream that the server ended
 # Classes above these; a transport of one's own may raise them.

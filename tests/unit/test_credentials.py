@@ -272,7 +272,9 @@ def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Pat
 def read_by_the_sdk() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the SDK's own
-        from huaweicloudsdkcore.auth.provider import ProfileCredentialProvider  # noqa: PLC0415 - see above
+        from huaweicloudsdkcore.auth.provider import (  # type: ignore[import-untyped] # noqa: PLC0415 - see above
+            ProfileCredentialProvider,
+        )
 
         found = ProfileCredentialProvider.get_basic().get_credentials()
     return {name: getattr(found, name) for name in ("ak", "sk", "project_id", "security_token")}

@@ -192,7 +192,7 @@ def test_an_invalid_url_is_refused_and_not_shown(url: str, *, allow_http: bool) 
 def test_iam_has_the_hosts_that_the_sdk_knows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the SDK's own
-        from huaweicloudsdkcore.auth import endpoint  # noqa: PLC0415 - see above
+        from huaweicloudsdkcore.auth import endpoint  # type: ignore[import-untyped] # noqa: PLC0415 - see above
     assert {region: iam_url(region, {}) for region in IAM_REGIONS} == vars(endpoint)["__IAM_ENDPOINT_DICT"]
 
 

@@ -51,7 +51,7 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("engines: {a: &loop [*loop]}\n", "has values that JSON does not have"),
         # an error in what a merge key brought is that of the mapping that has the key
         ("engines:\n  <<: &more\n    a: 5\n", "line 1, /engines/a: 5 is not"),
-        (b"engines: \xff", "has values that JSON does not have"),
+        (b"engines: \xff", "is not YAML: "),
     ],
     ids=range(17),
 )

@@ -49,7 +49,8 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def name_of(page: str, code: str) -> str:
     """A Python block is known by the last function that it defines, or else by its page."""
-    return (re.findall(r"^(?:async )?def (\w+)", code, re.MULTILINE) or [page])[-1]
+    names: list[str] = re.findall(r"^(?:async )?def (\w+)", code, re.MULTILINE)
+    return names[-1] if names else page
 
 
 def python(name: str) -> str:

@@ -253,6 +253,23 @@ def test_no_reply_makes_an_error_show_a_header_of_the_user_or_the_credentials_of
     check(lambda: call(proxied), server.secrets)
 
 
+@pytest.mark.parametrize("escaped", [False, True], ids=["plain", "escaped"])
+def test_an_accepted_retry_holds_no_secret_that_its_response_repeats(escaped: bool) -> None:
+    token = f"{TOKEN}/+"
+
+    def echo(request: httpx.Request) -> httpx.Response:
+        body = json.dumps({"id": "e", "name": "e", "jobId": 1, "note": request.headers["X-Auth-Token"]})
+        return httpx.Response(200, text=body.replace("/", r"\/") if escaped else body)
+
+    transport = httpx.MockTransport(echo)
+    auth = TokenAuth(token)
+    client = connect("cse", endpoint="https://cse.test", credentials=auth, transport=transport)
+    response = retry_engine.sync_detailed("p", "e", client=client, body=EngineActionRequest())
+    assert response.result().job_id == 1
+    assert json.loads(response.content)["note"] == "***"
+    assert response.result().additional_properties == {"note": "***"}
+
+
 TOKEN_HEADER = b"X-Subject-Token: " + TOKEN.encode()
 OF_IAM: dict[str, Reply] = {
     **REPLIES,

@@ -458,10 +458,8 @@ STRANGER = {"request": {"method": "GET", "url": "https://example.com/"}}
     [
         *((raw, "is not JSON: Expecting value: line 1 column 1 (char 0)") for raw in (b"", b"\xff\xff")),
         (b"[" * 100_000, "is nested too deeply"),
-        *(
-            (document, "is not a HAR: there is no list at /log/entries")
-            for document in ([], {"log": {"entries": {}}})
-        ),
+        ([], "is not a HAR: there is no list at /log/entries"),
+        ({"log": {"entries": {}}}, "is not a HAR: there is no list at /log/entries"),
         (b"PK\3\4", "is a zip archive: unpack it first"),
         (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
         (har(7), f"{NOTHING}: /log/entries/0/request: is not an object"),
@@ -481,11 +479,11 @@ def test_a_file_that_cannot_be_checked_is_refused_in_one_line(
 
 BASE64 = {"text": "abcde", "encoding": "base64"}
 ODD: list[tuple[str, Any, str]] = [
-    ("response", None, "response: is no object"),
-    *(("response__status", status, "response/status: is no ") for status in ("200", True)),
-    ("response__headers", None, "response/headers: is no list"),
+    ("response", None, "response: is not an object"),
+    *(("response__status", status, "response/status: is not ") for status in ("200", True)),
+    ("response__headers", None, "response/headers: is not a list"),
     ("request__headers", [{"name": "Host"}], "request/headers/0: has no name or no value"),
-    ("response__content__encoding", "gzip", "response/content/encoding: is none that is understood"),
+    ("response__content__encoding", "gzip", "response/content/encoding: is not base64"),
     ("request__postData", BASE64, "request/postData/text: is not base64"),
 ]
 

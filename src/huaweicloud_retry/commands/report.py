@@ -22,8 +22,7 @@ _STATES: Final = ("accepted", "refused", "unknown", "planned", "succeeded", "fai
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    help_ = "journal of hwc-retry bulk; it is not changed"
-    parser.add_argument("journal", type=Path, metavar="JOURNAL", help=help_)
+    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="journal of a bulk; it is not changed")
     parser.add_argument(
         "--output",
         choices=("table", "json", "jsonl", "csv"),
@@ -55,10 +54,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CommandError: The journal cannot be read, or the report cannot be written.
     """
-    from huaweicloud_retry.bulk.journal_file import (  # noqa: PLC0415 - see the package
-        JournalError,
-        JournalReader,
-    )
+    from huaweicloud_retry.bulk.journal_file import JournalError, JournalReader  # noqa: PLC0415 - lazy
 
     output = options.output
     if options.only is not None and output not in {"csv", "jsonl"}:

@@ -10,8 +10,7 @@ DESCRIPTION = "Query the service for the unknown items of a journal, and write t
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    help_ = "journal of hwc-retry bulk; nothing is retried"
-    parser.add_argument("journal", type=Path, metavar="JOURNAL", help=help_)
+    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="journal of a bulk; nothing is retried")
     add_waiting(parser)
     add_speed(parser, "reads")
     add_where(parser, has_project=False)

@@ -584,9 +584,8 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
     status, content = received.response.status_code, bytes(received.content)
     problem, parsed = received.problem, None
     read_only = own.method in _READ_ONLY
-    if (
-        read_only
-    ):  # a read may return logs that show secrets; other successful bodies are not masked, to save time
+    # A read may return logs, with parts of secrets. For other bodies, a quick look saves time in most cases.
+    if read_only or _repeats_secret(content, own):
         content = _masked(content, own)
     if is_good := succeeds(status) and problem is None:
         try:
@@ -612,7 +611,16 @@ def _response(received: _Received, own: httpx.Request, parse: Callable[[int, byt
 
 def _masked(text: bytes, own: httpx.Request) -> bytes:
     """Return text without the secrets of a request."""
-    return reduce(mask, [*header_secrets(own.headers), *own.extensions.get("secrets", ())], text)
+    return reduce(mask, _secrets(own), text)
+
+
+def _repeats_secret(text: bytes, own: httpx.Request) -> bool:
+    plain = text.replace(b"\\", b"")  # JSON may escape a slash
+    return any(secret.reveal().encode(errors="surrogatepass") in plain for secret in _secrets(own))
+
+
+def _secrets(own: httpx.Request) -> list[Secret[str]]:
+    return [*header_secrets(own.headers), *own.extensions.get("secrets", ())]
 
 
 def _connection_error(

@@ -452,7 +452,9 @@ def _kind(expected: Any) -> _Kind:
             discriminator = discriminator or inner.discriminator
         origin, arguments = Union, tuple(flat)
     is_model = isinstance(expected, type) and issubclass(expected, Model)
-    json_type = {list: list, dict: dict}.get(origin, dict if is_model else ())
+    json_type: type | tuple[()] = origin if origin in (list, dict) else ()
+    if is_model:
+        json_type = dict
     return _Kind(expected, origin, arguments, is_model, discriminator, json_type)
 
 

@@ -56,11 +56,11 @@ def text(value: object) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool | float | Model | list | dict):
-        return _json(value)
+        return _json(cast("Any", value))
     return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
-def _json(value: object) -> str:
+def _json(value: Any) -> str:
     dumped = dump(value, is_request=True)
     return json.dumps(dumped, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
