@@ -36,7 +36,7 @@ from tests.mocks import NO_TLS
 
 def test_the_mock_keeps_the_contract(subtests: pytest.Subtests) -> None:
     with suite.mock() as url:
-        outcome = suite.run(url, seed=1, examples=20)
+        outcome = suite.run(url, seed=1, examples=5)
     for title, text in suite.by_case(outcome.findings):
         with subtests.test(title):
             pytest.fail(f"{text}\n{suite.REPEATING}")
