@@ -46,7 +46,7 @@ check-generated: $(READY) ## exit 1 if generated/ does not match openapi.yaml
 
 # Through the environment, since names of branches may have characters that the shell interprets.
 breaking: export REF := $(value BASE)
-breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=v0.1.0)
+breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=HEAD~1)
 	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop
