@@ -41,7 +41,7 @@ $(DOCS): $(READY) requirements-docs.lock
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
 
-check-generated: $(READY) ## exit 1 if generated/ does not match openapi.yaml
+check-generated: $(READY) ## fail if generated/ does not match openapi.yaml
 	@$(PY) codegen/generate.py --check
 
 # Through the environment, since names of branches may have characters that the shell interprets.
