@@ -186,9 +186,6 @@ class Mode:
         self.runner.run(client.aclose())
 
 
-World = Mode  # as tests of other folders call it
-
-
 async def turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 agrees_with_contract    contract.py, which the mock relies on, finds nothing wrong either; a 400 has the code of its cause
 EveryStatusIsReached    each documented status came up, so that no promise goes untested
-add_statuses            cases for the statuses that the mock answers only when asked to
+add_statuses            cases for the statuses that the mock responds only when asked to
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ server = cast("Tested", None)
 
 LEFT_OUT = b"(a secret was here)"
 
-answers: Counter[tuple[str, int]] = Counter()
+responses: Counter[tuple[str, int]] = Counter()
 """How many responses had which status, by operation ID, those to rules included. Of one run: who starts another clears it."""
 
 
@@ -67,7 +67,7 @@ def add_statuses(context: HookContext, examples: list[Case[Any]]) -> None:
 
 @schemathesis.hook
 def filter_failure(_context: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
-    """Drop what is no failure: an answer that the case asked for, and a rule that no schema of a parameter can say."""
+    """Drop what is no failure: a response that the case asked for, and a rule that no schema of a parameter can say."""
     if _wish(case) == response.status_code and failure.kind_title == "Server error":
         return False
     query = case.query or {}
@@ -135,13 +135,13 @@ class EveryStatusIsReached:
     """A promise that was never put to the test is not kept: of no operation of the contract, whether it was tested or not."""
 
     def after_response(self, ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-        answers[_id(case), response.status_code] += 1
+        responses[_id(case), response.status_code] += 1
 
     def after_run(self, ctx: CheckContext) -> None:
         missing = [
-            f"{operation.id} never answered {status}"
+            f"{operation.id} never responded with {status}"
             for operation in server.contract.operations
             for status in operation.statuses
-            if not answers[operation.id, status]
+            if not responses[operation.id, status]
         ]
         assert not missing, "; ".join(missing)

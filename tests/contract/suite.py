@@ -79,7 +79,7 @@ class Outcome:
     cases: int = 0
     findings: list[Finding] = field(default_factory=list)
     """What a check finds wrong with an operation is here once, with the first case that showed it."""
-    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By operation ID and status."""
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     """Of the rules. What is broken is among the findings, too."""
@@ -130,12 +130,12 @@ def run(
     if tested.down or (first and outcome.findings):
         return outcome
     tested.reset()
-    checks.answers.clear()
-    checks.answers.update(tested.answers)
+    checks.responses.clear()
+    checks.responses.update(tested.responses)
     given = ["--url", url, "--header", f"X-Auth-Token: {token}"]
     given += ["--seed", str(seed), "--max-examples", str(examples)]
     _schemathesis(["--config-file", str(CONFIG), "run", str(spec), *given, *options], outcome)
-    outcome.answers = +checks.answers
+    outcome.responses = +checks.responses
     return outcome
 
 
@@ -159,7 +159,7 @@ def _is_mock(url: str) -> bool:
     try:
         name = wire.send(url, wire.Request("GET", "/_mock/health")).get("name")
         return bool(name == "huaweicloud-retry-mock")
-    except wire.NoAnswerError as error:
+    except wire.NoResponseError as error:
         raise NotRunError(f"{url} does not respond: {error}") from error
 
 
@@ -246,13 +246,13 @@ def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
     return told
 
 
-def table(answers: Counter[tuple[str, int]]) -> str:
-    """Say how many answers had which status."""
-    statuses = sorted({status for _, status in answers})
-    width = max((len(operation) for operation, _ in answers), default=0)
+def table(responses: Counter[tuple[str, int]]) -> str:
+    """Say how many responses had which status."""
+    statuses = sorted({status for _, status in responses})
+    width = max((len(operation) for operation, _ in responses), default=0)
     lines = [" ".join([" " * width, *(f"{status:5}" for status in statuses)])]
-    for operation in sorted({operation for operation, _ in answers}):
-        counts = (f"{answers[operation, status] or '-':>5}" for status in statuses)
+    for operation in sorted({operation for operation, _ in responses}):
+        counts = (f"{responses[operation, status] or '-':>5}" for status in statuses)
         lines.append(" ".join([f"{operation:{width}}", *counts]))
     return "\n".join(lines)
 
@@ -311,7 +311,7 @@ def _main() -> int:
     for title, text in by_case([finding for finding in outcome.findings if finding.phase != "rules"]):
         print(f"\n{title}\n{text}")
     print("\nResponses to schemathesis by status:\n")
-    print(table(outcome.answers))
+    print(table(outcome.responses))
     print(f"\nRules:\n\n{by_rule(outcome)}")
     if outcome.findings and not url:
         print(f"\n{REPEATING}")

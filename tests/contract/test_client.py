@@ -65,7 +65,7 @@ from huaweicloud_retry_client import (
     models,
 )
 from tests.callers import ACCEPTED, ENGINE, OPERATIONS, Caller, FixedResponse, LoopbackServer, raw_response
-from tests.connections import Line, Server, World, client_of, in_child, outcome, response
+from tests.connections import Line, Mode, Server, client_of, in_child, outcome, response
 from tests.contract.suite import whole_number
 
 ROOT = Path(__file__).parents[2]
@@ -133,10 +133,16 @@ class Operation:
         return DOCUMENT["paths"][self.contract.path][self.contract.method.lower()]
 
     @property
-    def answers(self) -> list[tuple[int, Any]]:
+    def responses(self) -> list[tuple[int, Any]]:
         """Of each documented status with a body, the schema and examples."""
-        answers = [(int(status), follow(answer)) for status, answer in self.document["responses"].items()]
-        return [(status, media) for status, answer in answers for media in answer.get("content", {}).values()]
+        responses = [
+            (int(status), follow(response)) for status, response in self.document["responses"].items()
+        ]
+        return [
+            (status, media)
+            for status, response in responses
+            for media in response.get("content", {}).values()
+        ]
 
     @property
     def generator(self) -> Any:
@@ -368,13 +374,13 @@ def check_exchange(call: Call, exchange: Exchange, result: Response[Any]) -> lis
     assert re.fullmatch(r"127\.0\.0\.1:\d+", sent.headers["host"])
     assert sent.body == b"" if call.body is None else exactly(json.loads(sent.body)) == exactly(call.body)
     problems = match.operation.check_request(match.path_params, sent.query, sent.headers, sent.body).problems
-    check_answer(call.operation, came, result)
+    check_response_of(call.operation, came, result)
     if problems:
         assert type(result.error) is BadRequestError
     return problems
 
 
-def check_answer(operation: Operation, came: Encoded, result: Response[Any]) -> None:
+def check_response_of(operation: Operation, came: Encoded, result: Response[Any]) -> None:
     """Hold a response to the contract, and what the client made of it to the response."""
     assert operation.contract.check_response(came.status, came.headers, came.content) == []
     assert (result.status_code, result.content) == (came.status, came.content)
@@ -534,8 +540,8 @@ def documented() -> list[Any]:
     return [
         pytest.param(operation, status, name, id=f"{operation.contract.id}-{status}-{name}")
         for operation in ALL
-        for status, answer in operation.answers
-        for name in answer["examples"]
+        for status, response in operation.responses
+        for name in response["examples"]
     ]
 
 
@@ -733,27 +739,27 @@ SPOIL, SPOILT = threading.Semaphore(0), threading.Semaphore(0)
 
 
 @pytest.fixture(params=["sync", "asyncio"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    world = World(request.param)
-    with world.runner:
-        yield world
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    mode = Mode(request.param)
+    with mode.runner:
+        yield mode
 
 
 @pytest.mark.parametrize("behind", [b"x", b"\r\n", response(666)], ids=ascii)
-def test_what_comes_behind_a_response_is_never_the_next_one(world: World, behind: bytes) -> None:
+def test_what_comes_behind_a_response_is_never_the_next_one(mode: Mode, behind: bytes) -> None:
     def serve(line: Line) -> None:
         while engine := line.request():
             line.socket.sendall(response(engine) + behind)
 
-    with Server(serve) as server, client_of(world, server.url) as client:
-        assert [world.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
+    with Server(serve) as server, client_of(mode, server.url) as client:
+        assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert (server.connections, server.requests) == (3, [1, 2, 3])
 
 
-def test_what_comes_while_a_connection_is_idle_is_never_the_next_response(world: World) -> None:
-    with Server(spoilt_by(response(666))) as server, client_of(world, server.url) as client:
+def test_what_comes_while_a_connection_is_idle_is_never_the_next_response(mode: Mode) -> None:
+    with Server(spoilt_by(response(666))) as server, client_of(mode, server.url) as client:
         for engine in (1, 2):
-            assert world.call(client, engine) == engine
+            assert mode.call(client, engine) == engine
             SPOIL.release()
             assert SPOILT.acquire(timeout=60)
         assert (server.connections, server.requests) == (2, [1, 2])
@@ -770,14 +776,14 @@ def test_a_connection_is_used_again_unless_the_server_closes_it(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_connections_of_its_own(world: World) -> None:
-    with Server() as server, client_of(world, server.url) as client:
+def test_a_forked_process_has_connections_of_its_own(mode: Mode) -> None:
+    with Server() as server, client_of(mode, server.url) as client:
 
-        def check(own: World, first: int) -> None:
+        def check(own: Mode, first: int) -> None:
             assert [own.call(client, first + n) for n in range(20)] == [first + n for n in range(20)]
 
-        check(world, 1)
-        assert outcome(in_child(lambda: check(world.other(), 100))) == 0
+        check(mode, 1)
+        assert outcome(in_child(lambda: check(mode.other(), 100))) == 0
         assert server.connections == 2
 
 
@@ -803,7 +809,7 @@ def test_no_repr_or_error_shows_the_token(caller: Caller, status: int, wire: Wir
 
 
 @each_operation
-def test_what_keeps_the_contract_goes_out_as_it_is_and_the_answer_comes_back_as_it_is(
+def test_what_keeps_the_contract_goes_out_as_it_is_and_the_response_comes_back_as_it_is(
     operation: Operation, client: Client, callers: Callers
 ) -> None:
     def check(call: Call) -> None:
@@ -864,7 +870,7 @@ def test_any_response_that_keeps_the_contract_is_read_whole(
         callers.play(client, calls_of_the_spec(operation)[0])
 
     responses = [
-        st.tuples(st.just(status), documents(media["schema"])) for status, media in operation.answers
+        st.tuples(st.just(status), documents(media["schema"])) for status, media in operation.responses
     ]
     property_test(lambda response: check(*response), response=st.one_of(responses))
 

@@ -82,7 +82,7 @@ class Tested:
     contract: Contract
     state: Mapping[str, Any]
     resets: bool = False
-    answers: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    responses: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     down: bool = False
     """It sent no response, and was not there again within PATIENCE."""
     noted: dict[str, tuple[str, Reply]] = field(default_factory=dict[str, tuple[str, Reply]])
@@ -303,7 +303,7 @@ class Tested:
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
             key = operation.id, reply.status
-            self.answers[key] = self.answers.get(key, 0) + 1
+            self.responses[key] = self.responses.get(key, 0) + 1
             if problems := operation.check_response(*said):
                 self.broken(reply, "; ".join(map(str, problems)))
         return reply
@@ -338,7 +338,7 @@ class Tested:
     def _sent(self, request: Request) -> Reply:
         try:
             return wire.send(self.url, request)
-        except wire.NoAnswerError as error:
+        except wire.NoResponseError as error:
             self._wait_for_restart()
             raise BrokenError(f"no HTTP response: {error}", request) from error
 
@@ -347,7 +347,7 @@ class Tested:
         while True:
             try:
                 wire.send(self.url, Request("GET", "/"))
-            except wire.NoAnswerError:
+            except wire.NoResponseError:
                 self.down = time.monotonic() > until
                 if self.down:
                     return

@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
 _SHOWN = 400  # bytes of a body in a curl line; more can be read from the rule
 
 
-class NoAnswerError(Exception):
+class NoResponseError(Exception):
     """The server sent no HTTP response."""
 
 
@@ -126,7 +126,7 @@ def send(url: str, request: Request) -> Reply:
     """Send a request on a connection of its own.
 
     Raises:
-        NoAnswerError: there was no HTTP response.
+        NoResponseError: there was no HTTP response.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -151,7 +151,7 @@ def send(url: str, request: Request) -> Reply:
             content = response.read()
             return Reply(request, response.status, response.getheaders(), content)
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswerError(f"{type(error).__name__}: {error}") from error
+        raise NoResponseError(f"{type(error).__name__}: {error}") from error
 
 
 def _connected(host: str, port: int, scheme: str) -> socket.socket:

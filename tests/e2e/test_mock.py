@@ -189,7 +189,7 @@ def with_stop(folder: Path, status: str, media_type: object) -> Contract:
     return edited(folder, edit)
 
 
-def test_an_operation_without_handler_is_checked_and_answered_from_its_examples(tmp_path: Path) -> None:
+def test_an_operation_without_handler_is_checked_and_responded_from_its_examples(tmp_path: Path) -> None:
     contract = with_stop(tmp_path, "202", {"examples": {"done": {"value": {"task_id": TASK}}}})
     path = "/v2/any/script-executions/stop"
     with (
@@ -217,9 +217,9 @@ def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
     tmp_path: Path, media_type: dict[str, object], why: str
 ) -> None:
     with running(with_stop(tmp_path, "200", media_type)) as url, plain_client(url) as client:
-        answer = client.post("/v2/any/script-executions/stop", json={})
+        response = client.post("/v2/any/script-executions/stop", json={})
     says = f"Unexpected error: the response of StopScriptExecution is the spec's example, but {why}"
-    assert error(answer) == (500, "APIGW.0201", says)
+    assert error(response) == (500, "APIGW.0201", says)
 
 
 def test_an_operation_without_security_is_open(tmp_path: Path) -> None:
@@ -237,13 +237,13 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
 
     contract = edited(tmp_path, without_engine_id)
     with running(contract) as url, client_for(url, contract=contract) as client:
-        answer = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
+        response = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
         assert client.get("/_mock/health").status_code == 200
     says = "Unexpected error: internal error of the mock; see its stderr."
-    assert error(answer) == (500, "APIGW.0201", says)
+    assert error(response) == (500, "APIGW.0201", says)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"internal error in PUT '/v2/demo-project/enginemgr/actions', request {answer.headers['X-Request-Id']}"
+        f"internal error in PUT '/v2/demo-project/enginemgr/actions', request {response.headers['X-Request-Id']}"
     )
     assert "KeyError: 'engine_id'" in caplog.text
     assert "s3cret" not in caplog.text

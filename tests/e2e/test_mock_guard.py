@@ -246,15 +246,15 @@ PREFLIGHT = {
 }
 
 
-def cors(answer: httpx.Response) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+def cors(response: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
 
 
 def test_without_cors_no_page_of_another_origin_may_read_or_send(mock: httpx.Client) -> None:
     asked = mock.request("OPTIONS", ENGINE, headers={"Origin": PAGE, **PREFLIGHT})
-    answered = mock.put(ENGINE, json=RETRY, headers={"Origin": PAGE})
+    responded = mock.put(ENGINE, json=RETRY, headers={"Origin": PAGE})
     assert (asked.status_code, asked.headers["Allow"]) == (405, "PUT")
-    assert cors(asked) == cors(answered) == cors(mock.get("/_mock/state", headers={"Origin": PAGE})) == {}
+    assert cors(asked) == cors(responded) == cors(mock.get("/_mock/state", headers={"Origin": PAGE})) == {}
 
 
 def test_with_cors_the_pages_of_one_origin_may() -> None:
@@ -267,10 +267,10 @@ def test_with_cors_the_pages_of_one_origin_may() -> None:
         assert cors(asked)["access-control-allow-methods"] == "PUT"
         assert cors(asked)["access-control-allow-headers"] == "content-type,x-auth-token"
         others = client.put(ENGINE, json=RETRY), client.put(ENGINE), client.get("/docs"), client.post(IAM)
-        for answer in (*others, asked):
-            assert answer.headers["Access-Control-Allow-Origin"] == PAGE
-            assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
-            assert answer.headers["Vary"] == "Origin"
+        for response in (*others, asked):
+            assert response.headers["Access-Control-Allow-Origin"] == PAGE
+            assert "X-Request-Id" in response.headers["Access-Control-Expose-Headers"]
+            assert response.headers["Vary"] == "Origin"
         assert client.post("/_mock/reset", json={}).status_code == 204
         other = client.get("/_mock/state", headers={"Origin": "http://localhost:3001"})
         assert (cors(other), other.headers["Vary"]) == ({}, "Origin")
@@ -327,15 +327,15 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
     with ExitStack() as open_:
         full = [open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB)) for _ in range(4)]
         one_more = open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB))
-        answers = []
+        responses = []
         for sock in [*full, one_more]:  # the last to send is refused; which that is, is the system's to say
             sock.settimeout(0.5)
             try:
-                answers.append(sock.recv(12))
+                responses.append(sock.recv(12))
             except TimeoutError:
-                answers.append(b"")
-        assert answers.count(b"HTTP/1.1 503") == 1
-        assert answers.count(b"") == 4
+                responses.append(b"")
+        assert responses.count(b"HTTP/1.1 503") == 1
+        assert responses.count(b"") == 4
         assert mock.put(ENGINE, json={**RETRY, "a": "a" * 50_000}).status_code == 200
         outcome = mock.get("/_mock/request-log").json()["entries"][0]
         assert (outcome["status"], outcome["error_code"]) == (503, "MOCK.503")
@@ -360,14 +360,14 @@ def test_a_request_that_does_not_arrive_in_time_is_given_up_with_408(begun: byte
 def test_a_body_that_drips_is_given_up_with_408_however_steadily_it_comes() -> None:
     with impatient() as url, begun_body(url, 1000, 0) as sock:
         sock.settimeout(0.05)
-        answer = b""
-        while not answer:  # well before the thousandth
+        response = b""
+        while not response:  # well before the thousandth
             sock.sendall(b" ")
             try:
-                answer = sock.recv(12)
+                response = sock.recv(12)
             except TimeoutError:
                 continue
-    assert answer == b"HTTP/1.1 408"
+    assert response == b"HTTP/1.1 408"
 
 
 def test_a_connection_more_than_the_mock_takes_gets_503_and_those_before_are_served() -> None:
@@ -386,7 +386,7 @@ def test_a_state_is_bounded_and_read_aside(url: str, mock: httpx.Client) -> None
     yaml = {"Content-Type": "application/yaml"}
     large = mock.put("/_mock/state", content=state + "#" * MIB, headers=yaml)
     assert error(large)[:2] == (413, "MOCK.413")
-    with connected(url) as sock:  # the mock answers others while it reads this one
+    with connected(url) as sock:  # the mock serves others while it reads this one
         lines = f"Content-Length: {len(state)}", "Content-Type: application/yaml"
         send_head(sock, "PUT", "/_mock/state", *lines)
         sock.sendall(state.encode())
@@ -474,7 +474,7 @@ def test_an_upgrade_on_offer_keeps_no_connection_open(url: str, begin: str) -> N
 def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest: str) -> None:
     request = f"POST /nope HTTP/{version}\r\nHost: localhost\r\nExpect: 100-continue\r\n{rest}\r\n"
     with connected(url) as sock:
-        answer = b""
+        response = b""
         if version == "1.0":  # its body comes late
             sock.settimeout(0.2)
             sock.sendall(request.encode())
@@ -483,12 +483,12 @@ def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest
             sock.settimeout(60)
             request = ""
         sock.sendall(f"{request}{'{}' if rest else ''}".encode())
-        while b"}" not in answer:  # the error's end
-            answer += sock.recv(4096)
+        while b"}" not in response:  # the error's end
+            response += sock.recv(4096)
         if version == "1.1":
             send_head(sock, "GET", "/_mock/health", "Connection: close")
-        answer += received(sock)
-    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"404", b"200"][: 2 if version == "1.1" else 1]
+        response += received(sock)
+    assert re.findall(rb"HTTP/1.1 (\d+)", response) == [b"404", b"200"][: 2 if version == "1.1" else 1]
 
 
 # --- The page ---

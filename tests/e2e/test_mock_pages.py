@@ -44,9 +44,9 @@ def mock(client: httpx.Client) -> httpx.Client:
 
 
 def entries(mock: httpx.Client) -> list[dict[str, Any]]:
-    answer = mock.get("/_mock/request-log")
-    assert answer.status_code == 200
-    found: list[dict[str, Any]] = answer.json()["entries"]
+    response = mock.get("/_mock/request-log")
+    assert response.status_code == 200
+    found: list[dict[str, Any]] = response.json()["entries"]
     return found
 
 
@@ -67,23 +67,25 @@ PUT {ENGINE} RetryEngine refused 401 APIGW.0301 False"""
 def test_the_request_log_has_what_was_asked_in_order_and_what_came_of_it(mock: httpx.Client) -> None:
     fault = {"operation": "RetryScriptExecution", "status": 504, "acted": True, "times": 1}
     mock.post("/_mock/faults", json=fault)
-    answers = [mock.put(f"{ENGINE}?a=b%20c", json=RETRY), mock.put(ENGINE, json=RETRY)]
-    answers += [mock.post(SCRIPT, json=BY_TASK), mock.post(SCRIPT, content=b"{"), mock.delete(SCRIPT)]
-    answers += [mock.post(IAM, json=asked()), mock.post(IAM, json=asked("wrong"))]
-    answers += [mock.get("/nope"), mock.put(ENGINE, headers={"X-Auth-Token": "wrong"})]
+    responses = [mock.put(f"{ENGINE}?a=b%20c", json=RETRY), mock.put(ENGINE, json=RETRY)]
+    responses += [mock.post(SCRIPT, json=BY_TASK), mock.post(SCRIPT, content=b"{"), mock.delete(SCRIPT)]
+    responses += [mock.post(IAM, json=asked()), mock.post(IAM, json=asked("wrong"))]
+    responses += [mock.get("/nope"), mock.put(ENGINE, headers={"X-Auth-Token": "wrong"})]
     for page in "/_mock/health", "/docs", "/openapi.yaml":  # which are none of the services'
         mock.get(page)
     found = entries(mock)
     columns = ("method", "path", "operation", "outcome", "status", "error_code", "acted")
     assert "\n".join(" ".join(str(entry[column]) for column in columns) for entry in found) == CAME_OF_IT
     assert [entry["number"] for entry in found] == list(range(1, 10))
-    assert [entry["request_id"] for entry in found] == [answer.headers["X-Request-Id"] for answer in answers]
+    assert [entry["request_id"] for entry in found] == [
+        response.headers["X-Request-Id"] for response in responses
+    ]
     assert [found[0]["query"], found[0]["body"], found[3]["body"]] == [
         "a=b%20c",
         RETRY,
         "<1 bytes, not readable as JSON>",
     ]
-    assert found[0]["headers"] == {**dict(answers[0].request.headers), "x-auth-token": "***"}
+    assert found[0]["headers"] == {**dict(responses[0].request.headers), "x-auth-token": "***"}
     assert found[2]["fault"] == fault
 
 
@@ -153,12 +155,12 @@ def test_a_secret_is_shown_nowhere_wherever_it_stands(
     mock: httpx.Client, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "huaweicloud_retry")
-    answer = send(mock, case)
+    response = send(mock, case)
     pages = "".join(
         mock.get(f"/_mock/{page}").text for page in ("request-log", "state", "health", "faults", "nope")
     )
     assert (len(entries(mock)), len(caplog.records)) == ((0, 0) if case.startswith("state") else (1, 1))
-    shown = {"answer": answer, "pages": pages, "log": caplog.text}
+    shown = {"response": response, "pages": pages, "log": caplog.text}
     assert [place for place, text in shown.items() if SECRET in text] == []
 
 
@@ -234,7 +236,7 @@ def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> No
     assert [mock.put(ENGINE, json=RETRY).status_code, mock.get("/_mock/faults").json()] == [200, []]
 
 
-def test_an_answer_that_has_no_body_by_http_is_sent_without(mock: httpx.Client) -> None:
+def test_a_response_that_has_no_body_by_http_is_sent_without(mock: httpx.Client) -> None:
     mock.post("/_mock/faults", json={"status": 304})
     assert [mock.post(IAM, json=asked()).status_code for _ in range(2)] == [304, 304]  # on one connection
 
@@ -243,7 +245,7 @@ def test_the_spec_is_served_as_it_is(mock: httpx.Client) -> None:
     as_yaml, as_json = mock.get("/openapi.yaml"), mock.get("/openapi.json")
     assert as_yaml.content == CONTRACT.raw == (Path(__file__).parents[2] / "openapi.yaml").read_bytes()
     assert as_json.json() == CONTRACT.document
-    types = [answer.headers["Content-Type"] for answer in (as_yaml, as_json)]
+    types = [response.headers["Content-Type"] for response in (as_yaml, as_json)]
     assert types == ["application/yaml", "application/json"]
     assert [mock.post(f"/openapi.{kind}").headers["Allow"] for kind in ("yaml", "json")] == [
         "GET, HEAD, OPTIONS"
@@ -261,9 +263,9 @@ DOCS = {
 
 def test_the_docs_page_is_served_and_may_load_nothing_but_its_own_files(mock: httpx.Client) -> None:
     for path, kind in DOCS.items():
-        answer = mock.get(path)
-        assert (answer.status_code, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-        policy = answer.headers["Content-Security-Policy"]
+        response = mock.get(path)
+        assert (response.status_code, response.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        policy = response.headers["Content-Security-Policy"]
         assert policy == (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -327,13 +329,13 @@ def prefer(
 
 
 @pytest.mark.parametrize(("operation", "status", "name", "body"), list(documented()))
-def test_each_answer_of_the_spec_can_be_had_and_changes_no_state(
+def test_each_response_of_the_spec_can_be_had_and_changes_no_state(
     mock: httpx.Client, operation: str, status: int, name: str, body: Any
 ) -> None:
     before = mock.get("/_mock/state").json()
-    answer = prefer(mock, f"code={status}, example={name}", operation=operation)
-    own = {"request_id": answer.headers["X-Request-Id"]} if "request_id" in body else {}
-    assert [answer.status_code, answer.json(), "Allow" in answer.headers] == [
+    response = prefer(mock, f"code={status}, example={name}", operation=operation)
+    own = {"request_id": response.headers["X-Request-Id"]} if "request_id" in body else {}
+    assert [response.status_code, response.json(), "Allow" in response.headers] == [
         status,
         body | own,
         status == 405,
@@ -343,7 +345,7 @@ def test_each_answer_of_the_spec_can_be_had_and_changes_no_state(
     entry = entries(mock)[0]
     success = "read" if entry["method"] == "GET" else "example"
     assert [entry["outcome"], entry["acted"]] == ["refused" if status >= 400 else success, False]
-    assert answer.headers.get_list("X-Request-Id") == [entry["request_id"]]
+    assert response.headers.get_list("X-Request-Id") == [entry["request_id"]]
 
 
 WRONG_STATE, UNAVAILABLE = "SVCSTG.00501149", "APIG.0613"
@@ -357,8 +359,8 @@ READ_AS = {  # a | is between two header lines; of the same preference twice the
 
 @pytest.mark.parametrize(("wishes", "code"), READ_AS.items())
 def test_the_preference_is_read_as_http_has_it(mock: httpx.Client, wishes: str, code: str | None) -> None:
-    answer = prefer(mock, *wishes.split(" | "))
-    assert [answer.json().get("error_code"), mock.put(ENGINE, json=RETRY).status_code] == [code, 200]
+    response = prefer(mock, *wishes.split(" | "))
+    assert [response.json().get("error_code"), mock.put(ENGINE, json=RETRY).status_code] == [code, 200]
 
 
 @pytest.mark.parametrize(

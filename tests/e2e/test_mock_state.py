@@ -220,8 +220,8 @@ def let_in(mock: httpx.Client, token: str | None = None, auth: httpx.Auth | None
     request = mock.build_request("POST", "/v2/p1/script-executions/retry", json={"record_id": "none"})
     del request.headers["X-Auth-Token"]
     request.headers.update({} if token is None else {"X-Auth-Token": token})
-    answer = mock.send(request, auth=auth)
-    return answer.status_code, answer.json()["error_code"]
+    response = mock.send(request, auth=auth)
+    return response.status_code, response.json()["error_code"]
 
 
 SCOPES: list[tuple[dict[str, dict[str, str]], dict[str, str]]] = [
@@ -236,12 +236,12 @@ SCOPES: list[tuple[dict[str, dict[str, str]], dict[str, str]]] = [
 def test_iam_gives_a_token_of_the_documented_form_which_lets_in(
     mock: httpx.Client, scope: dict[str, dict[str, str]], granted: dict[str, str]
 ) -> None:
-    answer = ask(mock, ANN, **scope)
-    token, kind = answer.json()["token"], next(iter(scope), "domain")
+    response = ask(mock, ANN, **scope)
+    token, kind = response.json()["token"], next(iter(scope), "domain")
     comes_in = (
         EXPIRED if granted.get("id") == "p2" else WELCOME
     )  # in the words of the gateway; the path is of p1
-    assert (answer.status_code, let_in(mock, answer.headers["X-Subject-Token"])) == (201, comes_in)
+    assert (response.status_code, let_in(mock, response.headers["X-Subject-Token"])) == (201, comes_in)
     assert set(token) == {"catalog", "expires_at", "issued_at", "methods", "roles", "user", kind}
     assert granted.items() <= token[kind].items()
     assert [token["user"]["name"], token["user"]["domain"]["name"], token["methods"]] == [
@@ -272,7 +272,7 @@ def test_tokens_expire_by_the_mocks_clock(mock: httpx.Client) -> None:
     ]
     advance(mock, 100)
     assert [let_in(mock, token) for token in (old, new)] == [EXPIRED, WELCOME]
-    issued = [datetime.fromisoformat(answer.json()["token"]["issued_at"]) for answer in (first, second)]
+    issued = [datetime.fromisoformat(response.json()["token"]["issued_at"]) for response in (first, second)]
     assert (issued[1] - issued[0]).total_seconds() >= 4900
     says = retry(mock, headers={"X-Auth-Token": old}).json()["error_msg"]
     assert says.startswith("The token must be updated")

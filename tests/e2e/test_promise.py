@@ -26,7 +26,7 @@ from huaweicloud_retry import (
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
-from tests.connections import Line, Server, World
+from tests.connections import Line, Mode, Server
 
 AT_ONCE = Resend(initial_backoff=0)
 
@@ -46,12 +46,12 @@ def test_an_alarm_that_comes_when_the_request_has_left_is_no_failure_to_send(
         return sent
 
     monkeypatch.setattr(socket.socket, "send", interrupted)
-    world = World(name)
-    with world.runner, Server() as server:
+    mode = Mode(name)
+    with mode.runner, Server() as server:
         client = Client(server.url, auth=TokenAuth("t0ken-t0ken"), resend=resend)
-        assert world.error(client).outcome_unknown
-        assert world.call(client, 8) == 8
-        world.close(client)
+        assert mode.error(client).outcome_unknown
+        assert mode.call(client, 8) == 8
+        mode.close(client)
         server.wait_for_open(0)
     assert sorted(server.requests) == [7, 8]
 
@@ -82,7 +82,7 @@ def test_an_auths_own_request_makes_no_known_outcome_and_no_resend(
 
     transport = httpx.MockTransport(handler)
     with pytest.raises(error) as caught:
-        World("sync").call(Client("http://127.0.0.1", auth=Audited(), transport=transport, resend=AT_ONCE))
+        Mode("sync").call(Client("http://127.0.0.1", auth=Audited(), transport=transport, resend=AT_ONCE))
     assert (caught.value.outcome_unknown, sent) == (True, ["PUT", "POST"])
 
 
@@ -96,7 +96,7 @@ def test_a_closed_client_resends_nothing() -> None:
 
     client = Client("http://127.0.0.1", transport=httpx.MockTransport(handler), resend=AT_ONCE)
     with pytest.raises(RuntimeError, match="closed"):
-        World("sync").call(client)
+        Mode("sync").call(client)
     assert len(sent) == 1
 
 

@@ -73,12 +73,12 @@ class Broken:
         if request.path.startswith("/_mock/"):
             return await self._app(request, pause)
         try:
-            return await self._answered(request, pause)
+            return await self._responded(request, pause)
         except Exception as error:
             self.error = error
             raise
 
-    async def _answered(self, request: Any, pause: Any) -> Any:
+    async def _responded(self, request: Any, pause: Any) -> Any:
         found = CONTRACT.match(request.method, request.path)
         op = found.operation.id if isinstance(found, Match) else ""
         names = {"json": json, "re": re, "parse_qsl": parse_qsl, "ERROR": ERROR, "PARAMETERS": PARAMETERS}

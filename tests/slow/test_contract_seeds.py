@@ -20,5 +20,5 @@ def test_the_mock_keeps_the_contract(seed: int, subtests: pytest.Subtests) -> No
 def test_the_same_seed_makes_the_same_cases() -> None:
     with suite.mock() as url:
         first, second = (suite.run(url, seed=4, examples=10, only=ONE_RULE) for _ in range(2))
-    assert first.answers == second.answers
+    assert first.responses == second.responses
     assert first.cases == second.cases

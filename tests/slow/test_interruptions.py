@@ -5,7 +5,7 @@ import os
 import pytest
 
 from huaweicloud_retry.runtime import http1
-from tests.connections import World, check_cancellations, check_interrupts
+from tests.connections import Mode, check_cancellations, check_interrupts
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -17,6 +17,6 @@ def test_a_client_survives_thousands_of_interrupts() -> None:
 @pytest.mark.parametrize("name", ["asyncio", "uvloop"])
 def test_a_client_survives_thousands_of_cancellations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 1)
-    world = World(name)
-    with world.runner:
-        check_cancellations(world, 2000)
+    mode = Mode(name)
+    with mode.runner:
+        check_cancellations(mode, 2000)

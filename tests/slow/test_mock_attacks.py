@@ -101,11 +101,13 @@ def test_a_large_state_does_not_keep_others_waiting() -> None:
         f"      e{number}: {{name: n, jobs: [{{id: 1, status: Error}}]}}\n" for number in range(8000)
     )
     with mock() as (url, pid), plain_client(url) as client:
-        answers: list[httpx.Response] = []
+        responses: list[httpx.Response] = []
 
         def replace() -> None:
             with plain_client(url, {"Content-Type": "application/yaml"}) as slow:
-                answers.append(slow.put("/_mock/state", content=f"projects:\n  p:\n    engines:\n{engines}"))
+                responses.append(
+                    slow.put("/_mock/state", content=f"projects:\n  p:\n    engines:\n{engines}")
+                )
 
         writer = threading.Thread(target=replace)
         writer.start()
@@ -116,5 +118,5 @@ def test_a_large_state_does_not_keep_others_waiting() -> None:
             served, longest = served + 1, max(longest, time.monotonic() - begin)
         writer.join()
         print(f"state: peak {peak(pid):.0f} MiB, {served} served meanwhile, the slowest in {longest:.3f} s")
-        assert ([answer.status_code for answer in answers], served > 10) == ([204], True)
+        assert ([response.status_code for response in responses], served > 10) == ([204], True)
         assert peak(pid) < LIMIT

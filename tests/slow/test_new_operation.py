@@ -80,7 +80,7 @@ def test_the_contract_suite_tests_it(spec: Path) -> None:
     with running(Contract.load(spec), state=checks.STATE) as url:
         outcome = suite.run(url, **short, options=("--phases", "examples,coverage", *ALONE))
     assert not [each.text for each in outcome.findings if "ListScriptTasks" in each.text]
-    statuses = {status for id_, status in outcome.answers if id_ == "ListScriptTasks"}
+    statuses = {status for id_, status in outcome.responses if id_ == "ListScriptTasks"}
     assert statuses >= {200, 400, 401, 403, 404, 405, 429, 503}
     with suite.mock() as url:  # which does not have it
         found = suite.run(url, **short, options=("--phases", "examples")).findings

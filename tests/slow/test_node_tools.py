@@ -83,7 +83,7 @@ def prism() -> Iterator[str]:
             os.killpg(process.pid, signal.SIGTERM)
 
 
-def test_prism_answers_both_operations_from_the_examples(prism: str) -> None:
+def test_prism_responds_to_both_operations_from_the_examples(prism: str) -> None:
     with Client(prism, auth=TokenAuth("any")) as client:
         task = retry_script_execution.sync(
             "p", client=client, body=RetryScriptExecutionRequest(record_id="r")
