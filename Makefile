@@ -41,12 +41,12 @@ $(DOCS): $(READY) requirements-docs.lock
 client: $(READY) ## regenerate generated/ from openapi.yaml, if anything changed (the default)
 	@$(PY) codegen/generate.py
 
-check-generated: $(READY) ## exit 1 if generated/ does not match openapi.yaml
+check-generated: $(READY) ## fail if generated/ does not match openapi.yaml
 	@$(PY) codegen/generate.py --check
 
 # Through the environment, since names of branches may have characters that the shell interprets.
 breaking: export REF := $(value BASE)
-breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=v0.1.0)
+breaking: $(DEV) check-generated ## list breaking changes since a commit, and who is affected (BASE=HEAD~1)
 	@$(PY) codegen/breaking.py -- "$$REF"
 
 demo: $(READY) ## start the mock, call both operations, show a refused call, stop

@@ -107,7 +107,7 @@ def find_credentials(
     hint = f". Set, but not supported: {', '.join(unsupported)}" if unsupported else ""
     raise ConfigurationError(
         "no credentials, neither in the environment (HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY, HW_AUTH_TOKEN, "
-        "HW_USER_NAME, OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME and what belongs to each) nor in "
+        "HW_USER_NAME, OS_ACCESS_KEY, OS_AUTH_TOKEN, OS_USERNAME) nor in "
         f"{source.where}. {_ADVICE}{hint}"
     )
 
@@ -212,7 +212,7 @@ def _read(file: Path, profile: str | None, *, wanted: bool) -> Mapping[str, str]
             return {}
         hint = f"; {_FILE_VARIABLE} names it" if wanted else ""
         if profile:
-            hint = f"; profile {profile!r} is looked for in it"
+            hint = f"; profile {profile!r} must be in this file"
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}{hint}") from error
     if os.name == "posix" and mode & 0o066:
         warnings.warn(f"others can read or change your credentials: chmod 600 {file}", stacklevel=4)

@@ -107,7 +107,7 @@ def url_problem(url: object, *, allow_http: bool) -> str | None:
         return f"the endpoint {_GOOD_URL}"
     if scheme == "http" and not allow_http and not is_loopback(host):
         return (
-            f"plain http to {host} would show its secrets to anyone on the way: use https, "
+            f"plain http to {host} would send the credentials unencrypted: use https, "
             "or allow_http=True on a network of your own"
         )
     return None
@@ -144,5 +144,5 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     closest = get_close_matches(name.lower(), known, 1)
-    question = f" did you mean {closest[0]!r}?" if closest else ""
-    return f";{question} There are: {', '.join(sorted(known))}"
+    there = f"did you mean {closest[0]!r}? There" if closest else "there"
+    return f"; {there} are: {', '.join(sorted(known))}"

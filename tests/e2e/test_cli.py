@@ -385,6 +385,12 @@ def test_a_file_that_is_no_journal_is_refused(cli: Cli, content: bytes, says: st
     assert (ran.code, says in ran.err) == (2, True)
 
 
+def test_the_input_in_place_of_its_journal_is_refused_with_the_name_of_the_journal(cli: Cli) -> None:
+    assert cli("bulk", cli.engines("e1")).code == 0
+    ran = cli("report in.jsonl")
+    assert (ran.code, "; did you mean in.jsonl.journal? Nothing was sent." in ran.err) == (2, True)
+
+
 def test_refused_items_of_a_report_are_an_input(cli: Cli, mock: Mock) -> None:
     cli("bulk", cli.engines("e1", "nowhere"))
     cli.write("again.csv", cli("report in.jsonl.journal --output csv --only refused,unknown").out)

@@ -315,7 +315,7 @@ def test_an_id_that_a_spreadsheet_damaged_is_refused(id_: str, reason: str, fiel
     ((number, said),) = read.bad
     assert (number, read.error) == (2, "2 of 4 lines are invalid; nothing was sent")
     assert said.startswith(f"{field} is {id_!r}: {reason}")
-    assert said.endswith("; or allow_odd_ids=True; and 1 more line: 4")
+    assert said.endswith("; or give allow_odd_ids=True; and 1 more line: 4")
     assert len(Reading(text, flags={"allow_odd_ids": True}).items) == 4
 
 
@@ -415,7 +415,7 @@ def test_options_say_how_a_table_is_read(folder: Path, capsys: pytest.CaptureFix
     assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "in.csv:1: ignored columns: 'Name'",
-        'in.csv:2: engine_id is "\'e": remove the quotation marks; or --allow-odd-ids',
+        'in.csv:2: engine_id is "\'e": remove the quotation marks; or give --allow-odd-ids',
         "hwc-retry bulk: 1 of 1 lines are invalid; nothing was sent",
     ]
     assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine", "--allow-odd-ids"]) == 0

@@ -42,7 +42,7 @@ def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, me
     assert text.startswith(
         f"there is no service {service!r}; " + (f"did you mean {meant!r}?" if meant else "")
     )
-    assert text.endswith("There are: cse, workspace")
+    assert text.endswith("? There are: cse, workspace" if meant else "; there are: cse, workspace")
     assert ("did you mean" in text) == bool(meant)
 
 
@@ -173,7 +173,7 @@ def test_plain_http_elsewhere_is_refused_unless_allowed(url: str) -> None:
     host = httpx.URL(url).host
     problem = url_problem(url, allow_http=False)
     assert problem is not None
-    assert problem.startswith(f"plain http to {host} would show its secrets")
+    assert problem.startswith(f"plain http to {host} would send the credentials unencrypted")
     assert "use https, or allow_http=True" in problem
     assert url_problem(url, allow_http=True) is None
 

@@ -74,7 +74,7 @@ def _kind(name: str, value: str) -> _Kind | None:
     plain = _PLAIN.fullmatch(value)
     if (not plain or value.endswith("00000")) and (damaged := _DAMAGED.fullmatch(value)):
         reason = _DAMAGE[str(damaged.lastgroup)]
-        raise ValueError(f"{name} is {quoted(value)}: {reason}; or allow_odd_ids=True")
+        raise ValueError(f"{name} is {quoted(value)}: {reason}; or give allow_odd_ids=True")
     return (name, plain[1] is not None, len(value)) if plain else None
 
 
@@ -134,7 +134,7 @@ class DamagedIds:
                 is_odd = length != right and right <= 2 * length <= 4 * right
                 if right >= _LEAST_USUAL and are_alike and is_odd:
                     what = f"{name} is not {right} characters long, as {others:,} others are"
-                    hint = "is a part missing? Correct it, or allow_odd_ids=True"
+                    hint = "is a part missing? Correct it, or give allow_odd_ids=True"
                     odd.setdefault(f"{what}: {hint}", Lines()).include(lines)
                     break
         return odd

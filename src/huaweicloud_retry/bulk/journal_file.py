@@ -264,7 +264,11 @@ def as_journal_errors(file: Path | None, *, reading: bool = False) -> Generator[
         if primary in _UNWRITABLE and not reading:
             hint = "is there room on the disk, and may this user write to the folder?"
             raise JournalError(f"{name} cannot be written: {error}; {hint}") from error
-        raise JournalError(f"{name} is damaged, or not a journal: {one_line(str(error))}. {_KEEP}") from error
+        is_input = os.path.isfile(f"{name}.journal")  # noqa: PTH113 - Path's raises if a name is too long
+        hint = f"; did you mean {name}.journal?" if is_input else "."
+        raise JournalError(
+            f"{name} is damaged, or not a journal: {one_line(str(error))}{hint} {_KEEP}"
+        ) from error
     except OSError as error:
         what, which = "read" if reading else "written", f": {error.filename}" if error.filename else ""
         hint = "is it on a local disk?"

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         journal = Path(f"{options.file}.journal")
     if journal is None and not options.dry_run:
         name = "standard input" if is_stdin else options.file
-        raise CommandError(f"{name} has no place for a journal: give --journal FILE")
+        raise CommandError(f"{name} has no default journal: give --journal FILE")
     from .sending import send_many  # noqa: PLC0415 - see the package
 
     return send_many(options, journal)

@@ -10,6 +10,7 @@ from huaweicloud_retry.bulk import Followup
 
 from . import signals
 from .exits import Exit
+from .messages import counts_in_words
 from .output import Writer
 from .progress import Bar, Lines, Progress
 from .screen import Screen
@@ -148,6 +149,7 @@ class Following:
             self._screen.say(f"{waited:,} accepted: {in_words(found, ENDED)}")
         if found["refused"]:
             self._screen.say("to send the items that were not run, run the same bulk command again")
+        self._screen.say(f"whole journal: {counts_in_words(followup.counts)}")
 
     def exit_code(self, *, is_waiting: bool) -> Exit:
         """Return the exit code for the whole journal; `is_waiting` includes the end of the work."""

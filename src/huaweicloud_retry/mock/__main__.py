@@ -24,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=_port, default=8000, help="0 chooses a free one (default: %(default)s)")
     add("--state", type=Path, metavar="FILE", help="engines, scripts and credentials, in YAML")
-    fault = "inject a fault, such as status=503,operation=RetryEngine,times=3; repeatable"
+    fault = (
+        "inject a fault, such as status=503,operation=RetryEngine,times=3; repeatable; names: operation, "
+        "times, share, delay, close, status, example, retry_after, acted, reply, seconds"
+    )
     add("--fault", action="append", default=[], metavar="NAME=VALUE,…", help=fault)
     add("--faults", type=Path, metavar="FILE", help="a list of faults, in YAML")
     add("--seed", type=int, help="seed for random faults")
