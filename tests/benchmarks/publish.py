@@ -129,7 +129,7 @@ def bulk(report: Report) -> str:
     seconds, bound = row["ours"]["median"], row["floor"]["median"]
     took = f"{BULK_ITEMS:,} items in {number(seconds)} s"
     at_best = f"the server's responses allow {number(bound)} s at best"
-    return f"{number(BULK_ITEMS / seconds)} a second ({took}; {at_best})"
+    return f"{number(BULK_ITEMS / seconds)} retries a second ({took}; {at_best})"
 
 
 def page(text: str, report: Report) -> str:

@@ -70,7 +70,7 @@ def test_names_and_reasons_are_shown_as_they_are() -> None:
 def test_the_sentence_on_bulk_has_its_figures_from_the_row() -> None:
     assert (
         publish.bulk(report())
-        == "5 a second (10,000 items in 2,000 s; the server's responses allow 1,000 s at best)"
+        == "5 retries a second (10,000 items in 2,000 s; the server's responses allow 1,000 s at best)"
     )
 
 

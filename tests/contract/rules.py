@@ -422,7 +422,7 @@ def integers_are_written_as_integers(_server: Tested) -> None:
 
 
 @rule("RFC 9110, 10.2.3; gateway-docs: 0308", last=True)
-def a_throttled_request_is_told_when_to_come_back(server: Tested) -> None:
+def a_throttled_request_says_when_to_come_back(server: Tested) -> None:
     """A 429 has code 0308 and Retry-After: whole seconds, or a date."""
     for request in _all_operations(server):
         reply = server.send(request.with_headers({"Prefer": "code=429"}))
@@ -829,7 +829,7 @@ def five_wrong_signatures_lock_a_key(server: Tested) -> None:
 
 @rule("iam-docs: temporary access keys, X-Security-Token")
 def a_temporary_key_needs_its_security_token(server: Tested) -> None:
-    """A temporary key signs with its X-Security-Token beside it, and is refused with none or another."""
+    """A temporary key signs with its X-Security-Token, and is refused with none or another."""
     key = server.key(temporary=True)
     for request in _all_operations(server):
         for names in (("Host",), ("Host", "X-Security-Token")):

@@ -324,7 +324,7 @@ class Tested:
         if any(secret in said for secret in self.searched):
             yield "no_response_repeats_a_secret", "the response has a secret of the credentials"
         if status == 429 and not lower.get("retry-after"):
-            yield "a_throttled_request_is_told_when_to_come_back", "no Retry-After"
+            yield "a_throttled_request_says_when_to_come_back", "no Retry-After"
         found = re.search(rb'"error_code":\s*"(API\w+\.\d+)"', content)
         of_status = [error for error in errors if error.status == status]
         if found and of_status and not any(error.assumed for error in of_status):

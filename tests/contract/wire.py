@@ -113,7 +113,7 @@ def about_any_response(
             parsedate_to_datetime(lower["retry-after"])
         except ValueError:
             problem = f"Retry-After is {lower['retry-after']!r}: whole seconds or a date are needed"
-            yield "a_throttled_request_is_told_when_to_come_back", problem
+            yield "a_throttled_request_says_when_to_come_back", problem
 
 
 @cache

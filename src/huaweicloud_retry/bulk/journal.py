@@ -275,7 +275,7 @@ class Journal:
             if known.get(what, place) != place:
                 raise JournalError(
                     f"{self._name} was sent to {known[what]} ({what}), but this run sends to {place}: "
-                    "give region= and endpoint= as before, or another journal="
+                    "give region= and endpoint= as before, or use another journal"
                 )
         return {**known, **places}
 

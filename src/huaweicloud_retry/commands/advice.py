@@ -125,7 +125,6 @@ def in_options(text: str) -> str:
         ("region=", "--region"),
         ("endpoint=", "--endpoint"),
         ("credentials=", "--token-file"),
-        ("journal=", "--journal"),
         ("operation=", "--operation"),
         ("allow_odd_ids=True", "--allow-odd-ids"),
         ("project_id missing", "project_id missing: name it, or give --project-id for all"),
