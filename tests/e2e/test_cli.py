@@ -362,7 +362,7 @@ def test_a_journal_of_another_endpoint_is_refused_with_what_to_do(cli: Cli, mock
     ran = cli(f"bulk {file} --endpoint http://localhost:1{flag}")
     assert ran.code == 2
     assert f"{mock.url} (cse)" in ran.err
-    assert "give --region and --endpoint as before, or another --journal\n" in ran.err
+    assert "give --region and --endpoint as before, or use another journal\n" in ran.err
 
 
 def test_a_damaged_journal_sends_nothing_and_is_not_reported(cli: Cli, mock: Mock) -> None:
