@@ -103,7 +103,7 @@ def test_a_report_that_is_not_of_a_complete_run_is_refused(
 @pytest.mark.parametrize("start", ["<!-- bench: table -->", "<!-- bench: bulk -->"])
 def test_a_page_without_its_markers_is_refused(start: str) -> None:
     text = "<!-- bench: bulk -->0<!-- bench: end -->\n<!-- bench: table -->\n<!-- bench: end -->\n"
-    assert "5 a second" in publish.page(text, report())
+    assert "5 retries a second" in publish.page(text, report())
     for wrong in (text.replace(start, ""), text.replace(start, start * 2), text.replace(publish.END, "")):
         with pytest.raises(RefusedError, match="once, and <!-- bench: end --> after it"):
             publish.page(wrong, report())
