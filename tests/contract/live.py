@@ -47,10 +47,15 @@ class Row(NamedTuple):
     needs: str = ""
     header: str = ""
 
+    @property
+    def acts(self) -> bool:
+        """It is a valid retry."""
+        return self.expected == _ACCEPTED
+
 
 # Each refused body has an object in place of each text. No service converts an object to an ID or an action, as some
 # do a number (0 == "Retry"), true or a list of one. It is not empty, since that may count as absent. JSON is cut off
-# within the last braces: a service that repairs it reads the same object. No field is unknown or left out, since an
+# within the last braces: a service that repairs it reads the same object. No required field is left out, since an
 # absent action may mean a retry.
 _NO_VALUE = '{"unexpected": "unexpected"}'
 _ACTION, _RETRY = f'{{"action": {_NO_VALUE}}}', '{"action": "Retry"}'
@@ -85,10 +90,6 @@ TABLE: Final[Mapping[str, tuple[Row, ...]]] = {
 }
 
 
-class UsageError(Exception):
-    """The settings are invalid. One line; nothing was sent."""
-
-
 class Stop(Exception):  # noqa: N818 - a decision, not a fault
     """The run ends here: why."""
 
@@ -99,27 +100,16 @@ class Settings(NamedTuple):
     url: str
     operation: Operation
     ids: Mapping[str, str]
-    confirmed: bool
     writes: bool
 
 
 class Case(NamedTuple):
-    """A request of the plan, and the statuses that the contract has for it."""
+    """A row as a request, and as a line for the shell."""
 
-    title: str
+    operation: Operation
+    row: Row
     request: httpx.Request
-    expected: tuple[int, ...]
     curl: str
-
-    @property
-    def acts(self) -> bool:
-        """It is a valid retry."""
-        return self.expected == _ACCEPTED
-
-    @property
-    def anonymous(self) -> bool:
-        """It is sent without credentials."""
-        return self.expected == _ANONYMOUS
 
 
 class Result(NamedTuple):
@@ -135,68 +125,73 @@ def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     """Read URL, TAG, CONFIRM, ALLOW_WRITES and the IDs.
 
     Raises:
-        UsageError: one of them is missing or invalid.
+        ConfigurationError: one of them is missing or invalid.
     """
     url, tag = environ.get("URL", "").rstrip("/"), environ.get("TAG", "")
     if problem := url_problem(url, allow_http=True):
-        raise UsageError(f"URL: {problem}")
-    if url_problem(url, allow_http=False):
-        raise UsageError("URL: plain http is for this machine only; use https")
-    if httpx.URL(url).path != "/":
-        raise UsageError("URL: scheme and host only, without a path: the contract has the paths")
+        raise ConfigurationError(f"URL: {problem}")
     operations = {each.tags[0]: each for each in contract.operations if each.id in TABLE}
-    if tag not in operations:
-        wrong = f"there is no {one_line(tag)!r}" if tag else "is missing"
-        raise UsageError(f"TAG: {wrong}; give {' or '.join(sorted(operations))}")
+    tags = " or ".join(sorted(operations))
+    checks = {
+        "URL: plain http is for this machine only; use https": not url_problem(url, allow_http=False),
+        "URL: scheme and host only, without a path: the contract has the paths": httpx.URL(url).path == "/",
+        f"TAG: is missing; give {tags}": tag,
+        f"TAG: there is no {one_line(tag)!r}; give {tags}": tag in operations,
+    }
     for name in ("CONFIRM", "ALLOW_WRITES"):
-        if environ.get(name, "") not in {"", "yes", "no"}:
-            raise UsageError(f"{name}: must be yes or no")
+        checks[f"{name}: must be yes or no"] = environ.get(name, "") in {"", "yes", "no"}
+    _require(checks)
     operation, writes = operations[tag], environ.get("ALLOW_WRITES") == "yes"
-    rows = TABLE[operation.id]
     needed: list[str] = re.findall(r"\{(\w+)\}", operation.path)
-    ids = {name: environ.get(name.upper(), "") for name in (*needed, *(row.needs for row in rows)) if name}
-    for name, value in ids.items():
-        if value and not _ID.fullmatch(value):
-            raise UsageError(f"{name.upper()}: an ID has 1 to 64 letters, digits, -, _ and dots")
-    if missing := [name.upper() for name in needed if not ids[name]]:
-        raise UsageError(f"TAG={tag} needs {' and '.join(missing)}: of your own, since no other is used")
-    choices = [row.needs for row in rows if row.expected == _ACCEPTED]
-    if writes and all(name and not ids[name] for name in choices):
-        wanted = " or ".join(name.upper() for name in choices)
-        raise UsageError(f"ALLOW_WRITES=yes: {operation.id} needs {wanted}, to know what to retry")
-    return Settings(url, operation, ids, environ.get("CONFIRM") == "yes", writes)
+    choices = [row.needs for row in TABLE[operation.id] if row.acts]
+    ids = {name: environ.get(name.upper(), "") for name in (*needed, *filter(None, choices))}
+    wrong = "an ID has 1 to 64 letters, digits, -, _ and dots"
+    checks = {f"{name.upper()}: {wrong}": not value or _ID.fullmatch(value) for name, value in ids.items()}
+    missing = [name.upper() for name in needed if not ids[name]]
+    checks[f"TAG={tag} needs {' and '.join(missing)}: of your own, since no other is used"] = not missing
+    wanted = f"{operation.id} needs {' or '.join(map(str.upper, choices))}, to know what to retry"
+    checks[f"ALLOW_WRITES=yes: {wanted}"] = not writes or any(not name or ids[name] for name in choices)
+    _require(checks)
+    return Settings(url, operation, ids, writes)
+
+
+def _require(checks: Mapping[str, object]) -> None:
+    """Raise the first error whose check failed."""
+    for problem, passed in checks.items():
+        if not passed:
+            raise ConfigurationError(problem)
 
 
 def make_plan(contract: Contract, settings: Settings, client: httpx.Client) -> list[Case]:
     """Build all requests of the table that the settings allow.
 
     Raises:
-        UsageError: with this contract, one that must be refused is valid.
+        ConfigurationError: with this contract, one that must be refused is valid.
     """
     cases: list[Case] = []
     path = settings.operation.path.format(**settings.ids)
     more: Any = {"extensions": {"project_id": settings.ids["project_id"]}}  # for the credentials
     for row in TABLE[settings.operation.id]:
-        acts, id_ = row.expected == _ACCEPTED, settings.ids.get(row.needs, "")
-        if acts and (not settings.writes or (row.needs and not id_)):
+        id_ = settings.ids.get(row.needs, "")
+        if row.acts and (not settings.writes or (row.needs and not id_)):
             continue
         method, content = row.method or settings.operation.method, row.body.replace("$ID", id_)
         headers = {"Accept": _JSON} | ({"Content-Type": row.media_type} if content else {})
         headers |= {row.header: id_} if row.header else {}
         request = client.build_request(method, settings.url + path, headers=headers, content=content, **more)
-        if not acts and _is_valid(contract, request):
-            raise UsageError(f"with this contract this might act, so nothing is sent: {row.title}")
+        if not row.acts and _is_valid(contract, request):
+            raise ConfigurationError(f"with this contract this might act, so nothing is sent: {row.title}")
         shown = headers | ({} if row.expected == _ANONYMOUS else {"X-Auth-Token": "<token>"})
         line = curl(method, path, shown, content.encode(), token="<token>")
-        cases.append(Case(row.title, request, row.expected, line))
+        cases.append(Case(settings.operation, row, request, line))
     return cases
 
 
 def _is_valid(contract: Contract, request: httpx.Request) -> bool:
     found = contract.match(request.method, request.url.path)
-    if not isinstance(found, Match):
-        return False
-    return not found.operation.check_request(found.path_params, "", request.headers, request.content).problems
+    return isinstance(found, Match) and not (
+        found.operation.check_request(found.path_params, "", request.headers, request.content).problems
+    )
 
 
 def describe(cases: list[Case], settings: Settings, auth: httpx.Auth, iam: str) -> Iterator[str]:
@@ -205,47 +200,43 @@ def describe(cases: list[Case], settings: Settings, auth: httpx.Auth, iam: str) 
     key = f"an access key, which sends X-Project-Id: {project}" if isinstance(auth, AkSkAuth) else "a token"
     yield f"{settings.operation.id} at URL={settings.url}, with {f'a token from {iam}' if iam else key}:"
     for number, case in enumerate(cases, 1):
-        yield f"{number:3}. {'ACTS: ' if case.acts else ''}{case.title} -> {_or(case.expected)}"
+        yield f"{number:3}. {'ACTS: ' if case.row.acts else ''}{case.row.title} -> {_or(case.row.expected)}"
         yield f"     {case.curl}"
-    acting = sum(case.acts for case in cases)
+    acting = sum(case.row.acts for case in cases)
     yield f"{len(cases)} requests, 5 a second at most: {len(cases) - acting} must be refused."
     if acting:
         yield f"{acting} REALLY RETRY, each sent once: work may run again, and run twice."
-    yield "After a 429 the request is resent. The run stops at a 401 to credentials, at a 2xx to a request that must"
-    yield "be refused, at an unknown outcome of a retry, and without a response."
 
 
 def _or(statuses: tuple[int, ...]) -> str:
     return " or ".join(map(str, statuses))
 
 
-class RateLimiter:
-    """Sends requests `GAP` seconds apart: a hook of the client, so that those to IAM wait too."""
+class Run:
+    """Sends the requests, and keeps the results."""
 
-    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._clock, self._sleep, self._next = clock, sleep, clock()
+    def __init__(
+        self,
+        client: httpx.Client,
+        auth: httpx.Auth,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._client, self._auth, self._clock, self._sleep, self._next = client, auth, clock, sleep, clock()
+        client.event_hooks = {"request": [self._wait]}  # so that requests to IAM wait too
+        self.results: list[Result] = []
 
-    def wait(self, _request: httpx.Request) -> None:
-        """Return when it may be sent."""
+    def _wait(self, _request: httpx.Request) -> None:
+        """Keep requests `GAP` seconds apart."""
         now = self._clock()
         if now < self._next:
             self._sleep(self._next - now)
         self._next = max(now, self._next) + GAP
 
-
-class Run:
-    """Sends the requests, and keeps the results."""
-
-    def __init__(
-        self, operation: Operation, client: httpx.Client, auth: httpx.Auth, sleep: Callable[[float], None]
-    ) -> None:
-        self._operation, self._client, self._auth, self._sleep = operation, client, auth, sleep
-        self.results: list[Result] = []
-
     def send_all(self, cases: list[Case]) -> int:
         """Send one request after the other; return the exit code if it is stopped, or 0."""
         for number, case in enumerate(cases, 1):
-            started = "; a retry MAY HAVE STARTED: look at the job or task first" if case.acts else ""
+            started = "; a retry MAY HAVE STARTED: look at the job or task first" if case.row.acts else ""
             code = 1
             try:
                 self._send(number, case)
@@ -264,24 +255,20 @@ class Run:
         return 0
 
     def _send(self, number: int, case: Case) -> None:
-        if case.acts and any(result.problems for result in self.results):
+        if case.row.acts and any(result.problems for result in self.results):
             raise Stop("a response breaks the contract, so nothing is retried")
-        attempt = 1
-        while True:
-            result = Result(number, case, *judged(self._operation, case, self._response(case)))
-            self.results.append(result)
-            print(f"{number:3}. {said(result.response)}", flush=True)
-            _stop_if_needed(case, result.response)
-            if result.response.status_code != _THROTTLED:
+        for attempt in range(1, _RESEND.max_attempts + 1):
+            response, problems = judged(case, self._response(case))
+            self.results.append(Result(number, case, response, problems))
+            print(f"{number:3}. {said(response)}", flush=True)
+            _stop_if_needed(case.row, response)
+            if response.status_code != _THROTTLED:
                 return
-            wait = _RESEND.wait(attempt, result.response)
-            if wait is None:
-                raise Stop(f"still 429 after {attempt} attempts, none of which was processed: try later")
-            attempt += 1
-            self._sleep(wait)
+            self._sleep(_RESEND.wait(attempt, response) or 0)
+        raise Stop(f"still 429 after {_RESEND.max_attempts} attempts, none of which was processed: try later")
 
     def _response(self, case: Case) -> httpx.Response:
-        if not case.anonymous:
+        if case.row.expected != _ANONYMOUS:
             # The auth flow is left as soon as the request is ready: it sees no 401, or it would resend.
             flow = self._auth.sync_auth_flow(case.request)
             request = next(flow)
@@ -290,20 +277,18 @@ class Run:
         return self._client.send(case.request, auth=None)
 
 
-def _stop_if_needed(case: Case, response: Response[None]) -> None:
+def _stop_if_needed(row: Row, response: Response[None]) -> None:
     status, error = response.status_code, response.error
-    if status == _UNAUTHORIZED and not case.anonymous:
-        raise Stop(
-            "401 to credentials: check them, their region and project, and this machine's clock. Nothing more was "
-            "sent, since five wrong signatures lock an access key for five minutes"
-        )
-    if 200 <= status < 300 and not case.acts:
+    if status == _UNAUTHORIZED and row.expected != _ANONYMOUS:
+        # Five wrong signatures lock an access key for five minutes.
+        raise Stop("401 to credentials: check them, their region and project, and this machine's clock")
+    if 200 <= status < 300 and not row.acts:
         raise Stop(f"IT MAY HAVE ACTED: {status} to a request that must be refused; look at the job or task")
-    if case.acts and error is not None and error.outcome_unknown:
+    if row.acts and error is not None and error.outcome_unknown:
         raise Stop("the outcome of a retry is unknown: look at the job or task first")
 
 
-def judged(operation: Operation, case: Case, received: httpx.Response) -> tuple[Response[None], list[str]]:
+def judged(case: Case, received: httpx.Response) -> tuple[Response[None], list[str]]:
     """Return a response without the secrets of its request, and what breaks the contract."""
     sent, headers, content = received.request.headers, received.headers.copy(), received.content
     authorization = sent.get("Authorization", "")
@@ -313,10 +298,10 @@ def judged(operation: Operation, case: Case, received: httpx.Response) -> tuple[
         headers.update({name: mask(value.encode(), secret).decode() for name, value in headers.items()})
     status = received.status_code
     # A 401 to credentials says something about them, and a 429 about the load: neither about this request.
-    possible = {*case.expected, _UNAUTHORIZED, _THROTTLED}
-    problems = [] if status in possible else [f"status: {status}, and not {_or(case.expected)}"]
-    problems += [one_line(str(each)) for each in operation.check_response(status, headers, content)]
-    problems += [text for _, text in about_any_response(operation.error_codes, status, headers, content)]
+    possible = {*case.row.expected, _UNAUTHORIZED, _THROTTLED}
+    problems = [] if status in possible else [f"status: {status}, and not {_or(case.row.expected)}"]
+    problems += [one_line(str(each)) for each in case.operation.check_response(status, headers, content)]
+    problems += [text for _, text in about_any_response(case.operation.error_codes, status, headers, content)]
     problem = problems[0] if problems and 200 <= status < 300 else None
     return Response(status_code=status, headers=headers, content=content, problem=problem), problems
 
@@ -334,7 +319,7 @@ def report(planned: int, results: list[Result]) -> Iterator[str]:
     yield f"{planned} requests planned; responses: {responses or 'none'}"
     for number, case, response, problems in results:
         if problems:
-            yield f"BREAKS THE CONTRACT: {number}. {case.title}: {said(response)}"
+            yield f"BREAKS THE CONTRACT: {number}. {case.row.title}: {said(response)}"
             yield from (f"     {line}" for line in problems)
 
 
@@ -348,22 +333,21 @@ def main(
         if isinstance(stream, io.TextIOWrapper):  # services may say what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     contract = Contract.load()
-    hooks: Any = {"request": [RateLimiter(clock, sleep).wait]}
     agent = {"User-Agent": f"huaweicloud-retry/{contract.version} contract"}
-    with httpx.Client(timeout=_TIMEOUT, headers=agent, event_hooks=hooks) as client:
+    with httpx.Client(timeout=_TIMEOUT, headers=agent) as client:
         try:
             settings = read_settings(contract, environ)
             auth = find_credentials(None, environ, Path.home())
             cases = make_plan(contract, settings, client)
             iam = iam_url(None, environ) if isinstance(auth, PasswordAuth) else ""
-        except (UsageError, ConfigurationError) as error:
+        except ConfigurationError as error:
             print(f"make contract: {error}; nothing was sent", file=sys.stderr)
             return 2
         print(*describe(cases, settings, auth, iam), sep="\n")
-        if not settings.confirmed:
+        if environ.get("CONFIRM") != "yes":
             print("Nothing was sent. To send these, add CONFIRM=yes")
             return 2
-        run = Run(settings.operation, client, auth, sleep)
+        run = Run(client, auth, clock, sleep)
         code = run.send_all(cases)
     print(*report(len(cases), run.results), sep="\n")
     return code or int(any(result.problems for result in run.results))

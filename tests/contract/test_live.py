@@ -21,6 +21,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from huaweicloud_retry import ConfigurationError
 from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from tests.contract import live
@@ -238,7 +239,10 @@ def test_a_contract_in_which_a_planned_request_is_valid_has_no_plan(tmp_path: Pa
     (file := tmp_path / "openapi.yaml").write_text(changed, encoding="utf-8")
     contract = Contract.load(file)
     settings = live.read_settings(contract, CSE | {"URL": "https://cse.example.com"})
-    with httpx.Client() as client, pytest.raises(live.UsageError, match="this might act, so nothing is sent"):
+    with (
+        httpx.Client() as client,
+        pytest.raises(ConfigurationError, match="this might act, so nothing is sent"),
+    ):
         live.make_plan(contract, settings, client)
 
 
