@@ -112,15 +112,6 @@ class Case(NamedTuple):
     curl: str
 
 
-class Result(NamedTuple):
-    """A response without secrets, and what breaks the contract."""
-
-    number: int
-    case: Case
-    response: Response[None]
-    problems: list[str]
-
-
 def read_settings(contract: Contract, environ: Mapping[str, str]) -> Settings:
     """Read URL, TAG, CONFIRM, ALLOW_WRITES and the IDs.
 
@@ -213,7 +204,7 @@ def _or(statuses: tuple[int, ...]) -> str:
 
 
 class Run:
-    """Sends the requests, and keeps the results."""
+    """Sends the requests, and counts the responses."""
 
     def __init__(
         self,
@@ -224,7 +215,8 @@ class Run:
     ) -> None:
         self._client, self._auth, self._clock, self._sleep, self._next = client, auth, clock, sleep, clock()
         client.event_hooks = {"request": [self._wait]}  # so that requests to IAM wait too
-        self.results: list[Result] = []
+        self.statuses = Counter[int]()
+        self.broken: list[str] = []  # lines about responses that break the contract
 
     def _wait(self, _request: httpx.Request) -> None:
         """Keep requests `GAP` seconds apart."""
@@ -255,12 +247,16 @@ class Run:
         return 0
 
     def _send(self, number: int, case: Case) -> None:
-        if case.row.acts and any(result.problems for result in self.results):
+        if case.row.acts and self.broken:
             raise Stop("a response breaks the contract, so nothing is retried")
         for attempt in range(1, _RESEND.max_attempts + 1):
             response, problems = judged(case, self._response(case))
-            self.results.append(Result(number, case, response, problems))
-            print(f"{number:3}. {said(response)}", flush=True)
+            text = f"{response.status_code} {response.content[:200].decode(errors='replace')}"
+            line = f"{number}. {case.row.title}: {response.error or one_line(text)}"
+            print(line, flush=True)
+            self.statuses[response.status_code] += 1
+            if problems:
+                self.broken += [f"BREAKS THE CONTRACT: {line}", *(f"     {each}" for each in problems)]
             _stop_if_needed(case.row, response)
             if response.status_code != _THROTTLED:
                 return
@@ -306,23 +302,6 @@ def judged(case: Case, received: httpx.Response) -> tuple[Response[None], list[s
     return Response(status_code=status, headers=headers, content=content, problem=problem), problems
 
 
-def said(response: Response[None]) -> str:
-    """Return the status, code and message in one line."""
-    text = f"{response.status_code} {response.content[:200].decode(errors='replace')}"
-    return str(response.error or one_line(text))
-
-
-def report(planned: int, results: list[Result]) -> Iterator[str]:
-    """Summarize: the responses by status, then what breaks the contract, by the numbers of the plan."""
-    counts = Counter(each.response.status_code for each in results)
-    responses = ", ".join(f"{count} of {status}" for status, count in sorted(counts.items()))
-    yield f"{planned} requests planned; responses: {responses or 'none'}"
-    for number, case, response, problems in results:
-        if problems:
-            yield f"BREAKS THE CONTRACT: {number}. {case.row.title}: {said(response)}"
-            yield from (f"     {line}" for line in problems)
-
-
 def main(
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], float] = time.monotonic,
@@ -349,8 +328,9 @@ def main(
             return 2
         run = Run(client, auth, clock, sleep)
         code = run.send_all(cases)
-    print(*report(len(cases), run.results), sep="\n")
-    return code or int(any(result.problems for result in run.results))
+    responses = ", ".join(f"{count} of {status}" for status, count in sorted(run.statuses.items()))
+    print(f"{len(cases)} requests planned; responses: {responses or 'none'}", *run.broken, sep="\n")
+    return code or int(bool(run.broken))
 
 
 if __name__ == "__main__":
