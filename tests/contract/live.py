@@ -22,7 +22,7 @@ from huaweicloud_retry import AkSkAuth, ConfigurationError, IAMError, PasswordAu
 from huaweicloud_retry.contract import Contract, Match, Operation
 from huaweicloud_retry.credentials import find_credentials
 from huaweicloud_retry.endpoints import iam_url, url_problem
-from huaweicloud_retry.runtime.redaction import Secret, header_secrets, mask, one_line
+from huaweicloud_retry.runtime.redaction import Secret, mask, one_line
 from huaweicloud_retry_client import Response
 from tests.contract.curl import curl
 from tests.contract.wire import about_any_response
@@ -287,9 +287,9 @@ def _stop_if_needed(row: Row, response: Response[None]) -> None:
 def judged(case: Case, received: httpx.Response) -> tuple[Response[None], list[str]]:
     """Return a response without the secrets of its request, and what breaks the contract."""
     sent, headers, content = received.request.headers, received.headers.copy(), received.content
-    authorization = sent.get("Authorization", "")
-    parts = [authorization, *re.findall("Access=([^,]+)", authorization)]
-    for secret in (*header_secrets(sent), *map(Secret, parts)):  # before any text made of it is cut
+    secrets = [sent.get(name, "") for name in ("X-Auth-Token", "X-Security-Token", "Authorization")]
+    secrets += re.findall("(?:Access|Signature)=([^,]+)", secrets[-1])
+    for secret in map(Secret[str], filter(None, secrets)):  # before any text made of it is cut
         content = mask(content, secret)
         headers.update({name: mask(value.encode(), secret).decode() for name, value in headers.items()})
     status = received.status_code
