@@ -138,7 +138,13 @@ BENCHMARKS = [
         [
             duration(SMALL, timed(STOCK, SMALL), NO_JOURNAL),
             duration(MIDDLE, timed(STOCK, MIDDLE), NO_JOURNAL, at_most(0.4)),
-            duration(MIDDLE, bound(MIDDLE), "the shortest possible time: each response takes 20 ms", at_most(1.2), "-bound"),
+            duration(
+                MIDDLE,
+                bound(MIDDLE),
+                "the shortest possible time: each response takes 20 ms",
+                at_most(1.2),
+                "-bound",
+            ),
             duration(LARGE, TENFOLD, "once, and without httpx, since it takes minutes", at_most(1.1)),
             memory(MIDDLE),
             memory(LARGE),
