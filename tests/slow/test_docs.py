@@ -86,7 +86,9 @@ def test_a_mistake_fails_the_build(built: Path, file: str, old: str, new: str) -
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"id: 101": "id: 1", "b: { status": "c: { status: FAILED }, b: { status"}], ids=["", "more"]
+    "more",
+    [{}, {"id: 101": "id: 1", "{ my-record:": "{ b: { status: FAILED }, c: { status: FAILED }, my-record:"}],
+    ids=["", "more"],
 )
 def test_the_double_of_the_readme_passes_the_contract_suite(tmp_path: Path, more: dict[str, str]) -> None:
     state = blocks("yaml")[0][1]
