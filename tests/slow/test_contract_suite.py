@@ -96,7 +96,9 @@ def secrets_in(text: str) -> set[str]:
 @pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning"
 )  # that st opens to see whether it can be written
-@pytest.mark.parametrize("what", ["any secret key is accepted", "any token is accepted", "the token is in the error"])
+@pytest.mark.parametrize(
+    "what", ["any secret key is accepted", "any token is accepted", "the token is in the error"]
+)
 def test_a_run_that_fails_shows_no_secret_either(what: str, tmp_path: Path) -> None:
     html, junit, of_rules = tmp_path / "html", tmp_path / "junit.xml", tmp_path / "rules.xml"
     options = ("--report", "html,junit", "--report-html-path", str(html), "--report-junit-path", str(junit))
