@@ -437,6 +437,9 @@ def but(statements: str) -> Callable[[Path], None]:
     return make
 
 
+ROWS = "is damaged: rows that do not match their checksums"
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -452,15 +455,27 @@ def but(statements: str) -> Callable[[Path], None]:
             but("PRAGMA user_version = 99"),
             "has format 99 and this version reads 3: use the version that wrote it",
         ),
-        (
-            but("UPDATE item SET state = 'planned' WHERE number IN (1, 3)"),
-            "is damaged: rows that do not match their checksums: 1, 3. Nothing was sent.",
-        ),
+        (but("UPDATE item SET state = 'planned' WHERE number IN (1, 3)"), f"{ROWS}: 1, 3. Nothing was sent."),
+        (but("UPDATE item SET fields = replace(fields, 'e2', 'e7')"), f"{ROWS}: 2. "),
+        (but("UPDATE item SET ended = 'failed' WHERE number = 5"), f"{ROWS}: 5. "),
         (but("DELETE FROM item WHERE number = 2"), "is damaged: some of its rows are missing, or older"),
         (but("UPDATE about SET sum = 1"), "is damaged: its metadata does not match its checksum"),
         (but("DELETE FROM about"), "is damaged: its metadata does not match its checksum"),
     ],
-    ids=["folder", "pipe", "empty", "text", "database", "version", "state", "row", "sum", "metadata"],
+    ids=[
+        "folder",
+        "pipe",
+        "empty",
+        "text",
+        "database",
+        "version",
+        "state",
+        "item",
+        "end",
+        "row",
+        "sum",
+        "metadata",
+    ],
 )
 def test_what_is_no_journal_or_was_changed_is_refused_and_left_as_it_is(
     file: Path, make: Callable[[Path], object], why: str
@@ -476,10 +491,6 @@ def test_what_is_no_journal_or_was_changed_is_refused_and_left_as_it_is(
 
 PAGE = 4096  # bytes, of SQLite
 Damage = Callable[[bytearray, random.Random], None]
-
-
-def flip_a_bit(content: bytearray, chance: random.Random) -> None:
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
 
 
 def overwrite(content: bytearray, chance: random.Random) -> None:
@@ -504,22 +515,13 @@ def replace_a_page(content: bytearray, chance: random.Random) -> None:
     content[other : other + PAGE] = chance.choice((bytes(PAGE), content[one : one + PAGE]))
 
 
-def swap_words(content: bytearray, chance: random.Random) -> None:
-    # Of the kind that no check of SQLite finds.
-    pairs = (b"accepted", b"planned\0"), (b"RetryEngine", b"RetryEngina"), (b"refused", b"planned")
-    for one, other in pairs:
-        if chance.random() < 0.5:
-            content[:] = content.replace(one, other, 1)
-
-
 def spoil_the_schema(content: bytearray, chance: random.Random) -> None:
     # SQLite quotes it in its messages.
     at = content.index(chance.choice((b"about", b"item", b"CREATE", b"INTEGER,  ", b"TEXT,   ")))
     content[at + chance.randrange(4)] = chance.choice((0xFF, 0x80, ord('"')))
 
 
-DAMAGES: list[Damage]
-DAMAGES = [spoil_the_schema, flip_a_bit, overwrite, shift, truncate, replace_a_page, swap_words]
+DAMAGES: list[Damage] = [spoil_the_schema, overwrite, shift, truncate, replace_a_page]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
