@@ -10,9 +10,9 @@ import pytest
 
 from huaweicloud_retry.bulk import Item, Outcome
 from huaweicloud_retry.bulk.inputs import InputError, read_items
-from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.bulk import SAMPLE
 from huaweicloud_retry.commands.output_csv import CSV_HEADER
+from tests.e2e.cli import Cli
 
 ENGINE = {"operation": "RetryEngine", "project_id": "p", "engine_id": "e"}
 BOM = b"\xef\xbb\xbf"
@@ -347,16 +347,11 @@ def test_ids_that_differ_by_nature_are_accepted(given: list[str]) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "ak")
-    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "sk")
-    return tmp_path
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, monkeypatch, capsys)
 
 
-TO = ("--dry-run", "--output", "jsonl", "--project-id", "p", "--region", "cn-north-4")
-
-
+TO = "--dry-run --output jsonl --region cn-north-4"
 EXCEL = "is an Excel workbook; save it as CSV UTF-8"
 
 
@@ -372,34 +367,31 @@ EXCEL = "is an Excel workbook; save it as CSV UTF-8"
         ("in.json", b"[\n", "is a JSON array; give one object on each line"),
     ],
 )
-def test_another_format_is_refused_by_its_name(
-    folder: Path, capsys: pytest.CaptureFixture[str], name: str, begin: bytes, says: str
-) -> None:
-    (folder / name).write_bytes(begin)
-    assert main(["bulk", name, *TO]) == 2
-    assert capsys.readouterr().err.startswith(f"hwc-retry bulk: {name} {says}")
+def test_another_format_is_refused_by_its_name(cli: Cli, name: str, begin: bytes, says: str) -> None:
+    (cli.folder / name).write_bytes(begin)
+    ran = cli(f"bulk {name} {TO}")
+    assert (ran.code, ran.err.startswith(f"hwc-retry bulk: {name} {says}")) == (2, True)
 
 
-def test_the_sample_of_the_help_is_an_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["bulk", "--help"])
-    assert "".join(f"  {row}\n" for row in SAMPLE.splitlines()) in capsys.readouterr().out
-    (folder / "in.csv").write_text(SAMPLE, encoding="utf-8")
-    assert main(["bulk", "in.csv", *TO]) == 0
-    assert "2 retries" in capsys.readouterr().err
+def test_the_sample_of_the_help_is_an_input(cli: Cli) -> None:
+    assert "".join(f"  {row}\n" for row in SAMPLE.splitlines()) in cli("bulk --help").out
+    ran = cli(f"bulk {cli.write('in.csv', SAMPLE)} {TO}")
+    assert (ran.code, "2 retries" in ran.err) == (0, True)
 
 
-def test_options_say_how_a_table_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "in.csv").write_text("Name,engine_id,record_id\nn,'e,r\n", encoding="utf-8")
-    assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
+def test_options_say_how_a_table_is_read(cli: Cli) -> None:
+    cli.write("in.csv", "Name,engine_id,record_id\nn,'e,r\n")
+    ran = cli(f"bulk in.csv {TO} --operation RetryEngine")
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
         "in.csv:1: ignored columns: 'Name'",
         'in.csv:2: engine_id is "\'e": remove the quotation marks; or give --allow-odd-ids',
         "hwc-retry bulk: 1 of 1 lines are invalid; nothing was sent",
     ]
-    assert main(["bulk", "in.csv", *TO, "--operation", "RetryEngine", "--allow-odd-ids"]) == 0
-    assert "RetryEngine in cn-north-4: 1" in capsys.readouterr().err
-    assert main(["bulk", "in.csv", *TO, "--strict-columns"]) == 2
-    assert "in.csv:1: unknown columns: 'Name'; remove them\n" in capsys.readouterr().err
-    assert main(["bulk", "in.csv", *TO]) == 2
-    assert "leave one empty, or give --operation\n" in capsys.readouterr().err
+    for options, code, says in (
+        ("--operation RetryEngine --allow-odd-ids", 0, "RetryEngine in cn-north-4: 1"),
+        ("--strict-columns", 2, "in.csv:1: unknown columns: 'Name'; remove them\n"),
+        ("", 2, "leave one empty, or give --operation\n"),
+    ):
+        ran = cli(f"bulk in.csv {TO} {options}")
+        assert (ran.code, says in ran.err) == (code, True)

@@ -10,13 +10,13 @@ import random
 import re
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -27,6 +27,7 @@ from huaweicloud_retry.bulk.report import LISTED, Latency, Summary, Timeline, su
 from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.output_csv import CSV_HEADER, csv_row
 from huaweicloud_retry.commands.wording import duration, sentence, steps
+from tests.e2e.cli import Cli, Ran
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00:00 UTC
 TIMES = 2500
@@ -77,33 +78,10 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "items.journal"
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Report = Callable[..., Ran]
-
-
 @pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Report:
-    """Run the command in this process."""
-
-    def run(*arguments: object) -> Ran:
-        capsys.readouterr()
-        try:
-            code = main(["report", *map(str, arguments)])
-        except SystemExit as exit_:  # argparse's
-            code = int(exit_.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command in the folder of the journal."""
+    return Cli(tmp_path, monkeypatch, capsys)
 
 
 # What it reads
@@ -129,9 +107,8 @@ def test_an_item_that_is_planned_again_has_no_earlier_outcome(file: Path) -> Non
         assert [(each["verdict"], each["message"]) for each in journal.items()] == [("planned", None)]
 
 
-def test_a_file_that_is_no_journal_is_refused_in_one_line(file: Path, report: Report) -> None:
-    says = f"hwc-retry report: {file} does not exist: name the journal of a bulk\n"
-    assert report(file) == (2, "", says)
+def test_a_file_that_is_no_journal_is_refused_in_one_line(cli: Cli) -> None:
+    assert cli("report x") == Ran(2, "", "hwc-retry report: x does not exist: name the journal of a bulk\n")
 
 
 # Reasons
@@ -160,20 +137,18 @@ def grouped(*texts: tuple[str, str]) -> set[str]:
         return {reason.message for reason in summary(made(Path(folder, "journal"), outcomes)).reasons}
 
 
-TEXTS = [
-    "record {} is busy",
-    "record_id={}: busy",
-    "no '{}' in [{}]",
-    "GET /v2/p/{}/retry failed",
-    "Record ID: {}.",
-]
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_reasons_that_differ_only_in_an_id_are_one(text: str) -> None:
+def test_reasons_that_differ_only_in_an_id_are_one() -> None:
+    texts = [
+        "record {} is busy",
+        "record_id={}: busy",
+        "no '{}' in [{}]",
+        "GET /v2/p/{}/x failed",
+        "Record ID: {}.",
+    ]
     ids = ["e1", "e10", "e100", "e105", "0f0e0d0c-0b0a-4908-8706-050403020101", "1", "16", "5900", "prod"]
     ids += ["staging-a", "prod_2", "my record 1", "a,b1", 'a"1"', "ä1", "名前1", "x.1-y"]
-    assert len(grouped(*((id_, text.replace("{}", id_)) for id_ in ids))) == 1
+    for text in texts:
+        assert len(grouped(*((id_, text.replace("{}", id_)) for id_ in ids))) == 1, text
 
 
 def test_an_id_may_be_a_part_of_another(file: Path) -> None:
@@ -352,15 +327,13 @@ def journal(file: Path) -> Path:
 
 
 @pytest.mark.parametrize("output", ["csv", "jsonl"])
-def test_a_list_has_the_items_in_the_order_of_the_input_or_those_in_some_states(
-    journal: Path, output: str, report: Report
-) -> None:
+@pytest.mark.usefixtures("journal")
+def test_a_list_has_the_items_of_the_input_in_order_or_those_in_some_states(output: str, cli: Cli) -> None:
     def listed(*options: str) -> list[dict[str, Any]]:
-        code, out, _ = report(journal, "--output", output, *options)
-        assert code == 0
-        return (
-            [*csv.DictReader(out.splitlines())] if output == "csv" else [*map(json.loads, out.splitlines())]
-        )
+        ran = cli(f"report items.journal --output {output}", *options)
+        assert ran.code == 0
+        lines = ran.out.splitlines()
+        return [*csv.DictReader(lines)] if output == "csv" else [*map(json.loads, lines)]
 
     told = listed()
     items = [{name: each[name] for name in Item.__dataclass_fields__ if each.get(name)} for each in told]
@@ -382,16 +355,16 @@ def test_a_list_has_the_items_in_the_order_of_the_input_or_those_in_some_states(
         (["--only", ""], "'' is not one of accepted, refused, unknown, planned"),
     ],
 )
-def test_only_without_a_list_or_with_another_state_is_refused(
-    journal: Path, options: list[str], why: str, report: Report
-) -> None:
-    ran = report(journal, *options)
+@pytest.mark.usefixtures("journal")
+def test_only_without_a_list_or_with_another_state_is_refused(options: list[str], why: str, cli: Cli) -> None:
+    ran = cli("report items.journal", *options)
     assert (ran.code, ran.out, why in ran.err) == (2, "", True)
 
 
-def test_to_a_pipe_it_writes_json_and_exits_0(journal: Path, report: Report) -> None:
-    ran = report(journal)
-    told = ran.json
+@pytest.mark.usefixtures("journal")
+def test_to_a_pipe_it_writes_json_and_exits_0(cli: Cli) -> None:
+    ran = cli("report items.journal")
+    told = json.loads(ran.out)
     assert ran.code == 0
     assert told["summary"].startswith("1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown")
     counts = [told[name] for name in ("items", "accepted", "refused", "unknown", "planned", "resent")]
@@ -408,63 +381,50 @@ def test_to_a_pipe_it_writes_json_and_exits_0(journal: Path, report: Report) -> 
     assert (told["started_at"], told["ended_at"]) == ("2023-11-15T12:00:00.000Z", "2023-11-15T12:00:30.000Z")
 
 
-def test_json_of_a_journal_without_a_reason_has_none(file: Path, report: Report) -> None:
-    assert report(made(file, [outcome(engine(1))])).json["reasons"] == []
+def test_json_of_a_journal_without_a_reason_has_none(file: Path, cli: Cli) -> None:
+    made(file, [outcome(engine(1))])
+    assert json.loads(cli("report items.journal").out)["reasons"] == []
 
 
 def test_json_has_all_items_of_each_reason_and_of_very_many_reasons_one_for_the_rest(
-    file: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+    file: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.report._REASONS", 3)  # of 1000, which take a second
     items = [*map(engine, range(LISTED + 9))]
     others = (outcome(record(n), "refused", chr(97 + n)) for n in range(6))
     made(file, [outcome(engine(7000)), *map(refused, items), *others])
-    first, rest, *single = report(file, "--output", "json").json["reasons"]
+    first, rest, *single = json.loads(cli("report items.journal").out)["reasons"]
     assert [each["engine_id"] for each in first["items"]] == [item.engine_id for item in items]
     assert (rest["message"], rest["count"], len(rest["items"])) == ("other reasons", 4, 4)
     assert [(each["message"], len(each["items"])) for each in single] == [("a", 1), ("b", 1)]
 
 
-@pytest.fixture
-def table(report: Report, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int], str]:
-    """Print the report of a journal on a terminal of so many columns."""
-
-    def printed(journal: Path, columns: int) -> str:
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setenv("TTY_COMPATIBLE", "0")
-        ran = report(journal)
-        assert ran.code == 0
-        return ran.out
-
-    return printed
-
-
-Table = Callable[[Path, int], str]
-
-
-def test_on_a_terminal_it_is_a_table(journal: Path, table: Table) -> None:
-    out = table(journal, 200)
+@pytest.mark.usefixtures("journal")
+def test_on_a_terminal_it_is_a_table(cli: Cli) -> None:
+    cli.has_terminal(200)
+    out = cli("report items.journal").out
     assert out.startswith("1 of 4 accepted, 1 refused, 1 not sent yet, 1 unknown: ")
     assert "\n2023-11-15 12:00:00Z to 2023-11-15 12:00:30Z, 30 s\n" in out
     assert re.search(r"RetryEngine +1 +0 +1 +1\b", out)
     unknown = r"\n1 unknown: 504 APIG.0201 Backend timeout\n(  .*\n)+  engine engine-2\n\n1 refused"
     assert re.search(unknown, out)
     assert "\n1 refused: 400 SVC.1 record … is busy\n  " in out
-    assert f"\n  hwc-retry report {journal} --output csv --only refused,unknown\n" in out
+    assert "\n  hwc-retry report items.journal --output csv --only refused,unknown\n" in out
     assert re.search(r"unknown +30 s", out)
-    assert f"\n  hwc-retry bulk INPUT --journal {journal} --resend-unknown\n" in out
+    assert "\n  hwc-retry bulk INPUT --journal items.journal --resend-unknown\n" in out
 
 
-def test_a_table_has_the_first_items_of_each_reason(file: Path, table: Table) -> None:
-    out = table(made(file, map(refused, map(engine, range(1234)))), 80)
+def test_a_table_has_the_first_items_of_each_reason(file: Path, cli: Cli) -> None:
+    made(file, map(refused, map(engine, range(1234))))
+    cli.has_terminal(80)
+    out = cli("report items.journal").out
     listed = "".join(f"  engine engine-{number}\n" for number in range(10))
     assert "\n1,234 refused: 400 SVC.1 engine … is busy\n" in out
     assert f"\n{listed}  and 1,224 more\n" in out
 
 
 @pytest.mark.parametrize("columns", [60, 80, 150])
-def test_no_word_of_a_table_is_broken(file: Path, columns: int, table: Table) -> None:
+def test_no_word_of_a_table_is_broken(file: Path, columns: int, cli: Cli) -> None:
     ids = [f"0f0e0d0c-0b0a-4908-8706-05040302{number:04}" for number in range(30)]
     long = "SpecificationOfTheEngineIsTooSmallForThat"
     known = [outcome(engine(number)) for number in range(1001)]
@@ -476,33 +436,35 @@ def test_no_word_of_a_table_is_broken(file: Path, columns: int, table: Table) ->
         known.append(outcome(item, "refused", text, status=400, seconds=3575.0))
         item = replace(item_of(id_), task_id=id_)
         known.append(outcome(item, "unknown", "504: timeout", status=504, seconds=8e5))
-    out = table(made(file, known), columns)
-    commands = [line for line in out.splitlines() if line.startswith("  hwc-retry") and str(file) in line]
-    others = [line for line in out.splitlines() if line not in commands]
-    assert len(commands) == 4
+    made(file, known)
+    cli.has_terminal(columns)
+    out = cli("report items.journal").out
+    others = [
+        line for line in out.splitlines() if not line.startswith("  hwc-retry")
+    ]  # commands do not break
+    assert len(out.splitlines()) == len(others) + 4
     assert max(map(len, others)) <= columns
     words = {word for line in others for word in line.replace(",", " ").split()}
     assert words >= {*ids[:10], "RetryScriptExecution", long, "shortest"}
     assert re.search(r"RetryEngine +1,001 +30 +0 +0", out)
 
 
-def test_a_table_shows_a_servers_text_without_control_characters(file: Path, report: Report) -> None:
+def test_a_table_shows_a_servers_text_without_control_characters(file: Path, cli: Cli) -> None:
     made(file, [outcome(engine(1), "unknown", "\x1b[2J\u202e[bold]gone[/bold]")])
-    out = report(file, "--output", "table").out
+    out = cli("report items.journal --output table").out
     assert "[2J [bold]gone[/bold]" in out
     assert not {"\x1b", "\u202e"} & set(out)
 
 
-def test_a_table_without_rich_says_what_to_install(
-    journal: Path, report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("journal")
+def test_a_table_without_rich_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "rich" or "report_table" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "rich", None)
-    ran = report(journal, "--output", "table")
+    ran = cli("report items.journal --output table")
     assert (ran.code, "pip install 'huaweicloud-retry[cli]'" in ran.err) == (2, True)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert report(journal).json["items"] == 4
+    cli.has_terminal()
+    assert json.loads(cli("report items.journal").out)["items"] == 4
 
 
 # CSV
@@ -595,23 +557,20 @@ class Page(HTMLParser):
             self.texts.append((self.open[-1], data))
 
 
-def test_a_page_replaces_the_one_before_and_goes_with_an_output(
-    journal: Path, tmp_path: Path, report: Report
-) -> None:
-    page = tmp_path / "report.html"
-    page.write_text("old", encoding="utf-8")
-    assert report(journal, "--html", page) == (0, "", f"hwc-retry report: {page} written\n")
+def test_a_page_replaces_the_one_before_and_goes_with_an_output(journal: Path, cli: Cli) -> None:
+    page = cli.folder / cli.write("report.html", "old")
+    written = Ran(0, "", "hwc-retry report: report.html written\n")
+    assert cli("report items.journal --html report.html") == written
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert not list(tmp_path.glob(".hwc-retry-*"))
-    ran = report(journal, "--html", page, "--output", "jsonl")
+    assert cli.files() == [journal.name, page.name]
+    ran = cli("report items.journal --html report.html --output jsonl")
     assert (ran.code, len(ran.out.splitlines())) == (0, 4)
 
 
-def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(
-    journal: Path, tmp_path: Path, report: Report
-) -> None:
-    report(journal, "--html", tmp_path / "report.html")
-    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+@pytest.mark.usefixtures("journal")
+def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(cli: Cli) -> None:
+    cli("report items.journal --html report.html")
+    page = Page((cli.folder / "report.html").read_text(encoding="utf-8"))
     (style,) = (text for tag, text in page.texts if tag == "style")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     (policy,) = (each["content"] for _, each in page.elements if "http-equiv" in each)
@@ -628,12 +587,12 @@ def test_a_page_is_well_formed_and_may_load_nothing_but_its_own_style(
     assert {"Outcomes over time", "Latency"} <= {text for tag, text in page.texts if tag == "h2"}
 
 
-def test_every_text_of_a_page_is_escaped(file: Path, tmp_path: Path, report: Report) -> None:
+def test_every_text_of_a_page_is_escaped(file: Path, cli: Cli) -> None:
     nasty = "<script>alert(1)</script>\"'&"
     item, bad = replace(item_of(nasty), region=nasty), f"{nasty}\u202e"
     made(file, [outcome(item, "unknown", bad, error_code=bad, request_id=bad)])
-    report(file, "--html", tmp_path / "report.html")
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    cli("report items.journal --html report.html")
+    html = (cli.folder / "report.html").read_text(encoding="utf-8")
     assert "<script" not in html
     assert "\u202e" not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;") >= 5
@@ -642,16 +601,14 @@ def test_every_text_of_a_page_is_escaped(file: Path, tmp_path: Path, report: Rep
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "is not a file: name another file"),
+        (".", "is not a file: name another file"),
         ("items.journal", "is the journal: name another file"),
         ("missing/report.html", "cannot be written: No such file or directory"),
         ("items.journal/report.html", "cannot be written: Not a directory"),
     ],
 )
-def test_an_invalid_place_for_the_page_is_refused_in_one_line(
-    journal: Path, tmp_path: Path, name: str, why: str, report: Report
-) -> None:
+def test_an_invalid_place_for_the_page_is_refused(journal: Path, name: str, why: str, cli: Cli) -> None:
     before = journal.read_bytes()
-    ran = report(journal, "--html", tmp_path / name)
-    assert ran == (2, "", f"hwc-retry report: --html {tmp_path / name} {why}\n")
+    ran = cli(f"report items.journal --html {name}")
+    assert ran == Ran(2, "", f"hwc-retry report: --html {name} {why}\n")
     assert journal.read_bytes() == before

@@ -3,25 +3,23 @@
 import base64
 import copy
 import gzip
-import io
 import json
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from huaweicloud_retry import TokenAuth
-from huaweicloud_retry.cli import main
 from huaweicloud_retry.testing import mock_server
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
+from tests.e2e.cli import Cli, Ran
 
 PROJECT, ENGINE = "demo-project", "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
 Har = dict[str, Any]
@@ -100,15 +98,19 @@ def engine(recording: Har) -> "Entry":
 
 
 @pytest.fixture
-def verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def verify(cli: Cli) -> Verify:
     """Run the command on a file: its exit code, the lines on stdout, and stderr."""
 
     def run(content: Any) -> tuple[int, list[str], str]:
-        file = tmp_path / "traffic.har"
-        file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-        code = main(["verify", str(file)])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err.replace(str(file), "FILE")
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (cli.folder / "FILE").write_bytes(raw)
+        ran = cli("verify FILE")
+        return ran.code, ran.out.splitlines(), ran.err
 
     return run
 
@@ -121,14 +123,10 @@ def test_what_the_client_and_the_mock_say_to_each_other_keeps_the_contract(
     assert verify(recording) == (0, [engines, "RetryScriptExecution: requests 2, deviations 0", others], "")
 
 
-def test_standard_input_is_read_too(
-    recording: Har, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(recording).encode())))
-    assert main(["verify", "-"]) == 0
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    assert main(["verify", "-"]) == 2
-    assert "hwc-retry verify: standard input: is not JSON" in capsys.readouterr().err
+def test_standard_input_is_read_too(cli: Cli, recording: Har) -> None:
+    assert cli("verify -", stdin=json.dumps(recording)).code == 0
+    ran = cli("verify -")
+    assert (ran.code, "hwc-retry verify: standard input: is not JSON" in ran.err) == (2, True)
 
 
 # --- What is said of an entry -----------------------------------------------------------------------------------------
@@ -422,23 +420,18 @@ def test_an_entry_that_is_odd_in_all_its_parts_is_not_counted(engine: Entry, ver
     assert verify(har(odd)) == (2, [], f"hwc-retry verify: FILE: nothing to check: {unchecked}\n")
 
 
-def test_a_file_that_cannot_be_read_is_refused_and_its_name_written_on_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["verify", "no\n\x1b[31msuch"]) == 2
-    said = capsys.readouterr().err
-    assert said == "hwc-retry verify: no\\n\\x1b[31msuch: cannot be read: No such file or directory\n"
-    assert main(["verify", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"hwc-retry verify: {tmp_path}: cannot be read: Is a directory\n"
+def test_a_file_that_cannot_be_read_is_refused_and_its_name_written_on_one_line(cli: Cli) -> None:
+    for name, says in (
+        ("no\n\x1b[31msuch", "no\\n\\x1b[31msuch: cannot be read: No such file or directory"),
+        (".", ".: cannot be read: Is a directory"),
+    ):
+        assert cli("verify", name) == Ran(2, "", f"hwc-retry verify: {says}\n")
 
 
-def test_without_what_it_needs_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_what_it_needs_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     for name in ("contract", "har"):
         monkeypatch.delitem(sys.modules, f"huaweicloud_retry.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
-    assert main(["verify", "x"]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.startswith("hwc-retry verify: ")) == ("", True)
-    assert err.endswith("; pip install 'huaweicloud-retry[contract]'\n")
+    ran = cli("verify x")
+    assert (ran.code, ran.out, ran.err.startswith("hwc-retry verify: ")) == (2, "", True)
+    assert ran.err.endswith("; pip install 'huaweicloud-retry[contract]'\n")
