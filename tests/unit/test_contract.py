@@ -41,13 +41,12 @@ def checked(
     body: bytes = b'{"action": "Retry"}',
     headers: Mapping[str, str] = JSON,
     path: Mapping[str, str] | None = None,
-    *,
     query: str = "",
     contract: Contract = CONTRACT,
 ) -> CheckedRequest:
-    """Check a request to RetryEngine."""
-    params = {"project_id": "p", "engine_id": "e", **(path or {})}
-    return operation(contract, "RetryEngine").check_request(params, query, headers, body)
+    """Check a request to RetryEngine, or to the first operation of another contract."""
+    each = RETRY_ENGINE if contract is CONTRACT else contract.operations[0]
+    return each.check_request({"project_id": "p", "engine_id": "e", **(path or {})}, query, headers, body)
 
 
 def engine_request(*request: Any, **more: Any) -> list[str]:
@@ -217,7 +216,7 @@ def test_no_problem_quotes_a_value_where_that_was_asked_for() -> None:
 
 
 def test_of_very_many_problems_ten_are_reported(tmp_path: Path) -> None:
-    contract = edited(tmp_path, with_body({"type": "array", "items": {"type": "string"}}))
+    contract = loaded(tmp_path, with_body({"type": "array", "items": {"type": "string"}}))
     problems = engine_request(json.dumps([1] * 1000).encode(), contract=contract)
     assert problems == [f'body /{number}: 1 is not of type "string"' for number in range(10)]
 
@@ -320,7 +319,7 @@ def test_documented_headers_of_a_response_are_checked(tmp_path: Path) -> None:
     def with_header(spec: Any) -> None:
         spec["components"]["headers"]["RetryAfter"] = {"required": True, "schema": {"type": "integer"}}
 
-    retry = operation(edited(tmp_path, with_header), "RetryEngine")
+    retry = edited(tmp_path, with_header).operations[0]
     soon = 'header Retry-After: "soon" is not of type "integer"'
     for headers, problems in (
         ({"retry-after": "5"}, []),
@@ -370,42 +369,48 @@ def edited(folder: Path, edit: Callable[[Any], None]) -> Contract:
 ENGINE_PATH = "/v2/{project_id}/enginemgr/engines/{engine_id}/actions"
 
 
-def engine_operation(spec: Any) -> Any:
-    return spec["paths"][ENGINE_PATH]["put"]
+def loaded(folder: Path, spec: object) -> Contract:
+    return Contract.load(written(folder, spec))
 
 
-def with_body(schema: object) -> Callable[[Any], None]:
-    def edit(spec: Any) -> None:
-        engine_operation(spec)["requestBody"]["content"]["application/json;charset=UTF-8"]["schema"] = schema
+def one_operation(path: str = "/x", **parts: object) -> dict[str, Any]:
+    """A spec with one operation."""
+    info = {"title": "t", "version": "1"}
+    paths = {path: {"post": {"operationId": "X", "responses": {"200": {}}, **parts}}}
+    return {"openapi": "3.1.0", "info": info, "paths": paths}
 
-    return edit
+
+def with_body(schema: object, media_type: str = "application/json", **more: object) -> dict[str, Any]:
+    return one_operation(requestBody={"content": {media_type: {"schema": schema}}, **more})
 
 
-def with_parameters(where: str, **schemas: Mapping[str, object]) -> Callable[[Any], None]:
-    """Add parameters; a name that ends with `_` is mandatory."""
-
-    def edit(spec: Any) -> None:
-        for name, schema in schemas.items():
-            required = name.endswith("_")
-            added = {"name": name.removesuffix("_"), "in": where, "required": required, "schema": schema}
-            engine_operation(spec)["parameters"].append(added)
-
-    return edit
+def with_parameters(where: str, **schemas: object) -> dict[str, Any]:
+    """A spec with parameters; a name that ends with `_` is mandatory."""
+    return one_operation(
+        parameters=[
+            {"name": name.removesuffix("_"), "in": where, "required": name.endswith("_"), "schema": schema}
+            for name, schema in schemas.items()
+        ]
+    )
 
 
 def test_a_longer_maximum_and_a_new_error_status_are_taken(tmp_path: Path) -> None:
     def edit(spec: Any) -> None:
         spec["components"]["parameters"]["EnterpriseProjectId"]["schema"]["maxLength"] = 100
-        engine_operation(spec)["responses"]["418"] = {"$ref": "#/components/responses/Forbidden"}
+        spec["paths"][ENGINE_PATH]["put"]["responses"]["418"] = {"$ref": "#/components/responses/Forbidden"}
 
     contract = edited(tmp_path, edit)
     headers = {**JSON, "X-Enterprise-Project-ID": "0" * 100}
     assert engine_request(headers=headers, contract=contract) == []
     assert engine_request(headers=headers) != []
-    assert operation(contract, "RetryEngine").check_response(418, JSON, ERROR) == []
+    assert contract.operations[0].check_response(418, JSON, ERROR) == []
 
 
-INTEGER, INTEGERS = {"type": "integer"}, {"type": "array", "items": {"type": "integer"}}
+TEXT, INTEGER, INTEGERS = (
+    {"type": "string"},
+    {"type": "integer"},
+    {"type": "array", "items": {"type": "integer"}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -417,7 +422,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> Contract:
     }
     more["tag"] = {"type": "array", "items": {"type": "string", "minLength": 1}}
     more["at"] = {"type": "string", "format": "date-time"}
-    return edited(tmp_path_factory.mktemp("queries"), with_parameters("query", **more))
+    return loaded(tmp_path_factory.mktemp("queries"), with_parameters("query", **more))
 
 
 @pytest.mark.parametrize(
@@ -449,7 +454,7 @@ def test_new_query_parameters_are_checked(queries: Contract, query: str, problem
 def test_a_new_required_header_is_checked_and_those_that_openapi_ignores_are_not(tmp_path: Path) -> None:
     names = ("X-Language_", "Accept_", "Content-Type_", "Authorization_")
     schemas = {name: {"enum": ["zh-cn", "en-us"]} for name in names}
-    contract = edited(tmp_path, with_parameters("header", **schemas, **{"X-Numbers": INTEGERS}))
+    contract = loaded(tmp_path, with_parameters("header", **schemas, **{"X-Numbers": INTEGERS}))
     assert engine_request(contract=contract) == ["header X-Language: is missing"]
     # A header of several values is split at its commas.
     for language, numbers, problems in (
@@ -461,11 +466,6 @@ def test_a_new_required_header_is_checked_and_those_that_openapi_ignores_are_not
         assert engine_request(headers=headers, contract=contract) == problems
 
 
-def test_an_operations_own_parameter_replaces_the_paths(tmp_path: Path) -> None:
-    contract = edited(tmp_path, with_parameters("path", engine_id_=INTEGER))
-    assert engine_request(contract=contract) == ['path engine_id: "e" is not of type "integer"']
-
-
 def test_integer_ranges_are_checked_wherever_a_schema_may_be_and_nowhere_else(tmp_path: Path) -> None:
     number = {"type": "integer", "format": "int32"}
     schemas: dict[str, Any] = {"in_list": {"items": number}, "in_map": {"additionalProperties": number}}
@@ -475,7 +475,7 @@ def test_integer_ranges_are_checked_wherever_a_schema_may_be_and_nowhere_else(tm
         "bounded": {"allOf": [{"minimum": 0}], **number},
     }
     schemas["data"] = {"const": {"format": "int32"}}  # no schema, a value
-    contract = edited(tmp_path, with_body({"properties": schemas}))
+    contract = loaded(tmp_path, with_body({"properties": schemas}, required=True))
 
     def wrong(value: int, **values: object) -> set[str]:
         body = {"in_list": [value], "in_map": {"x": value}, "const": value, "long": value, "bounded": value}
@@ -489,30 +489,31 @@ def test_integer_ranges_are_checked_wherever_a_schema_may_be_and_nowhere_else(tm
 
 
 def test_a_pointer_escapes_what_rfc_6901_escapes(tmp_path: Path) -> None:
-    contract = edited(tmp_path, with_body({"additionalProperties": {"type": "string"}}))
+    contract = loaded(tmp_path, with_body({"additionalProperties": {"type": "string"}}))
     assert engine_request(b'{"a/b~c": 1}', contract=contract) == ['body /a~1b~0c: 1 is not of type "string"']
 
 
 def test_an_optional_body_may_be_left_out(tmp_path: Path) -> None:
-    def optional(spec: Any) -> None:
-        engine_operation(spec)["requestBody"]["required"] = False
-
-    assert engine_request(b"", contract=edited(tmp_path, optional)) == []
+    assert engine_request(b"", contract=loaded(tmp_path, with_body({}))) == []
 
 
 def in_path(*names: str) -> list[dict[str, Any]]:
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 
 
+NUMBERED = [{**in_path("engine_id")[0], "schema": INTEGER}]
 LISTED = {"description": "", "content": {"application/json": {"example": [1]}}}
 MINIMAL: dict[str, Any] = {
-    "openapi": "3.1.0",
-    "info": {"title": "t", "version": "1"},
+    **one_operation(),
     "security": [{"Token": []}],
     "paths": {
         "/engines/{engine_id}": {
             "parameters": in_path("engine_id"),
-            "delete": {"operationId": "Delete", "responses": {204: {"description": "gone"}}},
+            "delete": {
+                "operationId": "Delete",
+                "parameters": NUMBERED,
+                "responses": {204: {"description": "gone"}},
+            },
             "get": {"responses": {"2XX": LISTED}},
         },
         "/engines/all": {"get": {"operationId": "ListAll", "security": [], "responses": {"default": {}}}},
@@ -526,7 +527,7 @@ MINIMAL: dict[str, Any] = {
 
 @pytest.fixture
 def minimal(tmp_path: Path) -> Contract:
-    return Contract.load(written(tmp_path, MINIMAL))
+    return loaded(tmp_path, MINIMAL)
 
 
 @pytest.mark.parametrize(
@@ -557,6 +558,11 @@ def test_allowed_are_the_methods_of_every_path_that_fits(minimal: Contract, path
     assert found.allowed == allowed
 
 
+def test_an_operations_own_parameter_replaces_the_paths(minimal: Contract) -> None:
+    (problem,) = operation(minimal, "Delete").check_request({"engine_id": "e"}, "", {}, b"").problems
+    assert str(problem) == 'path engine_id: "e" is not of type "integer"'
+
+
 def test_an_operation_may_have_neither_id_nor_security_of_its_own(minimal: Contract) -> None:
     assert operation(minimal, "Delete").security == (frozenset({"Token"}),)
     assert operation(minimal, "ListAll").security == ()
@@ -579,20 +585,8 @@ def test_ranges_and_default_document_statuses_and_one_without_content_must_have_
 # --- Specs that are invalid -----------------------------------------------------------------------------------------
 
 
-def one_operation(path: str = "/x", **parts: object) -> dict[str, Any]:
-    return {**MINIMAL, "paths": {path: {"post": {"operationId": "X", "responses": {"200": {}}, **parts}}}}
-
-
-def with_parameter(name: str, where: str, kind: str) -> dict[str, Any]:
-    return one_operation(parameters=[{"name": name, "in": where, "schema": {"type": kind}}])
-
-
-def with_content(media_type: str, **schema: object) -> dict[str, Any]:
-    return one_operation(requestBody={"content": {media_type: {"schema": schema} if schema else {}}})
-
-
 LOOP = {**one_operation(responses={"200": {"$ref": "#/a"}}), "a": {"$ref": "#/a"}}
-DANGLING = with_content("application/json", **{"$ref": "#/components/schemas/No"})
+DANGLING = with_body({"$ref": "#/components/schemas/No"})
 
 
 @pytest.mark.parametrize(
@@ -602,15 +596,18 @@ DANGLING = with_content("application/json", **{"$ref": "#/components/schemas/No"
         ("- 1", "not a mapping"),
         ("a: 1", r"not a valid OpenAPI document .*'paths'"),
         (one_operation("/x/{id}"), "X: its path and its path parameters differ in id$"),
-        (with_parameter("p", "path", "string"), "X: its path and its path parameters differ in p$"),
+        (with_parameters("path", p=TEXT), "X: its path and its path parameters differ in p$"),
         (one_operation(parameters=[{"$ref": "#/nope"}]), "#/nope"),
         (one_operation(parameters=[{"$ref": "other.yaml#/x"}]), "or outside this file"),
         (LOOP, "it is circular"),
         (DANGLING, "X, .*/components/schemas/No"),
-        (with_content("application/json", type="strnig"), 'X, request body, application/json: .*: "strnig"'),
-        (with_content("text/xml"), "X, request body: only JSON .* text/xml"),
-        (with_parameter("q", "query", "object"), "X, parameter q: only path, query and header .* plain type"),
-        (with_parameter("c", "cookie", "string"), "X, parameter c: only path, query and header"),
+        (with_body({"type": "strnig"}), 'X, request body, application/json: .*: "strnig"'),
+        (with_body({}, "text/xml"), "X, request body: only JSON .* text/xml"),
+        (
+            with_parameters("query", q={"type": "object"}),
+            "X, parameter q: only path, query and header .* plain type",
+        ),
+        (with_parameters("cookie", c=TEXT), "X, parameter c: only path, query and header"),
     ],
 )
 def test_an_invalid_spec_is_refused_in_one_line_that_names_file_and_place(
