@@ -21,12 +21,12 @@ import yaml
 import huaweicloud_retry
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.bulk import Item
-from huaweicloud_retry.cli import main
 from huaweicloud_retry.commands.bulk import SAMPLE
 from huaweicloud_retry.commands.exits import EXIT_CODES
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.testing import mock_server
 from huaweicloud_retry_client import APIStatusError, Client, Response
+from tests.e2e.cli import Cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -182,43 +182,47 @@ def test_the_wheel_is_named_so_that_pip_finds_it_with_its_extras(tmp_path: Path)
 
 
 @pytest.fixture
-def files(cn_north_4: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that the command lines read, in the current folder, and a mock where work ends at once."""
+def cli(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> Cli:
+    """The command in a folder with the files that the command lines read; in its region, work ends at once."""
+    cli = Cli(tmp_path, monkeypatch, capsys)
+    cli.unset("HW_AUTH_TOKEN")
+    url = request.getfixturevalue("cn_north_4")
     state = yaml.safe_load((ROOT / "src/huaweicloud_retry/mock/state.yaml").read_text("utf-8"))
-    put = httpx.put(f"{cn_north_4}/_mock/state", json={**state, "run_time": 0}, trust_env=False)
+    put = httpx.put(f"{url}/_mock/state", json={**state, "run_time": 0}, trust_env=False)
     put.raise_for_status()
     for folder in (".local/share/bash-completion/completions", ".config/fish/completions"):
         (tmp_path / folder).mkdir(parents=True)
-    texts = {"failed.csv": SAMPLE, "failed.jsonl": blocks("json")[0][1], "token.txt": "mock-token"}
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, text in {
+        "failed.csv": SAMPLE,
+        "failed.jsonl": blocks("json")[0][1],
+        "token.txt": "mock-token",
+    }.items():
+        cli.write(name, text)
+    return cli
 
 
 EXAMPLES = [(page, code) for page, code in blocks("sh") if code.startswith("hwc-retry")]
 
 
-@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[page for page, _ in EXAMPLES])
-def test_the_command_lines_run(
-    code: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_lines_run(code: str, cli: Cli) -> None:
     for line in code.splitlines():
         command, _, output = line.removeprefix("hwc-retry ").partition(" > ")
         command, _, given = command.partition(" < ")
-        with contextlib.ExitStack() as stack:
-            if given:
-                monkeypatch.setattr("sys.stdin", stack.enter_context(Path(given).open(encoding="utf-8")))
-            if output:
-                file = stack.enter_context(Path(output).expanduser().open("w", encoding="utf-8"))
-                stack.enter_context(contextlib.redirect_stdout(file))
-            # 1: the mock does not have what the sample names, or it was retried before.
-            assert main(shlex.split(command)) in (0, 1), line + capfd.readouterr().err
+        ran = cli(command, stdin=Path(given).read_text("utf-8") if given else "")
+        # 1: the mock does not have what the sample names, or it was retried before.
+        assert ran.code in (0, 1), line + ran.err
+        if output:
+            Path(output).expanduser().write_text(ran.out, "utf-8")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
-@pytest.mark.usefixtures("files")
+@pytest.mark.usefixtures("cli")
 def test_the_command_shown_prints_on_a_terminal_what_is_shown() -> None:
     ((_, shown),) = blocks("console")
     line, _, output = shown.partition("\n")
@@ -233,23 +237,18 @@ def test_the_command_shown_prints_on_a_terminal_what_is_shown() -> None:
     assert [row for row in rows if row] == output.splitlines()
 
 
-def shell(start: str, replacements: dict[str, str]) -> str:
-    """Run the shell block that starts so, and return what it printed."""
-    (block,) = {code for _, code in blocks("sh") if code.startswith(start)}
-    for old, new in replacements.items():
-        assert old in block
-        block = block.replace(old, new)
-    ran = subprocess.run(["sh", "-ec", block], cwd=ROOT, check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
 def test_the_curl_lines() -> None:
+    def shell(start: str, curl: str) -> str:
+        (block,) = {code for _, code in blocks("sh") if code.startswith(start)}
+        assert "http://127.0.0.1:8000" in block
+        code = block.replace("http://127.0.0.1:8000", url).replace("curl", curl)
+        return subprocess.check_output(["sh", "-ec", code], text=True)
+
     with running() as url:
-        said = shell("curl -X PUT", {"http://127.0.0.1:8000": url, "curl": "curl --silent"})
+        said = shell("curl -X PUT", "curl --silent")
         assert json.loads(said) == {"id": ENGINE, "name": "cse-gve7lg", "jobId": 18638}
-        shell("curl -H", {"http://127.0.0.1:8000": url, "curl": "curl --silent --fail"})
+        shell("curl -H", "curl --silent --fail")
         faults = httpx.get(f"{url}/_mock/faults", trust_env=False).json()
     assert faults == [{"close": "after", "times": 1}, {"status": 429, "retry_after": 2, "share": 0.1}]
 

@@ -429,19 +429,16 @@ def test_no_word_of_a_table_is_broken(file: Path, columns: int, cli: Cli) -> Non
     long = "SpecificationOfTheEngineIsTooSmallForThat"
     known = [outcome(engine(number)) for number in range(1001)]
     for id_ in ids:
-        item, text = (
-            replace(engine(0), engine_id=id_),
-            f"C.1: engine {id_} is too small: {long} (cn-north-4.a.com)",
-        )
-        known.append(outcome(item, "refused", text, status=400, seconds=3575.0))
-        item = replace(item_of(id_), task_id=id_)
-        known.append(outcome(item, "unknown", "504: timeout", status=504, seconds=8e5))
+        text = f"C.1: engine {id_} is too small: {long} (cn-north-4.a.com)"
+        known.append(outcome(replace(engine(0), engine_id=id_), "refused", text, status=400, seconds=3575.0))
+        task = replace(item_of(id_), task_id=id_)
+        known.append(outcome(task, "unknown", "504: timeout", status=504, seconds=8e5))
     made(file, known)
     cli.has_terminal(columns)
     out = cli("report items.journal").out
     others = [
         line for line in out.splitlines() if not line.startswith("  hwc-retry")
-    ]  # commands do not break
+    ]  # a command does not break
     assert len(out.splitlines()) == len(others) + 4
     assert max(map(len, others)) <= columns
     words = {word for line in others for word in line.replace(",", " ").split()}
