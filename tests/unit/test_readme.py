@@ -67,14 +67,18 @@ def run(name: str, old: str = "", new: str = "") -> tuple[dict[str, Any], str]:
 
 
 @pytest.fixture
-def cn_north_4(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def cn_north_4(cli: Cli) -> Iterator[str]:
     """The mock in place of a region; yields its URL."""
+    cli.unset("HW_AUTH_TOKEN")
+    keys = {"AK": "mock-ak", "SK": "mock-sk", "PROJECT_ID": "demo-project"}
     with running() as url:
-        for service in ("WORKSPACE", "CSE"):
-            monkeypatch.setenv(f"HUAWEICLOUD_SDK_REGION_{service}_CN_NORTH_4", url)
-        monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "mock-ak")
-        monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "mock-sk")
-        monkeypatch.setenv("HUAWEICLOUD_SDK_PROJECT_ID", "demo-project")
+        hosts = dict.fromkeys(("REGION_WORKSPACE_CN_NORTH_4", "REGION_CSE_CN_NORTH_4"), url)
+        cli.set(**{f"HUAWEICLOUD_SDK_{name}": value for name, value in {**keys, **hosts}.items()})
         yield url
 
 
@@ -182,33 +186,22 @@ def test_the_wheel_is_named_so_that_pip_finds_it_with_its_extras(tmp_path: Path)
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
-) -> Cli:
-    """The command in a folder with the files that the command lines read; in its region, work ends at once."""
-    cli = Cli(tmp_path, monkeypatch, capsys)
-    cli.unset("HW_AUTH_TOKEN")
-    url = request.getfixturevalue("cn_north_4")
+def files(cli: Cli, cn_north_4: str) -> None:
+    """The files that the command lines read, and a mock where work ends at once."""
     state = yaml.safe_load((ROOT / "src/huaweicloud_retry/mock/state.yaml").read_text("utf-8"))
-    put = httpx.put(f"{url}/_mock/state", json={**state, "run_time": 0}, trust_env=False)
+    put = httpx.put(f"{cn_north_4}/_mock/state", json={**state, "run_time": 0}, trust_env=False)
     put.raise_for_status()
     for folder in (".local/share/bash-completion/completions", ".config/fish/completions"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name, text in {
-        "failed.csv": SAMPLE,
-        "failed.jsonl": blocks("json")[0][1],
-        "token.txt": "mock-token",
-    }.items():
+        (cli.folder / folder).mkdir(parents=True)
+    texts = {"failed.csv": SAMPLE, "failed.jsonl": blocks("json")[0][1], "token.txt": "mock-token"}
+    for name, text in texts.items():
         cli.write(name, text)
-    return cli
 
 
 EXAMPLES = [(page, code) for page, code in blocks("sh") if code.startswith("hwc-retry")]
 
 
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[page for page, _ in EXAMPLES])
 def test_the_command_lines_run(code: str, cli: Cli) -> None:
     for line in code.splitlines():
@@ -222,7 +215,7 @@ def test_the_command_lines_run(code: str, cli: Cli) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
-@pytest.mark.usefixtures("cli")
+@pytest.mark.usefixtures("files")
 def test_the_command_shown_prints_on_a_terminal_what_is_shown() -> None:
     ((_, shown),) = blocks("console")
     line, _, output = shown.partition("\n")
