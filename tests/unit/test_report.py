@@ -386,7 +386,7 @@ def test_json_of_a_journal_without_a_reason_has_none(file: Path, cli: Cli) -> No
     assert json.loads(cli("report items.journal").out)["reasons"] == []
 
 
-def test_json_has_all_items_of_each_reason_and_of_very_many_reasons_one_for_the_rest(
+def test_json_has_all_items_of_each_reason_and_the_rest_of_the_reasons_as_one(
     file: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.report._REASONS", 3)  # of 1000, which take a second
