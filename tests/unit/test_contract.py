@@ -568,9 +568,7 @@ def test_an_operation_may_have_neither_id_nor_security_of_its_own(minimal: Contr
     assert operation(minimal, "ListAll").security == ()
 
 
-def test_statuses_by_range_by_default_and_without_content(
-    minimal: Contract,
-) -> None:
+def test_statuses_by_range_by_default_and_without_content(minimal: Contract) -> None:
     listing, delete = operation(minimal, "GET /engines/{engine_id}"), operation(minimal, "Delete")
     assert listing.check_response(206, JSON, b"[]") == []
     assert listing.check_response(300, JSON, b"[]") != []
