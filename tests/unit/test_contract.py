@@ -1,4 +1,4 @@
-"""The contract: what of openapi.yaml is checked, how an invalid message is described, which specs are refused."""
+"""The contract: what it checks, how it describes an invalid message, which specs it refuses."""
 
 import copy
 import hashlib

@@ -1,4 +1,4 @@
-"""`hwc-retry report`: what it makes of a journal, and how it is printed. How it reads one: test_bulk_journal.py."""
+"""`hwc-retry report`: its summary and its output. How a journal is read: test_bulk_journal.py."""
 
 import base64
 import csv
