@@ -410,8 +410,9 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
 
 @rule("sdk: X-Request-Id; gateway-docs: request_id", last=True)
 def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
-    """Success or error, X-Request-Id is there, never twice the same, and is the request_id of a gateway's body."""
+    """Success or error, X-Request-Id is there, never twice the same, whatever the caller sends, and in a gateway's body."""
     requests = list(_all_operations(server)) * 2
+    requests += [each.with_headers({"X-Request-Id": "of-the-caller"}) for each in requests[:7]]
     requests += [each.with_headers({"X-Auth-Token": "no-such-token"}) for each in requests[:7]]
     requests += [each.with_headers(method="PATCH") for each in requests[:7]]
     requests += [each.with_headers(body=b"{", method=each.method) for each in requests[:7] if each.body]
