@@ -130,7 +130,7 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         ("engine e1 --region cn-nort-4", {}, "'cn-nort-4' (--region); did you mean"),
         ("engine e1", {"HW_REGION_NAME": "cn-nort-4"}, "'cn-nort-4' (HW_REGION_NAME); did you mean"),
         ("engine e1 --endpoint http://a.test", {}, "use https\n"),
-        (f"engine .. {REGION}", {}, "engine_id is '..'"),
+        (f"engine .. {REGION}", {}, "the path of the request; give a value that is not empty, '.' or '..'"),
         (f"engine e1 {REGION}", {"HW_AUTH_TOKEN": ""}, "no credentials"),
         ("engine e1 --token-file nowhere", {}, "--token-file: nowhere cannot be read: No such file"),
         ("engine e1 --token-file /dev/null", {}, "--token-file: /dev/null: the token must be printable ASCII"),
