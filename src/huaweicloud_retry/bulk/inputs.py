@@ -87,8 +87,8 @@ def read_items(  # noqa: PLR0913 - options of the input
     if problems.count:
         problems.report(on_bad_line)
         total = problems.count + good
-        lines, are = "line" if total == 1 else "lines", "is" if problems.count == 1 else "are"
-        raise InputError(f"{problems.count} of {total} {lines} {are} invalid; nothing was sent")
+        what = f"{'line' if total == 1 else 'lines'} {'is' if problems.count == 1 else 'are'} invalid"
+        raise InputError(f"{problems.count} of {total} {what}; nothing was sent")
     if not good:
         raise InputError("the input is empty: no line with a retry")
 
