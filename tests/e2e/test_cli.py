@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +95,11 @@ def test_quiet_reports_only_failures(cli: Cli) -> None:
     assert reported.count("hwc-retry bulk: ") == 1
 
 
-def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli) -> None:
     cli.write("in.csv", "operation,engine_id\nRetryEngine,\u5f15\u64ce\n")
     for output in ("jsonl", "csv", "table"):
         stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
-        monkeypatch.setattr(sys, "stdout", stdout)
-        assert cli(f"bulk in.csv --output {output} --journal {output}").code == 1
+        assert cli(f"bulk in.csv --output {output} --journal {output}", stdout=stdout).code == 1
         assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()
 
 
