@@ -86,7 +86,8 @@ def test_at_the_second_signal_it_ends_at_once_and_reports_what_is_unknown(
 
 
 def test_nohup_lets_it_go_on_when_the_terminal_closes(idle: Cli, holding: Holding) -> None:
-    holding.on_request = lambda: (interrupt(signal.SIGHUP), holding.may_respond.set())
+    holding.on_request = lambda: interrupt(signal.SIGHUP)
+    holding.may_respond.set()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert idle("bulk", idle.engines("1")).code == 0
@@ -174,7 +175,8 @@ def test_when_messages_or_help_are_not_read_it_ends_quietly(
     cli: Cli, unread: TextIO, line: str, stream: str
 ) -> None:
     cli.engines("e1", "e2")
-    ran = cli(line, **{stream: unread})
+    streams: dict[str, Any] = {stream: unread}
+    ran = cli(line, **streams)
     assert (ran.code, ran.err) == (130, "")
 
 
