@@ -71,7 +71,7 @@ def test_at_the_first_signal_it_waits_for_requests_in_flight_and_sends_no_more(
     assert (ran.code, ran.verdicts) == (130, ["accepted"])
     assert "accepted 1, refused 0, unknown 0, not sent 2\n" in ran.err
     holding.on_request = lambda: None
-    assert idle(line).code == 0
+    assert (idle(line).code, holding.requests) == (0, [1, 2, 3])
 
 
 @pytest.mark.parametrize("command", ["engine 1 2 --output jsonl", "bulk --concurrency 1 in.jsonl"])
