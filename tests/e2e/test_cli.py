@@ -118,9 +118,7 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         ("script --record-id r --failed-of t", {}, "--failed-of: not allowed with argument --record-id"),
         (f"engine e1 {REGION} --wait-timeout 5", {}, "--wait-timeout needs --wait"),
         ("status", {}, ONE_KIND),
-        ("status e1 --task-id t1", {}, ONE_KIND),
         (f"status --record-id .. {REGION}", {}, "record_id is '..'"),
-        ("status e1", {}, NO_REGION),
         ("engine e1", {}, NO_REGION),
         ("engine e1 --timeout 0", {}, "'0' is not a number from 0.001 to 3600"),
         ("engine e1", {"HW_PROJECT_ID": ""}, "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or"),
@@ -143,8 +141,6 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         ("bulk -", {}, "give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
         ("bulk x --concurrency 101", {}, "'101' is not an integer from 1 to 100"),
-        (f"engine e1 {REGION}", {"HTTPS_PROXY": "foo://mock-password@x"}, "HTTPS_PROXY is not the URL of a proxy"),
-        (f"engine e1 {REGION}", {"HTTPS_PROXY": "::bad"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "http://u:mock-password/@x"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "pip install 'httpx[socks]'"),
         ("resolve nowhere --endpoint http://127.0.0.1:9", {}, "does not exist"),
@@ -248,9 +244,8 @@ def test_a_dry_run_shows_the_request_of_the_real_run_and_sends_nothing(
     assert json.loads(shown["body"]) == came["body"]
     cli.has_terminal()
     out = cli(line, "--dry-run").out
-    assert re.match(
-        rf"PUT {mock.url}/v2/demo-project/enginemgr/engines/e1/actions\n(X-|[aA]uth|[hH]ost)", out
-    )
+    assert out.startswith(f"PUT {mock.url}/v2/demo-project/enginemgr/engines/e1/actions\n")
+    assert re.search(r"\n(X-Auth-Token: |Authorization: .*)\*\*\*\n", out)
     assert out.endswith('\n\n{"action":"Retry"}\n')
 
 
