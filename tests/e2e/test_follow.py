@@ -122,22 +122,14 @@ def waiting(mock: Mock, work: Work, **how: Any) -> Steps[Status]:
 def by_hand(steps: Steps[T], on_pause: Callable[[float], object] = lambda _: None) -> tuple[T, list[float]]:
     """Do the steps, but call `on_pause` in place of each pause; returns the pauses, too."""
     pauses: list[float] = []
-    try:
-        step = next(steps)
-        while True:
-            if isinstance(step, Read):
-                try:
-                    response = step.sync()
-                except APIError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(response)
-            else:
-                pauses.append(step)
-                on_pause(step)
-                step = next(steps)
-    except StopIteration as end:
-        return end.value, pauses
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        on_pause(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", pause)
+        return SyncAndAsync(lambda: steps)(), pauses
 
 
 def retry(client: Client, work: Work) -> None:
