@@ -227,9 +227,7 @@ def test_a_journal_that_cannot_grow_ends_the_run_and_loses_nothing(mock: Mock, f
 @pytest.mark.parametrize(
     ("field", "before", "now"), [("enterprise_project_id", None, "7"), ("region", "a", "b")]
 )
-def test_the_same_target_at_the_same_endpoint_is_the_same_item(
-    mock: Mock, file: Path, field: str, before: str | None, now: str
-) -> None:
+def test_the_same_target_is_the_same_item(mock: Mock, file: Path, field: str, before: Any, now: str) -> None:
     plain, given = (
         [replace(each, **{field: value}) for each in engines("e0", "e1")] for value in (before, now)
     )
@@ -242,9 +240,7 @@ def test_the_same_target_at_the_same_endpoint_is_the_same_item(
     assert len(received(mock)) == 6
 
 
-def test_a_default_region_and_the_same_region_by_name_are_one_item(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_default_and_a_named_region_are_one_item(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_WORKSPACE_CN_NORTH_4", mock.url)
     named = replace(record("r0"), region="cn-north-4")
     run = Bulk([record("r0"), named], region="cn-north-4", credentials=TokenAuth("mock-token"))
@@ -340,9 +336,7 @@ def test_an_auth_that_fails_after_the_response_leaves_the_item_unknown(mock: Moc
 
 
 @pytest.mark.parametrize(("status", "first", "attempts"), [(429, 404, 2), (503, 503, 1)])
-def test_one_failed_token_fetch_does_not_halt_the_run(
-    mock: Mock, status: int, first: int, attempts: int
-) -> None:
+def test_one_failed_token_fetch_halts_no_run(mock: Mock, status: int, first: int, attempts: int) -> None:
     mock.reset()  # to the built-in state, whose user IAM knows
     mock.add_fault(status=status, operation=TOKENS, times=1)
     names = {"domain_name": "mock-domain", "project_name": "cn-north-4"}
@@ -419,9 +413,7 @@ def test_a_429_slows_all_down_and_loses_nothing_and_is_a_refusal_if_it_does_not_
     [(Resend(initial_backoff=0), 3, "3 failures in a row; the last: POST "), (None, 1, "the service cannot be reached")],
     ids=["resend", "once"],
 )  # fmt: skip
-def test_an_endpoint_that_cannot_be_reached_halts_the_run(
-    mock: Mock, resend: Resend | None, attempts: int, halted: str
-) -> None:
+def test_an_unreachable_endpoint_halts_the_run(mock: Mock, resend: Any, attempts: int, halted: str) -> None:
     run = bulk(mock, records(), endpoint="http://127.0.0.1:9", resend=resend)
     (outcome,) = done(run)
     assert (outcome.verdict, outcome.attempts, run.counts) == ("refused", attempts, Counts(planned=RECORDS))
@@ -458,9 +450,7 @@ def test_an_item_that_waits_after_a_429_at_a_stop_is_sent_by_the_next_run(mock: 
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_a_slow_consumer_holds_up_the_run_but_no_stop(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch, stops: bool
-) -> None:
+def test_a_slow_consumer_holds_up_no_stop(mock: Mock, monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.runner._UNREAD", 3)
 
     async def main() -> Counts:

@@ -71,7 +71,7 @@ def test_an_endpoint_that_cannot_be_reached_is_exit_code_1_with_what_to_check(cl
     assert "  -> Check --region, --endpoint" in ran.err
 
 
-def test_a_terminal_gets_a_table_with_texts_of_servers_as_they_are_and_no_broken_words_or_csv(
+def test_a_table_shows_texts_of_servers_as_they_are_and_breaks_no_word(
     cli: Cli,
 ) -> None:
     cli.has_terminal()
@@ -148,9 +148,7 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
                      marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this machine has no /proc")),
     ],
 )  # fmt: skip
-def test_a_usage_or_configuration_error_is_exit_code_2_and_leaves_no_file(
-    idle: Cli, line: str, changes: dict[str, str], says: str
-) -> None:
+def test_a_usage_error_is_exit_code_2(idle: Cli, line: str, changes: dict[str, str], says: str) -> None:
     idle.set(**changes)
     ran = idle(line)
     assert (ran.code, ran.out, idle.files()) == (2, "", [])
@@ -224,7 +222,7 @@ def test_debug_shows_the_traceback_of_an_error(idle: Cli, line: str) -> None:
 
 
 @pytest.mark.parametrize("credentials", [TOKEN, KEYS], ids=["token", "keys"])
-def test_a_dry_run_shows_the_request_of_the_real_run_and_sends_nothing(
+def test_a_dry_run_shows_the_request_and_sends_nothing(
     cli: Cli, mock: Mock, credentials: dict[str, str]
 ) -> None:
     cli.unset("HW_AUTH_TOKEN")
@@ -294,9 +292,7 @@ def test_a_bulk_sends_each_item_once_and_prints_json_lines(cli: Cli, mock: Mock)
     assert summary.endswith("40 retries: accepted 40, refused 0, unknown 0")
 
 
-def test_the_same_command_sends_no_item_again_and_its_exit_code_is_of_the_whole_journal(
-    cli: Cli, mock: Mock
-) -> None:
+def test_the_same_command_sends_no_item_again_and_its_exit_code_covers_all(cli: Cli, mock: Mock) -> None:
     line = f"bulk {cli.engines('e1', 'nowhere')}"
     assert cli(line).code == 1
     again = cli(line)
@@ -315,9 +311,7 @@ def test_the_same_command_with_right_credentials_sends_all(cli: Cli, mock: Mock)
     assert (cli(line).code, sent(mock)) == (0, ["e1", "e1", "e2"])
 
 
-def test_a_journal_with_all_accepted_is_reported_with_the_date_and_how_to_resend(
-    cli: Cli, mock: Mock
-) -> None:
+def test_a_journal_with_all_accepted_is_reported_with_date_and_how_to_resend(cli: Cli, mock: Mock) -> None:
     line = f"bulk {cli.engines('e1', 'e2')}"
     cli(line)
     again = cli(line)
@@ -389,9 +383,7 @@ JSON_LINES = "\n".join(f'{{"operation": "RetryEngine", "engine_id": "{each}"}}' 
     [("in.csv", CSV), ("in", f"\ufeff{CSV}"), ("in", f"\ufeff{JSON_LINES}"), ("- --journal j", JSON_LINES)],
     ids=["name", "CSV", "JSON lines", "stdin"],
 )
-def test_the_format_of_an_input_is_known_by_name_or_content(
-    cli: Cli, mock: Mock, line: str, content: str
-) -> None:
+def test_the_format_is_known_by_name_or_content(cli: Cli, mock: Mock, line: str, content: str) -> None:
     if not line.startswith("-"):
         cli.write(line, content)
     assert (cli(f"bulk {line}", stdin=content).code, sent(mock)) == (0, ["e1", "e2"])
@@ -406,9 +398,7 @@ def test_the_format_of_an_input_is_known_by_name_or_content(
         ("in", JSON_LINES, "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n"),
     ],
 )  # fmt: skip
-def test_an_invalid_input_is_reported_with_file_and_line(
-    idle: Cli, name: str, content: str, says: str
-) -> None:
+def test_an_invalid_input_is_reported_with_its_line(idle: Cli, name: str, content: str, says: str) -> None:
     idle.unset("HW_PROJECT_ID")
     ran = idle(f"bulk {idle.write(name, content)}")
     assert (ran.code, says in ran.err) == (2, True)

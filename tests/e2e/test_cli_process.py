@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 import pytest
 
@@ -25,6 +25,7 @@ from huaweicloud_retry.testing import Mock
 from tests.connections import Line, Server, response
 from tests.e2e.cli import COMMAND, IDS, LIMIT, Cli, Watched, interrupt, on_terminal, read_until, sent
 
+Pipe: TypeAlias = tuple[int, int]  # its ends for reading and writing
 NUMBERS = [str(number) for number in range(1, 41)]  # engines
 
 
@@ -62,7 +63,7 @@ def holding(idle: Cli) -> Iterator[Holding]:
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP])
-def test_at_the_first_signal_it_waits_for_requests_in_flight_and_sends_no_more(
+def test_the_first_signal_waits_for_what_is_in_flight(
     idle: Cli, holding: Holding, by: signal.Signals
 ) -> None:
     line = f"bulk --concurrency 1 {idle.engines('1', '2', '3')}"
@@ -75,7 +76,7 @@ def test_at_the_first_signal_it_waits_for_requests_in_flight_and_sends_no_more(
 
 
 @pytest.mark.parametrize("command", ["engine 1 2 --output jsonl", "bulk --concurrency 1 in.jsonl"])
-def test_at_the_second_signal_it_ends_at_once_and_reports_what_is_unknown(
+def test_the_second_signal_ends_it_and_says_what_is_unknown(
     idle: Cli, holding: Holding, command: str
 ) -> None:
     idle.engines("1", "2")
@@ -132,9 +133,7 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_reasons(cli: Cli) -> None:
     assert "3 retries: accepted 1, refused 2, unknown 0\n" in seen
 
 
-def test_without_a_terminal_a_line_every_few_seconds_shows_counts_and_speed(
-    idle: Cli, holding: Holding
-) -> None:
+def test_without_a_terminal_a_line_at_times_shows_counts_and_speed(idle: Cli, holding: Holding) -> None:
     def hold_the_last() -> None:
         if len(holding.requests) == 40:
             holding.may_respond.clear()
@@ -171,9 +170,7 @@ def test_when_stdout_is_closed_it_ends_quietly_and_loses_nothing(
 
 
 @pytest.mark.parametrize(("line", "stream"), [("bulk in.jsonl", "stderr"), ("--help", "stdout")])
-def test_when_messages_or_help_are_not_read_it_ends_quietly(
-    cli: Cli, unread: TextIO, line: str, stream: str
-) -> None:
+def test_unread_messages_or_help_end_it_quietly(cli: Cli, unread: TextIO, line: str, stream: str) -> None:
     cli.engines("e1", "e2")
     streams: dict[str, Any] = {stream: unread}
     ran = cli(line, **streams)
@@ -197,9 +194,7 @@ def test_a_full_disk_is_reported_in_one_line(cli: Cli, line: str) -> None:
         ("engine e1 nowhere 2>&-", 1, "", 2),
     ],
 )
-def test_standard_streams_may_be_closed(
-    cli: Cli, mock: Mock, line: str, code: int, says: str, sends: int
-) -> None:
+def test_streams_may_be_closed(cli: Cli, mock: Mock, line: str, code: int, says: str, sends: int) -> None:
     command = f"{shlex.join(COMMAND)} {line} --endpoint {cli.url}"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (ran.returncode, says in ran.stderr, ran.stderr.count("\n")) == (code, True, bool(says))
@@ -207,7 +202,7 @@ def test_standard_streams_may_be_closed(
 
 
 @pytest.fixture
-def small_pipe(holding: Holding) -> tuple[int, int]:
+def small_pipe(holding: Holding) -> Pipe:
     """A pipe that takes less than the 13,000 bytes that a bulk of `NUMBERS` writes; its service responds."""
     holding.may_respond.set()
     reading, writing = os.pipe()
@@ -215,7 +210,7 @@ def small_pipe(holding: Holding) -> tuple[int, int]:
     return reading, writing
 
 
-def test_a_slow_reader_holds_up_no_request(idle: Cli, holding: Holding, small_pipe: tuple[int, int]) -> None:
+def test_a_slow_reader_holds_up_no_request(idle: Cli, holding: Holding, small_pipe: Pipe) -> None:
     def read() -> list[str]:
         holding.wait_for(len(NUMBERS))
         with os.fdopen(small_pipe[0], encoding="utf-8") as reading:
@@ -229,9 +224,7 @@ def test_a_slow_reader_holds_up_no_request(idle: Cli, holding: Holding, small_pi
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_a_reader_that_stops_does_not_hold_up_the_end(
-    idle: Cli, holding: Holding, small_pipe: tuple[int, int], times: int
-) -> None:
+def test_a_stopped_reader_holds_up_no_end(idle: Cli, holding: Holding, small_pipe: Pipe, times: int) -> None:
     reading, writing = small_pipe
     with idle.started("bulk --output jsonl", idle.engines(*NUMBERS), stdout=writing) as process:
         os.close(writing)

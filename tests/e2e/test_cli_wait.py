@@ -65,9 +65,7 @@ MIXED = "records: 2 SUCCESS, 1 FAILED, 1 RUNNING"
         ("engine ends runs fails nowhere --wait-timeout 0", 1, SUCCEEDED),
     ],
 )
-def test_the_exit_code_says_whether_the_work_succeeded_and_is_that_of_the_worst(
-    cli: Cli, line: str, code: int, end: tuple[Any, ...]
-) -> None:
+def test_the_exit_code_is_that_of_the_worst_end(cli: Cli, line: str, code: int, end: tuple[Any, ...]) -> None:
     ran = cli(f"{line} --wait")
     assert (ran.code, ends(ran)[0]) == (code, end)
 
@@ -113,9 +111,7 @@ def test_an_interrupted_wait_reports_that_the_work_goes_on_and_how_to_look_again
 
 
 @pytest.mark.parametrize(("status", "says"), [(401, "five wrong signatures"), (403, "cse:engine:get")])
-def test_a_refused_read_is_exit_code_5_ends_the_wait_and_leaves_the_retry_accepted(
-    cli: Cli, mock: Mock, status: int, says: str
-) -> None:
+def test_a_refused_read_ends_the_wait_with_exit_code_5(cli: Cli, mock: Mock, status: int, says: str) -> None:
     mock.add_fault(operation="ShowEngineJob", status=status)
     ran = cli("engine ends runs fails --wait --wait-timeout 50")
     assert (ran.code, ran.verdicts) == (5, ["accepted"] * 3)
@@ -160,7 +156,7 @@ def old_job(request: pytest.FixtureRequest) -> Iterator[str]:
     [("Pausing", "unknown", "job 7 is Pausing"), ("Error", "running", "job 7 is Error as before the retry")],
     indirect=["old_job"],
 )
-def test_a_job_that_shows_no_new_run_or_an_undocumented_status_is_exit_code_5(
+def test_no_new_run_or_an_unknown_status_is_exit_code_5(
     cli: Cli, old_job: str, ended: str, seen: str
 ) -> None:
     ran = cli(f"engine e --wait --wait-timeout 0 --endpoint {old_job}")
@@ -214,9 +210,7 @@ def test_status_as_a_table(cli: Cli, what: str, shows: str) -> None:
     assert re.search(shows, ran.out, re.MULTILINE), ran.out
 
 
-def test_status_is_exit_code_1_if_one_cannot_be_read_and_reads_no_more_after_a_401(
-    cli: Cli, mock: Mock
-) -> None:
+def test_status_is_exit_code_1_if_one_cannot_be_read_and_ends_after_a_401(cli: Cli, mock: Mock) -> None:
     ran = cli("status ends nowhere")
     assert (ran.code, ["error" in each for each in ran.outcomes]) == (1, [False, True])
     assert re.search(r"engine nowhere cannot be read: 400 SVCSTG.00501116: .*\n  -> ", ran.err)
@@ -281,9 +275,7 @@ def test_bulk_waits_for_what_an_earlier_run_sent(cli: Cli, mock: Mock, ids: str,
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_resolve_settles_unknown_outcomes_of_a_bulk_and_then_has_nothing_left(
-    cli: Cli, mock: Mock, at_once: bool
-) -> None:
+def test_resolve_settles_unknown_outcomes_then_has_nothing_left(cli: Cli, mock: Mock, at_once: bool) -> None:
     mock.add_fault(operation="RetryEngine", close="after", times=1)
     line = f"bulk --concurrency 1 {cli.engines('runs', 'ends')}"
     if at_once:

@@ -101,21 +101,19 @@ def do(
     return asyncio.run(run())
 
 
-def how_to_wait(
-    work: Work, job_id: object = None
-) -> tuple[SyncAndAsync[..., Status], list[Any], dict[str, Any]]:
+def waiter(work: Work, job_id: object = None) -> tuple[SyncAndAsync[..., Status], list[Any], dict[str, Any]]:
     if work.engine_id is not None:
         return wait_for_job, [PROJECT, work.engine_id, job_id], {}
     return wait_for_script, [PROJECT], {"record_id": work.record_id, "task_id": work.task_id}
 
 
 def wait(mock: Mock, work: Work, job_id: object = None, **how: Any) -> Status:
-    function, given, names = how_to_wait(work, job_id)
+    function, given, names = waiter(work, job_id)
     return do(function, mock, *given, **names, **how)
 
 
 def waiting(mock: Mock, work: Work, **how: Any) -> Steps[Status]:
-    function, given, names = how_to_wait(work)
+    function, given, names = waiter(work)
     return function.steps(mock.cse, *given, **names, **how)
 
 
@@ -239,9 +237,7 @@ def test_a_429_is_waited_for_as_asked_and_is_no_failed_read(mock: Mock) -> None:
     ],
     ids=str,
 )
-def test_what_will_not_get_better_is_raised_at_once(
-    mock: Mock, mode: str, work: Work, how: dict[str, Any], error: type[Exception]
-) -> None:
+def test_a_lasting_error_is_raised_at_once(mock: Mock, mode: str, work: Work, how: Any, error: Any) -> None:
     with pytest.raises(error):
         wait(mock, work, mode=mode, **how)
     assert len(mock.request_log()) <= (error is not ValueError)
@@ -321,9 +317,7 @@ def test_an_unknown_outcome_is_resolved_by_any_clock_of_the_server(
 
 
 @each_kind
-def test_work_that_failed_again_was_accepted_and_a_clock_that_is_set_misleads_nobody(
-    mock: Mock, kind: str
-) -> None:
+def test_work_that_failed_again_was_accepted_and_a_set_clock_misleads_nobody(mock: Mock, kind: str) -> None:
     clock = do(look, mock, BAD[kind]).clock
     sent_at = lost(mock, BAD[kind], close="after")
     mock.advance(30)  # the clocks now differ, but each is consistent
@@ -387,9 +381,7 @@ def test_work_that_cannot_be_read_stays_unknown(mock: Mock, kind: str) -> None:
         ("no-place", "status: SUCCESS, script_id: s2, resource_id: d2", "not run"),
     ],
 )
-def test_a_new_record_of_the_same_script_and_desktop_may_be_the_retry(
-    mock: Mock, record_id: str, other: str, verdict: str
-) -> None:
+def test_a_new_record_may_be_the_retry(mock: Mock, record_id: str, other: str, verdict: str) -> None:
     old = "old: {status: FAILED, script_id: s1, resource_id: d1}"
     tasks = f"t: {{records: {{{old}, no-place: {{status: FAILED, script_id: '', resource_id: ''}}, new: {{{other}}}}}}}"
     mock.set_state(f"projects: {{{PROJECT}: {{script_tasks: {{{tasks}}}}}}}")
@@ -527,9 +519,7 @@ def test_all_pages_are_read(mock: Mock, mode: str, filters: dict[str, Any], firs
     [["new", *MANY], [*MANY, "new"], [*(f"new{n}" for n in range(10)), *MANY], MANY[1:], MANY[10:]],
     ids=["new first", "new last", "a page more", "first is gone", "a page is gone"],
 )
-def test_a_list_that_changes_between_pages_is_read_whole_and_each_record_once(
-    mock: Mock, mode: str, after: list[str]
-) -> None:
+def test_a_list_that_changes_between_pages_is_read_whole(mock: Mock, mode: str, after: list[str]) -> None:
     set_records(mock, *MANY)
     found = listed(mock, mode, lambda number: set_records(mock, *after) if number == 10 else None, limit=10)
     assert sorted(found) == sorted({*MANY, *after})
@@ -538,7 +528,7 @@ def test_a_list_that_changes_between_pages_is_read_whole_and_each_record_once(
 @pytest.mark.parametrize(
     ("count", "records", "requests"), [(250, [0], 4), (0, [], 1), (-1, [], 1), (10**18, [], 1)]
 )
-def test_a_wrong_count_or_a_server_that_ignores_the_offset_does_no_harm(
+def test_a_wrong_count_or_an_ignored_offset_does_no_harm(
     count: int, records: list[int], requests: int
 ) -> None:
     transport = Fixed(script_execution_records={"count": count, "script_records": [RECORD for _ in records]})

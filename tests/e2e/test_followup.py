@@ -90,9 +90,7 @@ def rows(journal: Path) -> list[dict[str, Any]]:
         return list(reader.items())
 
 
-def test_a_processed_item_becomes_accepted_and_another_is_sent_by_the_next_run(
-    mock: Mock, journal: Path
-) -> None:
+def test_a_processed_item_becomes_accepted_and_another_is_sent_next(mock: Mock, journal: Path) -> None:
     lose(mock, "after", "before")
     verdicts = {"engine e1": "unknown", "engine e2": "unknown", "record r1": "accepted"}
     assert sent(mock, journal, E1, E2, R1) == verdicts
@@ -110,9 +108,7 @@ def test_a_processed_item_becomes_accepted_and_another_is_sent_by_the_next_run(
 
 @pytest.mark.parametrize("item", [R2, T], ids=["record", "task"])
 @pytest.mark.parametrize(("close", "verdict"), [("after", "accepted"), ("before", "refused")])
-def test_records_and_tasks_are_resolved_too(
-    mock: Mock, journal: Path, item: Item, close: str, verdict: str
-) -> None:
+def test_scripts_are_resolved_too(mock: Mock, journal: Path, item: Item, close: str, verdict: str) -> None:
     lose(mock, close)
     assert sent(mock, journal, item) == {item.name: "unknown"}
     assert [each.verdict for each in followed(mock, journal, resolve=True)] == [verdict]
@@ -138,9 +134,7 @@ def test_a_clock_that_is_set_after_the_request_misleads_nobody(mock: Mock, journ
     assert [each.verdict for each in followed(mock, journal, resolve=True)] == ["unknown"]
 
 
-def sent_elsewhere(
-    mock: Mock, journal: Path, *items: Item, ahead: float = 0, boot: Path = clocks._BOOT
-) -> None:
+def sent_apart(mock: Mock, journal: Path, *items: Item, ahead: float = 0, boot: Path = clocks._BOOT) -> None:
     """Send items in a process with a clock of its own."""
 
     def send() -> None:
@@ -155,22 +149,18 @@ def sent_elsewhere(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not name the boot")
 @pytest.mark.parametrize("seconds", [600, -600])
-def test_a_clock_that_was_wrong_at_the_request_misleads_nobody(
-    mock: Mock, journal: Path, seconds: int
-) -> None:
+def test_a_wrong_clock_at_the_request_misleads_nobody(mock: Mock, journal: Path, seconds: int) -> None:
     lose(mock, "after", "before")  # no response: nothing is known of the server's clock
-    sent_elsewhere(mock, journal, E1, E2, ahead=seconds)
+    sent_apart(mock, journal, E1, E2, ahead=seconds)
     assert [each.verdict for each in followed(mock, journal, resolve=True)] == ["unknown", "unknown"]
 
 
 @pytest.mark.parametrize("items", [(E3,), (E3, E2)], ids=["no response", "a response"])
-def test_on_another_machine_only_a_response_tells_the_clock(
-    mock: Mock, journal: Path, items: tuple[Item, ...]
-) -> None:
+def test_on_another_machine_only_a_response_tells_the_clock(mock: Mock, journal: Path, items: Any) -> None:
     boot = journal.with_name("boot")
     boot.write_text("another machine", "ascii")
     lose(mock, "after")
-    sent_elsewhere(mock, journal, *items, ahead=600, boot=boot)
+    sent_apart(mock, journal, *items, ahead=600, boot=boot)
     mock.advance(3 * RUNS)  # the job has failed again, by the clock of now long before the request
     (found,) = followed(mock, journal, resolve=True)
     assert found.verdict == "unknown"
@@ -216,9 +206,7 @@ def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) ->
     assert (rows(journal), len(mock.request_log())) == (before, received + 1)
 
 
-def test_another_endpoint_or_a_damaged_row_is_refused_and_no_journal_is_made(
-    mock: Mock, journal: Path
-) -> None:
+def test_another_endpoint_or_a_damaged_row_is_refused_and_makes_no_journal(mock: Mock, journal: Path) -> None:
     with pytest.raises(JournalError, match="does not exist"):
         followed(mock, journal, resolve=True)
     assert list(journal.parent.iterdir()) == []

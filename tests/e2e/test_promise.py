@@ -68,9 +68,7 @@ class Audited(httpx.Auth):
     ("own", "audit", "error"),
     [(200, None, APIConnectionError), (504, None, APIConnectionError), (504, 401, InternalServerError)],
 )
-def test_an_auths_own_request_makes_no_known_outcome_and_no_resend(
-    own: int, audit: int | None, error: type[APIError]
-) -> None:
+def test_an_auths_own_request_makes_nothing_known(own: int, audit: int | None, error: type[APIError]) -> None:
     sent: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

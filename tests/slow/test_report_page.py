@@ -92,9 +92,7 @@ def open_(browser: Browser) -> Iterator[Open]:
         yield open_
 
 
-def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(
-    large: Path, open_: Open
-) -> None:
+def test_the_page_is_one_file_without_complaints_and_may_load_nothing(large: Path, open_: Open) -> None:
     visit = open_(large)
     assert visit.requests == [large.as_uri()]
     assert visit.complaints == []
@@ -186,9 +184,7 @@ def test_of_very_many_the_first_are_listed_with_the_command_for_all(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("apart", "width"), [(0.0, 1400), (0.1, 400), (0.004, 1400), (86_400.0, 400)])
-def test_a_short_run_fills_its_chart_and_has_several_times_on_its_axis(
-    tmp_path: Path, open_: Open, apart: float, width: int
-) -> None:
+def test_a_short_run_fills_its_chart(tmp_path: Path, open_: Open, apart: float, width: int) -> None:
     page = open_(report(tmp_path, (outcome(engine(n), "accepted", n * apart) for n in range(3))), width).page
     chart = page.get_by_role("img").first
     times = [text for text in chart.locator("text").all_text_contents() if ":" in text]
@@ -225,9 +221,7 @@ def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_bars_stand_out_in_light_and_dark(
-    large: Path, open_: Open, scheme: Literal["light", "dark"]
-) -> None:
+def test_text_and_bars_stand_out(large: Path, open_: Open, scheme: Literal["light", "dark"]) -> None:
     page = open_(large, scheme=scheme).page
 
     def style(selector: str, name: str) -> str:

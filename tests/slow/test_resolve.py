@@ -69,9 +69,7 @@ def time_of_lost(client: Client, work: Work) -> float | None:
 
 
 @pytest.mark.parametrize(("seconds_ahead", "failing_reads"), [(0, False), (600, True), (-600, True)])
-def test_no_unknown_outcome_is_resolved_wrong_and_nearly_all_are_resolved(
-    seconds_ahead: float, failing_reads: bool
-) -> None:
+def test_none_is_resolved_wrong_and_nearly_all_are(seconds_ahead: float, failing_reads: bool) -> None:
     timeout = httpx.Timeout(60, read=1)  # a drip is given up after a second
     with mock_server() as mock, Client(mock.url, auth=TokenAuth("mock-token"), timeout=timeout) as client:
         mock.set_state(state(seconds_ahead))
