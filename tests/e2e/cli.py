@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -187,6 +188,18 @@ def sent(mock: Mock) -> list[str]:
         elif entry["operation"] == "RetryScriptExecution":
             found.append(entry["body"].get("record_id") or entry["body"]["task_id"])
     return found
+
+
+def judge(known: dict[str, str], mock: Mock, printed: list[tuple[str, str]]) -> None:
+    """Hold a journal's verdicts by record against what the mock did, and against what was printed."""
+    acted = Counter(entry["body"]["record_id"] for entry in mock.request_log() if entry["acted"])
+    of = {each: {id_ for id_, verdict in known.items() if verdict == each} for each in set(known.values())}
+    assert of.keys() == {"accepted", "refused", "unknown"}
+    assert set(acted.values()) == {1}
+    assert of["accepted"] <= acted.keys()
+    assert not of["refused"] & acted.keys()
+    assert all(known[id_] == verdict for id_, verdict in printed)
+    assert len(printed) == len({id_ for id_, _ in printed})
 
 
 def read_until(stream: Any, what: str) -> str:
