@@ -27,7 +27,7 @@ import pytest
 import generate
 from tests.codegen.project import LOCK, PACKAGE, STAMP, Generated, Project, Ran, generated_once
 
-CONFIG = "codegen/config.yaml"
+SPEC_FILE, CONFIG = "openapi.yaml", "codegen/config.yaml"
 ENDPOINT = "codegen/templates/endpoint_module.py.jinja"
 
 QUERY = "view\n          in: query"
@@ -419,57 +419,54 @@ FAR = "json:\n            examples: { x: { $ref: '#/components/examples/Far' } }
 EXAMPLES = "components:\n  examples:\n    Far: { value: { force: 1 } }\n    Lost: { value: 1 }\n"
 EACH = "operationId: RunScript", "operationId: StopJobs", "operationId: PokeJob"
 IS_DELETE = "(endpoint.method == 'delete')"
-# The edits of a file, and the reasons why it is refused: a line that is to be named, or the one `below` it.
-EDITS: dict[str, tuple[str, Sequence[tuple[str, str]], Sequence[tuple[str, int, str]]]] = {
+# The edits of files, and the reasons why they are refused: a line that is to be named, or the one `below` it.
+EDITS: dict[str, tuple[dict[str, list[tuple[str, str]]], list[tuple[str, int, str]]]] = {
     "examples": (
-        "openapi.yaml",
-        [("json:\n            ", FAR), ("components:\n", EXAMPLES)],
+        {SPEC_FILE: [("json:\n            ", FAR), ("components:\n", EXAMPLES)]},
         [("Far: {", 0, "1 is not of type 'boolean'"), ("Lost: {", 0, "nothing uses Lost")],
     ),
     "credentials": (
-        "openapi.yaml",
-        [CREDENTIALS, ("RunScript", "RunScript\n      security: [{ Token: [] }, {}]"),
-         ("StopJobs", "StopJobs\n      security: []")],  # which says that it needs none
+        {SPEC_FILE: [CREDENTIALS, ("RunScript", "RunScript\n      security: [{ Token: [] }, {}]"),
+                     ("StopJobs", "StopJobs\n      security: []")]},  # which says that it needs none
         [("{ Token: [] }, {}", 0, "{} makes credentials optional"), ("PokeJob", -1, "no security; name one of Token")],
     ),
     "no JSON schema": (
-        "openapi.yaml", [schemas("One: { type: object, required: 1 }")], [("One:", 0, "1 is not of type 'array'")],
+        {SPEC_FILE: [schemas("One: { type: object, required: 1 }")]}, [("One:", 0, "1 is not of type 'array'")],
     ),
     "a name twice": (
-        "openapi.yaml", [schemas("Twice_: { type: object }", "Twice: { type: object }")],
+        {SPEC_FILE: [schemas("Twice_: { type: object }", "Twice: { type: object }")]},
         [("Twice:", 0, "duplicate models")],
     ),
-    "a module twice": (
-        "openapi.yaml", [schemas("JobID: { type: object }", "JobId: { type: object }")], [("JobID", 0, "cannot import")],
-    ),
     "a circle": (
-        "openapi.yaml",
-        [schemas("A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/schemas/A' }")],
+        {SPEC_FILE: [schemas("A: { $ref: '#/components/schemas/B' }", "B: { $ref: '#/components/schemas/A' }")]},
         [("A: {", 0, "A contains itself"), ("B: {", 0, "B contains itself")],
     ),
-    "a file of no operation": (
-        CONFIG, [("post_hooks: []", "post_hooks: [touch api/surprise.py]")],
-        [("openapi: 3", 0, "made api/surprise.py, which no operation asks for")],
+    "a file of no operation, and a syntax warning": (
+        {CONFIG: [("post_hooks: []", "post_hooks: [touch api/surprise.py]")],
+         ENDPOINT: [("def _parse(", 'DIGIT = "\\d"\n\ndef _parse(')]},
+        [("openapi: 3", 0, "made api/surprise.py, which no operation asks for"),
+         *((each, -1, "invalid escape sequence") for each in EACH)],
+    ),
+    "a module twice": (
+        {SPEC_FILE: [schemas("JobID: { type: object }", "JobId: { type: object }")]}, [("JobID", 0, "cannot import")],
     ),
     "a missing function and a warning": (
-        ENDPOINT,
-        [("async def asyncio_detailed(", f"async def {{{{ 'other' if {IS_DELETE} else 'asyncio_detailed' }}}}("),
-         ("def _parse(", f'{{{{ {IS_DELETE} or "import warnings; warnings.warn(1)" }}}}\n\n\ndef _parse(')],
+        {ENDPOINT: [
+            ("def _parse(", f'{{{{ {IS_DELETE} or "import warnings; warnings.warn(1)" }}}}\n\n\ndef _parse('),
+            ("async def asyncio_detailed(", f"async def {{{{ 'other' if {IS_DELETE} else 'asyncio_detailed' }}}}("),
+        ]},
         [(EACH[0], -1, "UserWarning: 1"), (EACH[1], -1, "it has no asyncio_detailed"),
          (EACH[2], -1, "UserWarning: 1")],
-    ),
-    "a syntax warning": (
-        ENDPOINT, [("def _parse(", 'DIGIT = "\\d"\n\ndef _parse(')],
-        [(each, -1, "invalid escape sequence") for each in EACH],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "edits", "reasons"), EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize(("edits", "reasons"), EDITS.values(), ids=EDITS)
 def test_refuses_an_edit_and_names_the_line(
-    project: Project, file: str, edits: Sequence[tuple[str, str]], reasons: Sequence[tuple[str, int, str]]
+    project: Project, edits: dict[str, list[tuple[str, str]]], reasons: list[tuple[str, int, str]]
 ) -> None:
-    project.edit(*edits, file=file)
+    for file, pairs in edits.items():
+        project.edit(*pairs, file=file)
     assert_refused(project, *((project.place(marker, below=below), why) for marker, below, why in reasons))
 
 
