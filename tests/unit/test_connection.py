@@ -11,14 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from huaweicloud_retry import (
-    AkSkAuth,
-    APIConnectionError,
-    ConfigurationError,
-    Resend,
-    TokenAuth,
-    connect,
-)
+from huaweicloud_retry import AkSkAuth, APIConnectionError, ConfigurationError, Resend, TokenAuth, connect
 from huaweicloud_retry.testing import Mock, mock_server
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import pickle
+import re
 import threading
 import traceback
 import tracemalloc
@@ -29,8 +30,8 @@ from huaweicloud_retry import (
     auth,
     token_cache,
 )
-from huaweicloud_retry.testing import mock_server
-from huaweicloud_retry_client import APIConnectionError, AuthenticationError, Client, Response
+from huaweicloud_retry.testing import Mock
+from huaweicloud_retry_client import APIConnectionError, Client, Response
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 from tests.callers import LazyBody, LoopbackServer, raw_response
@@ -177,35 +178,29 @@ def test_it_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifeti
     assert fetches == [1, 1, 2]
 
 
+OK = httpx.Response(200)
+
+
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
-    ("status", "code", "is_renewed"),
+    ("responses", "statuses", "fetches"),
     [
-        *((401, code, True) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
-        *((401, code, False) for code in ("APIGW.0303", "WKS.00210301", "")),
-        (403, "APIGW.0301", False),
+        *(([OK, refused(code)], [200, 200], 2) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
+        *(([OK, refused(code)], [200, 401], 1) for code in ("APIGW.0303", "WKS.00210301")),
+        ([OK, httpx.Response(401, text="no")], [200, 401], 1),
+        ([OK, refused("APIGW.0301", status=403)], [200, 403], 1),
+        # a new token is not renewed
+        ([refused("APIGW.0301")], [401], 1),
+        ([OK, refused("APIGW.0307"), refused("APIGW.0307")], [200, 401], 2),
     ],
 )
-def test_a_refused_token_is_renewed(sends: Send, status: int, code: str, is_renewed: bool) -> None:
-    gateway = Gateway(httpx.Response(200), refused(code, status) if code else httpx.Response(401, text="no"))
-    client = gateway.client(password_auth())
-    assert [sends(client).status_code for _ in range(2)] == [200, 200 if is_renewed else status]
-    assert (len(gateway.fetches), len(gateway.tokens)) == (1 + is_renewed, 2 + is_renewed)
-
-
-@pytest.mark.parametrize(
-    ("responses", "fetches"),
-    [
-        ([refused("APIGW.0301")], 1),  # a new token
-        ([httpx.Response(200), *[refused("APIGW.0307")] * 9], 2),
-    ],
-)
-def test_a_new_token_is_not_renewed(responses: list[httpx.Response], fetches: int) -> None:
+def test_a_token_that_the_gateway_refuses_is_renewed_once(
+    sends: Send, responses: list[httpx.Response], statuses: list[int], fetches: int
+) -> None:
     gateway = Gateway(*responses)
     client = gateway.client(password_auth())
-    while send(client).status_code == 200:
-        pass
-    assert (len(gateway.fetches), len(gateway.tokens)) == (fetches, 2 * fetches - 1)
+    assert [sends(client).status_code for _ in statuses] == statuses
+    assert (len(gateway.fetches), len(gateway.tokens)) == (fetches, len(statuses) + fetches - 1)
 
 
 def test_a_body_that_can_be_read_only_once_is_not_resent_but_the_next_request_renews_the_token() -> None:
@@ -360,35 +355,27 @@ def test_threads_and_event_loops_share_one_fetch(waiting: threading.Semaphore) -
     assert (fetches.count, len(gateway.tokens)) == (1, 61)
 
 
-def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> None:
-    with mock_server() as mock:
-        how = password_auth(iam_endpoint=mock.url)
-        for fetches in (1, 2):
-            outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
-            assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
-            operations = [entry["operation"] for entry in mock.request_log()]
-            assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
-            mock.advance(86400)
+def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers, mock: Mock) -> None:
+    how = password_auth(iam_endpoint=mock.url)
+    for fetches in (1, 2):
+        outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
+        assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
+        operations = [entry["operation"] for entry in mock.request_log()]
+        assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
+        mock.advance(86400)
 
 
-def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Callers) -> None:
-    with mock_server() as mock:
-        how = password_auth(iam_endpoint=mock.url, password=PASSWORD)
-        projects = [f"project-{number}" for number in range(32)]
-        outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
-        with pytest.raises(IAMAuthenticationError) as last:
-            send(Client(mock.url, auth=how), "yet another")
-        assert [entry["status"] for entry in mock.request_log()] == [401]
+def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Callers, mock: Mock) -> None:
+    how = password_auth(iam_endpoint=mock.url, password=PASSWORD)
+    projects = [f"project-{number}" for number in range(32)]
+    outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
+    with pytest.raises(IAMAuthenticationError) as last:
+        send(Client(mock.url, auth=how), "yet another")
+    assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
-    for part in (
-        "401: The username or password is wrong",
-        "request id ",
-        "check user_name",
-        "lock the account",
-    ):
-        assert part in str(last.value)
-    assert isinstance(last.value, AuthenticationError)
+    says = r"401: The username or password is wrong.*\[request id .*check user_name.*lock the account"
+    assert re.search(says, str(last.value))
     assert not last.value.outcome_unknown
 
 
@@ -521,7 +508,6 @@ def test_any_other_refusal_is_explained_and_the_next_call_asks_again(
     assert type(refusal.value) is IAMError
     assert (refusal.value.status_code, refusal.value.error_code) == (status, code)
     assert not refusal.value.outcome_unknown
-    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
     assert sends(client).status_code == 200
 
 
@@ -553,32 +539,29 @@ def test_a_201_without_a_usable_token_is_explained(response: httpx.Response) -> 
 
 
 @SYNC_AND_ASYNC
-@pytest.mark.parametrize("status", [201, 400])
 @pytest.mark.parametrize(
-    ("headers", "chunks", "most"),
+    ("status", "encoding", "chunks", "most"),
     [
-        ({}, [bytes(1 << 16)] * 800, 17),
-        ({}, itertools.repeat(bytes(1 << 16)), 17),
-        ({"Content-Encoding": "gzip"}, [gzip.compress(bytes(50 * MIB))], 1),
+        (201, "identity", itertools.repeat(bytes(1 << 16)), 17),
+        (400, "identity", itertools.repeat(bytes(1 << 16)), 17),
+        (400, "gzip", [gzip.compress(bytes(50 * MIB))], 1),
     ],
-    ids=["50 MiB", "an endless body", "a gzip bomb"],
+    ids=["endless 201", "endless 400", "gzip bomb"],
 )
 def test_of_any_response_of_iam_one_mebibyte_is_read(
-    sends: Send, status: int, headers: dict[str, str], chunks: Iterable[bytes], most: int
+    sends: Send, status: int, encoding: str, chunks: Iterable[bytes], most: int
 ) -> None:
     stream = LazyBody(chunks)
-    headers = {**headers, "X-Subject-Token": TOKEN}
+    headers = {"Content-Encoding": encoding, "X-Subject-Token": TOKEN}
     gateway = Gateway(iam=lambda _: httpx.Response(status, headers=headers, stream=stream))
-    client = gateway.client(password_auth())
     tracemalloc.start()
     try:
         with pytest.raises(IAMError) as error:
-            sends(client)
+            sends(gateway.client(password_auth()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert stream.read <= most
-    assert stream.closed
+    assert (stream.read <= most, stream.closed) == (True, True)
     assert len(error.value.response.content) == MIB
     assert peak < 16 * MIB
 
@@ -657,58 +640,25 @@ def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_s
 # --- Secrets ---
 
 
-def shown_by(error: IAMError) -> str:
-    response = error.response
-    objects = [error.args, vars(error), response, response.content, response.headers, pickle.dumps(error)]
-    return "".join([str(error), *map(repr, [error, *objects]), *traceback.format_exception(error)])
-
-
-@pytest.mark.parametrize("status", [201, 400, 401])
-@pytest.mark.parametrize("missing", [0, 1, 5, len(PASSWORD) - 6])
-def test_a_request_that_iam_repeats_to_its_end_or_to_within_the_password_does_not_show_it(
-    status: int, missing: int
-) -> None:
-    """In which escapes: test_redaction. In other responses of IAM: test_secrets."""
-
-    def repeat(request: httpx.Request) -> httpx.Response:
-        end = request.content.index(PASSWORD.encode()) + len(PASSWORD) - missing if missing else None
-        return httpx.Response(status, content=request.content[:end])
-
-    with pytest.raises(IAMError) as error:
-        send(Gateway(iam=repeat).client(password_auth(password=PASSWORD)))
-    assert b'"password": "***' in error.value.response.content
-    assert PASSWORD[:6] not in shown_by(error.value)
-
-
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("status", [201, 400])
 def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
-    caplog: pytest.LogCaptureFixture, is_async: bool, status: int
+    caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
-    body = GOOD_BODY if status == 201 else {"error_msg": PASSWORD}
-    iam_sends = raw_response(status, json.dumps(body).encode(), f"X-Subject-Token: {TOKEN}")
-    shown: list[object] = []
-
     async def get(url: str, how: httpx.Auth) -> httpx.Response:
         async with httpx.AsyncClient(auth=how) as http:
             return await http.get(url)
 
     caplog.set_level(logging.DEBUG)
+    iam_sends = raw_response(201, json.dumps(GOOD_BODY).encode(), f"X-Subject-Token: {TOKEN}")
     with LoopbackServer(iam_sends) as iam, LoopbackServer(raw_response(200, b"")) as cse:
         how = password_auth(password=PASSWORD, iam_endpoint=iam.url)
-        try:
-            response = asyncio.run(get(cse.url, how)) if is_async else httpx.get(cse.url, auth=how)
-            for each in response.history:
-                shown += [each.headers, vars(each), each.request.headers, vars(each.request)]
-        except IAMError as error:
-            shown += [shown_by(error)]
-        assert PASSWORD.encode() in iam.requests[0].body
-        assert [request.header("X-Auth-Token") for request in cse.requests] == (
-            [[TOKEN.encode()]] if status == 201 else []
-        )
+        response = asyncio.run(get(cse.url, how)) if is_async else httpx.get(cse.url, auth=how)
+    assert PASSWORD.encode() in iam.requests[0].body
+    assert [request.header("X-Auth-Token") for request in cse.requests] == [[TOKEN.encode()]]
     assert "receive_response_headers.complete" in caplog.text
-    shown += [vars(how), *(getattr(how, name) for name in dir(how))]
-    text = caplog.text + "".join(map(repr, shown))
+    text = caplog.text
+    for each in response.history:
+        text += repr([each.headers, vars(each), each.request.headers, vars(each.request)])
     assert PASSWORD not in text
     assert TOKEN not in text
 
@@ -753,9 +703,8 @@ def test_it_cannot_be_pickled_and_copies_share_the_token(how: httpx.Auth) -> Non
 @pytest.mark.parametrize("name", ["user_name", "password", "domain_name", "project_id", "project_name"])
 @pytest.mark.parametrize("invalid", ["", f"{PASSWORD}\ud800"], ids=["empty", "surrogate"])
 def test_an_invalid_argument_is_named_and_not_shown(name: str, invalid: str) -> None:
-    with pytest.raises(ValueError, match=f"the {name} must be text") as refusal:
+    with pytest.raises(ValueError, match=f"the {name} must be text, and not empty$"):
         password_auth(**{name: invalid})
-    assert PASSWORD not in str(refusal.value)
 
 
 def test_a_project_is_given_by_its_id_or_its_name() -> None:
@@ -763,19 +712,9 @@ def test_a_project_is_given_by_its_id_or_its_name() -> None:
         password_auth(project_id="p1", project_name="cn-north-4")
 
 
-@pytest.mark.parametrize(
-    "host", ["http://iam.test", "http://localhost.evil.test", f"https://u:{PASSWORD}@iam.test", ""]
-)
-def test_an_invalid_endpoint_is_not_shown(host: str) -> None:
-    with pytest.raises(ValueError, match=r"must be an http|plain http to") as refusal:
-        password_auth(iam_endpoint=host)
-    assert PASSWORD not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "host", ["https://iam.test/", "HTTPS://iam.test", "http://localhost:8000", "http://[::1]:1"]
-)
+@pytest.mark.parametrize("host", ["https://iam.test/", "http://localhost:8000"])
 def test_a_valid_endpoint(host: str) -> None:
+    """Of invalid ones: test_secrets."""
     gateway = Gateway()
     assert send(gateway.client(password_auth(iam_endpoint=host))).status_code == 200
     assert gateway.fetches[0].url.path == "/v3/auth/tokens"
@@ -797,10 +736,13 @@ def test_a_token_takes_the_place_of_a_header_of_the_client_and_a_401_is_final(
     assert gateway.tokens == [token]
 
 
-@pytest.mark.parametrize("before", ["", " ", "é", "\N{NO-BREAK SPACE}"], ids=ascii)
-@pytest.mark.parametrize("after", ["", " ", "\n", "\r\nX-Admin: 1", "\0", "\t", "\x7f"], ids=ascii)
-def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(before: str, after: str) -> None:
-    token = f"{before}{TOKEN}{after}" if before or after else ""
+UNSENDABLE = [
+    f"{TOKEN}{end}" for end in (" ", "\n", "\r\nX-Admin: 1", "\0", "\t", "\x7f", "é", "\N{NO-BREAK SPACE}")
+]
+
+
+@pytest.mark.parametrize("token", ["", f" {TOKEN}", *UNSENDABLE], ids=ascii)
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as refusal:
         TokenAuth(token)
     assert TOKEN not in str(refusal.value)
