@@ -20,7 +20,8 @@ from huaweicloud_retry import AkSkAuth, PasswordAuth, TokenAuth, connect
 from huaweicloud_retry.runtime import transport
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
-from huaweicloud_retry_client.models import EngineActionRequest
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 from tests.connections import Line, Mode, Server
 
 # Each secret begins with CANARY, so that any 6 characters of its start show it.
@@ -115,10 +116,11 @@ def shown(error: BaseException) -> Iterator[tuple[str, object]]:
         yield f"response of {name}", (response, response.content, response.headers.raw, response.problem)
     with contextlib.suppress(TypeError, AttributeError):  # not every cause can be pickled
         yield f"pickle of {name}", pickle.dumps(error)
-    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
-        if "/src/huaweicloud_retry/" in frame.filename or "/generated/" in frame.filename:
-            for variable, value in (frame.locals or {}).items():
-                yield f"{variable} in {frame.name}, {Path(frame.filename).name}:{frame.lineno}", value
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if {"huaweicloud_retry", "generated"} & set(file.parts):
+            for variable, value in frame.f_locals.items():
+                yield f"{variable} in {frame.f_code.co_name}, {file.name}:{line}", value
     for other in (error.__cause__, error.__context__):
         if other is not None:
             yield from shown(other)
@@ -244,6 +246,15 @@ def test_no_reply_of_iam_makes_an_error_show_password_or_token(check: Check, mod
         check(lambda: call(mode, client), secrets)
 
 
+INVALID: list[dict[str, Any]] = [
+    {"project_id": ".."},
+    {"project_id": "x" * 70_000},
+    {"body": RetryScriptExecutionRequest()},
+    {"body": RetryScriptExecutionRequest(task_id="\ud800")},
+    {"timeout": -1},
+]
+
+
 def test_no_error_before_a_request_is_sent_shows_a_secret(check: Check, mode: Mode) -> None:
     with Server(Line.reset) as server:
         url = server.url
@@ -260,6 +271,9 @@ def test_no_error_before_a_request_is_sent_shows_a_secret(check: Check, mode: Mo
     check(lambda: call(mode, Client(url, auth=TokenAuth(TOKEN), headers={"X-Other": TOKEN})))
     client = connect("workspace", region="cn-north-4", credentials=TokenAuth(TOKEN))
     check(lambda: mode.call(client))  # an operation of another service
+    for invalid in INVALID:
+        arguments = {"project_id": "p", "body": RetryScriptExecutionRequest(task_id="t"), **invalid}
+        check(lambda given=arguments: retry_script_execution.sync(client=client, **given))
     mode.close(client)
     check(lambda: mode.call(client))
 
