@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
+from huaweicloud_retry.runtime import transport
 from huaweicloud_retry.testing import Mock, mock_server
 from tests.callers import ACCEPTED, OPERATIONS, Caller, LoopbackServer, Operation, raw_response
 from tests.connections import Mode
@@ -49,6 +51,14 @@ def mock(shared_mock: Mock) -> Mock:
     """A mock in its initial state."""
     shared_mock.reset()
     return shared_mock
+
+
+@pytest.fixture
+def new_tls_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has not read the TLS settings of the environment yet, and has none."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(transport, "_default_context", cache(transport._default_context.__wrapped__))
 
 
 @pytest.fixture(scope="session", autouse=True)

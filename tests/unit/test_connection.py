@@ -1,7 +1,6 @@
 """connect(): host, credentials, project, and what it passes to the client. TLS: test_tls; proxies: test_proxies."""
 
-import subprocess
-import sys
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +99,19 @@ def test_a_request_that_the_gateway_throttled_is_resent_with_a_new_signature(
     assert mock.state()["projects"][PROJECT]["engines"][ENGINE_ID]["jobs"][0]["retries"] == 1
 
 
-def test_a_tls_context_is_made_once_in_a_process() -> None:
-    code = """
-import ssl
-from huaweicloud_retry import TokenAuth, connect
-made = []
-original = ssl.SSLContext.load_verify_locations
-ssl.SSLContext.load_verify_locations = lambda *a, **k: (made.append(1), original(*a, **k))
-for region in ("cn-north-4", "cn-east-3", "cn-south-1"):
-    connect("cse", region=region, credentials=TokenAuth("t"))
-print(len(made))
-"""
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout == "1\n"
+@pytest.mark.usefixtures("new_tls_settings")
+def test_a_tls_context_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ssl.SSLContext] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, *paths: Any) -> None:
+        made.append(context)
+        load(context, *paths)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    for region in ("cn-north-4", "cn-east-3", "cn-south-1"):
+        connect("cse", region=region, credentials=TokenAuth("t"))
+    assert len(made) == 1
 
 
 def test_headers_and_timeout_are_those_of_the_client() -> None:

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from huaweicloud_retry import AkSkAuth, PasswordAuth, TokenAuth, connect
-from huaweicloud_retry.runtime import transport
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
@@ -337,7 +336,6 @@ OF_PROXY = [f"ftp://user:{CANARY}", f"socks5://user:{CANARY}", f"user:{CANARY}\n
             for host in ("", "a:port", "a:99999", "[a")
         ),
         {**KEYS, "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test", "NO_PROXY": "10.0.0.0/99"},
-        {**KEYS, "SSL_CERT_FILE": "/nowhere.pem", "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test"},
         {"HW_AUTH_TOKEN": BROKEN},
         {"HW_USER_PASSWORD": PASSWORD},
         {**LOGIN, "HW_USER_PASSWORD": f"{PASSWORD}\udcff"},
@@ -351,9 +349,16 @@ def test_no_value_of_the_environment_is_shown(
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    if "SSL_CERT_FILE" in environ:
-        transport._default_context.cache_clear()  # it keeps the CAs of the environment
     assert isinstance(check(lambda: connect("cse", region="cn-north-4")), ValueError)
+
+
+@pytest.mark.usefixtures("new_tls_settings")
+def test_cas_that_are_missing_show_no_password_of_a_proxy(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{CANARY}@proxy.test")
+    check(lambda: connect("cse", region="cn-north-4", credentials=TokenAuth(TOKEN)))
 
 
 @pytest.mark.parametrize(
