@@ -3,7 +3,7 @@
 import re
 import ssl
 import subprocess
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,10 @@ def test_the_environment_says_which_cas_are_accepted(
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     monkeypatch.setenv(variable, str(tmp_path / value))
     errors = (APIConnectionError, ConfigurationError)
-    with (
-        server_of(ca) as server,
-        pytest.raises(errors, match=says) if says else nullcontext(),
-        closing(connect("cse", endpoint=server.url, credentials=TokenAuth("t"))) as client,
-    ):
+    with server_of(ca) as server, pytest.raises(errors, match=says) if says else nullcontext():
+        client = connect("cse", endpoint=server.url, credentials=TokenAuth("t"))
         assert mode.call(client) == 7
+        mode.close(client)
 
 
 @pytest.mark.parametrize(
