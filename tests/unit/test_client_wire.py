@@ -1,7 +1,7 @@
 """What goes over the wire, and how a client object behaves.
 
-Requests byte by byte, auth flows, every way to fail; timeouts, closing. Connections: test_transport.
-The order of the header lines means nothing. All else is compared exactly.
+Settings, auth flows, every way to fail, timeouts, closing. Connections: test_transport; what the contract says of
+requests and responses: tests/contract/test_client.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import inspect
 import ssl
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -43,9 +45,6 @@ from tests.callers import (
     Token,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
 # What no header value may hold: more than visible ASCII with blanks between (RFC 9110, 5.5).
 UNSENDABLE = [SECRET + end for end in ("\r\nX-Evil: 1", "\n", "\r", "\0", "é", "\t", " ")] + [f" {SECRET}"]
 
@@ -56,7 +55,6 @@ UNSENDABLE = [SECRET + end for end in ("\r\nX-Evil: 1", "\n", "\r", "\0", "é", 
 def test_a_body_is_compact_utf8_without_what_is_not_given_and_the_client_names_itself(
     caller: Caller, server: LoopbackServer
 ) -> None:
-    """All else that the contract says of a request: tests/contract/test_client.py."""
     odd = RetryScriptExecutionRequest(record_id='Zoë "脚本"', task_id="t\n1")
     plain = RetryScriptExecutionRequest(task_id="t1")
     caller.calls(OPERATIONS["RetryScriptExecution"], Client(server.url), {"body": odd}, {"body": plain})
@@ -95,7 +93,6 @@ def test_headers_of_the_contract_take_precedence_over_those_of_the_client(
     "text", ["%25252E", "%2%65", "x" * 70_000, None], ids=["twice", "half", "long", "None"]
 )
 def test_what_cannot_be_a_segment_is_refused(caller: Caller, text: Any) -> None:
-    """More of what is sent or refused: tests/contract/test_client.py."""
     transport = FixedResponse(content=ACCEPTED)
     for parameter in ("project_id", "engine_id"):
         with pytest.raises(ValueError, match=rf"{parameter}|long"):
@@ -170,34 +167,16 @@ def test_a_base_url_that_leads_nowhere_or_elsewhere_or_has_a_password_is_refused
 # ---- no response: each exception of httpx
 
 
-# The exceptions of httpx, and outcome_unknown: can it mean that the request was sent? Their names say which are ours.
-NOT_SENT: list[type[Exception]] = [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout]
-NOT_SENT += [httpx.UnsupportedProtocol]
-NOT_SENT += [httpx.ProxyError]  # the proxy refused to connect
-UNKNOWN: list[type[Exception]] = [httpx.WriteError, httpx.WriteTimeout, httpx.ReadError, httpx.ReadTimeout]
-UNKNOWN += [httpx.CloseError]
-UNKNOWN += [httpx.RemoteProtocolError, httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL]
-UNKNOWN += [httpx.LocalProtocolError]  # over HTTP/2 also a stream that the server ended
-# Classes above these; a transport of one's own may raise them.
-UNKNOWN += [
-    httpx.RequestError,
-    httpx.TransportError,
-    httpx.TimeoutException,
-    httpx.NetworkError,
-    httpx.ProtocolError,
-]
-TABLE: dict[type[Exception], tuple[type[APIError], bool]] = {
-    each: (APITimeoutError if "Timeout" in each.__name__ else APIConnectionError, unknown)
-    for classes, unknown in ((NOT_SENT, False), (UNKNOWN, True))
-    for each in classes
-}
-OURS = {NothingSentError: (APIConnectionError, False)}
-
-# No failure of a connection but a mistake in a program, such as a transport's: it is let through.
-MISTAKES = {
-    *(httpx.HTTPError, httpx.HTTPStatusError, httpx.CookieConflict, httpx.StreamError, httpx.StreamConsumed),
-    *(httpx.StreamClosed, httpx.ResponseNotRead, httpx.RequestNotRead),
-}
+PUBLIC = [getattr(httpx, name) for name in httpx.__all__]
+EXCEPTIONS = sorted(
+    (each for each in PUBLIC if inspect.isclass(each) and issubclass(each, Exception)), key=str
+)
+FAILURES = [each for each in EXCEPTIONS if issubclass(each, httpx.RequestError | httpx.InvalidURL)]
+# A mistake in a program, such as a transport's, and no failure of a connection: it is let through.
+MISTAKES = [each for each in EXCEPTIONS if each not in FAILURES]
+# After any other failure the request may have been processed.
+NOT_SENT = {NothingSentError, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout}
+NOT_SENT |= {httpx.UnsupportedProtocol, httpx.ProxyError}
 
 
 def made(error_class: type[Any]) -> Exception:
@@ -209,24 +188,19 @@ def made(error_class: type[Any]) -> Exception:
     return error
 
 
-def test_the_table_has_every_exception_of_httpx() -> None:
-    public = [getattr(httpx, name) for name in httpx.__all__]
-    exceptions = {thing for thing in public if inspect.isclass(thing) and issubclass(thing, Exception)}
-    assert exceptions == set(TABLE) | MISTAKES
-
-
-@pytest.mark.parametrize("error_class", [*TABLE, *OURS], ids=lambda each: each.__name__)
-def test_each_exception_of_httpx_is_ours_and_says_what_is_known_of_the_outcome(
+@pytest.mark.parametrize("error_class", [*FAILURES, NothingSentError], ids=lambda each: each.__name__)
+def test_each_failure_is_ours_and_says_what_is_known_of_the_outcome(
     caller: Caller, error_class: type[Exception]
 ) -> None:
     cause = made(error_class)
     error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(failure=cause)))
-    assert (type(error), error.outcome_unknown) == (TABLE | OURS)[error_class]
+    expected = APITimeoutError if "Timeout" in error_class.__name__ else APIConnectionError
+    assert (type(error), error.outcome_unknown) == (expected, error_class not in NOT_SENT)
     quotes_headers = error_class is httpx.LocalProtocolError  # and one may be the token
     assert error.__cause__ is (None if quotes_headers else cause)
 
 
-@pytest.mark.parametrize("error_class", sorted(MISTAKES, key=str), ids=lambda each: each.__name__)
+@pytest.mark.parametrize("error_class", MISTAKES, ids=lambda each: each.__name__)
 def test_a_mistake_is_let_through(caller: Caller, error_class: type[Exception]) -> None:
     cause = made(error_class)
     assert caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(failure=cause))) is cause
@@ -287,45 +261,55 @@ def test_the_outcome_is_not_lost_behind_a_long_path_or_reason(caller: Caller) ->
 # ---- auth flows of others
 
 
-class OwnRequest(httpx.Auth):
-    """Asks for a token first, and `again` after the response; reads what comes."""
+Steps = Generator[httpx.Request, httpx.Response, None]
 
+
+@dataclass
+class Flow(httpx.Auth):
+    """The flow of a function; reads every body."""
+
+    function: Callable[[httpx.Request], Steps]
     requires_response_body = True
 
-    def __init__(self, *, again: bool) -> None:
-        self._again = again
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        token = yield httpx.Request("POST", "http://iam.test/v3/auth/tokens")
-        request.headers["X-Auth-Token"] = token.json()["token"]
-        response = yield request
-        if response.json() and self._again:
-            yield httpx.Request("POST", "http://iam.test/v3/auth/tokens")
+    def auth_flow(self, request: httpx.Request) -> Steps:
+        yield from self.function(request)
 
 
-class Service(httpx.MockTransport):
-    """`iam.test` and `cse.test`; the request of the given number fails."""
+def audited(request: httpx.Request) -> Steps:
+    """Fetch a token before the request, and report its response."""
+    token = yield httpx.Request("POST", "http://iam.test/v3/auth/tokens")
+    request.headers["X-Auth-Token"] = token.json()["token"]
+    response = yield request
+    yield httpx.Request("POST", "http://iam.test/audit", json=response.json())
 
-    def __init__(self, status: int = 200, failing: int = 0, failure: Exception | None = None) -> None:
-        self.asked: list[httpx.Request] = []
 
-        def respond(request: httpx.Request) -> httpx.Response:
-            self.asked.append(request)
-            if failure is not None and len(self.asked) == failing:
-                raise failure
-            if request.url.host == "iam.test":
-                return httpx.Response(201, json={"token": "t0ken"})
-            return httpx.Response(status, content=ACCEPTED)
+@dataclass
+class Service:
+    """Responds as `iam.test` and `cse.test`; the request of the given number fails."""
 
-        super().__init__(respond)
+    status: int = 200
+    failing: int = 0
+    failure: Exception | None = None
+    asked: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        if self.failure is not None and len(self.asked) == self.failing:
+            raise self.failure
+        if request.url.host == "iam.test":
+            return httpx.Response(201, json={"token": "t0ken"})
+        return httpx.Response(self.status, content=ACCEPTED)
+
+    def client(self, function: Callable[[httpx.Request], Steps]) -> Client:
+        return Client("http://cse.test", auth=Flow(function), transport=httpx.MockTransport(self))
 
 
 def test_a_flow_may_send_its_own_requests_and_read_every_body(caller: Caller) -> None:
     service = Service()
-    client = Client("http://cse.test", auth=OwnRequest(again=False), transport=service)
-    assert type(caller.call(ENGINE, client)) is ENGINE.model
-    assert [request.url.host for request in service.asked] == ["iam.test", "cse.test"]
+    assert type(caller.call(ENGINE, service.client(audited))) is ENGINE.model
+    assert [request.url.host for request in service.asked] == ["iam.test", "cse.test", "iam.test"]
     assert service.asked[1].headers["X-Auth-Token"] == "t0ken"
+    assert service.asked[2].read() == ACCEPTED
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout(""), httpx.ReadError(""), httpx.ConnectError("")])
@@ -341,58 +325,43 @@ def test_a_flow_may_send_its_own_requests_and_read_every_body(caller: Caller) ->
 def test_a_request_of_the_flow_that_fails_says_nothing_of_ours(
     caller: Caller, failure: Exception, status: int, failing: int, *, outcome_unknown: bool
 ) -> None:
-    service = Service(status, failing, failure)
-    error = caller.error(ENGINE, Client("http://cse.test", auth=OwnRequest(again=True), transport=service))
+    error = caller.error(ENGINE, Service(status, failing, failure).client(audited))
     assert isinstance(error, APIConnectionError)
     assert error.outcome_unknown is outcome_unknown
-    assert "http://iam.test/v3/auth/tokens" in str(error)
-
-
-class Raising(httpx.Auth):
-    """Raises before or after the request, as a flow does that checks what comes."""
-
-    def __init__(self, error: Exception, *, after: bool) -> None:
-        self._error = error
-        self._after = after
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if self._after:
-            yield request
-        raise self._error
+    assert "http://iam.test/" in str(error)
 
 
 @pytest.mark.parametrize(
     ("status", "after", "outcome_unknown"),
     [(200, False, False), (200, True, True), (502, True, True), (403, True, False)],
 )
-def test_a_flow_that_raises_leaves_the_outcome_as_the_status_has_it(
-    caller: Caller, status: int, *, after: bool, outcome_unknown: bool
+@pytest.mark.parametrize("cause", [httpx.RemoteProtocolError("the response is not signed"), KeyError("x")])
+def test_a_flow_that_raises_leaves_the_outcome_as_the_status_has_it_and_its_mistakes_are_let_through(
+    caller: Caller, cause: Exception, status: int, *, after: bool, outcome_unknown: bool
 ) -> None:
-    cause = httpx.RemoteProtocolError("the response is not signed")
-    transport = FixedResponse(status, ACCEPTED)
-    error = caller.error(ENGINE, Client(LOCAL, transport=transport, auth=Raising(cause, after=after)))
-    assert (type(error), error.outcome_unknown) == (APIConnectionError, outcome_unknown)
-    assert error.__cause__ is cause
-    assert len(transport.requests) == after
+    def raising(request: httpx.Request) -> Steps:
+        if after:
+            yield request
+        raise cause
 
-
-def test_a_mistake_of_a_flow_is_let_through(caller: Caller) -> None:
-    cause = KeyError("token")
-    assert caller.error(ENGINE, Client(LOCAL, auth=Raising(cause, after=False))) is cause
-
-
-class Query(httpx.Auth):
-    """Signs in the query, and so sends another request in place of the one given."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        url = request.url.copy_merge_params({"signature": "1"})
-        yield httpx.Request(request.method, url, headers=request.headers, content=request.content)
+    service = Service(status)
+    error = caller.error(ENGINE, service.client(raising))
+    assert len(service.asked) == after
+    if isinstance(cause, KeyError):
+        assert error is cause
+    else:
+        assert (type(error), error.outcome_unknown) == (APIConnectionError, outcome_unknown)
+        assert error.__cause__ is cause
 
 
 def test_a_request_that_a_flow_sends_in_place_of_ours_may_have_been_processed(caller: Caller) -> None:
-    transport = FixedResponse(failure=httpx.ReadTimeout("slow"))
-    assert caller.error(ENGINE, Client(LOCAL, transport=transport, auth=Query())).outcome_unknown is True
-    assert transport.requests[0].url.query == b"signature=1"
+    def signed(request: httpx.Request) -> Steps:  # in the query
+        url = request.url.copy_merge_params({"signature": "1"})
+        yield httpx.Request(request.method, url, headers=request.headers, content=request.content)
+
+    service = Service(failing=1, failure=httpx.ReadTimeout("slow"))
+    assert caller.error(ENGINE, service.client(signed)).outcome_unknown is True
+    assert service.asked[0].url.query == b"signature=1"
 
 
 # ---- a read
