@@ -444,6 +444,8 @@ def timeouts(transport: FixedResponse) -> list[dict[str, float | None]]:
         *((seven, 7.0) for seven in (7, 7.0, httpx.Timeout(7))),
         # The system takes no such numbers; None: without limit.
         *((huge, None) for huge in (httpx.Timeout(None), 1e300, float("inf"), 10**30)),
+        (httpx.Timeout(3, connect=1), httpx.Timeout(3, connect=1)),
+        (None, httpx.Timeout(60, connect=10)),  # the default
     ],
 )
 def test_a_timeout_per_client_or_call(caller: Caller, timeout: Any, given: Any) -> None:
@@ -461,16 +463,6 @@ def test_a_timeout_that_is_no_time_is_refused_and_nothing_sent(caller: Caller, t
     with pytest.raises(ValueError, match="0 or more seconds"):
         caller.call(ENGINE, Client(LOCAL, transport=transport), timeout=timeout)
     assert transport.requests == []
-
-
-def test_a_timeout_per_call_takes_precedence_for_that_call_only(caller: Caller, operation: Operation) -> None:
-    transport = FixedResponse(content=ACCEPTED)
-    apart = httpx.Timeout(3, connect=1)
-    client = Client(LOCAL, transport=transport, timeout=7)
-    caller.calls(operation, client, {"timeout": 2.5}, {"timeout": apart}, {"timeout": None}, {})
-    caller.call(operation, Client(LOCAL, transport=transport))  # finite by default
-    expected = [httpx.Timeout(2.5), apart, httpx.Timeout(7), httpx.Timeout(7), httpx.Timeout(60, connect=10)]
-    assert timeouts(transport) == [each.as_dict() for each in expected]
 
 
 # ---- closing
