@@ -75,7 +75,8 @@ def test_none_is_resolved_wrong_and_nearly_all_are(seconds_ahead: float, failing
         mock.set_state(state(seconds_ahead))
         for operation in OPERATIONS:
             for fault in FAULTS:
-                mock.add_fault(**{**fault, "operation": operation})
+                of_one: Fault = {**fault, "operation": operation}
+                mock.add_fault(**of_one)
         with ThreadPoolExecutor(32) as pool:
             sent = list(pool.map(partial(time_of_lost, client), WORKS))
             acted = {key(entry) for entry in mock.request_log() if entry["acted"]}
