@@ -269,9 +269,18 @@ def _life(server: Tested, work: Work) -> None:
         server.wait(server.run_time(work) + 1)
         if (now := server.status(work)) != end:
             server.broken(accepted, f"{work.id} has ended as {now}, and not as {end}")
+        _list_says(server, work, end)
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
         server.refused(server.retry(work), "nothing-to-retry")
+
+
+def _list_says(server: Tested, work: Work, status: str) -> None:
+    for filtered in ("SUCCESS", "FAILED") if work.task else ():
+        query = f"script_task_id={quote(work.task, safe='')}&status={filtered}&limit={_PAGE}"
+        page = _page(server, work.project, query)
+        if (work.id in {each["id"] for each in page.get("script_records")}) != (filtered == status):
+            server.broken(page, f"{work.id} is {status}")
 
 
 def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
@@ -376,9 +385,9 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
 
 
-@rule("gateway-docs: 0101; workspace-docs: 00000405; RFC 9110, 15.5.6: Allow")
+@rule("gateway-docs: 0101; workspace-docs: 00000405; RFC 9110, 15.5.6: Allow, 9.3.2: HEAD")
 def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
-    """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
+    """Any other method is a 405 with the service's code, without a body for HEAD; Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
         near = server.near(request)
         of_path = {each.method for each in server.contract.operations if near and each.path == near.path}
@@ -388,6 +397,8 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
             query = f"{request.target}{'&' if '?' in request.target else '?'}_method={request.method}"
             for each in (request, request.with_headers(override), request.with_headers(target=query)):
                 reply = server.refused(each.with_headers(method=method), "method")
+                if method == "HEAD" and reply.content:
+                    server.broken(reply, "the response to HEAD has a body")
                 allow = reply.headers.get("allow", "")
                 allowed = {name.strip() for name in allow.split(",")}
                 if not of_path <= allowed or method in allowed:
@@ -399,8 +410,9 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
 
 @rule("sdk: X-Request-Id; gateway-docs: request_id", last=True)
 def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
-    """Success or error, X-Request-Id is there, never twice the same, and is the request_id of a gateway's body."""
+    """Success or error, X-Request-Id is there, never twice the same, whatever the caller sends, and in a gateway's body."""
     requests = list(_all_operations(server)) * 2
+    requests += [each.with_headers({"X-Request-Id": "of-the-caller"}) for each in requests[:7]]
     requests += [each.with_headers({"X-Auth-Token": "no-such-token"}) for each in requests[:7]]
     requests += [each.with_headers(method="PATCH") for each in requests[:7]]
     requests += [each.with_headers(body=b"{", method=each.method) for each in requests[:7] if each.body]
@@ -459,7 +471,7 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
 
 @rule("workspace-page, cse-page: URI; gateway-docs: 0101; RFC 3986, 2.2")
 def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
-    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen."""
+    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen, %252D is not."""
     for request in _all_operations(server):
         path, mark, query = request.target.partition("?")
         head, _, tail = path.rpartition("/")
@@ -487,6 +499,10 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
     request = server.request("ShowEngine", project_id=engine.project, engine_id=engine.id)
     shown = server.accepted(request.with_headers(target=request.target.replace(engine.id, encoded)))
     _has(server, shown, id=engine.id)
+    twice = encoded[:3].replace("%", "%25") + engine.id[1:]
+    server.refused(
+        request.with_headers(target=request.target.replace(engine.id, twice)), "unknown-engine", "invalid"
+    )
 
 
 _NO_JSON = (
