@@ -180,18 +180,16 @@ def test_unread_messages_or_help_end_it_quietly(cli: Cli, unread: TextIO, line: 
 
 
 def test_only_the_first_failure_to_print_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    failures = threading.Semaphore(0)
+    done = threading.Event()
 
     def fail() -> None:
-        failures.release()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     async def main() -> None:
         screen = Screen("hwc-retry")
-        for _ in range(2):
-            screen.do(fail)
-        for _ in range(2):
-            await asyncio.to_thread(failures.acquire)
+        for each in (fail, fail, done.set):
+            screen.do(each)
+        await asyncio.to_thread(done.wait)
         with pytest.raises(OutputError, match="No space left"):
             await screen.close()
 
