@@ -12,14 +12,14 @@ import pytest
 
 from huaweicloud_retry import TokenAuth
 from huaweicloud_retry.follow import Work, resolve
-from huaweicloud_retry.testing import Fault, mock_server
+from huaweicloud_retry.testing import mock_server
 from huaweicloud_retry_client import APIError, Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
 from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
 
 RETRIES = 400
-FAULTS: list[Fault] = [
+FAULTS: list[dict[str, Any]] = [
     {"close": "before", "share": 0.2},
     {"close": "after", "share": 0.25},
     {"reply": "drip", "seconds": 3600, "share": 0.1},
@@ -75,8 +75,7 @@ def test_none_is_resolved_wrong_and_nearly_all_are(seconds_ahead: float, failing
         mock.set_state(state(seconds_ahead))
         for operation in OPERATIONS:
             for fault in FAULTS:
-                of_one: Fault = {**fault, "operation": operation}
-                mock.add_fault(**of_one)
+                mock.add_fault(operation=operation, **fault)
         with ThreadPoolExecutor(32) as pool:
             sent = list(pool.map(partial(time_of_lost, client), WORKS))
             acted = {key(entry) for entry in mock.request_log() if entry["acted"]}
