@@ -39,6 +39,18 @@ class Ran(NamedTuple):
     err: str
 
 
+def run_main(script: Any, root: Path, *arguments: str) -> Ran:
+    """Call main() of a script of codegen/ in this process, for the project in a folder."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (document, script):
+            patch.setattr(module, "ROOT", root)
+        patch.setattr(sys, "argv", [script.__name__, *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = script.main()
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with what generate.py reads and writes."""
@@ -60,12 +72,8 @@ class Project:
 
     def run(self, *arguments: str) -> Ran:
         """Call main()."""
-        out, err = io.StringIO(), io.StringIO()
-        with self.entered(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["generate.py", *arguments])
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = generate.main()
-        return Ran(code, out.getvalue(), err.getvalue())
+        with self.entered():
+            return run_main(generate, self.root, *arguments)
 
     def make(self) -> str:
         """Run to success; what it reports."""

@@ -62,26 +62,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class CleanEnvironment:
-    """A virtual environment outside the checkout with the wheel. `extras` has what its extra [mock] requires.
+    """A virtual environment outside the checkout. A folder next to it, `extras`, may have further packages.
 
-    The packages are links to those of the tests: no index is asked, and nothing is compiled again.
+    Packages are links to those of the tests: no index is asked, and nothing is compiled again.
     """
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.extras = folder, folder / "extras"
         self.extras.mkdir()
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         self.site = Path(self.run("python", "-c", code).stdout.strip())
-        # As `make` does: by uv or, where it cannot run, by pip.
-        python, options = str(folder / "venv/bin/python"), ("--no-deps", "--no-index", str(wheel))
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--offline", "--python", python, *options]
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", *options]
-        if subprocess.run(uv, check=False, capture_output=True).returncode:
-            subprocess.run(pip, check=True, capture_output=True)
-        self.link(Requirement("huaweicloud-retry"), self.site)
-        for name in ("huaweicloud-retry[mock]", "pytest"):
-            self.link(Requirement(name), self.extras)
+
+    def install(self, requirement: str, folder: Path | None = None) -> None:
+        """Install our wheel, such as `dist/x.whl[mock]`, or another package, with what it requires."""
+        wheel, is_ours, extra = requirement.partition(".whl")
+        if is_ours:  # as `make` does: by uv or, where it cannot run, by pip
+            python, options = (
+                str(self.folder / "venv/bin/python"),
+                ("--no-deps", "--no-index", f"{wheel}.whl"),
+            )
+            uv = [sys.executable, "-m", "uv", "pip", "install", "--offline", "--python", python, *options]
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", *options]
+            if subprocess.run(uv, check=False, capture_output=True).returncode:
+                subprocess.run(pip, check=True, capture_output=True)
+            requirement = f"huaweicloud-retry{extra}"
+        self.link(Requirement(requirement), folder or self.site)
 
     def link(self, requirement: Requirement, folder: Path) -> None:
         """Link a package and what it requires."""
@@ -105,7 +111,12 @@ class CleanEnvironment:
 
 @pytest.fixture(scope="module")
 def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    return CleanEnvironment(tmp_path_factory.mktemp("clean"), wheel)
+    """The base install, and next to it what the extra [mock] and a test need."""
+    made = CleanEnvironment(tmp_path_factory.mktemp("clean"))
+    made.install(str(wheel))
+    made.install("huaweicloud-retry[mock]", made.extras)
+    made.install("pytest", made.extras)
+    return made
 
 
 def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(wheel: Path) -> None:

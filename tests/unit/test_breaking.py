@@ -5,9 +5,7 @@ The changes are made in a spec and in packages of this file's own, so that those
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import re
 import subprocess
 import sys
@@ -22,10 +20,10 @@ import yaml
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 import breaking
-import document
 from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, undeclared
 from document import Document
 from spec_changes import Comparison
+from tests.codegen.project import run_main
 
 ROOT = Path(__file__).parents[2]
 CALLERS, SERVERS, BOTH = "callers", "servers", "callers and servers"
@@ -665,23 +663,15 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), "utf-8")
 
 
-def run(project: Path, *arguments: str) -> tuple[int, str, str]:
-    """Call main() for the project; exit code and output."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (breaking, document):
-            patch.setattr(module, "ROOT", project)
-        patch.setattr(sys, "argv", ["breaking.py", *arguments])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = breaking.main()
-    return code, out.getvalue(), err.getvalue()
-
-
 def test_it_compares_with_the_working_tree_and_leaves_the_repository_as_it_was(project: Path) -> None:
     state = "git status --porcelain --ignored; git for-each-ref; git worktree list; git stash list"
     edit(project / "openapi.yaml", "title: Jobs", "title: Work")
     before = shell(project, state)
-    assert run(project, "v0.1.0") == (0, "changes since v0.1.0 that break callers or servers: none\n", "")
+    assert run_main(breaking, project, "v0.1.0") == (
+        0,
+        "changes since v0.1.0 that break callers or servers: none\n",
+        "",
+    )
     assert shell(project, state) == before
 
 
@@ -693,7 +683,7 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
         f"{A}.Token: is no longer public; breaks callers",
         "changes since v0.1.0 that break callers or servers: 2",
     ]
-    code, out, err = run(project, "v0.1.0")
+    code, out, err = run_main(breaking, project, "v0.1.0")
     *lines, version, changelog = out.splitlines()
     assert (code, err, lines) == (1, "", found)
     assert version.startswith("openapi.yaml:2: ")
@@ -701,7 +691,7 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
 
     edit(project / "openapi.yaml", "version: 0.1.0", "version: 0.2.0")
     edit(project / "CHANGELOG.md", "## [Unreleased]\n", "## [0.2.0]\n\n- `StopJobs` is `EndJobs` now.\n")
-    assert run(project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
+    assert run_main(breaking, project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
 
 
 UNKNOWN = "git knows no such commit"
@@ -738,7 +728,7 @@ def test_it_exits_2_and_says_what_is_wrong(
     (project.parent / "C:").mkdir()  # a colon, as there is one in every path of Windows
     monkeypatch.setattr(tempfile, "tempdir", str(project.parent / "C:"))
     shell(project, prepare)
-    code, out, err = run(project, "--", base)
+    code, out, err = run_main(breaking, project, "--", base)
     assert (code, out) == (2, "")
     assert err.startswith(said.format(project=project))
 
