@@ -88,8 +88,12 @@ def killed(file: Path) -> None:
         fill(journal)
         journal._db.execute(SPILL)
         journal._db.execute("BEGIN")
-        journal._db.execute("UPDATE item SET state = 'accepted', message = hex(zeroblob(50000))")
+        journal._db.execute("UPDATE item SET state = 'accepted'")
+        journal._db.execute(
+            "CREATE TABLE large AS SELECT zeroblob(50000)"
+        )  # for which there is no room in memory
         copy_of_running(running, file)
+    assert file.read_bytes()[: running.stat().st_size] != running.read_bytes()
 
 
 def items_in(file: Path) -> list[dict[str, Any]]:

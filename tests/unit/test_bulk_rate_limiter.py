@@ -10,7 +10,7 @@ def sent_within(limiter: RateLimiter, start: float, seconds: float, step: float 
     return sum(limiter.take(1000, start + n * step) for n in range(int(seconds / step)))
 
 
-def test_so_many_go_a_second_and_no_second_sees_more_than_the_rate_and_a_twentieth() -> None:
+def test_so_many_go_a_second_and_after_silence_at_most_a_twentieth_more() -> None:
     limiter = RateLimiter(100, now=0.0)
     assert sent_within(limiter, 0.0, 10.0) == pytest.approx(1000, abs=2)
     assert sent_within(limiter, 60.0, 1.0) <= 105  # after silence
@@ -29,7 +29,7 @@ def test_without_a_limit_whatever_is_ready_goes() -> None:
     assert limiter.take(32, 0.1) == 32
 
 
-def test_a_429_stops_all_and_halves_the_rate_which_comes_back_within_ten_seconds() -> None:
+def test_a_429_stops_all_and_halves_the_rate_for_ten_seconds() -> None:
     limiter = RateLimiter(100, now=0.0)
     limiter.slow_down(2.0, now=10.0)
     assert limiter.take(1, 11.9) == 0

@@ -15,9 +15,8 @@ ALIASES = "".join(
 
 
 def test_a_good_file_is_read_as_yaml_1_2() -> None:
-    assert read_checked(b"engines:\n  no: [1, 0o17]\n  2025-01-01: []\n", SCHEMA) == {
-        "engines": {"no": [1, 15], "2025-01-01": []}
-    }
+    read = read_checked(b"engines:\n  no: [1, 0o17]\n  2025-01-01: []\n", SCHEMA)
+    assert read == {"engines": {"no": [1, 15], "2025-01-01": []}}
 
 
 def test_scalars_are_those_of_yaml_1_2() -> None:
@@ -50,20 +49,13 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (
-            "engines:\n  a: [1]\n  b:\n    - 2\n    - x\n",
-            'line 5, /engines/b/1: "x" is not of type "integer"',
-        ),
+        ("engines:\n  b:\n    - 2\n    - x\n", 'line 4, /engines/b/1: "x" is not of type "integer"'),
         ("engines:\n  a: 5\n", 'line 2, /engines/a: 5 is not of type "array"'),
-        (
-            "engines: {}\ntasks: {}\n",
-            "line 2: Additional properties are not allowed ('tasks' was unexpected)",
-        ),
+        ("engines: {}\ntasks: {}\n", "line 2: Additional properties are not allowed ('tasks' was"),
         ("- 1\n", 'line 1: [1] is not of type "object"'),
         ("", 'line 1: null is not of type "object"'),
         ("engines:\n  a/b~c: 5\n", 'line 2, /engines/a~1b~0c: 5 is not of type "array"'),
         ("engines:\n  1: []\n", "line 2: this key is not a string in YAML: write it in quotes"),
-        ("engines:\n  b:\n    - x\n", 'line 3, /engines/b/0: "x" is not'),
         ("engines: {a: " + "[" * 100_000, "is nested too deeply, or too large"),
         ("engines:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + ALIASES, "is nested too deeply, or too large"),
         ("engines:\n  a: [1]\n  b: [2]\n  a: [3]\n", "line 4: "),
@@ -75,7 +67,7 @@ def test_a_whole_number_written_with_a_point_is_an_integer() -> None:
         ("engines:\n  <<: &more\n    a: 5\n", "line 1, /engines/a: 5 is not"),
         (b"engines: \xff", "is not YAML: "),
     ],
-    ids=range(17),
+    ids=range(16),
 )
 def test_an_invalid_file_is_reported_with_place_and_reason(text: str | bytes, says: str) -> None:
     with pytest.raises(UnreadableError) as error:

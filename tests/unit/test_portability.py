@@ -87,9 +87,7 @@ def mock() -> Generator[Mock, None, None]:
         yield mock
 
 
-def test_a_bulk_with_its_journal_is_sent_and_reported_and_what_a_terminal_cannot_show_is_escaped(
-    mock: Mock, tmp_path: Path
-) -> None:
+def test_a_bulk_is_sent_and_reported_and_what_a_terminal_lacks_is_escaped(mock: Mock, tmp_path: Path) -> None:
     (tmp_path / "engines.csv").write_text(f"engine_id\n{ENGINE}\n引擎\n", encoding="utf-8")
     with command(tmp_path, "bulk", "engines.csv", "--endpoint", mock.url, "--output", "table") as process:
         out, err = process.communicate(timeout=60)

@@ -57,13 +57,11 @@ def refused(item: Item, request_id: str = "id", **others: Any) -> Outcome:
 
 def made(file: Path, outcomes: Iterable[Outcome], planned: Iterable[Item] = ()) -> Path:
     """Make a journal that a bulk has left after its end."""
-    outcomes, last = list(outcomes), 0
+    known, last = list(outcomes), 0
     with Journal(file) as journal:
-        journal.plan([*(each.item for each in outcomes), *planned])
+        journal.plan([*(each.item for each in known), *planned])
         while rows := journal.planned(last):
-            journal.write(
-                (), [(row.number, outcomes[row.number - 1]) for row in rows[: len(outcomes) - last]]
-            )
+            journal.write((), [(row.number, known[row.number - 1]) for row in rows[: len(known) - last]])
             last = rows[-1].number
     return file
 
@@ -158,9 +156,7 @@ def test_an_id_may_be_a_part_of_another(file: Path) -> None:
 
 
 def test_an_id_that_is_an_ordinary_word_or_number_leaves_these_as_they_are() -> None:
-    text = (
-        "the engine e2 is busy, no more than a job in 60 s. HTTP 400 of SVC.1 and/or engine no longer there"
-    )
+    text = "the engine e2 is busy, no more than a job in 60 s. HTTP 400 of SVC.1 and/or engine no longer"
     ids = ["a", "no", "the", "is", "400", "60", ".", "…", "busy", "engine", "SVC", "e", "'", "v2"]
     assert grouped(*((id_, text) for id_ in ids)) == {text}
 
@@ -386,7 +382,7 @@ def test_json_of_a_journal_without_a_reason_has_none(file: Path, cli: Cli) -> No
     assert json.loads(cli("report items.journal").out)["reasons"] == []
 
 
-def test_json_has_all_items_of_each_reason_and_of_very_many_reasons_one_for_the_rest(
+def test_json_has_all_items_of_each_reason_and_the_rest_of_the_reasons_as_one(
     file: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huaweicloud_retry.bulk.report._REASONS", 3)  # of 1000, which take a second
@@ -436,9 +432,7 @@ def test_no_word_of_a_table_is_broken(file: Path, columns: int, cli: Cli) -> Non
     made(file, known)
     cli.has_terminal(columns)
     out = cli("report items.journal").out
-    others = [
-        line for line in out.splitlines() if not line.startswith("  hwc-retry")
-    ]  # a command does not break
+    others = [line for line in out.splitlines() if not line.startswith("  hwc-retry")]  # may be longer
     assert len(out.splitlines()) == len(others) + 4
     assert max(map(len, others)) <= columns
     words = {word for line in others for word in line.replace(",", " ").split()}
