@@ -70,6 +70,7 @@ REPLIES: dict[str, Reply] = {
     "cut off 500": lambda request: http(500, request).replace(b"Content-Length: ", b"Content-Length: 9"),
     "invalid 400": lambda request: b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b?" % (len(request), request),
     "redirect": with_header(302, b"Location"),
+    "reason 407": lambda request: http(407, b"").replace(b"X", b" ".join(request.split(b"\r\n")), 1),
     "header 400": with_header(400, b"X-Echo"),
     "header 200": with_header(200, b"X-Echo"),
     "X-Request-Id": with_header(500, b"X-Request-Id"),
@@ -189,8 +190,13 @@ def test_no_reply_makes_an_error_show_the_credentials(
         check(lambda: call(mode, client), secrets)
 
 
-@every_reply
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("scheme", "reply"),
+    [
+        *(pytest.param("http", reply, id=f"http {name}") for name, reply in REPLIES.items()),
+        *(pytest.param("https", REPLIES[name], id=f"https {name}") for name in ("raw 400", "reason 407")),
+    ],
+)
 def test_no_reply_makes_an_error_show_a_header_of_the_user_or_the_credentials_of_a_proxy(
     check: Check, mode: Mode, scheme: str, reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
