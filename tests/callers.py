@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import httpx
 import pytest
-import yaml
 
+from huaweicloud_retry.parsing import read_yaml
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
@@ -27,7 +27,7 @@ from huaweicloud_retry_client.models import (
     RetryScriptExecutionResponse,
 )
 
-SPEC: Any = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text(encoding="utf-8"))
+SPEC: Any = read_yaml((Path(__file__).parents[1] / "openapi.yaml").read_bytes())
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,7 @@
 """`make bench` measures like with like, and reports what each row gave. tests/slow runs it once."""
 
-import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,64 +19,28 @@ from tests.benchmarks.measure import (
     at_most,
     number,
 )
+from tests.callers import LoopbackServer
 
 SMOKE = Effort(rounds=1, seconds=1, smoke=True)
 
 
-@contextmanager
-def recorder() -> Iterator[tuple[str, list[bytes]]]:
-    """Run a server that keeps the requests and responds as the floor does; yields its URL and them."""
-    requests: list[bytes] = []
-
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            received = b""
-            while more := connection.recv(65536):
-                received += more
-                if received.endswith(contenders.BODY):
-                    requests.append(received)
-                    received = b""
-                    connection.sendall(floor.RESPONSE)
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=serve, args=[connection], daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", requests
-        listening.shutdown(socket.SHUT_RDWR)
-
-
 def sent_by(contender: Callable[..., float], *more: str) -> tuple[bytes, set[bytes], bytes]:
     """Return the first line, the headers and the body that a client sends."""
-    with recorder() as (url, requests):
-        contender(url, 1, 1, *more)
-    head, _, body = requests[0].partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n")
-    headers = {line.partition(b": ")[0].lower() + b": " + line.partition(b": ")[2] for line in lines}
+    with LoopbackServer(floor.RESPONSE, keep_open=True) as server:
+        contender(server.url, 1, 1, *more)
+    sent = server.requests[0]
+    headers = {line.partition(b": ")[0].lower() + b": " + line.partition(b": ")[2] for line in sent.headers}
     # The port differs, and whether keep-alive, the default, is written down.
-    return first, {line for line in headers if not line.startswith((b"host:", b"connection:"))}, body
+    return sent.line, {line for line in headers if not line.startswith((b"host:", b"connection:"))}, sent.body
 
 
-@pytest.mark.parametrize(
-    "contender",
-    [
-        contenders.sync_httpx,
-        contenders.sync_socket,
-        contenders.async_httpx,
-        contenders.async_httpx_aiohttp,
-        contenders.async_aiohttp,
-        contenders.async_streams,
-    ],
-)
-def test_all_clients_with_a_token_send_the_same_request(contender: Callable[..., float]) -> None:
+OTHERS = ["sync_httpx", "sync_socket", "async_httpx", "async_httpx_aiohttp", "async_aiohttp", "async_streams"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_all_clients_with_a_token_send_the_same_request(name: str) -> None:
     ours = sent_by(contenders.sync_ours, "token")
-    assert sent_by(contender) == ours == sent_by(contenders.async_ours, "token")
+    assert sent_by(getattr(contenders, name)) == ours == sent_by(contenders.async_ours, "token")
 
 
 def test_what_starts_is_measured_without_what_only_the_tests_have(tmp_path: Path) -> None:

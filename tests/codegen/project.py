@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -73,15 +73,15 @@ class Project:
         assert (ran.code, ran.err, self.leftovers()) == (0, "", [])
         return ran.out
 
-    def start(self, *python: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, python: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
         """Run the script."""
-        command = [sys.executable, *python, str(self.root / "codegen/generate.py")]
+        command = [sys.executable, *python, str(self.root / "codegen/generate.py"), *arguments]
         options = {"cwd": self.root, "encoding": "utf-8", **options}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
-    def script(self, *python: str, **options: Any) -> Ran:
+    def script(self, *arguments: str, **options: Any) -> Ran:
         """Run the script to its end."""
-        with self.start(*python, **options) as process:
+        with self.start(*arguments, **options) as process:
             out, err = process.communicate(timeout=120)
         return Ran(process.returncode, out, err)
 

@@ -333,7 +333,7 @@ def refusals(call: Call) -> Iterator[str]:
         if re.search("[\ud800-\udfff]", text):
             yield "surrogates not allowed"
         elif {"", ".", ".."} & set(decodings(text)):
-            yield f"{snake(name)} is .* cannot be a segment of the path"
+            yield f"{snake(name)} is .* would change the path of the request"
     for name, text in call.headers.items():
         if text.strip(" \t") != text or not re.fullmatch(r"[\t -~]*", text):
             yield f"the value of header {name} must be a str of printable ASCII"

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.test_wheel import CleanEnvironment
 from tests.mocks import ENGINE, RETRY, plain_client
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +37,30 @@ def test_it_copies_nothing_that_is_not_there() -> None:
             assert all((ROOT / name).exists() for name in step.split()[:-1]), step
 
 
+def run(image: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    found = [str(image / "venv/bin" / command), *arguments]
+    return subprocess.run(found, check=False, cwd=image, capture_output=True, text=True)
+
+
+def install(image: Path, requirement: str) -> None:
+    """Install the versions of the lock, as `make` does: by uv or, where it cannot run, by pip."""
+    lock = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^\S+==\S+(?: ;[^\\]*)?", lock, re.MULTILINE)  # the wheel has no hash there
+    (image / "pins.txt").write_text("\n".join(pins), encoding="utf-8")
+    python, options = str(image / "venv/bin/python"), ("--constraint", str(image / "pins.txt"), requirement)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *options]
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", *options]
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "true"}
+    if subprocess.run(uv, check=False, capture_output=True, env=environment).returncode:
+        subprocess.run(pip, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    """The environment that its steps make."""
-    made = CleanEnvironment(tmp_path_factory.mktemp("image"))
-    checkout, dist = made.folder / "checkout", made.folder / "dist"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the environment that its steps make."""
+    made = tmp_path_factory.mktemp("image")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made / "venv"], check=True)
+    checkout, dist = made / "checkout", made / "dist"
     checkout.mkdir()
     for step in steps("COPY"):
         if not step.startswith("--from"):
@@ -56,10 +75,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
             expanded = subprocess.run(
                 ["sh", "-c", f"echo {here}"], capture_output=True, text=True, check=True
             ).stdout
-            made.install(expanded.split()[3])
+            install(made, expanded.split()[3])
         else:
             assert here.startswith("python ")
-            path = f"{made.folder / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
+            path = f"{made / 'venv/bin'}{os.pathsep}{os.environ['PATH']}"
             subprocess.run(["sh", "-ec", here], cwd=checkout, env={**os.environ, "PATH": path}, check=True)
     return made
 
@@ -70,23 +89,21 @@ def command(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [[], ["--admin", "--allow-host", "mock"]], ids=["docker run", "compose"])
-def test_it_starts_is_healthy_and_the_test_of_compose_passes(
-    image: CleanEnvironment, options: list[str]
-) -> None:
+def test_it_starts_is_healthy_and_the_test_of_compose_passes(image: Path, options: list[str]) -> None:
     compose: Any = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
     mock, test = compose["services"]["mock"], compose["services"]["test"]
     assert options in ([], mock["command"])
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     name, *arguments = command(*steps("ENTRYPOINT"))
-    started = [str(image.folder / "venv/bin" / name), *arguments, *options, "--quiet", "--port", str(port)]
+    started = [str(image / "venv/bin" / name), *arguments, *options, "--quiet", "--port", str(port)]
     with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             assert process.stdout.readline().startswith(f"mock ready at http://0.0.0.0:{port} ")
             (check,) = steps("HEALTHCHECK")
-            ran = image.run(
-                *[part.replace("8000", str(port)) for part in command(check.partition(" CMD ")[2])]
+            ran = run(
+                image, *[part.replace("8000", str(port)) for part in command(check.partition(" CMD ")[2])]
             )
             assert (ran.returncode, ran.stderr) == (0, "")
             with plain_client(f"http://127.0.0.1:{port}") as client:
@@ -97,7 +114,7 @@ def test_it_starts_is_healthy_and_the_test_of_compose_passes(
             if options:
                 assert test["entrypoint"] == ["python", "-c"]
                 code = test["command"][0].replace("http://mock:8000", f"http://127.0.0.1:{port}")
-                assert image.python("-W", "error", "-c", code) == "job 18638 runs again\n"
+                assert run(image, "python", "-W", "error", "-c", code).stdout == "job 18638 runs again\n"
         finally:
             process.terminate()
         assert process.communicate(timeout=60)[1].startswith("warning: ")

@@ -38,22 +38,18 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stdout.split())
 
 
+TESTING = "import huaweicloud_retry.testing"  # pytest loads it everywhere
+HELP = "from huaweicloud_retry.cli import main; main(['bulk', '--help'])"
 CREDENTIALS = (
     "import pathlib, huaweicloud_retry.credentials as c;"
     " c.find_credentials('cn-north-4', {'HW_ACCESS_KEY': 'ak', 'HW_SECRET_KEY': 'sk'}, pathlib.Path('/none'))"
 )
 
 
-HELP = "from huaweicloud_retry.cli import main; main(['bulk', '--help'])"
-
-
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
-        (
-            "import huaweicloud_retry.testing",
-            {"yaml", "jsonschema_rs", "uvloop"},
-        ),  # pytest loads it everywhere
+        (TESTING, {"yaml", "jsonschema_rs", "uvloop"}),
         (HELP, {"httpx", "attrs", "rich", "asyncio", "sqlite3"}),
         ("import huaweicloud_retry.mock.server", {"httpx", "attrs", "huaweicloud_retry_client"}),
         (CREDENTIALS, {"configparser", "difflib"}),

@@ -18,9 +18,8 @@ SCRIPT = Item(
 
 def response(status: int, parsed: object = None, **body: object) -> Response[object]:
     content = json.dumps(body).encode()
-    return Response(
-        status_code=status, headers=httpx.Headers({"X-Request-Id": "id"}), content=content, parsed=parsed
-    )
+    headers = httpx.Headers({"X-Request-Id": "id"})
+    return Response(status_code=status, headers=headers, content=content, parsed=parsed)
 
 
 def outcome(item: Item, came: Response[object] | APIConnectionError) -> Outcome:
@@ -79,20 +78,9 @@ def test_a_200_that_breaks_the_contract_is_unknown() -> None:
 
 def test_as_json_it_has_the_fields_of_the_item_and_its_own() -> None:
     came = outcome(ENGINE, response(200, EngineActionResponse(id="e", name="n", job_id=1)))
-    assert came.to_dict() == {
-        "verdict": "accepted",
-        "operation": "RetryEngine",
-        "project_id": "p",
-        "engine_id": "e",
-        "enterprise_project_id": "0",
-        "message": "job 1",
-        "status": 200,
-        "error_code": None,
-        "request_id": None,
-        "response": {"id": "e", "name": "n", "jobId": 1},
-        "attempts": 2,
-        "started_at": "1970-01-01T00:00:05.000Z",
-        "seconds": 0.5,
-        "seen": None,
-        "ended": None,
-    }
+    told = came.to_dict()
+    assert list(told)[:2] == ["verdict", "operation"]
+    own = {"verdict": "accepted", "message": "job 1", "status": 200, "attempts": 2, "seconds": 0.5}
+    own |= {"response": {"id": "e", "name": "n", "jobId": 1}, "started_at": "1970-01-01T00:00:05.000Z"}
+    own |= dict.fromkeys(("error_code", "request_id", "seen", "ended"))
+    assert told == {**ENGINE.fields(), **own}

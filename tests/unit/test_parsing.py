@@ -3,7 +3,7 @@
 import jsonschema_rs
 import pytest
 
-from huaweicloud_retry.parsing import UnreadableError, pointer, read_checked, shorten
+from huaweicloud_retry.parsing import UnreadableError, pointer, read_checked, read_yaml, shorten
 
 LISTS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}
 SCHEMA = jsonschema_rs.Draft202012Validator(
@@ -18,6 +18,28 @@ def test_a_good_file_is_read_as_yaml_1_2() -> None:
     assert read_checked(b"engines:\n  no: [1, 0o17]\n  2025-01-01: []\n", SCHEMA) == {
         "engines": {"no": [1, 15], "2025-01-01": []}
     }
+
+
+def test_scalars_are_those_of_yaml_1_2() -> None:
+    texts: dict[str, object] = {
+        "no": "no",
+        "2026-11-21": "2026-11-21",
+        "12:30": "12:30",
+        "0777": 777,
+        "0x1F": 31,
+    }
+    texts |= {
+        "0o17": 15,
+        "-5": -5,
+        "1e3": 1000.0,
+        "True": True,
+        "~": None,
+        "''": "",
+        "'1'": "1",
+        "0.1.0": "0.1.0",
+    }
+    read = read_yaml(f"[{', '.join(texts)}]".encode())
+    assert repr(read) == repr([*texts.values()])  # 1 equals True and 1.0
 
 
 def test_a_whole_number_written_with_a_point_is_an_integer() -> None:

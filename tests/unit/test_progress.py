@@ -15,9 +15,8 @@ def test_at_first_there_is_no_speed_and_so_no_time_left() -> None:
 def test_the_time_left_follows_from_the_speed(left: int, said: str) -> None:
     speed = Speed()
     speed.text(Counts(planned=left + 40), now=5, allowed=100, limit=100)
-    text = speed.text(
-        Counts(planned=left - 1, sending=1, accepted=30, refused=6, unknown=4), now=7, allowed=100, limit=100
-    )
+    counts = Counts(planned=left - 1, sending=1, accepted=30, refused=6, unknown=4)
+    text = speed.text(counts, now=7, allowed=100, limit=100)
     assert text == f"accepted 30, refused 6, unknown 4; 20/s; {said} left"
 
 

@@ -70,15 +70,8 @@ def test_docstrings_messages_and_help_have_the_standard_words() -> None:
     assert [finding for file in SOURCES for finding in findings(file)] == []
 
 
-@pytest.mark.parametrize(
-    "text", ["the answer is", "it will\n  not do", "besides", "a flight", "sent again", "world"]
-)
-def test_an_unwanted_word_is_found(text: str) -> None:
-    assert UNWANTED.search(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["in flight", "single-flight fetch", "space", "unanswered", "inside", "response"]
-)
-def test_other_words_are_not(text: str) -> None:
-    assert not UNWANTED.search(text)
+def test_an_unwanted_word_is_found_and_others_are_not() -> None:
+    for text in ("the answer is", "it will\n  not do", "besides", "a flight", "sent again", "world"):
+        assert UNWANTED.search(text), text
+    for text in ("in flight", "single-flight fetch", "space", "unanswered", "inside", "response"):
+        assert not UNWANTED.search(text), text
