@@ -349,7 +349,7 @@ OF_PROXY = [f"ftp://user:{CANARY}", f"socks5://user:{CANARY}", f"user:{CANARY}\n
         {**LOGIN, "HW_AUTH_URL": "http://host.test"},
     ],
 )
-def test_no_value_of_the_environment_is_shown(
+def test_no_variable_is_shown(
     check: Check, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -359,9 +359,7 @@ def test_no_value_of_the_environment_is_shown(
 
 
 @pytest.mark.usefixtures("new_tls_settings")
-def test_cas_that_are_missing_show_no_password_of_a_proxy(
-    check: Check, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_cas_show_no_password_of_a_proxy(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{CANARY}@proxy.test")
     check(lambda: connect("cse", region="cn-north-4", credentials=TokenAuth(TOKEN)))
@@ -382,7 +380,7 @@ def test_cas_that_are_missing_show_no_password_of_a_proxy(
         f"[basic]\nak = AK\nsk = {KEY}\udcff\n",
     ],
 )
-def test_no_line_of_the_profile_file_is_shown(
+def test_no_line_of_the_file_is_shown(
     check: Check, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "credentials"
