@@ -423,11 +423,6 @@ def test_libraries_that_patch_httpx_intercept_a_client_with_httpxs_transport_and
 # ---- timeouts
 
 
-def timeouts(transport: FixedResponse) -> list[dict[str, float | None]]:
-    """The timeouts that the transport was given, request by request."""
-    return [request.extensions["timeout"] for request in transport.requests]
-
-
 @pytest.mark.parametrize(
     ("timeout", "given"),
     [
@@ -442,7 +437,8 @@ def test_a_timeout_per_client_or_call(caller: Caller, timeout: Any, given: Any) 
     transport = FixedResponse(content=ACCEPTED)
     caller.call(ENGINE, Client(LOCAL, transport=transport, timeout=timeout))
     caller.call(ENGINE, Client(LOCAL, transport=transport), timeout=timeout)
-    assert timeouts(transport) == [httpx.Timeout(given).as_dict()] * 2
+    sent = [request.extensions["timeout"] for request in transport.requests]
+    assert sent == [httpx.Timeout(given).as_dict()] * 2
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), httpx.Timeout(5, read=-1), httpx.Timeout(5, pool=-1)])
