@@ -208,7 +208,7 @@ def test_a_request_refused_by_iam_never_reached_the_service() -> None:
         (b"\xff\xfe\xfa", None, "\ufffd\ufffd\ufffd", None),
     ],
 )
-def test_all_body_shapes_are_understood(
+def test_each_body_shape_is_read(
     body: object, error_code: str | None, error_msg: str, detail: str | None
 ) -> None:
     error = status_error(500, body)
@@ -265,7 +265,7 @@ def test_str_has_status_code_message_detail_and_request_id(error: APIError, text
     assert repr(error) == f"{type(error).__name__}({text!r})"
 
 
-def test_str_of_a_200_that_breaks_the_contract_has_status_problem_and_request_id(
+def test_str_of_an_invalid_200_has_status_problem_and_request_id(
     caller: Caller, operation: Operation
 ) -> None:
     error = raised(caller, operation, content=b"{}", headers={"X-Request-Id": "r1"})
@@ -332,9 +332,7 @@ INVALID += ["Wed, 21 Oct 2026 07:28:00 -0000", "\u0663"]  # a digit to str.isdig
         *((invalid, NOW, None) for invalid in INVALID),
     ],
 )
-def test_retry_after_is_a_number_or_a_date(
-    value: str | None, date: str | None, seconds: float | None
-) -> None:
+def test_retry_after_is_number_or_date(value: str | None, date: str | None, seconds: float | None) -> None:
     pairs = {"Retry-After": value, "Date": date}
     raw = [(name.encode(), each.encode()) for name, each in pairs.items() if each is not None]
     error = Response[Any](status_code=429, headers=Headers(raw), content=b"").error
@@ -370,9 +368,7 @@ def described(operation: Operation) -> Any:
     return found
 
 
-def test_the_docstring_has_summary_source_parameters_and_what_is_raised(
-    caller: Caller, operation: Operation
-) -> None:
+def test_the_docstring_has_summary_source_parameters_and_errors(caller: Caller, operation: Operation) -> None:
     says = described(operation)
     plain, detailed = (getattr(operation.module, caller.name + suffix) for suffix in ("", "_detailed"))
     assert plain.__doc__.splitlines()[0] == says["summary"]

@@ -52,9 +52,7 @@ UNSENDABLE = [SECRET + end for end in ("\r\nX-Evil: 1", "\n", "\r", "\0", "é", 
 # ---- the two requests
 
 
-def test_a_body_is_compact_utf8_without_what_is_not_given_and_the_client_names_itself(
-    caller: Caller, server: LoopbackServer
-) -> None:
+def test_a_body_is_compact_utf8_and_the_client_names_itself(caller: Caller, server: LoopbackServer) -> None:
     odd = RetryScriptExecutionRequest(record_id='Zoë "脚本"', task_id="t\n1")
     plain = RetryScriptExecutionRequest(task_id="t1")
     caller.calls(OPERATIONS["RetryScriptExecution"], Client(server.url), {"body": odd}, {"body": plain})
@@ -74,9 +72,7 @@ def test_each_request_asks_the_auth_and_no_cookie_is_kept(caller: Caller, server
     assert [request.header("Cookie") for request in server.requests] == [[], []]
 
 
-def test_headers_of_the_contract_take_precedence_over_those_of_the_client(
-    caller: Caller, operation: Operation, server: LoopbackServer
-) -> None:
+def test_headers_of_the_contract_win(caller: Caller, operation: Operation, server: LoopbackServer) -> None:
     headers = {"Accept": "text/html", "content-type": "text/plain", "X-Trace": "1", "user-agent": "mine"}
     caller.call(operation, Client(server.url, headers={**headers, "HOST": "a"}))
     (request,) = server.requests
@@ -104,7 +100,7 @@ def test_what_cannot_be_a_segment_is_refused(caller: Caller, text: Any) -> None:
 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=ascii)
-def test_a_header_value_that_cannot_be_sent_is_refused_without_showing_it(
+def test_an_unsendable_header_is_refused_and_not_shown(
     caller: Caller, server: LoopbackServer, value: Any
 ) -> None:
     """As an argument, of the client, of its auth."""
@@ -136,7 +132,7 @@ def test_a_header_name_that_cannot_be_sent_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/gateway", "/gateway/", "/a/b%20c/"])
-def test_base_url_may_have_a_path_with_or_without_a_slash_at_its_end(
+def test_base_url_may_have_a_path_and_a_last_slash(
     caller: Caller, server: LoopbackServer, prefix: str
 ) -> None:
     caller.call(ENGINE, Client(server.url + prefix))
@@ -156,7 +152,7 @@ BASE_URLS += [f"http://user:{SECRET}{rest}" for rest in PASSWORDS] + [f"http://u
 
 
 @pytest.mark.parametrize("base_url", BASE_URLS)
-def test_a_base_url_that_leads_nowhere_or_elsewhere_or_has_a_password_is_refused_without_showing_it(
+def test_a_base_url_that_is_wrong_or_has_a_password_is_refused_and_not_shown(
     base_url: str,
 ) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
@@ -189,9 +185,7 @@ def made(error_class: type[Any]) -> Exception:
 
 
 @pytest.mark.parametrize("error_class", [*FAILURES, NothingSentError], ids=lambda each: each.__name__)
-def test_each_failure_is_ours_and_says_what_is_known_of_the_outcome(
-    caller: Caller, error_class: type[Exception]
-) -> None:
+def test_each_failure_is_ours_and_says_what_is_known(caller: Caller, error_class: type[Exception]) -> None:
     cause = made(error_class)
     error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(failure=cause)))
     expected = APITimeoutError if "Timeout" in error_class.__name__ else APIConnectionError
@@ -244,9 +238,7 @@ READ_ERROR = httpx.ReadError("[Errno 104]\nReset")
     ],
     ids=["unknown", "not sent"],
 )
-def test_it_reads_in_one_line_with_request_reason_and_outcome(
-    caller: Caller, operation: Operation, failure: Exception, says: str
-) -> None:
+def test_it_reads_in_one_line(caller: Caller, operation: Operation, failure: Exception, says: str) -> None:
     error = caller.error(operation, Client(f"{LOCAL}:8000", transport=FixedResponse(failure=failure)))
     assert str(error) == f"{operation.method} {LOCAL}:8000{operation.path}: {says}"
 
@@ -388,9 +380,7 @@ READ = Operation(
     ],
     ids=["lost", "not sent", "504", "no engine"],
 )
-def test_the_outcome_of_a_read_is_never_unknown_since_it_acts_on_nothing(
-    caller: Caller, fails: dict[str, Any], says: str
-) -> None:
+def test_the_outcome_of_a_read_is_never_unknown(caller: Caller, fails: dict[str, Any], says: str) -> None:
     error = caller.error(READ, Client(LOCAL, transport=FixedResponse(**fails)))
     assert (error.outcome_unknown, str(error).endswith(says)) == (False, True), str(error)
 
@@ -433,11 +423,6 @@ def test_libraries_that_patch_httpx_intercept_a_client_with_httpxs_transport_and
 # ---- timeouts
 
 
-def timeouts(transport: FixedResponse) -> list[dict[str, float | None]]:
-    """The timeouts that the transport was given, request by request."""
-    return [request.extensions["timeout"] for request in transport.requests]
-
-
 @pytest.mark.parametrize(
     ("timeout", "given"),
     [
@@ -452,7 +437,8 @@ def test_a_timeout_per_client_or_call(caller: Caller, timeout: Any, given: Any) 
     transport = FixedResponse(content=ACCEPTED)
     caller.call(ENGINE, Client(LOCAL, transport=transport, timeout=timeout))
     caller.call(ENGINE, Client(LOCAL, transport=transport), timeout=timeout)
-    assert timeouts(transport) == [httpx.Timeout(given).as_dict()] * 2
+    sent = [request.extensions["timeout"] for request in transport.requests]
+    assert sent == [httpx.Timeout(given).as_dict()] * 2
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), httpx.Timeout(5, read=-1), httpx.Timeout(5, pool=-1)])
@@ -481,9 +467,7 @@ def test_use_after_close_says_so_and_closing_twice_is_harmless(caller: Caller, *
     assert transport.requests == []
 
 
-def test_with_closes_the_transport_but_a_view_shares_the_connections_and_closes_nothing(
-    caller: Caller, server: LoopbackServer
-) -> None:
+def test_with_closes_the_transport_but_a_view_closes_nothing(caller: Caller, server: LoopbackServer) -> None:
     transport = FixedResponse(content=ACCEPTED)
     client = Client(LOCAL, transport=transport)
     for _ in range(2):
@@ -519,7 +503,7 @@ class AsyncOnly(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("transport", [SyncOnly(), AsyncOnly()], ids=["sync only", "async only"])
-def test_a_transport_that_is_sync_or_async_only_works_there_and_is_a_type_error_elsewhere(
+def test_a_sync_or_async_transport_is_a_type_error_elsewhere(
     caller: Caller, transport: SyncOnly | AsyncOnly
 ) -> None:
     client = Client(LOCAL, transport=transport)

@@ -30,7 +30,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("service", "of_it"), [("CSE", "RetryEngine"), ("workspace", "RetryScriptExecution")]
 )
-def test_an_operation_of_another_service_is_sent_only_to_an_endpoint(
+def test_an_endpoint_takes_operations_of_any_service(
     caller: Caller, operation: Operation, service: Any, of_it: str
 ) -> None:
     wire = FixedResponse(content=ACCEPTED)
@@ -44,9 +44,7 @@ def test_an_operation_of_another_service_is_sent_only_to_an_endpoint(
     assert type(caller.call(operation, client)) is operation.model
 
 
-def test_the_environment_has_all_that_is_needed(
-    caller: Caller, mock: Mock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_suffices(caller: Caller, mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HW_REGION_NAME", "cn-north-4")
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_CSE_CN_NORTH_4", mock.url)
     monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "mock-ak")
@@ -79,7 +77,7 @@ def test_an_invalid_setting_is_reported_at_once(arguments: dict[str, Any], says:
         connect(**{"service": "cse", **arguments}, credentials=TokenAuth("t"))
 
 
-def test_without_credentials_the_error_says_where_they_were_looked_for() -> None:
+def test_without_credentials_the_error_names_all_places() -> None:
     with pytest.raises(ConfigurationError, match="no credentials, neither in the environment"):
         connect("cse", region="cn-north-4")
 
@@ -87,9 +85,7 @@ def test_without_credentials_the_error_says_where_they_were_looked_for() -> None
 # --- Resending ---
 
 
-def test_a_request_that_the_gateway_throttled_is_resent_with_a_new_signature(
-    caller: Caller, mock: Mock
-) -> None:
+def test_a_throttled_request_is_resent_with_a_new_signature(caller: Caller, mock: Mock) -> None:
     mock.add_fault(status=429, retry_after=0, times=2)
     auth = AkSkAuth("mock-ak", "mock-sk")
     client = connect("cse", endpoint=mock.url, credentials=auth, resend=Resend(initial_backoff=0))

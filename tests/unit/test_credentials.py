@@ -178,7 +178,7 @@ def test_empty_values_are_absent(tmp_path: Path) -> None:
         (["OS_USERNAME"], ["OS_PASSWORD", "OS_DOMAIN_NAME or OS_USER_DOMAIN_NAME or OS_PROJECT_DOMAIN_NAME"]),
     ],
 )
-def test_half_a_credential_is_not_passed_over(
+def test_half_a_credential_counts(
     tmp_path: Path, present: list[str], missing: list[str], region: str | None
 ) -> None:
     write(tmp_path, BASIC)
@@ -210,7 +210,7 @@ UNSENDABLE = [*(SECRET + end for end in ("\n", "\r\nX-Admin: 1", "é", "\x00", "
         ("OS_PROJECT_ID", OS),
     ],
 )
-def test_a_value_that_cannot_be_sent_is_refused_by_its_name(
+def test_an_unsendable_value_is_refused_by_its_name(
     tmp_path: Path, name: str, others: Mapping[str, str]
 ) -> None:
     text = f"{name} in the environment must be printable ASCII, without blanks or line breaks around it"
@@ -257,9 +257,7 @@ def read_by_the_sdk() -> dict[str, Any]:
         BASIC + "idp_id = only half of what would be needed\n",
     ],
 )
-def test_a_file_gives_what_it_gives_to_the_sdk(
-    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_gives_what_the_sdk_reads(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(FILE_VARIABLE, raising=False)
     file = write(tmp_path, text)
@@ -320,9 +318,7 @@ NO_LINE, TWICE = "this is neither [section] nor key = value", "this section or k
         ),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_refused_by_its_line(
-    tmp_path: Path, text: str | bytes, problem: str
-) -> None:
+def test_an_invalid_file_is_refused_by_its_line(tmp_path: Path, text: str | bytes, problem: str) -> None:
     file = write(tmp_path, text)
     assert refusal({}, tmp_path) == f"{file}:{problem}"
 
@@ -360,9 +356,7 @@ def test_a_project_id_is_looked_for_where_credentials_are(
 @pytest.mark.parametrize(
     "text", [None, "no folder", "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"]
 )
-def test_without_credentials_the_error_says_where_they_were_looked_for(
-    tmp_path: Path, text: str | None
-) -> None:
+def test_without_credentials_the_error_names_all_places(tmp_path: Path, text: str | None) -> None:
     if text == "no folder":
         (tmp_path / ".huaweicloud").touch()
     elif text is not None:

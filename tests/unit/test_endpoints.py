@@ -54,7 +54,7 @@ def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, sa
         ("", "", "cn-south-1", "cn-south-1"),
     ],
 )
-def test_the_region_is_the_argument_else_terraforms(
+def test_the_region_is_the_argument_or_terraforms(
     region: str | None, of_hw: str, of_os: str, expected: str
 ) -> None:
     environ = {"HW_REGION_NAME": of_hw, "OS_REGION_NAME": of_os}

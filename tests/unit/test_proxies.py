@@ -68,7 +68,7 @@ def test_no_proxy_is_asked_for_this_machine_nor_looked_at(
     assert (proxy.asked, len(service.asked)) == ([], 1)
 
 
-def test_each_request_through_a_proxy_has_a_connection_of_its_own(
+def test_a_proxy_gets_a_connection_for_each_request(
     mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy.host)  # the name cse.test is known to the proxy only
@@ -76,7 +76,7 @@ def test_each_request_through_a_proxy_has_a_connection_of_its_own(
     assert proxy.asked == [["PUT http://cse.test/v2/p/enginemgr/engines/7/actions HTTP/1.1"]] * 3
 
 
-def test_of_a_tunnel_that_is_refused_nothing_was_sent(
+def test_of_a_refused_tunnel_nothing_was_sent(
     mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
@@ -114,9 +114,7 @@ def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
         ({"no": "*"}, "https://a.test", None),
     ],
 )
-def test_the_variable_is_that_of_the_scheme_else_all_proxy(
-    settings: dict[str, str], url: str, expected: str | None
-) -> None:
+def test_the_variable_is_the_schemes_or_all(settings: dict[str, str], url: str, expected: str | None) -> None:
     assert Proxies(settings).variable(httpx.URL(url)) == expected
 
 
@@ -188,7 +186,7 @@ INVALID_URLS += ["ftp://proxy.test", "user:password\n@proxy.test"]
         ("socks5://proxy.test", r"is a SOCKS proxy, .* pip install 'httpx\[socks\]'"),
     ],
 )
-def test_connect_refuses_an_invalid_proxy(
+def test_an_invalid_proxy_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str, problem: str
 ) -> None:
     """Without showing it: test_secrets."""

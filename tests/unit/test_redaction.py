@@ -119,7 +119,7 @@ SECRETS = st.text(st.sampled_from("ab/\"%&;#u0x'<é\U0001f511"), min_size=6, max
 
 @settings(max_examples=50, deadline=None)
 @given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text('ab\\"x;|', max_size=5), st.data())
-def test_no_6_characters_of_the_start_of_any_secret_survive(
+def test_no_start_of_a_secret_survives(
     secret: str, escape: Callable[[str], str], noise: str, data: st.DataObject
 ) -> None:
     start = secret[: data.draw(st.integers(6, len(secret)))]
@@ -231,7 +231,7 @@ def test_a_holder_returns_its_secret_on_request() -> None:
 
 
 @escapes
-def test_what_is_far_behind_is_kept_only_if_nothing_of_the_secret_can_be_there(
+def test_what_is_far_behind_is_kept_if_it_is_clean(
     escape: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redaction, "_SEARCHED", 1 << 12)

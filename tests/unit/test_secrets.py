@@ -70,6 +70,7 @@ REPLIES: dict[str, Reply] = {
     "cut off 500": lambda request: http(500, request).replace(b"Content-Length: ", b"Content-Length: 9"),
     "invalid 400": lambda request: b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b?" % (len(request), request),
     "redirect": with_header(302, b"Location"),
+    "reason 407": lambda request: http(407, b"").replace(b"X", b" ".join(request.split(b"\r\n")), 1),
     "header 400": with_header(400, b"X-Echo"),
     "header 200": with_header(200, b"X-Echo"),
     "X-Request-Id": with_header(500, b"X-Request-Id"),
@@ -189,8 +190,13 @@ def test_no_reply_makes_an_error_show_the_credentials(
         check(lambda: call(mode, client), secrets)
 
 
-@every_reply
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("scheme", "reply"),
+    [
+        *(pytest.param("http", reply, id=f"http {name}") for name, reply in REPLIES.items()),
+        *(pytest.param("https", REPLIES[name], id=f"https {name}") for name in ("raw 400", "reason 407")),
+    ],
+)
 def test_no_reply_makes_an_error_show_a_header_of_the_user_or_the_credentials_of_a_proxy(
     check: Check, mode: Mode, scheme: str, reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +349,7 @@ OF_PROXY = [f"ftp://user:{CANARY}", f"socks5://user:{CANARY}", f"user:{CANARY}\n
         {**LOGIN, "HW_AUTH_URL": "http://host.test"},
     ],
 )
-def test_no_value_of_the_environment_is_shown(
+def test_no_variable_is_shown(
     check: Check, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -353,9 +359,7 @@ def test_no_value_of_the_environment_is_shown(
 
 
 @pytest.mark.usefixtures("new_tls_settings")
-def test_cas_that_are_missing_show_no_password_of_a_proxy(
-    check: Check, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_cas_show_no_password_of_a_proxy(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{CANARY}@proxy.test")
     check(lambda: connect("cse", region="cn-north-4", credentials=TokenAuth(TOKEN)))
@@ -376,7 +380,7 @@ def test_cas_that_are_missing_show_no_password_of_a_proxy(
         f"[basic]\nak = AK\nsk = {KEY}\udcff\n",
     ],
 )
-def test_no_line_of_the_profile_file_is_shown(
+def test_no_line_of_the_file_is_shown(
     check: Check, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "credentials"

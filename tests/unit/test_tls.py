@@ -129,7 +129,7 @@ def test_the_environment_says_which_cas_are_accepted(
     ],
     ids=["unknown CA", "expired", "another address", "another name", "TLS 1.2"],
 )
-def test_a_server_that_cannot_be_trusted_gets_no_request(
+def test_an_untrusted_server_gets_no_request(
     mode: Mode, ca: trustme.CA, certificate: Any, host: str, reason: str
 ) -> None:
     is_unknown = "issuer" in reason

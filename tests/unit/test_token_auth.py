@@ -318,7 +318,7 @@ WHENCE = pytest.mark.parametrize("whence", ["function", "IAM"])
 
 @WHENCE
 @pytest.mark.parametrize("first", [None, httpx.ConnectError("down"), KeyboardInterrupt()], ids=repr)
-def test_all_that_wait_share_one_fetch_and_its_error_but_not_its_interruption(
+def test_all_share_one_fetch_but_not_its_interruption(
     callers: Callers, whence: str, first: BaseException | None
 ) -> None:
     fetches = Fetches(first)
@@ -495,7 +495,7 @@ def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_firs
         (307, {}, None, "307: "),
     ],
 )
-def test_any_other_refusal_is_explained_and_the_next_call_asks_again(
+def test_any_other_refusal_is_explained(
     sends: Send, status: int, body: Any, code: str | None, text: str
 ) -> None:
     left = iter([httpx.Response(status, json=body)])
@@ -544,7 +544,7 @@ def test_a_201_without_a_usable_token_is_explained(response: httpx.Response) -> 
     ],
     ids=["endless 201", "endless 400", "gzip bomb"],
 )
-def test_of_any_response_of_iam_one_mebibyte_is_read(
+def test_one_mebibyte_is_read(
     sends: Send, status: int, encoding: str, chunks: Iterable[bytes], most: int
 ) -> None:
     stream = LazyBody(chunks)
@@ -614,9 +614,7 @@ def test_a_function_is_called_once_and_once_more_after_a_401(sends: Send, refusa
 
 
 @pytest.mark.parametrize("failure", [OSError("vault"), StopIteration(), f"{TOKEN}\r\nX-Admin: 1"], ids=repr)
-def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_shown(
-    sends: Send, failure: Exception | str
-) -> None:
+def test_what_a_function_raises_is_shown_but_no_invalid_token(sends: Send, failure: Exception | str) -> None:
     def function() -> str:
         if isinstance(failure, Exception):
             raise failure
@@ -633,7 +631,7 @@ def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_s
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
+def test_no_log_and_no_history_of_httpx_shows_a_secret(
     caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
     async def get(url: str, how: httpx.Auth) -> httpx.Response:
@@ -712,9 +710,7 @@ def test_a_valid_endpoint(host: str) -> None:
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}+/=-_.~", "a b"])
-def test_a_token_takes_the_place_of_a_header_of_the_client_and_a_401_is_final(
-    sends: Send, token: str
-) -> None:
+def test_a_token_replaces_a_header_of_the_client_and_a_401_is_final(sends: Send, token: str) -> None:
     gateway = Gateway(*[refused("APIGW.0301")] * 2)
     client = Client(
         "https://cse.test", auth=TokenAuth(token), headers={"x-auth-token": "old"}, transport=gateway

@@ -136,9 +136,7 @@ def test_an_idle_connection_that_something_came_on_is_not_used_again(
 
 
 @pytest.mark.parametrize("behind", [response(666), b"x"], ids=["response", "byte"])
-def test_bytes_behind_a_response_in_tls_never_become_the_next_one(
-    mode: Mode, tls: Contexts, behind: bytes
-) -> None:
+def test_bytes_behind_a_response_in_tls_are_never_the_next(mode: Mode, tls: Contexts, behind: bytes) -> None:
     def serve(line: Line) -> None:
         while (engine := line.request()) is not None:
             line.socket.sendall(response(engine) + behind)
@@ -148,9 +146,7 @@ def test_bytes_behind_a_response_in_tls_never_become_the_next_one(
         assert (server.connections, server.requests) == (3, [1, 2, 3])
 
 
-def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
-    mode: Mode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_was_idle_too_long_is_closed(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "IDLE_LIMIT", 0.0)
     with Server() as server, client_of(mode, server.url) as client:
         assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
@@ -160,7 +156,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
 
 
 @BUT_UVLOOP  # which does not tell
-def test_an_idle_connection_that_breaks_before_it_takes_a_byte_is_replaced(
+def test_an_idle_connection_that_takes_no_byte_is_replaced(
     mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http1.Connection, "is_clean", lambda _: True)  # it breaks right after this check
@@ -177,7 +173,7 @@ def test_an_idle_connection_that_breaks_before_it_takes_a_byte_is_replaced(
 
 
 @BUT_UVLOOP
-def test_a_new_connection_that_breaks_before_it_takes_a_byte_says_that_nothing_was_sent(
+def test_of_a_new_connection_that_takes_no_byte_nothing_was_sent(
     mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_reset = threading.Event()
@@ -229,7 +225,7 @@ def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(mode: Mode)
 
 @pytest.mark.parametrize("is_said", [False, True])
 @SYNC
-def test_a_body_that_ends_with_the_connection_is_whole_only_if_tls_says_so(
+def test_a_body_that_ends_with_tls_is_whole_if_tls_says_so(
     mode: Mode, tls: Contexts, *, is_said: bool
 ) -> None:
     def serve(line: Line) -> None:
@@ -288,9 +284,7 @@ def test_of_many_calls_at_once_each_gets_its_own_response_on_at_most_100_connect
 
 
 @TASKS
-def test_a_call_waits_for_a_free_connection_no_longer_than_it_may(
-    mode: Mode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_waits_for_a_free_connection_in_its_time(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "MAX_CONNECTIONS", 2)
     has_two = threading.Barrier(3)
 
