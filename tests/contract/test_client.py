@@ -40,7 +40,7 @@ from huaweicloud_retry.mock.response import Encoded
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State, read_state
 from huaweicloud_retry.mock.wire import Pause
-from huaweicloud_retry_client import APIStatusError, Client, Response, api, models
+from huaweicloud_retry_client import APIResponseValidationError, APIStatusError, Client, Response, api, models
 from tests.contract.suite import whole_number
 
 ROOT = Path(__file__).parents[2]
@@ -430,6 +430,17 @@ def test_each_response_that_the_spec_shows_is_understood(
     content = json.dumps(shown.body).encode()
     callers.wire.given = Encoded(status, {**shown.headers, "content-type": "application/json"}, content)
     callers.play(client, calls_of_the_spec(operation)[0])
+
+
+@each_operation
+def test_a_success_that_is_not_documented_is_an_error(
+    operation: Operation, client: Client, callers: Callers
+) -> None:
+    content = json.dumps(operation.contract.example().body).encode()
+    callers.wire.given = Encoded(201, {"content-type": "application/json"}, content)
+    for function in callers.functions(operation):
+        result = function(**calls_of_the_spec(operation)[0].arguments(), client=client)
+        assert type(result.error) is APIResponseValidationError
 
 
 # ---- what schemathesis makes of the spec

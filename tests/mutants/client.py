@@ -14,7 +14,7 @@ from tests.mutants import changed
 # What takes longest comes last.
 TESTS = (
     *("unit/test_signing.py", "unit/test_resend.py", "unit/test_http1.py", "unit/test_client_wire.py"),
-    *("unit/test_transport.py", "unit/test_client.py", "contract/test_client.py"),
+    *("unit/test_secrets.py", "unit/test_transport.py", "unit/test_client.py", "contract/test_client.py"),
 )
 
 
