@@ -53,8 +53,7 @@ def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
     """RetryScriptExecution returns a task; what was retried is among the records of that task, and runs or has run."""
     for record in server.all_failed(server.records()):
         reply = _retried(server, server.retry(record), record)
-        query = f"script_task_id={quote(str(reply.get('task_id')), safe='')}&limit={_PAGE}"
-        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        page = _of_task(server, record.project, str(reply.get("task_id")))
         if record.id not in {each["id"] for each in page.get("script_records")}:
             server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
 
@@ -88,8 +87,7 @@ def a_record_is_shown_as_it_is_listed(server: Tested) -> None:
         described = {name: record.given[name] for name in fields & {*record.given}}
         if missing := described.items() - (reply.json or {}).items():
             server.broken(reply, f"the description has {dict(missing)}")
-        query = f"script_task_id={quote(record.task, safe='')}&limit={_PAGE}"
-        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        page = _of_task(server, record.project, record.task)
         listed: Any = next((each for each in page.get("script_records") if each["id"] == record.id), {})
         if differing := listed.items() - reply.json.items():
             server.broken(reply, f"ListScriptRecords has {dict(differing)}")
@@ -170,6 +168,10 @@ def _known(work: Work, name: str) -> Any:
 
 def _page(server: Tested, project: str, query: str) -> Reply:
     return server.accepted(server.request("ListScriptRecords", project_id=project, query=query))
+
+
+def _of_task(server: Tested, project: str, task: str, more: str = "") -> Reply:
+    return _page(server, project, f"script_task_id={quote(task, safe='')}&limit={_PAGE}{more}")
 
 
 def _listed(server: Tested, project: str, query: str, expected: list[Work]) -> None:
@@ -274,8 +276,7 @@ def _life(server: Tested, work: Work) -> None:
 
 def _list_says(server: Tested, work: Work, status: str) -> None:
     for filtered in ("SUCCESS", "FAILED") if work.task else ():
-        query = f"script_task_id={quote(work.task, safe='')}&status={filtered}&limit={_PAGE}"
-        page = _page(server, work.project, query)
+        page = _of_task(server, work.project, work.task, f"&status={filtered}")
         if (work.id in {each["id"] for each in page.get("script_records")}) != (filtered == status):
             server.broken(page, f"{work.id} is {status}")
 
