@@ -7,6 +7,8 @@ DEV := $(VENV)/.ready-dev
 DOCS := $(VENV)/.ready-docs
 # One more worker than cores: some tests wait for a process or a timeout.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# What make lint checks the types of. The tests take long, so make test-slow checks theirs.
+TYPED := src generated codegen examples tests/typing
 VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
 # Keep bytecode: otherwise each of a thousand processes would compile all libraries again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +57,7 @@ demo: $(READY) ## start the mock, call both operations, show a refused call, sto
 mock: $(READY) ## run the mock server until Ctrl-C (HOST=127.0.0.1 PORT=8000)
 	@$(PY) -m huaweicloud_retry.mock --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),8000)
 
-lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright (of the tests: in test-slow), import rules
+lint: $(DEV) ## openapi.yaml, ruff, mypy --strict, pyright, import rules
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync spec ruff imports mypy pyright
 
 spec: $(READY)
@@ -65,10 +67,10 @@ ruff: $(DEV)
 	@$(PY) -m ruff check --quiet && $(PY) -m ruff format --check --quiet
 
 mypy: $(DEV)
-	@$(PY) -m mypy
+	@$(PY) -m mypy $(TYPED)
 
 pyright: $(DEV)
-	@$(PY) -m basedpyright src generated codegen tests/typing
+	@$(PY) -m basedpyright $(TYPED)
 
 imports: $(DEV)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
@@ -92,8 +94,8 @@ build: $(DEV) ## the wheel and the source archive, under dist/
 test: lint check-generated ## everything except test-slow (WORKERS=2 PYTHON=python3.13)
 	@$(PY) -m pytest --numprocesses $(WORKERS)
 
-test-slow: $(DEV) ## the long tests: contract seeds, mutants, kills, soak, browser, benchmarks
-	@$(PY) -m basedpyright tests
+test-slow: $(DEV) ## types of the tests; contract seeds, mutants, kills, soak, browser, benchmarks
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync TYPED=tests mypy pyright
 	@SIGNATURES=1000 EXAMPLES=50 RESPONSES=2500 $(PY) -m pytest --numprocesses $(WORKERS) tests/slow \
 		tests/contract/test_client.py tests/e2e/test_official_sdk.py tests/unit/test_client.py
 

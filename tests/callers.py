@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import httpx
 import pytest
-import yaml
 
+from huaweicloud_retry.parsing import read_yaml
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.api.workspace import retry_script_execution
@@ -27,7 +27,7 @@ from huaweicloud_retry_client.models import (
     RetryScriptExecutionResponse,
 )
 
-SPEC: Any = yaml.safe_load((Path(__file__).parents[1] / "openapi.yaml").read_text(encoding="utf-8"))
+SPEC: Any = read_yaml((Path(__file__).parents[1] / "openapi.yaml").read_bytes())
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,19 @@ class Request:
 
 
 class LoopbackServer:
-    """A real socket on the loopback interface that keeps its requests and responds with the bytes given.
+    """A real socket on the loopback interface that keeps its requests and responds with the bytes given, or made.
 
     Without `keep_open` it closes the connection after a response. `response=None`: there is none. After
     the response it sends each byte of `drip` by itself, 10 ms apart.
     """
 
-    def __init__(self, response: bytes | None, *, keep_open: bool = False, drip: bytes = b"") -> None:
+    def __init__(
+        self,
+        response: bytes | Callable[[Request], bytes] | None,
+        *,
+        keep_open: bool = False,
+        drip: bytes = b"",
+    ) -> None:
         self.requests: list[Request] = []
         self.asked = threading.Event()
         self._response = response
@@ -278,7 +284,8 @@ class LoopbackServer:
         if self._response is None:
             self._stop.wait()
         else:
-            connection.sendall(self._response)
+            made = self._response(self.requests[-1]) if callable(self._response) else self._response
+            connection.sendall(made)
             for byte in self._drip:
                 if self._stop.wait(0.01):
                     break

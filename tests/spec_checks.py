@@ -243,6 +243,17 @@ class Tables:
             if "error_code" in (value := resolved(self.spec, example).get("value", {}))
         )
 
+    def table_links(self) -> Iterator[Row]:
+        """Where a response leads, and what it repeats of its request (x-repeats)."""
+        for name, (_, _, operation) in self.operations.items():
+            for status, each in operation.get("responses", {}).items():
+                response = resolved(self.spec, each)
+                for link, value in response.get("links", {}).items():
+                    given = {**value.get("parameters", {}), **value.get("requestBody", {})}
+                    yield name, status, link, value["operationId"], " ".join(others(given)), ""
+                for place, source in response.get("x-repeats", {}).items():
+                    yield name, status, "repeats", place, source, ""
+
     def table_limits(self) -> Iterator[Row]:
         limits = self.spec.get("x-limits", {})
         for name in limits.keys() - {"x-source"}:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +39,18 @@ class Ran(NamedTuple):
     err: str
 
 
+def run_main(script: Any, root: Path, *arguments: str) -> Ran:
+    """Call main() of a script of codegen/ in this process, for the project in a folder."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (document, script):
+            patch.setattr(module, "ROOT", root)
+        patch.setattr(sys, "argv", [script.__name__, *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = script.main()
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with what generate.py reads and writes."""
@@ -60,12 +72,8 @@ class Project:
 
     def run(self, *arguments: str) -> Ran:
         """Call main()."""
-        out, err = io.StringIO(), io.StringIO()
-        with self.entered(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["generate.py", *arguments])
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = generate.main()
-        return Ran(code, out.getvalue(), err.getvalue())
+        with self.entered():
+            return run_main(generate, self.root, *arguments)
 
     def make(self) -> str:
         """Run to success; what it reports."""
@@ -73,15 +81,15 @@ class Project:
         assert (ran.code, ran.err, self.leftovers()) == (0, "", [])
         return ran.out
 
-    def start(self, *python: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, python: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
         """Run the script."""
-        command = [sys.executable, *python, str(self.root / "codegen/generate.py")]
+        command = [sys.executable, *python, str(self.root / "codegen/generate.py"), *arguments]
         options = {"cwd": self.root, "encoding": "utf-8", **options}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
-    def script(self, *python: str, **options: Any) -> Ran:
+    def script(self, *arguments: str, **options: Any) -> Ran:
         """Run the script to its end."""
-        with self.start(*python, **options) as process:
+        with self.start(*arguments, **options) as process:
             out, err = process.communicate(timeout=120)
         return Ran(process.returncode, out, err)
 

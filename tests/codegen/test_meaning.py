@@ -259,10 +259,7 @@ RESPONSES: dict[str, str] = {
     "PointsField": "{ type: object, required: [a], properties: { a: { type: array, items: { $ref: '#/components/schemas/Point' } } } }",
     "Typed": "{ type: object, additionalProperties: { type: integer } }",
     "Closed": "{ type: object, properties: { a: { type: string } }, additionalProperties: false }",
-    "Moved": "{ $ref: '#/components/schemas/Moved' }",
-    "Animal": "{ $ref: '#/components/schemas/Animal' }",
     "Kinds": "{ oneOf: [{ $ref: '#/components/schemas/One' }, { $ref: '#/components/schemas/Two' }] }",
-    "Pet": "{ $ref: '#/components/schemas/Pet' }",
     "Shape": "{ oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }, { type: 'null' }] }",
     "Spread": "{ type: object, properties: { id: { type: integer } }, required: [id], oneOf: [{ $ref: '#/components/schemas/Circle' },"
     " { $ref: '#/components/schemas/Square' }] }",
@@ -288,15 +285,17 @@ RESPONSES: dict[str, str] = {
     "SpreadSets": "{ type: object, properties: { a: { type: string }, b: { type: string } }, x-at-least-one-of: [a, b],"
     " oneOf: [{ $ref: '#/components/schemas/Circle' }, { $ref: '#/components/schemas/Square' }] }",
     "OrAll": "{ anyOf: [{ $ref: '#/components/schemas/Circle' }, true] }",
-    "Mixed": "{ $ref: '#/components/schemas/Mixed' }",
     "Pair": "{ type: array, prefixItems: [{ type: string }, { type: integer }], items: false }",
     "DateOrId": "{ type: string, anyOf: [{ format: date }, { format: uuid }] }",
     "Numbered": "{ oneOf: [{ $ref: '#/components/schemas/First' }, { $ref: '#/components/schemas/Second' }],"
     " discriminator: { propertyName: n, mapping: { '1': '#/components/schemas/First', '2': Second } } }",
-    "Tree": "{ $ref: '#/components/schemas/Tree' }",
     "Merged": "{ allOf: [{ type: string }, { maxLength: 5 }] }",
     "Required": "{ type: object, required: [gone] }",
     "Patterns": "{ type: object, additionalProperties: false, patternProperties: { '^x': { type: string } }, properties: { a: { type: string } } }",
+    **{
+        name: f"{{ $ref: '#/components/schemas/{name}' }}"
+        for name in ("Moved", "Animal", "Pet", "Tree", "Mixed")
+    },
     **{f"{name}Schema": f"{{ $ref: '#/components/schemas/{name}' }}" for name in TAKEN},
 }
 MORE_SCHEMAS = """\
@@ -464,23 +463,21 @@ def test_a_default_is_sent(meaning: Meaning) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "name", "value", "error"),
+    ("operation", "name", "value", "error", "reason"),
     [
-        ("query", "sort", "up", TypeError),
-        ("query", "mixed", 2, TypeError),
-        ("query", "mixed", True, TypeError),
-        ("query", "flag", "yes", TypeError),
-        ("query", "each", "a", TypeError),
-        ("query", "since", NOON.replace(tzinfo=None), ValueError),  # no time zone
-        ("headers", "x_text", "a\r\nX-Evil: 1", ValueError),
+        ("query", "sort", "up", TypeError, "sort"),
+        ("query", "mixed", 2, TypeError, "mixed"),
+        ("query", "mixed", True, TypeError, "mixed"),
+        ("query", "flag", "yes", TypeError, "flag"),
+        ("query", "each", "a", TypeError, "each"),
+        ("query", "since", NOON.replace(tzinfo=None), ValueError, "time zone"),
+        ("headers", "x_text", "a\r\nX-Evil: 1", ValueError, "X-Text"),
     ],
 )
 def test_an_argument_that_the_document_does_not_allow_is_refused(
-    meaning: Meaning, operation: str, name: str, value: object, error: type[Exception]
+    meaning: Meaning, operation: str, name: str, value: object, error: type[Exception], reason: str
 ) -> None:
-    with pytest.raises(
-        error, match="time zone" if name == "since" else name.replace("x_", "X-").replace("t", "[tT]")
-    ):
+    with pytest.raises(error, match=reason):
         meaning.target(operation, **{name: value})
     assert meaning.sent == []
 
@@ -523,33 +520,24 @@ def test_no_credentials_are_sent_to_an_operation_without_security(meaning: Meani
 # --- bodies ---
 
 
+OCTETS = "application/octet-stream"
+BODIES: dict[str, tuple[Any, bytes, bytes, Any, tuple[str, str]]] = {
+    "put_octets": (b"\xff\0", b"\xff\0", b"\0" * (3 << 20), b"\0" * (3 << 20), (OCTETS, "image/png")),
+    "post_image": (b"\xff", b"\xff", b"\xfe", b"\xfe", (OCTETS, "*/*")),
+    "post_null": (None, b"null", b"null", None, ("application/json", "application/json")),
+    "post_text": ("ä", "ä".encode(), b"a,b", "a,b", ("text/plain", "text/csv")),
+}
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_octets_go_out_and_come_back(meaning: Meaning, is_async: bool) -> None:
-    respond = httpx.Response(200, content=b"\0" * (3 << 20))
-    came = meaning.call("default.put_octets", body=b"\xff\x00", respond=respond, is_async=is_async)
-    assert (came, meaning.sent[-1].content) == (b"\0" * (3 << 20), b"\xff\x00")
-    assert meaning.sent[-1].headers["content-type"] == "application/octet-stream"
-    assert meaning.sent[-1].headers["accept"] == "image/png"
-
-
-@pytest.mark.parametrize(
-    ("operation", "body", "content", "response", "returned", "types"),
-    [
-        ("post_image", b"\xff", b"\xff", b"\xfe", b"\xfe", ("application/octet-stream", "*/*")),
-        ("post_null", None, b"null", b"null", None, ("application/json", "application/json")),
-        ("post_text", "ä", "ä".encode(), b"a,b", "a,b", ("text/plain", "text/csv")),
-    ],
-)
-def test_bodies_go_out_and_come_back(
-    meaning: Meaning, operation: str, body: Any, content: bytes, response: bytes, returned: Any, types: Any
-) -> None:
-    came = meaning.call(f"default.{operation}", body=body, respond=httpx.Response(200, content=response))
+@pytest.mark.parametrize("operation", BODIES)
+def test_bodies_go_out_and_come_back(meaning: Meaning, operation: str, is_async: bool) -> None:
+    body, content, response, returned, types = BODIES[operation]
+    respond = httpx.Response(200, content=response)
+    came = meaning.call(f"default.{operation}", body=body, respond=respond, is_async=is_async)
     sent = meaning.sent[-1]
-    assert (came, sent.content, (sent.headers["content-type"], sent.headers["accept"])) == (
-        returned,
-        content,
-        types,
-    )
+    assert (came, sent.content) == (returned, content)
+    assert (sent.headers["content-type"], sent.headers["accept"]) == types
 
 
 def test_without_a_body_there_is_no_content_type(meaning: Meaning) -> None:
@@ -579,22 +567,18 @@ def test_each_part_of_an_upload_is_written_as_its_type_has_it(meaning: Meaning) 
     request = meaning.sent[-1]
     mark = request.headers["content-type"].partition("boundary=")[2].encode()
     parts = request.content.split(b"--" + mark)[1:-1]
-    assert len(parts) == 9
-    for part, (head, value) in zip(
-        parts,
-        [
-            (b'name="file"; filename="a.bin"', boundary),
-            (b'name="picture"; filename="file"\r\nContent-Type: image/png', b"png"),
-            (b'name="more"; filename="1.txt"', b"1"),
-            (b'name="more"; filename="2.txt"', b"2"),
-            (b'name="flag"', b"true"),
-            (b'name="on"', b"2026-01-02"),
-            (b'name="tags"', b"a"),
-            (b'name="tags"', b"b"),
-            (b'name="meta"\r\nContent-Type: application/json', b'{"x":1}'),
-        ],
-        strict=True,
-    ):
+    expected = [
+        (b'name="file"; filename="a.bin"', boundary),
+        (b'name="picture"; filename="file"\r\nContent-Type: image/png', b"png"),
+        (b'name="more"; filename="1.txt"', b"1"),
+        (b'name="more"; filename="2.txt"', b"2"),
+        (b'name="flag"', b"true"),
+        (b'name="on"', b"2026-01-02"),
+        (b'name="tags"', b"a"),
+        (b'name="tags"', b"b"),
+        (b'name="meta"\r\nContent-Type: application/json', b'{"x":1}'),
+    ]
+    for part, (head, value) in zip(parts, expected, strict=True):
         assert head in part
         assert part.endswith(b"\r\n\r\n" + value + b"\r\n")
 

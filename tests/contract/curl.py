@@ -5,14 +5,8 @@ import shlex
 from collections.abc import Collection, Mapping
 
 # What curl adds by itself, and what schemathesis and httpx do.
-_NOT_SHOWN = {
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "host",
-    "user-agent",
-    "x-schemathesis-testcaseid",
-}
+_NOT_SHOWN = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
+_NOT_SHOWN |= {"x-schemathesis-testcaseid"}
 _CREDENTIALS = {"x-auth-token", "x-security-token", "x-subject-token", "authorization", "cookie"}
 _PART = 9  # letters; so many of a secret tell something of it
 _SIGNATURE = re.compile("[0-9a-f]{64}")

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.contract.states import any_order_of_retries_reads_and_time_keeps_the_states
-from tests.contract.tested import FAILED, RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
+from tests.contract.tested import FAILED, RULES, RUNNING, NotApplicableError, Tested, Work, rule
 from tests.contract.wire import Reply, Request
 
 __all__ = ["RULES", "any_order_of_retries_reads_and_time_keeps_the_states"]  # the last one is a rule, too
@@ -53,8 +53,7 @@ def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
     """RetryScriptExecution returns a task; what was retried is among the records of that task, and runs or has run."""
     for record in server.all_failed(server.records()):
         reply = _retried(server, server.retry(record), record)
-        query = f"script_task_id={quote(str(reply.get('task_id')), safe='')}&limit={_PAGE}"
-        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        page = _of_task(server, record.project, str(reply.get("task_id")))
         if record.id not in {each["id"] for each in page.get("script_records")}:
             server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
 
@@ -88,8 +87,7 @@ def a_record_is_shown_as_it_is_listed(server: Tested) -> None:
         described = {name: record.given[name] for name in fields & {*record.given}}
         if missing := described.items() - (reply.json or {}).items():
             server.broken(reply, f"the description has {dict(missing)}")
-        query = f"script_task_id={quote(record.task, safe='')}&limit={_PAGE}"
-        page = server.accepted(server.request("ListScriptRecords", project_id=record.project, query=query))
+        page = _of_task(server, record.project, record.task)
         listed: Any = next((each for each in page.get("script_records") if each["id"] == record.id), {})
         if differing := listed.items() - reply.json.items():
             server.broken(reply, f"ListScriptRecords has {dict(differing)}")
@@ -112,9 +110,7 @@ def _times(server: Tested, reply: Reply) -> None:
     began, ended = reply.get("startTime"), reply.get("endTime")
     times = [at for at in (began, ended) if at is not None]
     if times != sorted(times) or any(not _FIRST < at < _LAST for at in times):
-        server.broken(
-            reply, f"startTime {began} and endTime {ended} are no milliseconds since the epoch, in order"
-        )
+        server.broken(reply, f"startTime {began} and endTime {ended} are no milliseconds, in order")
 
 
 def _has(server: Tested, reply: Reply, **expected: Any) -> None:
@@ -161,10 +157,9 @@ def _pages(server: Tested, project: str, own: list[Work]) -> None:
         shown = [record["id"] for page in pages for record in page.get("script_records")]
         if sorted(shown) != sorted(work.id for work in own):
             server.broken(pages[-1], f"pages of {size} show {shown}")
-        if wrong := [page for page in pages if page.get("count") != len(own)]:
-            server.broken(
-                wrong[0], f"count is {wrong[0].get('count')}, and {len(own)} records match on all pages"
-            )
+        for page in pages:
+            if page.get("count") != len(own):
+                server.broken(page, f"count is {page.get('count')}, and {len(own)} records match")
 
 
 def _known(work: Work, name: str) -> Any:
@@ -173,6 +168,10 @@ def _known(work: Work, name: str) -> Any:
 
 def _page(server: Tested, project: str, query: str) -> Reply:
     return server.accepted(server.request("ListScriptRecords", project_id=project, query=query))
+
+
+def _of_task(server: Tested, project: str, task: str, more: str = "") -> Reply:
+    return _page(server, project, f"script_task_id={quote(task, safe='')}&limit={_PAGE}{more}")
 
 
 def _listed(server: Tested, project: str, query: str, expected: list[Work]) -> None:
@@ -269,9 +268,17 @@ def _life(server: Tested, work: Work) -> None:
         server.wait(server.run_time(work) + 1)
         if (now := server.status(work)) != end:
             server.broken(accepted, f"{work.id} has ended as {now}, and not as {end}")
+        _list_says(server, work, end)
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
         server.refused(server.retry(work), "nothing-to-retry")
+
+
+def _list_says(server: Tested, work: Work, status: str) -> None:
+    for filtered in ("SUCCESS", "FAILED") if work.task else ():
+        page = _of_task(server, work.project, work.task, f"&status={filtered}")
+        if (work.id in {each["id"] for each in page.get("script_records")}) != (filtered == status):
+            server.broken(page, f"{work.id} is {status}")
 
 
 def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
@@ -362,9 +369,8 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
     for id_, causes in jobs:
         path = {"project_id": engine.project, "engine_id": engine.id, "job_id": id_}
         server.refused(server.request("ShowEngineJob", **path), *causes)
-    server.refused(
-        server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record"), "unknown"
-    )
+    unknown = server.request("ShowScriptRecordDetail", project_id=here, record_id="no-such-record")
+    server.refused(unknown, "unknown")
     record = next(iter(server.records()))
     tasks = {each.task for each in server.records()} - {record.task}
     for body in (
@@ -376,9 +382,9 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
 
 
-@rule("gateway-docs: 0101; workspace-docs: 00000405; RFC 9110, 15.5.6: Allow")
+@rule("gateway-docs: 0101; workspace-docs: 00000405; RFC 9110, 15.5.6: Allow, 9.3.2: HEAD")
 def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
-    """Any other method is a 405 with the service's code, and Allow names those of the path; no header changes the method."""
+    """Any other method is a 405 with the service's code, without a body for HEAD; Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
         near = server.near(request)
         of_path = {each.method for each in server.contract.operations if near and each.path == near.path}
@@ -388,6 +394,8 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
             query = f"{request.target}{'&' if '?' in request.target else '?'}_method={request.method}"
             for each in (request, request.with_headers(override), request.with_headers(target=query)):
                 reply = server.refused(each.with_headers(method=method), "method")
+                if method == "HEAD" and reply.content:
+                    server.broken(reply, "the response to HEAD has a body")
                 allow = reply.headers.get("allow", "")
                 allowed = {name.strip() for name in allow.split(",")}
                 if not of_path <= allowed or method in allowed:
@@ -399,8 +407,9 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
 
 @rule("sdk: X-Request-Id; gateway-docs: request_id", last=True)
 def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
-    """Success or error, X-Request-Id is there, never twice the same, and is the request_id of a gateway's body."""
+    """Success or error, X-Request-Id is there, never twice the same, whatever the caller sends, and in a gateway's body."""
     requests = list(_all_operations(server)) * 2
+    requests += [each.with_headers({"X-Request-Id": "of-the-caller"}) for each in requests[:7]]
     requests += [each.with_headers({"X-Auth-Token": "no-such-token"}) for each in requests[:7]]
     requests += [each.with_headers(method="PATCH") for each in requests[:7]]
     requests += [each.with_headers(body=b"{", method=each.method) for each in requests[:7] if each.body]
@@ -459,51 +468,31 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
 
 @rule("workspace-page, cse-page: URI; gateway-docs: 0101; RFC 3986, 2.2")
 def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
-    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen."""
+    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen, %252D is not."""
     for request in _all_operations(server):
         path, mark, query = request.target.partition("?")
         head, _, tail = path.rpartition("/")
         at = path.index("/enginemgr" if "/enginemgr" in path else "/script") + 1
-        wrong = [
-            f"{path}/",
-            f"/{path}",
-            f"/x/..{path}",
-            f"{path};a=b" if request.method == "POST" else f"{path}/x",
-        ]
-        wrong += [
-            path.replace("/v2/", "/V2/"),
-            path.replace("/v2/", "/v2//"),
-            f"{head}%2F{tail}",
-            f"{head}%2f{tail}",
-        ]
-        wrong += [
-            f"{path[:at]}{other}{path[at + 1 :]}" for other in (path[at].upper(), f"%{ord(path[at]):02X}")
-        ]
+        wrong = [f"{path}/", f"/{path}", f"/x/..{path}", f"{head}%2F{tail}", f"{head}%2f{tail}"]
+        wrong += [f"{path};a=b" if request.method == "POST" else f"{path}/x"]
+        wrong += [path.replace("/v2/", other) for other in ("/V2/", "/v2//")]
+        letters = path[at].upper(), f"%{ord(path[at]):02X}"
+        wrong += [f"{path[:at]}{letter}{path[at + 1 :]}" for letter in letters]
         for each in wrong:
             if server.contract.match(request.method, each) is None:  # or it is another ID
                 server.refused(request.with_headers(target=f"{each}{mark}{query}"), "unknown-api")
     engine = server.again("engine")
     encoded = "".join(f"%{ord(letter):02X}" for letter in engine.id)
-    request = server.request("ShowEngine", project_id=engine.project, engine_id=engine.id)
-    shown = server.accepted(request.with_headers(target=request.target.replace(engine.id, encoded)))
+    request = server.request("ShowEngine", project_id=engine.project, engine_id="ENGINE-ID")
+    shown = server.accepted(request.with_headers(target=request.target.replace("ENGINE-ID", encoded)))
     _has(server, shown, id=engine.id)
+    twice = request.target.replace("ENGINE-ID", encoded.replace("%", "%25", 1))
+    server.refused(request.with_headers(target=twice), "unknown-engine", "invalid")
 
 
 _NO_JSON = (
-    *(
-        b"",
-        b"{",
-        b"[",
-        b"null ",
-        b'"Retry"',
-        b"Retry",
-        b"{}{}",
-        b"{'a': 1}",
-        b'{"a": 1,}',
-        b"//\n{}",
-        b"\xff",
-    ),
-    *(b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 01}', b'{"a": "\n"}', b"\xef\xbb\xbf{}"),
+    *(b"", b"{", b"[", b"null ", b'"Retry"', b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}"),
+    *(b"\xff", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 01}', b'{"a": "\n"}', b"\xef\xbb\xbf{}"),
 )
 _NO_JSON_TYPES = (
     *("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", None),
@@ -528,10 +517,8 @@ def what_is_no_json_is_refused(server: Tested) -> None:
                 server.refused(request.with_headers(body=body), "malformed", "invalid")
         for media_type in _NO_JSON_TYPES:
             server.refused(request.with_headers({"Content-Type": media_type}), "malformed", "invalid")
-        utf16 = {"Content-Type": "application/json;charset=utf-16"}
-        server.refused(
-            request.with_headers(utf16, body=good.decode().encode("utf-16")), "malformed", "invalid"
-        )
+        utf16 = request.with_headers({"Content-Type": "application/json;charset=utf-16"})
+        server.refused(utf16.with_headers(body=good.decode().encode("utf-16")), "malformed", "invalid")
 
 
 _NO_ACTIONS: tuple[Any, ...] = (
@@ -551,12 +538,8 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
     """Another action or case, a number, list or null for a text, an ID too long or empty: 400 as invalid, and nothing runs."""
     engine, record = server.failed_engine(), server.failed_record()
     retry = server.retry(engine)
-    for body in (
-        {},
-        {"Action": "Retry"},
-        {"actions": "Retry"},
-        *({"action": action} for action in _NO_ACTIONS),
-    ):
+    bodies: list[Any] = [{}, {"Action": "Retry"}, {"actions": "Retry"}]
+    for body in (*bodies, *({"action": action} for action in _NO_ACTIONS)):
         server.refused(retry.with_headers(body=json.dumps(body).encode()), "invalid")
     values: list[Any] = [0, 18638, 1.5, True, None, "", "a" * 65]
     values += [[record.id], [{"record_id": record.id}], {"id": record.id}]
@@ -606,11 +589,8 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
             f'{{"{name}": "{escaped}"}}'.encode(),
         ):
             server.accepted(request.with_headers(body=content))
-        for kind in (
-            "application/json;charset=UTF-8",
-            'application/json; charset="utf-8"',
-            "Application/JSON",
-        ):
+        json_ = "application/json"
+        for kind in (f"{json_};charset=UTF-8", f'{json_}; charset="utf-8"', "Application/JSON"):
             server.accepted(request.with_headers({"Content-Type": kind}))
         server.accepted(request.with_headers(target=f"{request.target}?unknown=1&unknown=2"))
         for id_ in ("1", "5e0d2a3c-0b1f-4a3e-9c2d-1f0e9d8c7b6a", "a" * 64):
@@ -734,9 +714,7 @@ def a_right_signature_is_accepted(server: Tested) -> None:
         for minutes in (10, -10):
             server.accepted(server.signed(request, "Host", age=timedelta(minutes=minutes)))
     project = server.project()
-    queries = (
-        "limit=5&offset=0 status=FAILED&script_id=b&script_id=a script_name=a%20b&unknown= unknown=%7E~%2F/"
-    )
+    queries = "limit=5&offset=0 status=FAILED&script_id=b&script_id=a script_name=a%20b&unknown= a=%7E~%2F/"
     for query in queries.split():
         listed = server.request("ListScriptRecords", project_id=project, query=query)
         server.accepted(server.signed(listed, "Host"))
@@ -749,22 +727,16 @@ def a_wrong_signature_is_refused(server: Tested) -> None:
     """Another key, body, path, query, method, host or header than signed, no X-Sdk-Date, 16 minutes off: 401, nothing runs."""
     for work in (server.failed_engine(), server.failed_record()):
         good = server.signed(server.request("ListScriptRecords", project_id=work.project), "Host")
-        for each in (
-            *_signed_for_another_request(server, work),
-            *_changed_signatures(server, server.retry(work)),
-        ):
+        changed = _changed_signatures(server, server.retry(work))
+        for each in (*_signed_for_another_request(server, work), *changed):
             server.refused(each, "credentials")
             server.accepted(good)  # or five in a row would lock the key
 
 
 def _signed_for_another_request(server: Tested, work: Work) -> Iterator[Request]:
-    access_key, secret_key, _ = server.key()
+    name, secret, _ = server.key()
     request = server.retry(work)
-    for key in (
-        ("no-such-key", secret_key),
-        (access_key, f"{secret_key}x"),
-        (access_key.swapcase(), secret_key),
-    ):
+    for key in (("no-such-key", secret), (name, f"{secret}x"), (name.swapcase(), secret)):
         yield server.signed(request, "Host", key=(*key, ""))
     for minutes in (16, -16, 60):
         yield server.signed(request, "Host", age=timedelta(minutes=minutes))
@@ -811,9 +783,7 @@ def five_wrong_signatures_lock_a_key(server: Tested) -> None:
     request = server.request("ListScriptRecords", project_id=server.project())
     wrong = server.signed(request, key=(access_key, f"{secret_key}x", ""))
     if not server.resets and server.send(server.signed(request, key=spare)).status == 401:
-        raise NotApplicableError(
-            f"the access key {access_key} is refused: is it still locked by an earlier run?"
-        )
+        raise NotApplicableError(f"access key {access_key} is refused: is it locked by an earlier run?")
     for failures in (4, 5):
         server.accepted(server.signed(request, key=spare))
         for _ in range(failures):
@@ -892,12 +862,8 @@ def no_response_repeats_a_secret(server: Tested) -> None:
     """A token, a signature or a security token that was sent is in no response; nor is any secret of the credentials."""
     for request in _all_operations(server):
         signed = server.signed(request, "Host", key=("no-such-key", "no-such-secret", "sent-security-token"))
-        secrets = [
-            server.token,
-            "sent-wrong-token",
-            "sent-security-token",
-            dict(signed.headers)["Authorization"][-64:],
-        ]
+        secrets = [server.token, "sent-wrong-token", "sent-security-token"]
+        secrets.append(dict(signed.headers)["Authorization"][-64:])
         wrong = request.with_headers({"X-Auth-Token": "sent-wrong-token"})
         cut_off = [each.with_headers(body=b"{") for each in (request, wrong)]
         for each in (request, wrong, signed, request.with_headers(method="PATCH"), *cut_off):
@@ -922,11 +888,11 @@ def a_body_is_read_up_to_the_limit(server: Tested) -> None:
     limit = server.contract.limits.body
     if limit > 1 << 30:
         raise NotApplicableError("the contract has no limit of bodies")
-    for request in (server.retry(server.again("engine")), server.retry(server.again("record"))):
-        for chunks in (0, 1 << 16):
-            for size in (12 * 1024, limit):
-                server.accepted(request.with_headers(body=request.body.ljust(size), chunks=chunks))
-            server.refused(request.with_headers(body=request.body.ljust(limit + 1), chunks=chunks), "body")
+    for kind, chunks in (("engine", 0), ("record", 1 << 16)):
+        request = server.retry(server.again(kind)).with_headers(chunks=chunks)
+        for size in (12 * 1024, limit):
+            server.accepted(request.with_headers(body=request.body.ljust(size)))
+        server.refused(request.with_headers(body=request.body.ljust(limit + 1)), "body")
 
 
 @rule("gateway-docs: 0201, 414 and 494")
@@ -947,20 +913,3 @@ def a_head_is_read_up_to_the_limits(server: Tested) -> None:
     server.accepted(request.with_headers(room))
     many = {f"X-{number}": "a" * (limits.headers // 5 + 1) for number in range(5)}
     server.refused(request.with_headers(many), "headers")
-
-
-# --- The contract itself ------------------------------------------------------------------------------------
-
-
-@rule("facts 3 and 4: statuses; facts 5.1 and 5.2: a token or a signature")
-def the_contract_is_definite(server: Tested) -> None:
-    """Each response is documented by its status, not by `default` or `5XX`; each operation needs credentials."""
-    paths: Any = server.contract.document["paths"]
-    for operation in server.contract.operations:
-        statuses = map(str, paths[operation.path][operation.method.lower()]["responses"])
-        if vague := [status for status in statuses if not (status.isdigit() or status.startswith("x-"))]:
-            raise BrokenError(
-                f"{operation.id} documents {', '.join(vague)}: any response keeps such a contract"
-            )
-        if not operation.security or frozenset() in operation.security:
-            raise BrokenError(f"{operation.id} needs no credentials")

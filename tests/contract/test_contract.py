@@ -43,13 +43,13 @@ def test_the_mock_keeps_the_contract(subtests: pytest.Subtests) -> None:
     assert [verdict for verdict in outcome.verdicts if verdict.verdict != "held"] == []
 
 
-ONE_RULE = "an_engine_retry_names_the_engine_and_its_job"
+ONE_RULE = "a_read_changes_nothing"  # with few requests
 
 
 def run(*options: str) -> suite.Outcome:
     """Run the suite in small: with one rule."""
     with suite.mock() as url:
-        return suite.run(url, seed=1, examples=5, options=options, only=[ONE_RULE])
+        return suite.run(url, seed=1, examples=1, options=options, only=[ONE_RULE])
 
 
 # --- What is found ------------------------------------------------------------------------------------------
@@ -67,42 +67,27 @@ def test_each_operation_has_to_come_up_with_each_of_its_statuses(monkeypatch: py
         checks.EveryStatusIsReached().after_run(context)
 
 
-# What a server does wrong, and the rule that has to find it: of the responses to all rules, or of its own. tests/mutants has
-# many more.
-WRONG: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "a job that is 18638.0": (
-        "an_engine_retry_names_the_engine_and_its_job",
-        lambda body: body.update(jobId=float(body["jobId"])),
-    ),
-    "another request's ID": (
-        "each_response_has_a_request_id_of_its_own",
-        lambda body: body.update(request_id="other"),
-    ),
-    "a code that is unknown": (
-        "an_error_code_comes_with_its_status",
-        lambda body: body.update(error_code=body["error_code"].replace("APIGW.0301", "APIG.0399")),
-    ),
-    "a security token in a message": (
-        "no_response_repeats_a_secret",
-        lambda body: body.update(error_msg=body["error_msg"] + "contract-security-token"),
-    ),
+# What a rule has to find in a body, of the responses to all rules or of its own. tests/mutants has many more.
+WRONG: dict[str, Callable[[Any], object]] = {
+    "an_engine_retry_names_the_engine_and_its_job": lambda body: body.update(jobId=float(body["jobId"])),
+    "each_response_has_a_request_id_of_its_own": lambda body: body.update(request_id="other"),
+    "an_error_code_comes_with_its_status": lambda body: body.update(error_code=f"{body['error_code']}9"),
+    "no_response_repeats_a_secret": lambda body: body.update(error_msg="contract-security-token"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_a_rule_finds(what: str) -> None:
-    name, change = WRONG[what]
+@pytest.mark.parametrize("name", WRONG)
+def test_a_rule_finds(name: str) -> None:
     app = App(Contract.load(), State(read_state(checks.STATE.read_bytes())), Faults())
 
     async def broken(request: Any, pause: Any) -> Encoded:
         encoded = await app(request, pause)
-        body = (
-            {} if request.path.startswith("/_mock/") or not encoded.content else json.loads(encoded.content)
-        )
+        if request.path.startswith("/_mock/"):
+            return encoded
+        body = json.loads(encoded.content or b"{}")
         with contextlib.suppress(KeyError):  # a body without what is changed
-            change(body)
-            encoded = encoded._replace(content=json.dumps(body).encode())
-        return encoded
+            WRONG[name](body)
+        return encoded._replace(content=json.dumps(body).encode())
 
     with serving(broken) as url:
         tested = Tested(url, Contract.load(), read_state(checks.STATE.read_bytes()), resets=True)
@@ -142,23 +127,14 @@ def test_a_report_shows_no_secret(place: str) -> None:
     keys = {name: {"secret_key": name, "security_token": name} for name in OTHERS}
     state = {"projects": {}, "credentials": {"tokens": {SECRET: {}}, "access_keys": keys}}
     tested = Tested("", Contract.load(), state)
-    for value in (
-        SECRET,
-        SECRET[:-1],
-        SECRET[3:],
-        f"{SECRET}x",
-        SECRET.swapcase(),
-        f"Bearer {SECRET}",
-        *OTHERS,
-    ):
+    like_it = SECRET[:-1], SECRET[3:], f"{SECRET}x", SECRET.swapcase(), f"Bearer {SECRET}"
+    for value in (SECRET, *like_it, *OTHERS):
         headers = ((place, value),) if place not in {"query", "body"} else ()
         content = value.encode() + b"\n" if place == "body" else b""
         request = wire.Request("PUT", f"/v2?a={value}" if place == "query" else "/v2", headers, content)
         reply = wire.Reply(request, 400, (), value.encode())
-        rule = Rule(
-            "a_rule", "A sentence.", "source", partial(Tested.broken, reply=reply, what=f"it has {value!r}")
-        )
-        (verdict,) = held_to(tested, [rule])
+        broken = partial(Tested.broken, reply=reply, what=f"it has {value!r}")
+        (verdict,) = held_to(tested, [Rule("a_rule", "A sentence.", "source", broken)])
         assert "it has " in verdict.why
         for secret in (SECRET[3:12], SECRET[3:12].swapcase(), *OTHERS):
             assert secret not in verdict.why + verdict.curl
@@ -238,9 +214,8 @@ def sent_again(line: str, url: str) -> str:
 def test_a_curl_line_sends_the_request_again(
     shell: str, method: str, target: str, headers: dict[str, str], content: bytes
 ) -> None:
-    sent_again(
-        curl(method, target, {"X-Auth-Token": checks.TOKEN, **headers}, content, token=checks.TOKEN), shell
-    )
+    given = {"X-Auth-Token": checks.TOKEN, **headers}
+    sent_again(curl(method, target, given, content, token=checks.TOKEN), shell)
     entry = httpx.get(f"{shell}/_mock/request-log", verify=NO_TLS, trust_env=False).json()["entries"][-1]
     assert entry["method"] == method
     assert entry["path"] + (f"?{entry['query']}" if entry["query"] else "") == target

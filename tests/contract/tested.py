@@ -275,7 +275,8 @@ class Tested:
         return [work for work in (*jobs, *self.records()) if self.run_time(work) > 0]
 
     def _said(self) -> list[tuple[Work, tuple[Any, ...] | None]]:
-        projects = {work.project: self._listed(work.project) for work in self._lasting if work.task}
+        with_records = {work.project for work in self._lasting if work.task}
+        projects = {project: self._listed(project) for project in with_records}
         said: list[tuple[Work, tuple[Any, ...] | None]] = []
         for work in self._lasting:
             shown = projects[work.project].get(work.id, {}) if work.task else self._json(self.read(work))

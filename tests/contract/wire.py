@@ -148,7 +148,8 @@ def send(url: str, request: Request) -> Reply:
                 threading.Thread(target=_write, args=(sock, data), daemon=True).start()
             response = http.client.HTTPResponse(sock, method=request.method)
             response.begin()
-            content = response.read()
+            # http.client takes it for granted that a response to HEAD has no body.
+            content = response.fp.read() if request.method == "HEAD" else response.read()
             return Reply(request, response.status, response.getheaders(), content)
     except (OSError, http.client.HTTPException) as error:
         raise NoResponseError(f"{type(error).__name__}: {error}") from error

@@ -1,5 +1,6 @@
 """`hwc-retry` in an empty folder: in this process or, for signals, pipes and terminals, in its own."""
 
+import io
 import json
 import os
 import pty
@@ -8,7 +9,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +76,27 @@ def with_default_signals() -> None:
         signal.signal(each, signal.SIG_DFL)
 
 
+def interrupt(by: signal.Signals = signal.SIGINT) -> None:
+    """Send a signal to the command that runs in this process."""
+    signal.pthread_kill(threading.main_thread().ident or 0, by)
+
+
+class Watched(io.StringIO):
+    """A stderr that calls a function when it has a text."""
+
+    def __init__(self, text: str, then: Callable[[], object]) -> None:
+        super().__init__()
+        self._text = text
+        self._then: Callable[[], object] | None = then
+
+    def write(self, part: str) -> int:
+        super().write(part)
+        if self._then and re.search(self._text, self.getvalue()):
+            then, self._then = self._then, None
+            then()
+        return len(part)
+
+
 class Cli:
     """Runs the command with an environment and a home of its own."""
 
@@ -104,14 +128,15 @@ class Cli:
         sends = self.url and not SENDS.isdisjoint(given[:1]) and "--endpoint" not in given
         return [*given, "--endpoint", self.url] if sends else given
 
-    def __call__(self, line: str, *more: str, stdin: str = "") -> Ran:
-        """Run it in this process."""
+    def __call__(self, line: str, *more: str, stdin: str = "", **streams: Any) -> Ran:
+        """Run it in this process, with a text for stdin, or other streams."""
         handlers = {each: signal.getsignal(each) for each in SIGNALS}
         reading, writing = os.pipe()
         with os.fdopen(writing, "w", encoding="utf-8") as pipe:
             pipe.write(stdin)
         with os.fdopen(reading, encoding="utf-8") as given, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stdin", given)
+            for name, stream in {"stdin": given, **streams}.items():
+                patch.setattr(sys, name, stream)
             try:
                 code: Any = main(self.arguments(line, *more))
             except SystemExit as end:  # argparse's
@@ -120,6 +145,8 @@ class Cli:
                 for each, handler in handlers.items():
                     signal.signal(each, handler)
         out, err = self._capsys.readouterr()
+        if isinstance(watched := streams.get("stderr"), Watched):
+            err = watched.getvalue()
         ran = Ran(code, out, err)
         assert not [secret for secret in SECRETS if secret in ran.out + ran.err]
         return ran
@@ -161,6 +188,18 @@ def sent(mock: Mock) -> list[str]:
         elif entry["operation"] == "RetryScriptExecution":
             found.append(entry["body"].get("record_id") or entry["body"]["task_id"])
     return found
+
+
+def judge(known: dict[str, str], mock: Mock, printed: list[tuple[str, str]]) -> None:
+    """Hold a journal's verdicts by record against what the mock did, and against what was printed."""
+    acted = Counter(entry["body"]["record_id"] for entry in mock.request_log() if entry["acted"])
+    of = {each: {id_ for id_, verdict in known.items() if verdict == each} for each in set(known.values())}
+    assert of.keys() == {"accepted", "refused", "unknown"}
+    assert set(acted.values()) == {1}
+    assert of["accepted"] <= acted.keys()
+    assert not of["refused"] & acted.keys()
+    assert all(known[id_] == verdict for id_, verdict in printed)
+    assert len(printed) == len({id_ for id_, _ in printed})
 
 
 def read_until(stream: Any, what: str) -> str:

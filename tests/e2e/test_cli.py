@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,9 @@ def test_an_endpoint_that_cannot_be_reached_is_exit_code_1_with_what_to_check(cl
     assert "  -> Check --region, --endpoint" in ran.err
 
 
-def test_a_terminal_gets_a_table_with_texts_of_servers_as_they_are_and_no_broken_words(cli: Cli) -> None:
+def test_a_table_shows_texts_of_servers_as_they_are_and_breaks_no_word(
+    cli: Cli,
+) -> None:
     cli.has_terminal()
     ran = cli("engine e1 [red]x")
     assert re.search(r"^ *accepted +[\d.]+ ms +engine e1: job 1 *$", ran.out, re.MULTILINE)
@@ -81,10 +82,7 @@ def test_a_terminal_gets_a_table_with_texts_of_servers_as_they_are_and_no_broken
     cli.has_terminal(columns=80)
     id_ = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
     assert cli(f"engine {id_}").out.split().count(f"{id_}:") == 1
-
-
-def test_csv_has_a_header_and_a_line_for_each_outcome(cli: Cli) -> None:
-    header, *rows = cli("engine e1 nowhere --output csv").out.splitlines()
+    header, *rows = cli("engine e2 nowhere --output csv").out.splitlines()
     assert header.startswith("verdict,operation,project_id,region,engine_id,")
     assert [row.split(",")[0] for row in rows] == ["accepted", "refused"]
 
@@ -96,12 +94,11 @@ def test_quiet_reports_only_failures(cli: Cli) -> None:
     assert reported.count("hwc-retry bulk: ") == 1
 
 
-def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_encoding_of_stdout_lacks_is_escaped(cli: Cli) -> None:
     cli.write("in.csv", "operation,engine_id\nRetryEngine,\u5f15\u64ce\n")
     for output in ("jsonl", "csv", "table"):
         stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
-        monkeypatch.setattr(sys, "stdout", stdout)
-        assert cli(f"bulk in.csv --output {output} --journal {output}").code == 1
+        assert cli(f"bulk in.csv --output {output} --journal {output}", stdout=stdout).code == 1
         assert rb"\u5f15\u64ce" in stdout.buffer.getvalue()
 
 
@@ -121,16 +118,14 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         ("script --record-id r --failed-of t", {}, "--failed-of: not allowed with argument --record-id"),
         (f"engine e1 {REGION} --wait-timeout 5", {}, "--wait-timeout needs --wait"),
         ("status", {}, ONE_KIND),
-        ("status e1 --task-id t1", {}, ONE_KIND),
         (f"status --record-id .. {REGION}", {}, "record_id is '..'"),
-        ("status e1", {}, NO_REGION),
         ("engine e1", {}, NO_REGION),
         ("engine e1 --timeout 0", {}, "'0' is not a number from 0.001 to 3600"),
         ("engine e1", {"HW_PROJECT_ID": ""}, "no project: give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID or"),
         ("engine e1 --region cn-nort-4", {}, "'cn-nort-4' (--region); did you mean"),
         ("engine e1", {"HW_REGION_NAME": "cn-nort-4"}, "'cn-nort-4' (HW_REGION_NAME); did you mean"),
         ("engine e1 --endpoint http://a.test", {}, "use https\n"),
-        (f"engine .. {REGION}", {}, "engine_id is '..'"),
+        (f"engine .. {REGION}", {}, "the path of the request; give a value that is not empty, '.' or '..'"),
         (f"engine e1 {REGION}", {"HW_AUTH_TOKEN": ""}, "no credentials"),
         ("engine e1 --token-file nowhere", {}, "--token-file: nowhere cannot be read: No such file"),
         ("engine e1 --token-file /dev/null", {}, "--token-file: /dev/null: the token must be printable ASCII"),
@@ -146,8 +141,6 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
         ("bulk -", {}, "give --journal FILE"),
         ("bulk - --token-file -", {}, "standard input cannot be both FILE and --token-file"),
         ("bulk x --concurrency 101", {}, "'101' is not an integer from 1 to 100"),
-        (f"engine e1 {REGION}", {"HTTPS_PROXY": "foo://mock-password@x"}, "HTTPS_PROXY is not the URL of a proxy"),
-        (f"engine e1 {REGION}", {"HTTPS_PROXY": "::bad"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "http://u:mock-password/@x"}, "HTTPS_PROXY is not the URL of a proxy"),
         (f"engine e1 {REGION}", {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "pip install 'httpx[socks]'"),
         ("resolve nowhere --endpoint http://127.0.0.1:9", {}, "does not exist"),
@@ -155,9 +148,7 @@ NO_REGION = "no region: give --region, or set HW_REGION_NAME or OS_REGION_NAME"
                      marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this machine has no /proc")),
     ],
 )  # fmt: skip
-def test_a_usage_or_configuration_error_is_exit_code_2_and_leaves_no_file(
-    idle: Cli, line: str, changes: dict[str, str], says: str
-) -> None:
+def test_a_usage_error_is_exit_code_2(idle: Cli, line: str, changes: dict[str, str], says: str) -> None:
     idle.set(**changes)
     ran = idle(line)
     assert (ran.code, ran.out, idle.files()) == (2, "", [])
@@ -231,7 +222,7 @@ def test_debug_shows_the_traceback_of_an_error(idle: Cli, line: str) -> None:
 
 
 @pytest.mark.parametrize("credentials", [TOKEN, KEYS], ids=["token", "keys"])
-def test_a_dry_run_shows_the_request_of_the_real_run_and_sends_nothing(
+def test_a_dry_run_shows_the_request_and_sends_nothing(
     cli: Cli, mock: Mock, credentials: dict[str, str]
 ) -> None:
     cli.unset("HW_AUTH_TOKEN")
@@ -249,6 +240,11 @@ def test_a_dry_run_shows_the_request_of_the_real_run_and_sends_nothing(
     assert came["headers"]["x-enterprise-project-id"] == "7"
     assert (shown["method"], shown["url"]) == (came["method"], mock.url + came["path"])
     assert json.loads(shown["body"]) == came["body"]
+    cli.has_terminal()
+    out = cli(line, "--dry-run").out
+    assert out.startswith(f"PUT {mock.url}/v2/demo-project/enginemgr/engines/e1/actions\n")
+    assert re.search(r"\n(X-Auth-Token: |Authorization: .*)\*\*\*\n", out)
+    assert out.endswith('\n\n{"action":"Retry"}\n')
 
 
 def test_a_dry_run_shows_the_token_request_too_and_does_not_send_it(cli: Cli, mock: Mock) -> None:
@@ -261,26 +257,12 @@ def test_a_dry_run_shows_the_token_request_too_and_does_not_send_it(cli: Cli, mo
     assert mock.request_log() == []
 
 
-def test_a_dry_run_on_a_terminal_reads_like_http(cli: Cli, mock: Mock) -> None:
-    cli.has_terminal()
-    out = cli("engine e1 --dry-run").out
-    assert out.startswith(f"PUT {mock.url}/v2/demo-project/enginemgr/engines/e1/actions\n")
-    assert "X-Auth-Token: ***\n" in out
-    assert out.endswith('\n\n{"action":"Retry"}\n')
-
-
 def test_a_dry_run_of_a_bulk_shows_the_plan_and_the_first_request(cli: Cli, mock: Mock) -> None:
     engines = [{"operation": "RetryEngine", "engine_id": each} for each in ("e1", "e2", "e1")]
     file = cli.file(*engines, {"operation": "RetryScriptExecution", "task_id": "t1", "region": "x"})
     ran = cli(f"bulk {file} --dry-run")
-    assert [
-        re.findall(r"\d+ (?:retries|duplicate|would)|\S+: \d+$", line) for line in ran.err.splitlines()
-    ] == [
-        ["3 retries", "1 duplicate"],
-        [f"{mock.url}: 3"],
-        ["x: 1"],
-        ["3 would"],
-    ]
+    shown = re.findall(r"(?m)\d+ (?:retries|duplicate|would)|\S+: \d+$", ran.err)
+    assert shown == ["3 retries", "1 duplicate", f"{mock.url}: 3", "x: 1", "3 would"]
     assert ran.outcomes[0]["url"].endswith("/engines/e1/actions")
     assert (ran.code, mock.request_log(), cli.files()) == (0, [], [file])
 
@@ -310,9 +292,7 @@ def test_a_bulk_sends_each_item_once_and_prints_json_lines(cli: Cli, mock: Mock)
     assert summary.endswith("40 retries: accepted 40, refused 0, unknown 0")
 
 
-def test_the_same_command_sends_no_item_again_and_its_exit_code_is_of_the_whole_journal(
-    cli: Cli, mock: Mock
-) -> None:
+def test_the_same_command_sends_no_item_again_and_its_exit_code_covers_all(cli: Cli, mock: Mock) -> None:
     line = f"bulk {cli.engines('e1', 'nowhere')}"
     assert cli(line).code == 1
     again = cli(line)
@@ -331,9 +311,7 @@ def test_the_same_command_with_right_credentials_sends_all(cli: Cli, mock: Mock)
     assert (cli(line).code, sent(mock)) == (0, ["e1", "e1", "e2"])
 
 
-def test_a_journal_with_all_accepted_is_reported_with_the_date_and_how_to_resend(
-    cli: Cli, mock: Mock
-) -> None:
+def test_a_journal_with_all_accepted_is_reported_with_date_and_how_to_resend(cli: Cli, mock: Mock) -> None:
     line = f"bulk {cli.engines('e1', 'e2')}"
     cli(line)
     again = cli(line)
@@ -374,21 +352,8 @@ def test_a_damaged_journal_sends_nothing_and_is_not_reported(cli: Cli, mock: Moc
         ran = cli(line)
         assert (ran.code, ran.out, len(sent(mock))) == (2, "", 2)
         assert "rows that do not match their checksums: 2." in ran.err
-
-
-@pytest.mark.parametrize(
-    ("content", "says"), [(b"", "is empty"), (b"notes " * 999, "is damaged, or not a journal")]
-)
-def test_a_file_that_is_no_journal_is_refused(cli: Cli, content: bytes, says: str) -> None:
-    (cli.folder / "j").write_bytes(content)
-    ran = cli("resolve j")
-    assert (ran.code, says in ran.err) == (2, True)
-
-
-def test_the_input_in_place_of_its_journal_is_refused_with_the_name_of_the_journal(cli: Cli) -> None:
-    assert cli("bulk", cli.engines("e1")).code == 0
-    ran = cli("report in.jsonl")
-    assert (ran.code, "; did you mean in.jsonl.journal? Nothing was sent." in ran.err) == (2, True)
+    ran = cli(f"report {file}")
+    assert (ran.code, f"; did you mean {journal.name}? Nothing was sent." in ran.err) == (2, True)
 
 
 def test_refused_items_of_a_report_are_an_input(cli: Cli, mock: Mock) -> None:
@@ -410,9 +375,7 @@ def test_refused_and_unknown_items_are_resent_with_the_option_that_is_named(cli:
 
 
 CSV = "operation,engine_id\r\nRetryEngine,e1\r\n\r\nRetryEngine,e2\r\n"
-JSON_LINES = (
-    '{"operation": "RetryEngine", "engine_id": "e1"}\n{"operation": "RetryEngine", "engine_id": "e2"}'
-)
+JSON_LINES = "\n".join(f'{{"operation": "RetryEngine", "engine_id": "{each}"}}' for each in ("e1", "e2"))
 
 
 @pytest.mark.parametrize(
@@ -420,36 +383,18 @@ JSON_LINES = (
     [("in.csv", CSV), ("in", f"\ufeff{CSV}"), ("in", f"\ufeff{JSON_LINES}"), ("- --journal j", JSON_LINES)],
     ids=["name", "CSV", "JSON lines", "stdin"],
 )
-def test_the_format_of_an_input_is_known_by_name_or_content(
-    cli: Cli, mock: Mock, line: str, content: str
-) -> None:
+def test_the_format_is_known_by_name_or_content(cli: Cli, mock: Mock, line: str, content: str) -> None:
     if not line.startswith("-"):
         cli.write(line, content)
     assert (cli(f"bulk {line}", stdin=content).code, sent(mock)) == (0, ["e1", "e2"])
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        (
-            "in.csv",
-            "{x",
-            "in.csv:1: the first line must name the columns",
-        ),  # the name counts, not the content
-        ("in.jsonl", "x", "in.jsonl:1: is not JSON"),
-        ("in", "\n", "the input is empty"),
-        (
-            "in",
-            JSON_LINES,
-            "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n",
-        ),
-    ],
-)
-def test_an_invalid_input_is_reported_with_file_and_line(
-    idle: Cli, name: str, content: str, says: str
-) -> None:
+def test_an_invalid_input_is_reported_with_its_line(idle: Cli) -> None:
     idle.unset("HW_PROJECT_ID")
-    ran = idle(f"bulk {idle.write(name, content)}")
+    ran = idle("bulk", idle.write("in.csv", "{x"))  # the name counts, not the content
+    assert (ran.code, "in.csv:1: the first line must name the columns" in ran.err) == (2, True)
+    ran = idle("bulk", idle.write("in", JSON_LINES))
+    says = "in:1: project_id missing: name it, or give --project-id for all; and 1 more line: 2\n"
     assert (ran.code, says in ran.err) == (2, True)
 
 
@@ -467,7 +412,7 @@ def test_each_invalid_line_is_reported_and_nothing_is_sent_or_left(cli: Cli, moc
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="this machine has no bash")
-def test_bash_completes_commands_options_choices_and_files(idle: Cli) -> None:
+def test_bash_completes_commands_options_choices_and_files_and_other_shells_have_a_script(idle: Cli) -> None:
     expected = {
         "en": "engine",
         "sta": "status",
@@ -481,18 +426,14 @@ def test_bash_completes_commands_options_choices_and_files(idle: Cli) -> None:
         "bulk --journal inp": "input.jsonl",
     }
     idle.write("input.jsonl", "")
+    for shell in ("zsh", "fish", "tcsh"):
+        assert "retry-refused" in idle(f"completion {shell}").out
     script = idle("completion bash").out
     for given in expected:
         line = f"hwc-retry {given}"
-        words = (
+        script += (
             f"COMP_WORDS=({line}); COMP_CWORD={line.count(' ')}; COMP_LINE={line!r}; COMP_POINT={len(line)}"
         )
-        script += f'{words}; COMPREPLY=(); _shtab_hwc_retry; echo "${{COMPREPLY[@]}}"\n'
+        script += '; COMPREPLY=(); _shtab_hwc_retry; echo "${COMPREPLY[@]}"\n'
     ran = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
     assert dict(zip(expected, ran.stdout.splitlines(), strict=True)) == expected
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh"])
-def test_there_is_completion_for_other_shells(idle: Cli, shell: str) -> None:
-    ran = idle(f"completion {shell}")
-    assert (ran.code, "retry-refused" in ran.out) == (0, True)

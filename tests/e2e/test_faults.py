@@ -380,6 +380,7 @@ def test_the_command_refuses_invalid_faults_in_one_line(
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert (f"{file}: line 1, " if option == "--faults" else "--fault colour=1") in err
+    assert ("; the fields are operation, times, share, delay," in err) == (option == "--fault")
 
 
 # --- Clients that hang up, and a mock that stops ----------------------------------------------------------------------

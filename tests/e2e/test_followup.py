@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 import sqlite3
-import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -13,9 +15,10 @@ from typing import Any
 import pytest
 
 from huaweicloud_retry import TokenAuth
-from huaweicloud_retry.bulk import Bulk, Counts, Followup, Item, JournalError, Outcome
+from huaweicloud_retry.bulk import Bulk, Counts, Followup, Item, JournalError, Outcome, clocks
 from huaweicloud_retry.bulk.journal_file import JournalReader
 from huaweicloud_retry.testing import Mock
+from tests.connections import in_child, outcome
 
 RUNS = 100.0  # seconds; the mock's clock is put forward where a test needs the end
 
@@ -54,7 +57,7 @@ def where(mock: Mock, token: str = "mock-token") -> dict[str, Any]:
 
 def outcomes(run: Bulk | Followup) -> list[Outcome]:
     async def main() -> list[Outcome]:
-        return [outcome async for outcome in run]
+        return [each async for each in run]
 
     return asyncio.run(main())
 
@@ -62,7 +65,7 @@ def outcomes(run: Bulk | Followup) -> list[Outcome]:
 def sent(mock: Mock, journal: Path, *items: Item, **settings: Any) -> dict[str, str]:
     """Send items one after the other; returns the verdicts by name."""
     run = Bulk(items, journal=journal, concurrency=1, resend=None, **where(mock), **settings)
-    return {outcome.item.name: outcome.verdict for outcome in outcomes(run)}
+    return {each.item.name: each.verdict for each in outcomes(run)}
 
 
 def followed(mock: Mock, journal: Path, **settings: Any) -> list[Outcome]:
@@ -87,21 +90,16 @@ def rows(journal: Path) -> list[dict[str, Any]]:
         return list(reader.items())
 
 
-def test_a_processed_item_becomes_accepted_and_another_is_sent_by_the_next_run(
-    mock: Mock, journal: Path
-) -> None:
+def test_a_processed_item_becomes_accepted_and_another_is_sent_next(mock: Mock, journal: Path) -> None:
     lose(mock, "after", "before")
     verdicts = {"engine e1": "unknown", "engine e2": "unknown", "record r1": "accepted"}
     assert sent(mock, journal, E1, E2, R1) == verdicts
     run = Followup(journal, resolve=True, settle=0, **where(mock))
-    found = {outcome.item.name: outcome for outcome in outcomes(run)}
+    first, second = sorted(outcomes(run), key=lambda each: each.item.name)
     assert (run.counts, run.left) == (Counts(planned=1, accepted=2), 0)
-    assert {name: each.verdict for name, each in found.items()} == {
-        "engine e1": "accepted",
-        "engine e2": "refused",
-    }
-    assert found["engine e1"].seen is not None
-    assert "job 1 is Executing" in found["engine e1"].message
+    assert (first.item.name, first.verdict, second.verdict) == ("engine e1", "accepted", "refused")
+    assert first.seen is not None
+    assert "job 1 is Executing" in first.message
     states = [(row["verdict"], row["seen"] is not None) for row in rows(journal)]
     assert states == [("accepted", True), ("planned", True), ("accepted", False)]
     assert sent(mock, journal, E1, E2, R1) == {"engine e2": "accepted"}
@@ -110,24 +108,20 @@ def test_a_processed_item_becomes_accepted_and_another_is_sent_by_the_next_run(
 
 @pytest.mark.parametrize("item", [R2, T], ids=["record", "task"])
 @pytest.mark.parametrize(("close", "verdict"), [("after", "accepted"), ("before", "refused")])
-def test_records_and_tasks_are_resolved_too(
-    mock: Mock, journal: Path, item: Item, close: str, verdict: str
-) -> None:
+def test_scripts_are_resolved_too(mock: Mock, journal: Path, item: Item, close: str, verdict: str) -> None:
     lose(mock, close)
     assert sent(mock, journal, item) == {item.name: "unknown"}
-    assert [outcome.verdict for outcome in followed(mock, journal, resolve=True)] == [verdict]
+    assert [each.verdict for each in followed(mock, journal, resolve=True)] == [verdict]
 
 
 def test_an_item_that_cannot_be_resolved_stays_unknown_with_the_reason(mock: Mock, journal: Path) -> None:
     mock.set_state(json.dumps({"projects": {"p": {"engines": {"e1": job(1, "Error", run_time=0.0)}}}}))
     lose(mock, "after")
     sent(mock, journal, E1)
-    (outcome,) = followed(mock, journal, resolve=True)
-    assert (outcome.verdict, "too near to when the request was sent" in str(outcome.seen)) == (
-        "unknown",
-        True,
-    )
-    assert outcome.message.endswith("the request may have been processed")
+    (found,) = followed(mock, journal, resolve=True)
+    assert found.verdict == "unknown"
+    assert "too near to when the request was sent" in str(found.seen)
+    assert found.message.endswith("the request may have been processed")
 
 
 # --- Clocks -----------------------------------------------------------------------------------------------------------
@@ -137,55 +131,40 @@ def test_a_clock_that_is_set_after_the_request_misleads_nobody(mock: Mock, journ
     lose(mock, "after")
     sent(mock, journal, E3, E1)  # the second response shows the server's time
     mock.advance(3600)  # the job has run and failed again: by the new clock, before the request was sent
-    assert [outcome.verdict for outcome in followed(mock, journal, resolve=True)] == ["unknown"]
+    assert [each.verdict for each in followed(mock, journal, resolve=True)] == ["unknown"]
 
 
-def in_a_process(mock: Mock, journal: Path, *ids: str, before: str = "", on_outcome: str = "pass") -> int:
-    """Send retries of engines in another process, with some code before and after each outcome."""
-    code = f"""
-import asyncio, os, time
-from pathlib import Path
-from huaweicloud_retry import TokenAuth
-from huaweicloud_retry.bulk import Bulk, Item, clocks
-{before}
-async def main():
-    items = [Item(operation="RetryEngine", project_id="p", engine_id=id_) for id_ in {ids!r}]
-    async for _ in Bulk(items, journal=Path({str(journal)!r}), concurrency=1, resend=None, endpoint={mock.url!r},
-                        region="cn-north-4", credentials=TokenAuth("mock-token")):
-        {on_outcome}
-asyncio.run(main())
-"""
-    return subprocess.run([sys.executable, "-c", code], check=False).returncode
+def sent_apart(mock: Mock, journal: Path, *items: Item, ahead: float = 0, boot: Path = clocks._BOOT) -> None:
+    """Send items in a process with a clock of its own."""
+
+    def send() -> None:
+        now = time.time
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: now() + ahead)
+            patch.setattr(clocks, "_BOOT", boot)
+            sent(mock, journal, *items)
+
+    assert outcome(in_child(send)) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not name the boot")
 @pytest.mark.parametrize("seconds", [600, -600])
-def test_a_clock_that_was_wrong_at_the_request_misleads_nobody(
-    mock: Mock, journal: Path, seconds: int
-) -> None:
+def test_a_wrong_clock_at_the_request_misleads_nobody(mock: Mock, journal: Path, seconds: int) -> None:
     lose(mock, "after", "before")  # no response: nothing is known of the server's clock
-    assert (
-        in_a_process(
-            mock, journal, "e1", "e2", before=f"now = time.time; time.time = lambda: now() + {seconds}"
-        )
-        == 0
-    )
-    assert [outcome.verdict for outcome in followed(mock, journal, resolve=True)] == ["unknown", "unknown"]
+    sent_apart(mock, journal, E1, E2, ahead=seconds)
+    assert [each.verdict for each in followed(mock, journal, resolve=True)] == ["unknown", "unknown"]
 
 
-@pytest.mark.parametrize("ids", [("e3",), ("e3", "e2")], ids=["no response", "a response"])
-def test_on_another_machine_only_a_response_tells_the_clock(
-    mock: Mock, journal: Path, ids: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("items", [(E3,), (E3, E2)], ids=["no response", "a response"])
+def test_on_another_machine_only_a_response_tells_the_clock(mock: Mock, journal: Path, items: Any) -> None:
     boot = journal.with_name("boot")
     boot.write_text("another machine", "ascii")
     lose(mock, "after")
-    ahead = f"now = time.time; time.time = lambda: now() + 600; clocks._BOOT = Path({str(boot)!r})"
-    assert in_a_process(mock, journal, *ids, before=ahead) == 0
+    sent_apart(mock, journal, *items, ahead=600, boot=boot)
     mock.advance(3 * RUNS)  # the job has failed again, by the clock of now long before the request
-    (outcome,) = followed(mock, journal, resolve=True)
-    assert outcome.verdict == "unknown"
-    assert ("the clock of that run is not known" in str(outcome.seen)) == (len(ids) == 1)
+    (found,) = followed(mock, journal, resolve=True)
+    assert found.verdict == "unknown"
+    assert ("the clock of that run is not known" in str(found.seen)) == (len(items) == 1)
 
 
 def test_the_first_of_two_requests_counts(mock: Mock, journal: Path) -> None:
@@ -203,11 +182,11 @@ def test_the_first_of_two_requests_counts(mock: Mock, journal: Path) -> None:
 def test_accepted_work_is_followed_to_its_end(mock: Mock, journal: Path) -> None:
     sent(mock, journal, E1, E3, R1, R2)
     running = followed(mock, journal, wait=True, wait_timeout=0)
-    assert [outcome.ended for outcome in running] == ["running"] * 4
-    assert "job 1 is Executing" in {outcome.seen for outcome in running}
+    assert [each.ended for each in running] == ["running"] * 4
+    assert "job 1 is Executing" in {each.seen for each in running}
     mock.advance(2 * RUNS)
     found = followed(mock, journal, wait=True)
-    assert {outcome.item.name: (outcome.ended, outcome.seen) for outcome in found} == {
+    assert {each.item.name: (each.ended, each.seen) for each in found} == {
         "engine e1": ("succeeded", "job 1 is Finished"),
         "engine e3": ("failed", "job 3 is Error: modify: No space left."),
         "record r1": ("succeeded", "record r1 is SUCCESS"),
@@ -227,9 +206,7 @@ def test_refused_credentials_end_it_after_one_read(mock: Mock, journal: Path) ->
     assert (rows(journal), len(mock.request_log())) == (before, received + 1)
 
 
-def test_another_endpoint_or_a_damaged_row_is_refused_and_no_journal_is_made(
-    mock: Mock, journal: Path
-) -> None:
+def test_another_endpoint_or_a_damaged_row_is_refused_and_makes_no_journal(mock: Mock, journal: Path) -> None:
     with pytest.raises(JournalError, match="does not exist"):
         followed(mock, journal, resolve=True)
     assert list(journal.parent.iterdir()) == []
@@ -245,8 +222,11 @@ def test_another_endpoint_or_a_damaged_row_is_refused_and_no_journal_is_made(
 
 
 def test_what_a_killed_run_left_in_flight_is_resolved(mock: Mock, journal: Path) -> None:
-    # It is killed when the second request is at least about to be sent.
-    assert in_a_process(mock, journal, "e1", "e2", on_outcome="os.kill(os.getpid(), 9)") == -9
-    assert {outcome.verdict for outcome in followed(mock, journal, resolve=True)} <= {"accepted", "refused"}
+    async def killed() -> None:
+        async for _ in Bulk([E1, E2], journal=journal, concurrency=1, resend=None, **where(mock)):
+            os.kill(os.getpid(), signal.SIGKILL)  # the second request is at least about to be sent
+
+    assert outcome(in_child(lambda: asyncio.run(killed()))) == -signal.SIGKILL
+    assert {each.verdict for each in followed(mock, journal, resolve=True)} <= {"accepted", "refused"}
     sent(mock, journal, E1, E2)
     assert acted(mock) == {"e1": 1, "e2": 1}

@@ -1,9 +1,9 @@
 """Ways in which the promise was broken once: a request sent twice, or an outcome called known that was not."""
 
 import asyncio
+import os
+import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Generator
 from functools import partial
@@ -26,7 +26,7 @@ from huaweicloud_retry import (
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
-from tests.connections import Line, Mode, Server
+from tests.connections import LONG, Line, Mode, Server, in_child, outcome
 
 AT_ONCE = Resend(initial_backoff=0)
 
@@ -68,9 +68,7 @@ class Audited(httpx.Auth):
     ("own", "audit", "error"),
     [(200, None, APIConnectionError), (504, None, APIConnectionError), (504, 401, InternalServerError)],
 )
-def test_an_auths_own_request_makes_no_known_outcome_and_no_resend(
-    own: int, audit: int | None, error: type[APIError]
-) -> None:
+def test_an_auths_own_request_makes_nothing_known(own: int, audit: int | None, error: type[APIError]) -> None:
     sent: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -101,35 +99,28 @@ def test_a_closed_client_resends_nothing() -> None:
 
 
 def test_a_process_that_is_forked_while_a_token_is_fetched_fetches_its_own() -> None:
-    code = """
-import os, signal, threading
-import httpx
-from huaweicloud_retry import TokenAuth
-begun, may_end, parent = threading.Event(), threading.Event(), os.getpid()
-def fetch():
-    begun.set()
-    if os.getpid() == parent:
-        may_end.wait()
-    return "t0ken"
-auth = TokenAuth(fetch)
-def token():
-    return next(auth.sync_auth_flow(httpx.Request("GET", "http://h"))).headers["X-Auth-Token"]
-thread = threading.Thread(target=token)
-thread.start()
-begun.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)  # a child that hangs ends with a signal
-    os._exit(0 if token() == "t0ken" else 1)
-status = os.waitpid(child, 0)[1]
-may_end.set()
-thread.join()
-print(status)
-"""
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True
-    )
-    assert ran.stdout == "0\n"
+    begun, may_end, parent = threading.Event(), threading.Event(), os.getpid()
+
+    def fetch() -> str:
+        begun.set()
+        if os.getpid() == parent:
+            may_end.wait()
+        return "t0ken"
+
+    auth = TokenAuth(fetch)
+
+    def check() -> None:
+        signal.alarm(LONG)  # a process that hangs ends with a signal
+        request = next(auth.sync_auth_flow(httpx.Request("GET", "http://h")))
+        assert request.headers["X-Auth-Token"] == "t0ken"
+        signal.alarm(0)
+
+    fetching = threading.Thread(target=lambda: next(auth.sync_auth_flow(httpx.Request("GET", "http://h"))))
+    fetching.start()
+    begun.wait()
+    assert outcome(in_child(check)) == 0
+    may_end.set()
+    fetching.join()
 
 
 def test_a_wrong_password_is_tried_once_even_if_the_caller_gives_up_in_the_middle_of_the_401() -> None:
@@ -139,9 +130,7 @@ def test_a_wrong_password_is_tried_once_even_if_the_caller_gives_up_in_the_middl
     def serve(line: Line) -> None:
         while part := line.socket.recv(1 << 16):
             requests.append(part)
-            line.socket.sendall(
-                b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n"
-            )  # and a body that never comes
+            line.socket.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\n")  # the body never comes
             is_sent.set()
 
     async def calls(iam: Server) -> None:

@@ -1,28 +1,32 @@
 """The built wheel, installed in a clean environment outside the checkout, as a user gets it."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
+from packaging.requirements import Requirement
+
+from huaweicloud_retry_client import __version__
 
 ROOT = Path(__file__).parents[2]
 
-# Runs in the clean environment: imports every module that the base install can carry, and makes one call on a real socket.
+# Imports every module that the base install can carry, and makes one call on a real socket.
 USER = """
 import http.server, importlib, json, pkgutil, threading
 import huaweicloud_retry, huaweicloud_retry_client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 
-names = [m.name for p in (huaweicloud_retry, huaweicloud_retry_client) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
-needs_extra = tuple(f"huaweicloud_retry.{n}" for n in ("mock.", "contract", "har", "parsing", "demo", "commands.report_table"))
+packages = huaweicloud_retry, huaweicloud_retry_client
+names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+extra = "mock.", "contract", "har", "parsing", "demo", "commands.report_table"
+needs_extra = tuple(f"huaweicloud_retry.{n}" for n in extra)
 names = [name for name in names if not name.startswith(needs_extra)]
 for name in names:
     importlib.import_module(name)
@@ -58,70 +62,61 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class CleanEnvironment:
-    """A virtual environment of its own, with the versions of requirements-dev.lock and nothing of the checkout."""
+    """A virtual environment outside the checkout. A folder next to it, `extras`, may have further packages.
+
+    Packages are links to those of the tests: no index is asked, and nothing is compiled again.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.extras = folder, folder / "extras"
+        self.extras.mkdir()
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-        lock = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
-        self.pins = folder / "pins.txt"  # a wheel of ours has no hash in the lock, so pins without hashes
-        self.pins.write_text(
-            "\n".join(re.findall(r"^\S+==\S+(?: ;[^\\]*)?", lock, re.MULTILINE)), encoding="utf-8"
-        )
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        self.site = Path(self.run("python", "-c", code).stdout.strip())
 
-    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        found = self.folder / "venv/bin" / command
-        return subprocess.run(
-            [found, *arguments], check=False, cwd=self.folder, capture_output=True, text=True
-        )
+    def install(self, requirement: str, folder: Path | None = None) -> None:
+        """Install our wheel, such as `dist/x.whl[mock]`, or another package, with what it requires."""
+        wheel, is_ours, extra = requirement.partition(".whl")
+        if is_ours:  # as `make` does: by uv or, where it cannot run, by pip
+            python, options = (
+                str(self.folder / "venv/bin/python"),
+                ("--no-deps", "--no-index", f"{wheel}.whl"),
+            )
+            uv = [sys.executable, "-m", "uv", "pip", "install", "--offline", "--python", python, *options]
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", *options]
+            if subprocess.run(uv, check=False, capture_output=True).returncode:
+                subprocess.run(pip, check=True, capture_output=True)
+            requirement = f"huaweicloud-retry{extra}"
+        self.link(Requirement(requirement), folder or self.site)
 
-    def python(self, *arguments: str) -> str:
-        ran = self.run("python", *arguments)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+    def link(self, requirement: Requirement, folder: Path) -> None:
+        """Link a package and what it requires."""
+        paths = [str(self.site), *sys.path]
+        found = next(iter(importlib.metadata.distributions(name=requirement.name, path=paths)))
+        assert requirement.specifier.contains(found.version), f"{requirement}: {found.version} is installed"
+        for name in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not any((where / name).exists() for where in (self.site, folder)):
+                (folder / name).symlink_to(str(found.locate_file(name)))
+        for line in found.requires or ():
+            other = Requirement(line)
+            extras = "", *requirement.extras
+            if not other.marker or any(other.marker.evaluate({"extra": extra}) for extra in extras):
+                self.link(other, folder)
 
-    def install(self, *requirements: str) -> None:
-        """Install as `make` does: by uv or, where it cannot run, by pip."""
-        python = str(self.folder / "venv/bin/python")
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python]
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            python,
-            "install",
-            "-qq",
-            "--disable-pip-version-check",
-        ]
-        options = "--constraint", str(self.pins), *requirements
-        environment = {**os.environ, "UV_SYSTEM_CERTS": "true"}
-        if subprocess.run([*uv, *options], check=False, capture_output=True, env=environment).returncode:
-            subprocess.run([*pip, *options], check=True, capture_output=True)
-
-
-@dataclass(frozen=True)
-class Installed:
-    """What was seen of the wheel alone, and the environment, which then got the extras, too."""
-
-    packages: set[str]
-    said: str
-    refused: dict[str, subprocess.CompletedProcess[str]]
-    environment: CleanEnvironment
+    def run(self, command: str, *arguments: str, extras: str = "") -> subprocess.CompletedProcess[str]:
+        found = [str(self.folder / "venv/bin" / command), *arguments]
+        env = {**os.environ, "PYTHONPATH": extras}
+        return subprocess.run(found, check=False, cwd=self.folder, capture_output=True, text=True, env=env)
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+    """The base install, and next to it what the extra [mock] and a test need."""
     made = CleanEnvironment(tmp_path_factory.mktemp("clean"))
     made.install(str(wheel))
-    code = "import importlib.metadata as m; print(*(d.name.replace('-', '_') for d in m.distributions()))"
-    packages, said = set(made.python("-c", code).split()), made.python("-W", "error", "-c", USER)
-    refused = {line: made.run("hwc-retry", *line.split()) for line in NEEDS_EXTRA}
-    made.install(f"{wheel}[mock]", "pytest")
-    return Installed(packages, said, refused, made)
-
-
-NEEDS_EXTRA = {"mock": "mock", "verify traffic.har": "contract", "completion bash": "cli"}
+    made.install("huaweicloud-retry[mock]", made.extras)
+    made.install("pytest", made.extras)
+    return made
 
 
 def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(wheel: Path) -> None:
@@ -134,37 +129,47 @@ def test_holds_both_packages_their_type_markers_the_contract_and_the_licence(whe
     (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
     needs = r"(?m)^Requires-Dist: mkdocs-swagger-ui-tag.*; extra == '(.*)'$"
     assert sorted(re.findall(needs, metadata)) == ["all", "mock"]  # only the mock needs the docs page
-    version = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))["info"]["version"]
-    assert wheel.name == f"huaweicloud_retry-{version}-py3-none-any.whl"
+    assert wheel.name == f"huaweicloud_retry-{__version__}-py3-none-any.whl"
 
 
 def test_the_base_install_brings_attrs_httpx_httptools_and_their_own_needs_only(
-    wheel: Path, installed: Installed
+    clean: CleanEnvironment,
 ) -> None:
     needs = {"anyio", "certifi", "h11", "httpcore", "idna", "typing_extensions"}
-    assert installed.packages == {"huaweicloud_retry", "attrs", "httpx", "httptools", *needs}
-    count, origin, engine, job, version = installed.said.split()
+    brought = importlib.metadata.distributions(path=[str(clean.site)])
+    expected = {"huaweicloud_retry", "attrs", "httpx", "httptools", *needs}
+    assert {each.name.replace("-", "_") for each in brought} == expected
+    ran = clean.run("python", "-W", "error", "-c", USER)
+    assert ran.stderr == ""
+    count, origin, *called = ran.stdout.split()
     assert int(count) >= 14
-    assert Path(origin).is_relative_to(installed.environment.folder)
-    assert (engine, job, version in wheel.name) == ("e", "7", True)
+    assert Path(origin).is_relative_to(clean.folder)
+    assert called == ["e", "7", __version__]
 
 
-@pytest.mark.parametrize(("line", "extra"), NEEDS_EXTRA.items())
+@pytest.mark.parametrize(
+    ("line", "extra"), [("mock", "mock"), ("verify traffic.har", "contract"), ("completion bash", "cli")]
+)
 def test_without_the_extra_a_command_says_what_to_install(
-    installed: Installed, line: str, extra: str
+    clean: CleanEnvironment, line: str, extra: str
 ) -> None:
-    ran = installed.refused[line]
+    ran = clean.run("hwc-retry", *line.split())
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith(f"hwc-retry {line.split(maxsplit=1)[0]}: ")
     assert ran.stderr.endswith(f"; pip install 'huaweicloud-retry[{extra}]'\n")
 
 
-def test_with_the_extras_traffic_is_verified_and_the_mock_runs_with_its_pages(installed: Installed) -> None:
-    clean = installed.environment
+def test_with_the_extras_traffic_is_verified_and_the_mock_runs_with_its_pages(
+    clean: CleanEnvironment,
+) -> None:
     (clean.folder / "traffic.har").write_text('{"log": {"entries": []}}', encoding="utf-8")
-    assert "nothing to check" in clean.run("hwc-retry", "verify", "traffic.har").stderr
+    verified = clean.run("hwc-retry", "verify", "traffic.har", extras=str(clean.extras))
+    assert "nothing to check" in verified.stderr
     command = [str(clean.folder / "venv/bin/hwc-retry"), "mock", "--port", "0", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as mock:
+    env = {**os.environ, "PYTHONPATH": str(clean.extras)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as mock:
         try:
             assert mock.stdout
             ready = re.match(r"mock ready at (http://\S+) ", mock.stdout.readline())
@@ -177,8 +182,9 @@ def test_with_the_extras_traffic_is_verified_and_the_mock_runs_with_its_pages(in
     assert mock.returncode == 0
 
 
-def test_pytest_finds_the_fixture_by_itself(installed: Installed) -> None:
+def test_pytest_finds_the_fixture_by_itself(clean: CleanEnvironment) -> None:
     page = (ROOT / "docs/mock.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(import pytest\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    (installed.environment.folder / "test_example.py").write_text(example, encoding="utf-8")
-    assert "2 passed" in installed.environment.python("-m", "pytest", "-q", "-W", "error", "test_example.py")
+    (clean.folder / "test_example.py").write_text(example, encoding="utf-8")
+    arguments = "-m", "pytest", "-q", "-W", "error", "test_example.py"
+    assert "2 passed" in clean.run("python", *arguments, extras=str(clean.extras)).stdout

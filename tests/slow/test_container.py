@@ -97,7 +97,7 @@ def test_it_starts_is_healthy_and_the_test_of_compose_passes(
             if options:
                 assert test["entrypoint"] == ["python", "-c"]
                 code = test["command"][0].replace("http://mock:8000", f"http://127.0.0.1:{port}")
-                assert image.python("-W", "error", "-c", code) == "job 18638 runs again\n"
+                assert image.run("python", "-W", "error", "-c", code).stdout == "job 18638 runs again\n"
         finally:
             process.terminate()
         assert process.communicate(timeout=60)[1].startswith("warning: ")

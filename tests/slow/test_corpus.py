@@ -10,18 +10,17 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from openapi_spec_validator import validate
 
 from huaweicloud_retry.contract import Contract, Match
 from tests.codegen import cases
-from tests.codegen.corpus import EACH, SPECS, Direction, Operation, client_of, document, of_each
+from tests.codegen.corpus import EACH, SPECS, Direction, Operation, client_of, of_each
 from tests.codegen.loop import check
 from tests.codegen.project import ROOT
 from tests.contract.suite import whole_number
@@ -45,28 +44,21 @@ def contract(spec: str) -> Contract:
     return Contract.load(SPECS[spec])
 
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_the_documents_are_valid(spec: str) -> None:
-    validate(document(spec))
-
-
-def for_random_calls(operation: Operation, direction: Direction, run: Callable[[cases.Call], None]) -> None:
-    print(f"SEED={SEED}")
-    MANY(seed(SEED)(given(cases.calls(operation, direction))(run)))()
-
-
+@pytest.mark.parametrize("direction", get_args(Direction)[1:])
 @of_each(EACH)
 def test_random_calls_keep_the_document(
-    operation: Operation, tmp_path_factory: pytest.TempPathFactory
+    operation: Operation, direction: Direction, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """In an open response, values that the document does not list come back as they are."""
     client = client_of(operation.spec, tmp_path_factory)
 
     def run(call: cases.Call) -> None:
         request, response = check(client, operation, call)
-        if operation.spec in BY_CONTRACT:
+        if operation.spec in BY_CONTRACT and direction == "response":
             assert by_contract(operation, request, response) == []
 
-    for_random_calls(operation, "response", run)
+    print(f"SEED={SEED}")
+    MANY(seed(SEED)(given(cases.calls(operation, direction))(run)))()
 
 
 def by_contract(operation: Operation, request: httpx.Request, response: httpx.Response) -> list[str]:
@@ -78,14 +70,6 @@ def by_contract(operation: Operation, request: httpx.Request, response: httpx.Re
     asked = match.operation.check_request(match.path_params, query, request.headers, request.content).problems
     told = match.operation.check_response(response.status_code, response.headers, response.content)
     return [str(problem) for problem in [*asked, *told]]
-
-
-@of_each(EACH)
-def test_unlisted_values_come_back_as_they_are(
-    operation: Operation, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    client = client_of(operation.spec, tmp_path_factory)
-    for_random_calls(operation, "open response", lambda call: check(client, operation, call) and None)
 
 
 def checked(*command: str, cwd: Path) -> str:

@@ -18,7 +18,7 @@ SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the op
 def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
     sample = [
         (run.TRIES[kind][0], what)
-        for kind, every in (("server", 34), ("client", 28))
+        for kind, every in (("server", 31), ("client", 25))
         for what in run.names(kind, every)
     ]
     verdicts = list(run.tried(sample))

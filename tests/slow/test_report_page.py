@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +31,8 @@ def record(number: int) -> Item:
 
 
 def outcome(item: Item, verdict: Verdict, at: float, message: str = "job 1", **others: Any) -> Outcome:
-    return Outcome(
-        item=item, verdict=verdict, message=message, started_at=NOON + at, **{"seconds": 0.2, **others}
-    )
+    times = {"started_at": NOON + at, "seconds": 0.2}
+    return Outcome(item=item, verdict=verdict, message=message, **{**times, **others})
 
 
 def two_runs() -> Iterator[Outcome]:
@@ -63,16 +63,12 @@ def report(folder: Path, outcomes: Iterator[Outcome], planned: int = 0) -> Path:
     """Make a journal, and a page of it."""
     known = list(outcomes)
     with Journal(folder / "items.journal") as journal:
-        journal.plan(
-            [*(each.item for each in known), *(engine(90_000 + number) for number in range(planned))]
-        )
+        journal.plan([*(each.item for each in known), *map(engine, range(90_000, 90_000 + planned))])
         journal.begin(retry_refused=False, resend_unknown=False)
         last = 0
-        while last < len(known) and (
-            rows := [row for row in journal.planned(last) if row.number <= len(known)]
-        ):
-            journal.write((), [(row.number, known[row.number - 1]) for row in rows])
-            last = rows[-1].number
+        while rows := [row.number for row in journal.planned(last) if row.number <= len(known)]:
+            journal.write((), [(number, known[number - 1]) for number in rows])
+            last = rows[-1]
     assert main(["report", str(folder / "items.journal"), "--html", str(folder / "report.html")]) == 0
     return folder / "report.html"
 
@@ -84,34 +80,26 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_(browser: Browser) -> Iterator[Open]:
-    contexts = []
+    with ExitStack() as stack:
 
-    def open_(file: Path, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> Visit:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        visit = Visit(context.new_page())
-        visit.page.goto(file.as_uri())
-        visit.page.wait_for_load_state("networkidle")
-        return visit
+        def open_(file: Path, width: int = 1400, scheme: Literal["light", "dark"] = "light") -> Visit:
+            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            visit = Visit(stack.enter_context(context).new_page())
+            visit.page.goto(file.as_uri())
+            visit.page.wait_for_load_state("networkidle")
+            return visit
 
-    yield open_
-    for context in contexts:
-        context.close()
+        yield open_
 
 
-def test_the_page_is_one_file_loads_without_a_complaint_and_may_load_nothing(
-    large: Path, open_: Open
-) -> None:
+def test_the_page_is_one_file_without_complaints_and_may_load_nothing(large: Path, open_: Open) -> None:
     visit = open_(large)
     assert visit.requests == [large.as_uri()]
     assert visit.complaints == []
+    make = "Object.assign(document.createElement(element), {src: 'http://outside.invalid/'})"
     for element in ("img", "script", "iframe"):
         with visit.page.expect_event("console") as complaint:
-            visit.page.evaluate(
-                "element => document.body.append("
-                "Object.assign(document.createElement(element), {src: 'http://outside.invalid/'}))",
-                element,
-            )
+            visit.page.evaluate(f"element => document.body.append({make})", element)
         assert "Content Security Policy" in complaint.value.text
 
 
@@ -128,7 +116,7 @@ def test_the_first_screen_says_what_happened_and_what_to_do(large: Path, open_: 
         expect(seen).to_be_in_viewport()
 
 
-def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
+def test_the_charts_show_every_outcome_and_are_described(large: Path, open_: Open) -> None:
     page = open_(large).page
     told = page.locator("svg.wide").first.locator("g > title").all_text_contents()
     counted: Counter[str] = Counter()
@@ -140,10 +128,7 @@ def test_the_charts_show_every_outcome(large: Path, open_: Open) -> None:
     assert counted == {"accepted": 9400, "refused": 500, "unknown": 100}
     assert [title for title in told if title.startswith("pause")] == ["pause of 59 min 30 s"]
     assert page.locator("svg.wide").first.locator("path.unknown").count() > 10
-
-
-def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: Path, open_: Open) -> None:
-    page = open_(large).page
+    # Each chart has a name, a description and a table of its figures.
     charts = page.get_by_role("img").all()
     for chart, name in zip(charts, ("Outcomes over time", "Latency"), strict=True):
         expect(chart).to_have_accessible_name(f"{name} {chart.locator('> desc').text_content() or 'none'}")
@@ -155,10 +140,8 @@ def test_each_chart_has_a_name_a_description_and_a_table_of_its_figures(large: P
 
 
 def boxes_of(elements: Locator) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = elements.evaluate_all(
-        "all => all.map(e => e.getBoundingClientRect().toJSON())"
-    )
-    return found
+    found: Any = elements.evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+    return list(found)
 
 
 @pytest.mark.parametrize("width", [1400, 400])
@@ -182,9 +165,8 @@ def test_each_reason_lists_its_items(large: Path, open_: Open) -> None:
     rows = unknown.locator("tbody tr")
     expect(rows).to_have_count(100)
     expect(rows.first).to_be_visible()
-    expect(rows.first).to_contain_text("engine engine-0007")
-    expect(rows.first).to_contain_text("in cn-north-4")
-    expect(rows.first).to_contain_text("2023-11-15 12:00:00Z")
+    for text in ("engine engine-0007", "in cn-north-4", "2023-11-15 12:00:00Z"):
+        expect(rows.first).to_contain_text(text)
     expect(refused).to_contain_text("400 SVC.1")
     expect(refused.locator(".head strong").last).to_have_text("500")
     expect(refused.locator("tbody tr").first).not_to_be_visible()
@@ -202,9 +184,7 @@ def test_of_very_many_the_first_are_listed_with_the_command_for_all(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("apart", "width"), [(0.0, 1400), (0.1, 400), (0.004, 1400), (86_400.0, 400)])
-def test_a_short_run_fills_its_chart_and_has_several_times_on_its_axis(
-    tmp_path: Path, open_: Open, apart: float, width: int
-) -> None:
+def test_a_short_run_fills_its_chart(tmp_path: Path, open_: Open, apart: float, width: int) -> None:
     page = open_(report(tmp_path, (outcome(engine(n), "accepted", n * apart) for n in range(3))), width).page
     chart = page.get_by_role("img").first
     times = [text for text in chart.locator("text").all_text_contents() if ":" in text]
@@ -229,23 +209,19 @@ def test_nothing_is_wider_than_the_window(large: Path, open_: Open, width: int) 
 
 def test_what_servers_say_is_shown_and_does_nothing(tmp_path: Path, open_: Open) -> None:
     item = Item(operation="RetryScriptExecution", project_id="p", record_id=HOSTILE, region=HOSTILE)
-    nasty = report(
-        tmp_path, iter([outcome(item, "unknown", 0, HOSTILE, error_code=HOSTILE, request_id=HOSTILE)])
-    )
+    hostile = outcome(item, "unknown", 0, HOSTILE, error_code=HOSTILE, request_id=HOSTILE)
+    nasty = report(tmp_path, iter([hostile]))
     visit = open_(nasty)
     assert visit.requests == [nasty.as_uri()]
     assert visit.complaints == []
     expect(visit.page.locator("#reasons td").nth(1)).to_contain_text(HOSTILE)
-    expect(visit.page).to_have_title(
-        "0 of 1 accepted, 1 unknown: check it before you resend it. items.journal"
-    )
+    title = "0 of 1 accepted, 1 unknown: check it before you resend it. items.journal"
+    expect(visit.page).to_have_title(title)
     assert visit.page.locator("script, img, a[href^=javascript]").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_bars_stand_out_in_light_and_dark(
-    large: Path, open_: Open, scheme: Literal["light", "dark"]
-) -> None:
+def test_text_and_bars_stand_out(large: Path, open_: Open, scheme: Literal["light", "dark"]) -> None:
     page = open_(large, scheme=scheme).page
 
     def style(selector: str, name: str) -> str:

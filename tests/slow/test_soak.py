@@ -19,21 +19,16 @@ WARM_UP = 40  # rounds; after that the request log, the largest thing in memory,
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
 
 
-def request(
-    method: str,
-    path: str,
-    body: object = None,
-    header: str = "Content-Type: application/json",
-    token: str = "mock-token",
-) -> bytes:
+def request(method: str, path: str, body: object = None, *headers: str, token: str = "mock-token") -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {token}\r\n{header}\r\n"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+    given = headers or ("Content-Type: application/json",)
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"X-Auth-Token: {token}", *given]
+    return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
 
 
 KINDS = [
     (request("PUT", ENGINE, RETRY), {200, 400}),
-    (request("PUT", ENGINE, RETRY, "Content-Type: application/json\r\nPrefer: code=429"), {429}),
+    (request("PUT", ENGINE, RETRY, "Content-Type: application/json", "Prefer: code=429"), {429}),
     (request("PUT", ENGINE, {"action": "Stop"}), {400}),
     (request("PUT", ENGINE, b'{"action":'), {400}),
     (request("PUT", ENGINE, RETRY, "Content-Type: text/plain"), {400}),

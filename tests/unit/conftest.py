@@ -1,13 +1,17 @@
-"""What runs a test for both operations, and sync and async; a server; and no proxy of the machine."""
+"""What runs a test for both operations, and sync and async; servers; and no proxy of the machine."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
+from huaweicloud_retry.runtime import transport
+from huaweicloud_retry.testing import Mock, mock_server
 from tests.callers import ACCEPTED, OPERATIONS, Caller, LoopbackServer, Operation, raw_response
+from tests.connections import Mode
 
 
 @pytest.fixture(scope="session", params=OPERATIONS)
@@ -20,12 +24,41 @@ def caller(request: pytest.FixtureRequest) -> Caller:
     return Caller(request.param)
 
 
+@pytest.fixture(params=["sync", "asyncio"])
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    """Calls that leave the client open, in one event loop."""
+    made = Mode(request.param)
+    with made.runner:
+        yield made
+
+
 @pytest.fixture
 def server() -> Iterator[LoopbackServer]:
     """Responds to both operations with 200, and tries to set a cookie."""
     response = raw_response(200, ACCEPTED, "Set-Cookie: session=1; Path=/")
     with LoopbackServer(response, keep_open=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_mock() -> Iterator[Mock]:
+    with mock_server() as mock:
+        yield mock
+
+
+@pytest.fixture
+def mock(shared_mock: Mock) -> Mock:
+    """A mock in its initial state."""
+    shared_mock.reset()
+    return shared_mock
+
+
+@pytest.fixture
+def new_tls_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has not read the TLS settings of the environment yet, and has none."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(transport, "_default_context", cache(transport._default_context.__wrapped__))
 
 
 @pytest.fixture(scope="session", autouse=True)

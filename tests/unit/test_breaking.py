@@ -5,28 +5,25 @@ The changes are made in a spec and in packages of this file's own, so that those
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import griffe
 import pytest
 import yaml
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 import breaking
-import document
 from breaking import PUBLIC, Pairs, load, missed_by_griffe, python_findings, undeclared
 from document import Document
 from spec_changes import Comparison
+from tests.codegen.project import run_main
 
 ROOT = Path(__file__).parents[2]
 CALLERS, SERVERS, BOTH = "callers", "servers", "callers and servers"
@@ -129,16 +126,23 @@ def changed(spec: Any, changes: Changes) -> Any:
     return spec
 
 
-def read(file: Path, spec: Any) -> Document:
-    file.write_text(json.dumps(spec, indent=1), "utf-8")  # JSON is YAML, too
-    return Document(str(file))
+def parsed(spec: Any) -> Document:
+    """A spec as Document reads it, but without lines: parsing would take most of the time of these tests."""
+
+    def node(value: Any) -> Any:
+        if isinstance(value, dict):
+            return CommentedMap({key: node(each) for key, each in value.items()})
+        return CommentedSeq(map(node, value)) if isinstance(value, list) else value
+
+    document = object.__new__(Document)
+    document.name, document.root = "openapi.yaml", node(spec)
+    return document
 
 
-def compared(folder: Path, before: Changes, changes: Changes) -> list[str]:
+def compared(before: Changes, changes: Changes) -> list[str]:
     """What the changes break, without file, line and place."""
     old = changed(SPEC, before)
-    new = read(folder / "new.yaml", changed(old, changes))
-    found = Comparison(read(folder / "old.yaml", old), new).findings()
+    found = Comparison(parsed(old), parsed(changed(old, changes))).findings()
     return sorted(re.sub(r"^\S+:\d+: | \(at \S+\)", "", line) for line in found)
 
 
@@ -240,14 +244,14 @@ def named(rows: Sequence[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("row", named(BREAKING))
-def test_a_change_of_the_spec_breaks(tmp_path: Path, row: Any) -> None:
+def test_a_change_of_the_spec_breaks(row: Any) -> None:
     changes, whom, said, *before = row
     findings = [f"{each}; breaks {whom}" for each in ([said] if isinstance(said, str) else said)]
-    assert compared(tmp_path, before[0] if before else {}, changes) == findings
+    assert compared(before[0] if before else {}, changes) == findings
 
 
-def test_one_change_may_break_callers_in_one_way_and_servers_in_another(tmp_path: Path) -> None:
-    assert compared(tmp_path, {}, {"Job.part/required": ["unit"], "Job.part.unit": {}}) == [
+def test_one_change_may_break_callers_in_one_way_and_servers_in_another() -> None:
+    assert compared({}, {"Job.part/required": ["unit"], "Job.part.unit": {}}) == [
         "field unit is new and mandatory; breaks servers",
         "field unit is new, and unknown fields were not allowed; breaks callers",
     ]
@@ -310,20 +314,21 @@ HARMLESS: dict[str, Changes | tuple[Changes, Changes]] = {
 
 
 @pytest.mark.parametrize("changes", HARMLESS.values(), ids=HARMLESS)
-def test_these_changes_of_the_spec_are_harmless(tmp_path: Path, changes: Any) -> None:
+def test_these_changes_of_the_spec_are_harmless(changes: Any) -> None:
     before, after = changes if isinstance(changes, tuple) else ({}, changes)
-    assert compared(tmp_path, before, after) == []
+    assert compared(before, after) == []
 
 
 def test_what_breaks_is_reported_once_with_file_line_and_place(tmp_path: Path) -> None:
     """Although NewJob and Step itself lead there."""
-    old = read(tmp_path / "old.yaml", SPEC)
-    new = read(tmp_path / "new.yaml", changed(SPEC, {"Step.run/maxLength": 7}))
-    lines = (tmp_path / "new.yaml").read_text("utf-8").splitlines()
-    (line,) = (number for number, text in enumerate(lines, 1) if '"run": {' in text)
-    (found,) = Comparison(old, new).findings()
-    assert found.startswith(f"{tmp_path}/new.yaml:{line}: maxLength was none, is 7 (at #/")
-    assert "(at #/components/schemas/Step/properties/run); breaks" in found
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(API, "utf-8")
+    new.write_text(API.replace("run: { type: string", "run: { type: string, maxLength: 7"), "utf-8")
+    line = API[: API.index("run: {")].count("\n") + 1
+    place = "#/components/schemas/Step/properties/run"
+    assert Comparison(Document(str(old)), Document(str(new))).findings() == [
+        f"{new}:{line}: maxLength was none, is 7 (at {place}); breaks callers and servers"
+    ]
 
 
 # --- the Python surface ----------------------------------------------------------------------------------------
@@ -607,7 +612,7 @@ TITLES = "0.2.0 - 2026-01-31", "v0.2.0", "[0.2.0] - 2026-01-31", "[unreleased]"
         *((was, now, NEW, []) for was, now in (("0.1.5", "0.2.0"), ("0.9.0", "0.10.0"), ("0.1.0", "1.0.0"))),
         ("1.2.0", "1.3.0", NEW, [RAISE]),
         ("1.2.0", "2.0.0", NEW, []),
-        ("0.2.0", "0.1.9", NEW, [LOWER]),
+        ("0.2.0", "0.1.9", NEW, [LOWER]),  # whether or not anything breaks
         ("0.1.0", "0.2.0", "", [TELL]),
         ("0.1.0", "0.2.0", OLD.replace("[Unreleased]", "[0.2.0]"), [TELL]),
         ("0.1.0", "0.2.0", OLD.replace("- Older.", "- New.\n- Older."), [TELL]),  # under an older version
@@ -618,45 +623,37 @@ TITLES = "0.2.0 - 2026-01-31", "v0.2.0", "[0.2.0] - 2026-01-31", "[unreleased]"
     ],
 )
 def test_what_breaks_needs_the_next_version_and_a_new_entry(
-    tmp_path: Path, was: str, now: str, changelog: str, missing: list[str]
+    was: str, now: str, changelog: str, missing: list[str]
 ) -> None:
-    assert_missing(tmp_path, was, now, changelog, missing, breaks=True)
-
-
-@pytest.mark.parametrize(("now", "missing"), [("0.1.0", []), ("0.0.9", [LOWER])])
-def test_without_breaking_changes_the_version_only_must_not_go_down(
-    tmp_path: Path, now: str, missing: list[str]
-) -> None:
-    assert_missing(tmp_path, "0.1.0", now, OLD, missing, breaks=False)
-
-
-def assert_missing(
-    folder: Path, was: str, now: str, changelog: str, missing: list[str], *, breaks: bool
-) -> None:
-    old, new = (
-        read(folder / f"{each}.yaml", changed(SPEC, {"spec/info/version": each})) for each in (was, now)
-    )
-    lines = undeclared("v", (old, OLD), (new, changelog), breaks=breaks)
+    old, new = (parsed({"info": {"version": version}}) for version in (was, now))
+    lines = [*undeclared("v", (old, OLD), (new, changelog), breaks=True)]
     assert [reason in line for line, reason in zip(lines, missing, strict=True)] == [True] * len(missing)
+    without = [*undeclared("v", (old, OLD), (new, OLD), breaks=False)]
+    assert without == [line for line in lines if LOWER in line]
 
 
 # --- the command -----------------------------------------------------------------------------------------------
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"
-    command = ["git", *identity, *arguments]
+# The API without StartJob.
+STOP = API.partition("    post:\n")[0] + API[API.index("    delete:\n") : API.index("components:\n")]
+COMMIT = """
+git init --quiet
+git config user.name test; git config user.email test@localhost; git config commit.gpgsign false
+git add .; git commit --quiet --message='all there is'; git tag v0.1.0
+"""
+
+
+def shell(folder: Path, commands: str) -> str:
+    command = ["sh", "-ec", commands]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A git repository of the API and the packages above, with the tag v0.1.0."""
-    folder = write(tmp_path / "a projéct", {**SOURCES, "openapi.yaml": API, "CHANGELOG.md": OLD})
-    git(folder, "init", "--quiet")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message=all there is")
-    git(folder, "tag", "v0.1.0")
+    """A git repository of a small API and the packages above, with the tag v0.1.0."""
+    folder = write(tmp_path / "a projéct", {**SOURCES, "openapi.yaml": STOP, "CHANGELOG.md": OLD})
+    shell(folder, COMMIT)
     return folder
 
 
@@ -666,27 +663,16 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), "utf-8")
 
 
-def run(project: Path, *arguments: str) -> tuple[int, str, str]:
-    """Call main() for the project; exit code and output."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (breaking, document):
-            patch.setattr(module, "ROOT", project)
-        patch.setattr(sys, "argv", ["breaking.py", *arguments])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = breaking.main()
-    return code, out.getvalue(), err.getvalue()
-
-
 def test_it_compares_with_the_working_tree_and_leaves_the_repository_as_it_was(project: Path) -> None:
-    def state() -> list[str]:
-        commands = "status --porcelain --ignored", "for-each-ref", "worktree list", "stash list"
-        return [git(project, *command.split()) for command in commands]
-
+    state = "git status --porcelain --ignored; git for-each-ref; git worktree list; git stash list"
     edit(project / "openapi.yaml", "title: Jobs", "title: Work")
-    before = state()
-    assert run(project, "v0.1.0") == (0, "changes since v0.1.0 that break callers or servers: none\n", "")
-    assert state() == before
+    before = shell(project, state)
+    assert run_main(breaking, project, "v0.1.0") == (
+        0,
+        "changes since v0.1.0 that break callers or servers: none\n",
+        "",
+    )
+    assert shell(project, state) == before
 
 
 def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -> None:
@@ -697,7 +683,7 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
         f"{A}.Token: is no longer public; breaks callers",
         "changes since v0.1.0 that break callers or servers: 2",
     ]
-    code, out, err = run(project, "v0.1.0")
+    code, out, err = run_main(breaking, project, "v0.1.0")
     *lines, version, changelog = out.splitlines()
     assert (code, err, lines) == (1, "", found)
     assert version.startswith("openapi.yaml:2: ")
@@ -705,89 +691,68 @@ def test_it_exits_1_until_version_and_changelog_say_what_breaks(project: Path) -
 
     edit(project / "openapi.yaml", "version: 0.1.0", "version: 0.2.0")
     edit(project / "CHANGELOG.md", "## [Unreleased]\n", "## [0.2.0]\n\n- `StopJobs` is `EndJobs` now.\n")
-    assert run(project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
+    assert run_main(breaking, project, "v0.1.0") == (0, "\n".join([*found, ""]), "")
 
 
 UNKNOWN = "git knows no such commit"
 
 
-def no_checkout(project: Path) -> None:
-    shutil.rmtree(project / ".git")
-
-
-def no_spec(project: Path) -> None:
-    git(project, "rm", "--quiet", "--cached", "openapi.yaml")
-    git(project, "commit", "--quiet", "--message=no spec")
-
-
-def broken_old_spec(project: Path) -> None:
-    edit(project / "openapi.yaml", "tags: [Jobs]\n      security", "tags: [2026-01-01]\n      security")
-    git(project, "commit", "--quiet", "--all", "--message=broken")
-    (project / "openapi.yaml").write_text(API, "utf-8")
-
-
-def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
-    return lambda project: edit(project / file, old, new)
-
-
-def no_text(project: Path) -> None:
-    (project / "CHANGELOG.md").write_bytes(b"\xff")
-
-
-# What is wrong, which BASE is given, and what is then said.
-REFUSALS: dict[str, tuple[Callable[[Path], None] | None, str, str]] = {
-    "no BASE": (None, "", "BASE is missing: which commit to compare with?"),
-    "an unknown ref": (None, "v9", f"BASE=v9: {UNKNOWN}"),
-    "an option of git's": (None, "--output=x", f"BASE=--output=x: {UNKNOWN}"),
-    "a file": (None, "HEAD:openapi.yaml", f"BASE=HEAD:openapi.yaml: {UNKNOWN}"),
-    "no checkout": (no_checkout, "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git"),
-    "a commit without a spec": (no_spec, "HEAD", "BASE=HEAD: there is no openapi.yaml in that commit"),
-    "a commit with a broken spec": (broken_old_spec, "HEAD", "HEAD:openapi.yaml:12: JSON has no date"),
-    "Python that is none": (replaced(MOCK, '["running"]', "]"), "HEAD", f"{MOCK}:3: unmatched ']'"),
-    "a NUL": (
-        replaced(MOCK, '["running"]', "[\0]"),
+# What is changed, in the shell; which BASE is given, and what is then said.
+REFUSALS: dict[str, tuple[str, str, str]] = {
+    "an unknown ref": ("", "v9", f"BASE=v9: {UNKNOWN}"),
+    "an option of git's": ("", "--output=x", f"BASE=--output=x: {UNKNOWN}"),
+    "a file": ("", "HEAD:openapi.yaml", f"BASE=HEAD:openapi.yaml: {UNKNOWN}"),
+    "no checkout": ("rm -r .git", "v0.1.0", "{project} cannot be read as a git checkout: fatal: not a git"),
+    "a commit without a spec": (
+        "git rm -q --cached openapi.yaml; git commit -qm gone",
         "HEAD",
-        f"{MOCK}:1: source code string cannot contain null",
+        "BASE=HEAD: there is no openapi.yaml in that commit",
     ),
-    "another OpenAPI": (replaced("openapi.yaml", "3.1.0", "3.0.3"), "HEAD", "openapi.yaml:1: only "),
-    "no version": (replaced("openapi.yaml", "0.1.0", "next"), "HEAD", "openapi.yaml:2: the version is next"),
-    "no text": (no_text, "HEAD", "CHANGELOG.md:1: not UTF-8"),
-}
+    "a commit with a broken spec": (
+        "sed -i.old s/Jobs]/2026-01-01]/ openapi.yaml; git commit -qam bad; git checkout -q v0.1.0 openapi.yaml",
+        "HEAD",
+        "HEAD:openapi.yaml:12: JSON has no date",
+    ),
+    "Python that is none": (f"echo ] >{MOCK}", "HEAD", f"{MOCK}:1: unmatched ']'"),
+    "a NUL": (f"printf '\\0' >{MOCK}", "HEAD", f"{MOCK}:1: source code string cannot contain null"),
+    "another OpenAPI": ("sed -i.old s/3.1.0/3.0.3/ openapi.yaml", "HEAD", "openapi.yaml:1: only "),
+    "no version": ("sed -i.old s/0.1.0/next/ openapi.yaml", "HEAD", "openapi.yaml:2: the version is next"),
+    "no text": ("printf '\\377' >CHANGELOG.md", "HEAD", "CHANGELOG.md:1: not UTF-8"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("prepare", "base", "said"), REFUSALS.values(), ids=REFUSALS)
 def test_it_exits_2_and_says_what_is_wrong(
-    project: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    prepare: Callable[[Path], None] | None,
-    base: str,
-    said: str,
+    project: Path, monkeypatch: pytest.MonkeyPatch, prepare: str, base: str, said: str
 ) -> None:
     (project.parent / "C:").mkdir()  # a colon, as there is one in every path of Windows
     monkeypatch.setattr(tempfile, "tempdir", str(project.parent / "C:"))
-    if prepare is not None:
-        prepare(project)
-    code, out, err = run(project, "--", base)
+    shell(project, prepare)
+    code, out, err = run_main(breaking, project, "--", base)
     assert (code, out) == (2, "")
     assert err.startswith(said.format(project=project))
+
+
+def test_the_script_needs_a_base() -> None:
+    command = [sys.executable, str(ROOT / "codegen/breaking.py"), "--", ""]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+    assert ran.stderr.startswith("BASE is missing: which commit to compare with?")
 
 
 @pytest.mark.parametrize(
     ("shell", "code", "said"),
     [
-        ("$0 $1 v0.1.0 | true; exit ${PIPESTATUS[0]}", 1, ""),
-        ("$0 $1 v0.1.0 >/dev/full", 2, "standard output: No space left on device\n"),
+        ('"$0" -c "$1" | true; exit ${PIPESTATUS[0]}', 1, ""),
+        ('"$0" -c "$1" >/dev/full', 2, "standard output: No space left on device\n"),
     ],
     ids=["a reader that has seen enough changes nothing", "a full disk is said"],
 )
-def test_a_full_disk_is_an_error_and_a_reader_that_stops_is_none(
-    project: Path, shell: str, code: int, said: str
-) -> None:
-    shutil.copytree(ROOT / "codegen", project / "codegen", ignore=shutil.ignore_patterns("__pycache__"))
-    edit(project / "openapi.yaml", "StopJobs", "EndJobs")
-    shell = shell.replace("$0", '"$0"').replace("$1", '"$1"')
-    command = ["bash", "-c", shell, sys.executable, str(project / "codegen/breaking.py")]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+def test_a_full_disk_is_an_error_and_a_reader_that_stops_is_none(shell: str, code: int, said: str) -> None:
+    """For each command that shows its output as breaking.py does."""
+    show = "import sys, document; sys.exit(document.show(1, ['a line'] * 10_000))"
+    command = ["bash", "-c", shell, sys.executable, show]
+    ran = subprocess.run(command, cwd=ROOT / "codegen", check=False, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (code, said)
 
 

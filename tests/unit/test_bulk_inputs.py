@@ -115,7 +115,7 @@ def test_defaults_hold_for_what_a_line_does_not_say() -> None:
         (line(operation="Retry"), "operation is 'Retry'; it must be RetryEngine or"),
         (line(operation=["RetryEngine"]), "operation must be a non-empty string"),
         (line(project_id=None), "project_id missing"),
-        (line(project_id=".."), "cannot be a segment of the path"),
+        (line(project_id=".."), "would change the path of the request"),
         (line(engine_id=None), "RetryEngine needs engine_id"),
         (line(operation="RetryScriptExecution", engine_id=None), "needs record_id or task_id"),
         (line(engine_id=5), "engine_id must be a non-empty string"),
@@ -139,7 +139,7 @@ def test_an_invalid_line_is_reported_with_its_number_and_reason(bad: str | bytes
     ((number, said),) = read.bad
     assert number == 2
     assert why in said
-    assert read.error == "1 of 3 lines are invalid; nothing was sent"
+    assert read.error == "1 of 3 lines is invalid; nothing was sent"
 
 
 def test_a_reason_is_reported_once_with_its_first_line_and_the_others() -> None:
@@ -323,7 +323,7 @@ def test_an_id_of_another_length_than_all_that_look_alike_is_refused() -> None:
 def test_a_line_is_counted_once_however_many_of_its_ids_are_odd() -> None:
     rows = [f"{HEX(n)},{HEX(n)}" for n in range(9)]
     read = table("\n".join(["project_id,record_id", *rows, f"{HEX(9)[1:]},{HEX(9)[1:]}", ""]))
-    assert (len(read.bad), read.error) == (1, "1 of 10 lines are invalid; nothing was sent")
+    assert (len(read.bad), read.error) == (1, "1 of 10 lines is invalid; nothing was sent")
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_options_say_how_a_table_is_read(cli: Cli) -> None:
     assert ran.err.splitlines() == [
         "in.csv:1: ignored columns: 'Name'",
         'in.csv:2: engine_id is "\'e": remove the quotation marks; or give --allow-odd-ids',
-        "hwc-retry bulk: 1 of 1 lines are invalid; nothing was sent",
+        "hwc-retry bulk: 1 of 1 line is invalid; nothing was sent",
     ]
     for options, code, says in (
         ("--operation RetryEngine --allow-odd-ids", 0, "RetryEngine in cn-north-4: 1"),

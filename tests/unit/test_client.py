@@ -7,7 +7,6 @@ a server sends: 100 responses here, 2,500 in `make test-slow`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import gzip
 import importlib.resources
@@ -17,7 +16,6 @@ import logging
 import os
 import pickle
 import re
-import traceback
 import tracemalloc
 import zlib
 from contextlib import contextmanager
@@ -55,7 +53,6 @@ from huaweicloud_retry_client import (
 from huaweicloud_retry_client.models import (
     EngineActionRequest,
     EngineActionResponse,
-    EngineErrorBody,
     ErrorBody,
     RetryScriptExecutionRequest,
     RetryScriptExecutionResponse,
@@ -73,7 +70,6 @@ from tests.callers import (
     LoopbackServer,
     Operation,
     Token,
-    raw_response,
 )
 
 if TYPE_CHECKING:
@@ -173,12 +169,12 @@ def test_the_tree_of_exceptions_is_as_designed_and_all_of_it_is_public() -> None
 
 @pytest.mark.parametrize(("error_class", "unknown", "statuses"), STATUSES)
 def test_each_status_has_its_class_and_says_whether_the_request_may_have_been_processed(
-    caller: Caller, operation: Operation, error_class: type[APIError], statuses: list[int], *, unknown: bool
+    caller: Caller, error_class: type[APIError], statuses: list[int], *, unknown: bool
 ) -> None:
     for status in statuses:
-        error = raised(caller, operation, status=status, content=b"{}")
+        error = raised(caller, status=status, content=b"{}")
         assert (type(error), error.status_code, error.outcome_unknown) == (error_class, status, unknown)
-        detailed = caller.detailed(operation, Client(LOCAL, transport=FixedResponse(status, b"{}")))
+        detailed = caller.detailed(ENGINE, Client(LOCAL, transport=FixedResponse(status, b"{}")))
         assert (detailed.status_code, detailed.parsed, type(detailed.error)) == (status, None, error_class)
         assert (detailed.problem is None) == (not 200 <= status < 300)
         with pytest.raises(error_class):
@@ -187,16 +183,6 @@ def test_each_status_has_its_class_and_says_whether_the_request_may_have_been_pr
 
 def test_a_request_refused_by_iam_never_reached_the_service() -> None:
     assert not any(IAMError(response(status)).outcome_unknown for status in (200, 401, 500))
-
-
-def test_a_good_response_has_no_error_and_keeps_unknown_fields(caller: Caller, operation: Operation) -> None:
-    content = json.dumps({**operation.result, "more": {"a": [1]}}).encode()
-    good = caller.detailed(operation, Client(LOCAL, transport=FixedResponse(content=content)))
-    assert good.error is None
-    assert good.result() is good.parsed
-    assert type(good.parsed) is operation.model
-    assert good.parsed["more"] == {"a": [1]}
-    assert good.parsed.to_dict() == json.loads(content)
 
 
 # ---- what the body says
@@ -222,7 +208,7 @@ def test_a_good_response_has_no_error_and_keeps_unknown_fields(caller: Caller, o
         (b"\xff\xfe\xfa", None, "\ufffd\ufffd\ufffd", None),
     ],
 )
-def test_all_body_shapes_are_understood(
+def test_each_body_shape_is_read(
     body: object, error_code: str | None, error_msg: str, detail: str | None
 ) -> None:
     error = status_error(500, body)
@@ -279,7 +265,7 @@ def test_str_has_status_code_message_detail_and_request_id(error: APIError, text
     assert repr(error) == f"{type(error).__name__}({text!r})"
 
 
-def test_str_of_a_200_that_breaks_the_contract_has_status_problem_and_request_id(
+def test_str_of_an_invalid_200_has_status_problem_and_request_id(
     caller: Caller, operation: Operation
 ) -> None:
     error = raised(caller, operation, content=b"{}", headers={"X-Request-Id": "r1"})
@@ -328,6 +314,8 @@ def test_an_error_survives_pickle_and_copy_with_its_attributes(error: Exception)
 # ---- headers: Retry-After, Date
 
 NOW, PAST = "Wed, 21 Oct 2026 07:28:00 GMT", "Fri, 31 Dec 1999 23:59:59 GMT"
+INVALID = [None, "", "soon", "-3", "nan", "1e9", "9" * 5_000, "Wed, 99 Oct 2026 07:28:00 GMT"]
+INVALID += ["Wed, 21 Oct 2026 07:28:00 -0000", "\u0663"]  # a digit to str.isdigit
 
 
 @pytest.mark.parametrize(
@@ -341,20 +329,10 @@ NOW, PAST = "Wed, 21 Oct 2026 07:28:00 GMT", "Fri, 31 Dec 1999 23:59:59 GMT"
         ("Wed, 21 Oct 2026 07:27:00 GMT", NOW, 0.0),
         (PAST, None, 0.0),
         (PAST, "today", 0.0),  # then with our own
-        *(
-            (invalid, NOW, None)
-            for invalid in (
-                *(None, "", "soon", "-3", "nan", "1e9", "9" * 5_000),
-                "\u0663",  # a digit to str.isdigit
-                "Wed, 99 Oct 2026 07:28:00 GMT",
-                "Wed, 21 Oct 2026 07:28:00 -0000",
-            )
-        ),
+        *((invalid, NOW, None) for invalid in INVALID),
     ],
 )
-def test_retry_after_is_a_number_or_a_date(
-    value: str | None, date: str | None, seconds: float | None
-) -> None:
+def test_retry_after_is_number_or_date(value: str | None, date: str | None, seconds: float | None) -> None:
     pairs = {"Retry-After": value, "Date": date}
     raw = [(name.encode(), each.encode()) for name, each in pairs.items() if each is not None]
     error = Response[Any](status_code=429, headers=Headers(raw), content=b"").error
@@ -375,13 +353,9 @@ def test_a_401_mentions_a_clock_that_is_wrong(minutes: float, hint: str) -> None
     assert str(error).endswith(f"[request id 5a1e4c8b]{hint}")
     assert error.clock_ahead == pytest.approx(-60 * minutes, abs=60)
     assert "clock" not in str(status_error(403, THROTTLED, headers))
-
-
-@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": ""}])
-def test_without_the_servers_date_a_401_mentions_no_clock(headers: dict[str, str]) -> None:
-    error = status_error(401, THROTTLED, headers)
-    assert error.clock_ahead is None
-    assert "clock" not in str(error)
+    for without in ({}, {"Date": "yesterday"}, {"Date": ""}):
+        error = status_error(401, THROTTLED, without)
+        assert (error.clock_ahead, "clock" in str(error)) == (None, False)
 
 
 # ---- docstrings
@@ -394,9 +368,7 @@ def described(operation: Operation) -> Any:
     return found
 
 
-def test_the_docstring_has_summary_source_parameters_and_what_is_raised(
-    caller: Caller, operation: Operation
-) -> None:
+def test_the_docstring_has_summary_source_parameters_and_errors(caller: Caller, operation: Operation) -> None:
     says = described(operation)
     plain, detailed = (getattr(operation.module, caller.name + suffix) for suffix in ("", "_detailed"))
     assert plain.__doc__.splitlines()[0] == says["summary"]
@@ -597,14 +569,18 @@ def bomb(times: int) -> bytes:
     return gzip.compress(content, 1, mtime=0)
 
 
-@pytest.mark.parametrize(("times", "encoding"), [(1, "gzip"), (2, "gzip, gzip")])
 @pytest.mark.parametrize(
-    ("status", "most", "error_class"), [(200, 64, APIResponseValidationError), (404, 8, NotFoundError)]
+    ("times", "status", "most", "error_class"),
+    [
+        (1, 200, 64, APIResponseValidationError),
+        (1, 404, 8, NotFoundError),
+        (2, 404, 8, NotFoundError),
+    ],
 )
 def test_a_gzip_bomb_does_not_fill_the_memory(
-    caller: Caller, times: int, encoding: str, status: int, most: int, error_class: type[APIError]
+    caller: Caller, times: int, status: int, most: int, error_class: type[APIError]
 ) -> None:
-    content = bomb(times)
+    content, encoding = bomb(times), ", ".join(["gzip"] * times)
     with memory() as peak:
         error = raised(caller, status=status, content=content, headers={"Content-Encoding": encoding})
     assert type(error) is error_class
@@ -617,23 +593,8 @@ def test_a_compressed_body_is_decompressed(caller: Caller) -> None:
         assert type(caller.call(ENGINE, Client(LOCAL, transport=transport))) is ENGINE.model
 
 
-def test_a_redirect_is_not_followed_but_a_status_like_any_other(caller: Caller) -> None:
-    odd = ("/", "javascript:x", "http://h:port/", "https://[", "\0", "x" * 70_000)
-    elsewhere = [(status, "http://127.0.0.2/elsewhere") for status in (301, 302, 303, 307, 308)]
-    for status, location in [*elsewhere, *((302, url) for url in odd)]:
-        transport = FixedResponse(status, headers={"Location": location})
-        error = caller.error(ENGINE, Client(LOCAL, transport=transport))
-        assert (type(error), error.status_code, len(transport.requests)) == (APIStatusError, status, 1)
-        assert error.response.headers["location"] == location
-
-
-@pytest.mark.parametrize("status", [203, 600, 999])
-def test_an_unregistered_status_is_a_status_like_any_other(caller: Caller, status: int) -> None:
-    with LoopbackServer(raw_response(status, b"{}")) as server:
-        assert caller.error(ENGINE, Client(server.url)).status_code == status
-
-
 NOT_JSON = (b"", b"<html>", b"[" * 100_000, b'{"jobId":' + b"9" * 5_000 + b"}", b"\xff\xfe")
+ENGINE_BODY = b'{"id": "i", "name": "n", "jobId": 1}'
 
 
 @pytest.mark.parametrize(
@@ -642,13 +603,13 @@ NOT_JSON = (b"", b"<html>", b"[" * 100_000, b'{"jobId":' + b"9" * 5_000 + b"}", 
         *((each, "the body is not JSON") for each in NOT_JSON),
         (b"null", "the body: dict expected, got NoneType"),
         (b'[["task_id", "t"], ["id", "i"], ["name", "n"]]', "the body: dict expected, got list"),
-        (b'{"task_id": 1, "id": 1, "name": "n", "jobId": 1}', "id: str expected, got int"),
-        (b'{"id": null, "name": "n", "jobId": 1}', "id: str expected, got NoneType"),
-        (b'{"id": "i", "name": "n", "jobId": "1"}', "jobId: int expected, got str"),
-        (b'{"id": "i", "name": "n", "jobId": 1.5}', "jobId: int expected, got float"),
-        (b'{"id": "i", "name": "n", "jobId": true}', "jobId: int expected, got bool"),
+        (ENGINE_BODY.replace(b'"i"', b"null"), "id: str expected, got NoneType"),
+        *(
+            (ENGINE_BODY.replace(b"1", number), f"jobId: int expected, got {kind}")
+            for number, kind in ((b'"1"', "str"), (b"1.5", "float"), (b"true", "bool"))
+        ),
     ],
-    ids=range(12),
+    ids=range(11),
 )
 def test_a_200_that_breaks_the_contract_says_where(caller: Caller, invalid: bytes, problem: str) -> None:
     error = raised(caller, content=invalid)
@@ -666,14 +627,16 @@ def success(**changes: Any) -> Response[RetryScriptExecutionResponse]:
     return Response(status_code=200, **given)
 
 
+CLIENT = Client(f"{LOCAL}/", auth=Token(SECRET), headers={"X-Auth-Token": SECRET})
+MODEL_TEXT = "RetryScriptExecutionResponse(task_id='t1', additional_properties={})"
+
+
 @pytest.mark.parametrize(
     ("thing", "shown"),
     [
         (Client(LOCAL), "Client('http://127.0.0.1')"),
-        (
-            Client(f"{LOCAL}/", auth=Token(SECRET), headers={"X-Auth-Token": SECRET}),
-            "Client('http://127.0.0.1', auth=Token)",
-        ),
+        (CLIENT, "Client('http://127.0.0.1', auth=Token)"),
+        (object.__new__(Client), "Client('?')"),  # __init__ failed, and a traceback shows it
         (UNSET, "UNSET"),
         (
             RetryScriptExecutionRequest(record_id="r1"),
@@ -681,24 +644,12 @@ def success(**changes: Any) -> Response[RetryScriptExecutionResponse]:
         ),
         (
             success(headers=httpx.Headers({"X-Subject-Token": SECRET}), content=SECRET.encode()),
-            (
-                "Response(status_code=200, content=<13 bytes>, parsed=RetryScriptExecutionResponse("
-                "task_id='t1', additional_properties={}), problem=None, attempts=1)"
-            ),
+            f"Response(status_code=200, content=<13 bytes>, parsed={MODEL_TEXT}, problem=None, attempts=1)",
         ),
     ],
 )
 def test_repr_is_short_and_useful_and_holds_no_secret(thing: object, shown: str) -> None:
     assert repr(thing) == str(thing) == shown
-
-
-def test_repr_of_a_client_whose_init_failed_works_in_a_traceback() -> None:
-    assert repr(object.__new__(Client)) == "Client('?')"
-    with pytest.raises(ValueError, match="base_url") as caught:
-        Client(f"http://user:{SECRET}@127.0.0.1")
-    shown = with_locals(caught.value)
-    assert "Client('?')" in shown
-    assert SECRET not in shown
 
 
 @pytest.mark.parametrize("transport", [None, FixedResponse()], ids=["ours", "given"])
@@ -722,53 +673,18 @@ def test_a_secret_that_the_gateway_repeats_is_masked_and_nothing_else(field: str
     assert ECHO.replace(SECRET, "***") in text
 
 
-SECRET_HEADERS = {"X-Security-Token": SECRET}
-
-
-def with_locals(error: BaseException) -> str:
-    """The traceback of an error and the local variables of each frame, as tools for debugging show them."""
-    shown = traceback.format_exception(error)
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for value in frame.f_locals.values():
-            with contextlib.suppress(AttributeError):  # the repr of an object whose __init__ failed
-                shown.append(repr(value))
-    return "".join(shown)
-
-
-def records(caplog: pytest.LogCaptureFixture) -> str:
-    return "".join(str(vars(record)) for record in caplog.records)
-
-
-@pytest.mark.parametrize(
-    "invalid",
-    [
-        {"project_id": ".."},
-        {"project_id": "x" * 70_000},
-        {"body": RetryScriptExecutionRequest()},
-        {"body": RetryScriptExecutionRequest(task_id="\ud800")},
-        {"timeout": -1},
-    ],
-    ids=["segment", "long", "empty body", "surrogate", "timeout"],
-)
-def test_no_secret_in_the_traceback_of_an_invalid_argument(
-    caller: Caller, invalid: Mapping[str, Any]
-) -> None:
-    client = Client(LOCAL, transport=FixedResponse(), auth=Token(SECRET), headers=SECRET_HEADERS)
-    error = caller.error(OPERATIONS["RetryScriptExecution"], client, **invalid)
-    assert isinstance(error, ValueError)
-    assert SECRET not in with_locals(error)
-
-
 @pytest.mark.parametrize("is_httpx", [False, True], ids=["ours", "httpx"])
 def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
     caller: Caller, server: LoopbackServer, caplog: pytest.LogCaptureFixture, *, is_httpx: bool
 ) -> None:
+    """Of calls that fail: test_secrets."""
     caplog.set_level(logging.DEBUG)
     theirs = httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
     settings: dict[str, Any] = {"transport": theirs} if is_httpx else {}
-    caller.call(ENGINE, Client(server.url, auth=Token(SECRET), headers=SECRET_HEADERS, **settings))
+    headers = {"X-Security-Token": SECRET}
+    caller.call(ENGINE, Client(server.url, auth=Token(SECRET), headers=headers, **settings))
     assert is_httpx == any(record.name.startswith("httpcore") for record in caplog.records)
-    assert SECRET not in records(caplog)
+    assert SECRET not in "".join(str(vars(record)) for record in caplog.records)
 
 
 # ---- models and the package
@@ -779,8 +695,7 @@ def test_no_secret_in_any_log_line_of_a_call_on_a_real_socket(
     [
         (EngineActionRequest, ["Retry"]),
         (EngineActionResponse, ["e1", "n", 1]),
-        *((each, ["C", "M"]) for each in (EngineErrorBody, ErrorBody)),
-        *((each, ["r1"]) for each in (RetryScriptExecutionRequest, RetryScriptExecutionResponse)),
+        (ErrorBody, ["C", "M"]),
         (Response, [200, httpx.Headers(), b""]),
     ],
 )

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huaweicloud_retry.contract import CheckedRequest, Contract, Match, Operation, SpecError, WrongMethod
+from huaweicloud_retry.parsing import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "openapi.yaml"
-DOCUMENT = yaml.safe_load(SPEC.read_bytes())
+DOCUMENT: Any = read_yaml(SPEC.read_bytes())
 CONTRACT = Contract.load()
 ENGINE = "/v2/demo-project/enginemgr/engines/e1/actions"
 JSON = {"Content-Type": "application/json"}

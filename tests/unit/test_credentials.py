@@ -64,14 +64,10 @@ def write(home: Path, text: str | bytes, mode: int = 0o600) -> Path:
 
 
 def refusal(environ: Mapping[str, str], home: Path, region: str | None = "cn-north-4") -> str:
-    """The text of the error; nothing else of it, or of its causes, has a secret either."""
+    """The text of the error. That nothing else of it has a secret either: test_secrets."""
     with pytest.raises(ConfigurationError) as caught:
         find_credentials(region, environ, home)
-    error: BaseException | None = caught.value
-    while error:
-        shown = [error, error.args, vars(error), *getattr(error, "__notes__", [])]
-        assert SECRET not in f"{error} {shown!r}"
-        error = error.__cause__ or error.__context__
+    assert SECRET not in str(caught.value)
     return str(caught.value)
 
 
@@ -91,28 +87,19 @@ def test_keys_of_the_environment(tmp_path: Path, prefix: str, ak: str, sk: str) 
     assert keys_of(find_credentials(None, bare, tmp_path), sk) == {**whole, **none}
 
 
-@pytest.mark.parametrize("prefix", ["HW", "OS"])
-def test_terraforms_token(tmp_path: Path, prefix: str) -> None:
-    assert sent_by(find_credentials(None, {f"{prefix}_AUTH_TOKEN": "t1"}, tmp_path)) == {"x-auth-token": "t1"}
-
-
-@pytest.mark.parametrize(
-    ("environ", "user"),
-    [
-        (HW_LOGIN, {"name": "hw-user", "password": "hw-password", "domain": {"name": "hw-domain"}}),
-        (OS_LOGIN, {"name": "os-user", "password": "os-password", "domain": {"name": "os-domain"}}),
-    ],
-    ids=["HW", "OS"],
-)
-def test_terraforms_password(tmp_path: Path, environ: Mapping[str, str], user: Any) -> None:
-    assert sent_by(find_credentials("cn-north-4", environ, tmp_path)) == {
+@pytest.mark.parametrize(("prefix", "login"), [("hw", HW_LOGIN), ("os", OS_LOGIN)])
+def test_terraforms_password(tmp_path: Path, prefix: str, login: Mapping[str, str]) -> None:
+    domain = {"name": f"{prefix}-domain"}
+    user = {"name": f"{prefix}-user", "password": f"{prefix}-password", "domain": domain}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    assert sent_by(find_credentials("cn-north-4", login, tmp_path)) == {
         "iam": "POST https://iam.cn-north-4.myhuaweicloud.com/v3/auth/tokens",
-        "auth": {
-            "identity": {"methods": ["password"], "password": {"user": user}},
-            "scope": {"domain": user["domain"]},
-        },
+        "auth": {"identity": identity, "scope": {"domain": domain}},
         "x-auth-token": "issued",
     }
+    projects = {f"{prefix.upper()}_PROJECT_ID": "p1", f"{prefix.upper()}_PROJECT_NAME": "n1"}
+    auth = find_credentials(None, {**login, **projects}, tmp_path)  # gets tokens of any project
+    assert sent_by(auth, project_id="p2")["auth"]["scope"] == {"project": {"id": "p2"}}
 
 
 @pytest.mark.parametrize("domain", ["OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"])
@@ -122,21 +109,11 @@ def test_the_names_of_a_domain(tmp_path: Path, domain: str) -> None:
     assert sent["auth"]["identity"]["password"]["user"]["domain"] == {"name": "d1"}
 
 
-@pytest.mark.parametrize(("prefix", "login"), [("HW", HW_LOGIN), ("OS", OS_LOGIN)])
-def test_a_password_gets_tokens_of_any_project(tmp_path: Path, prefix: str, login: Mapping[str, str]) -> None:
-    projects = {f"{prefix}_PROJECT_ID": "p1", f"{prefix}_PROJECT_NAME": "n1"}
-    auth = find_credentials(None, {**login, **projects}, tmp_path)
-    assert sent_by(auth, project_id="p2")["auth"]["scope"] == {"project": {"id": "p2"}}
-
-
-def test_a_password_goes_to_the_iam_that_is_set(tmp_path: Path) -> None:
+def test_a_password_goes_to_the_iam_that_is_set_but_not_over_plain_http(tmp_path: Path) -> None:
     environ = {**OS_LOGIN, "OS_AUTH_URL": "https://iam.example.com/v3"}
     sent = sent_by(find_credentials("cn-north-4", environ, tmp_path))
     assert sent["iam"] == "POST https://iam.example.com/v3/auth/tokens"
-
-
-def test_a_password_does_not_go_over_plain_http(tmp_path: Path) -> None:
-    environ = {**OS_LOGIN, "OS_AUTH_URL": "http://iam.example.com/v3"}
+    environ["OS_AUTH_URL"] = "http://iam.example.com/v3"
     assert refusal(environ, tmp_path).startswith("plain http to iam.example.com")
 
 
@@ -158,23 +135,20 @@ def test_within_a_source_keys_come_before_a_token_and_a_token_before_a_password(
 ) -> None:
     token = {f"{prefix}_AUTH_TOKEN": "t1"}
     assert "authorization" in sent_by(find_credentials("cn-north-4", {**login, **token, **keys}, tmp_path))
-    assert sent_by(find_credentials("cn-north-4", {**login, **token}, tmp_path)) == {"x-auth-token": "t1"}
-    half = {next(name for name in login if "USER" in name): "u"}  # next to a token this is no half credential
-    assert sent_by(find_credentials("cn-north-4", half | token, tmp_path)) == {"x-auth-token": "t1"}
+    half_login = {next(name for name in login if "USER" in name): "u"}  # next to a token no half credential
+    for more in ({}, login, half_login):
+        auth = find_credentials("cn-north-4", {**more, **token}, tmp_path)
+        assert sent_by(auth) == {"x-auth-token": "t1"}
+    half = {f"{prefix}_ACCESS_KEY": SECRET}  # but half keys are, before a token
+    assert f"but not {prefix}_SECRET_KEY" in refusal(half | token, tmp_path)
 
 
 OS_KEYS = {"ak": "os-ak", "sk": "os-sk", "project_id": None, "security_token": None}
 
 
 def test_what_is_no_credential_by_itself_is_passed_over(tmp_path: Path) -> None:
-    names = (
-        "HUAWEICLOUD_SDK_PROJECT_ID",
-        "HW_DOMAIN_NAME",
-        "HW_PROJECT_ID",
-        "HW_PROJECT_NAME",
-        "HW_REGION_NAME",
-    )
-    environ = {**dict.fromkeys(names, "x"), **OS}
+    others = ("HW_DOMAIN_NAME", "HW_PROJECT_ID", "HW_PROJECT_NAME", "HW_REGION_NAME")
+    environ = {**dict.fromkeys(["HUAWEICLOUD_SDK_PROJECT_ID", *others], "x"), **OS}
     assert keys_of(find_credentials(None, environ, tmp_path), "os-sk") == OS_KEYS
 
 
@@ -204,7 +178,7 @@ def test_empty_values_are_absent(tmp_path: Path) -> None:
         (["OS_USERNAME"], ["OS_PASSWORD", "OS_DOMAIN_NAME or OS_USER_DOMAIN_NAME or OS_PROJECT_DOMAIN_NAME"]),
     ],
 )
-def test_half_a_credential_is_not_passed_over(
+def test_half_a_credential_counts(
     tmp_path: Path, present: list[str], missing: list[str], region: str | None
 ) -> None:
     write(tmp_path, BASIC)
@@ -214,11 +188,6 @@ def test_half_a_credential_is_not_passed_over(
         f"incomplete credentials: the environment has {', '.join(present)}, but not {', '.join(missing)}. "
         f"Add what is missing, or remove {', '.join(present)}"
     )
-
-
-def test_keys_that_are_half_there_count_before_a_whole_token(tmp_path: Path) -> None:
-    environ = {"HW_ACCESS_KEY": SECRET, "HW_AUTH_TOKEN": SECRET}
-    assert "has HW_ACCESS_KEY, but not HW_SECRET_KEY" in refusal(environ, tmp_path)
 
 
 @pytest.mark.parametrize(("present", "missing"), [("ak", "sk"), ("sk", "ak")])
@@ -232,33 +201,29 @@ def test_half_a_credential_in_the_file(tmp_path: Path, present: str, missing: st
 UNSENDABLE = [*(SECRET + end for end in ("\n", "\r\nX-Admin: 1", "é", "\x00", "\udcff")), f" {SECRET}", " "]
 
 
-@pytest.mark.parametrize("value", UNSENDABLE, ids=ascii)
 @pytest.mark.parametrize(
     ("name", "others"),
     [
-        ("HUAWEICLOUD_SDK_AK", SDK),
-        ("HUAWEICLOUD_SDK_SK", SDK),
-        ("HUAWEICLOUD_SDK_PROJECT_ID", SDK),
-        ("HUAWEICLOUD_SDK_SECURITY_TOKEN", SDK),
+        *((f"HUAWEICLOUD_SDK_{kind}", SDK) for kind in ("AK", "SK", "PROJECT_ID", "SECURITY_TOKEN")),
         ("HW_AUTH_TOKEN", {}),
         ("OS_ACCESS_KEY", OS),
         ("OS_PROJECT_ID", OS),
     ],
 )
-def test_a_value_that_cannot_be_sent_is_refused_by_its_name(
-    tmp_path: Path, name: str, others: Mapping[str, str], value: str
+def test_an_unsendable_value_is_refused_by_its_name(
+    tmp_path: Path, name: str, others: Mapping[str, str]
 ) -> None:
     text = f"{name} in the environment must be printable ASCII, without blanks or line breaks around it"
-    assert refusal({**others, name: value}, tmp_path) == text
+    for value in UNSENDABLE:
+        assert refusal({**others, name: value}, tmp_path) == text
 
 
 @pytest.mark.parametrize("name", OS_LOGIN)
 def test_a_login_may_be_any_text(tmp_path: Path, name: str) -> None:
     sent = sent_by(find_credentials("cn-north-4", {**OS_LOGIN, name: " pässwörd 密码 "}, tmp_path))
     assert " pässwörd 密码 " in json.dumps(sent["auth"], ensure_ascii=False)
-    assert (
-        refusal({**OS_LOGIN, name: f"{SECRET}\udcff"}, tmp_path) == f"{name} in the environment must be UTF-8"
-    )
+    text = refusal({**OS_LOGIN, name: f"{SECRET}\udcff"}, tmp_path)
+    assert text == f"{name} in the environment must be UTF-8"
 
 
 def test_a_line_break_in_a_value_of_the_file_is_refused_by_its_key(tmp_path: Path) -> None:
@@ -292,9 +257,7 @@ def read_by_the_sdk() -> dict[str, Any]:
         BASIC + "idp_id = only half of what would be needed\n",
     ],
 )
-def test_a_file_gives_what_it_gives_to_the_sdk(
-    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_gives_what_the_sdk_reads(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(FILE_VARIABLE, raising=False)
     file = write(tmp_path, text)
@@ -328,40 +291,36 @@ def test_without_a_home_folder_the_environment_is_enough(monkeypatch: pytest.Mon
         find_credentials(None, {})
 
 
-def test_a_named_file_must_be_there(tmp_path: Path) -> None:
-    write(tmp_path, BASIC)
+def test_a_file_that_is_named_must_be_there_and_any_file_must_be_readable(tmp_path: Path) -> None:
+    file = tmp_path / ".huaweicloud" / "credentials"
+    file.mkdir(parents=True)
+    assert refusal({}, tmp_path) == f"{file} cannot be read: Is a directory"
     text = f"{tmp_path}/gone cannot be read: No such file or directory; {FILE_VARIABLE} names it"
     assert refusal({FILE_VARIABLE: f"{tmp_path}/gone"}, tmp_path) == text
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / ".huaweicloud" / "credentials").mkdir(parents=True)
-    assert refusal({}, tmp_path) == f"{tmp_path}/.huaweicloud/credentials cannot be read: Is a directory"
+NO_LINE, TWICE = "this is neither [section] nor key = value", "this section or key is a duplicate"
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "reason"),
+    ("text", "problem"),
     [
-        (f"ak = {SECRET}\n[basic]\n", 1, "this is neither [section] nor key = value"),
-        (f"[basic]\nak = a\n{SECRET}\nsk = b\n{SECRET}\n", 3, "this is neither [section] nor key = value"),
-        (f"[basic]\nak = a\n= {SECRET}\n", 3, "this is neither [section] nor key = value"),
-        (f"[basic]\nak = a\nsk = b\nsk = {SECRET}\n", 4, "this section or key is a duplicate"),
-        (f"[basic]\nak = {SECRET}\n[basic]\n", 3, "this section or key is a duplicate"),
-        (f"[basic]\nak = a\nsk = {SECRET}".encode() + b"\xff\n", 3, "this is not UTF-8"),
-        (BASIC.encode("utf-16"), 1, "this is not UTF-8"),
+        (f"ak = {SECRET}\n[basic]\n", f"1: {NO_LINE}"),
+        (f"[basic]\nak = a\n{SECRET}\nsk = b\n{SECRET}\n", f"3: {NO_LINE}"),
+        (f"[basic]\nak = a\n= {SECRET}\n", f"3: {NO_LINE}"),
+        (f"[basic]\nak = a\nsk = b\nsk = {SECRET}\n", f"4: {TWICE}"),
+        (f"[basic]\nak = {SECRET}\n[basic]\n", f"3: {TWICE}"),
+        (f"[basic]\nak = a\nsk = {SECRET}".encode() + b"\xff\n", "3: this is not UTF-8"),
+        (BASIC.encode("utf-16"), "1: this is not UTF-8"),
+        *(
+            (f"[basic]\nak = a\nsk = {value}\n", " sk of [basic]: write %% for a %")
+            for value in (f"{SECRET}%x", f"%({SECRET})s", "%(sk)s")
+        ),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_refused_by_its_line(
-    tmp_path: Path, text: str | bytes, line: int, reason: str
-) -> None:
+def test_an_invalid_file_is_refused_by_its_line(tmp_path: Path, text: str | bytes, problem: str) -> None:
     file = write(tmp_path, text)
-    assert refusal({}, tmp_path) == f"{file}:{line}: {reason}"
-
-
-@pytest.mark.parametrize("value", [f"{SECRET}%x", f"%({SECRET})s", "%(sk)s"])
-def test_a_stray_percent_sign_is_refused_by_its_key(tmp_path: Path, value: str) -> None:
-    file = write(tmp_path, f"[basic]\nak = a\nsk = {value}\n")
-    assert refusal({}, tmp_path) == f"{file}: sk of [basic]: write %% for a %"
+    assert refusal({}, tmp_path) == f"{file}:{problem}"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o600, 0o400, 0o700, 0o611])
@@ -375,25 +334,20 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path, mode: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "found"),
+    ("environ", "of_file", "found"),
     [
-        ({"HUAWEICLOUD_SDK_PROJECT_ID": "sdk", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "sdk"),
-        ({"HUAWEICLOUD_SDK_PROJECT_ID": "", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "hw"),
-        ({"OS_PROJECT_ID": "os"}, "os"),
-        ({}, "file"),
+        ({"HUAWEICLOUD_SDK_PROJECT_ID": "sdk", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "file", "sdk"),
+        ({"HUAWEICLOUD_SDK_PROJECT_ID": "", "HW_PROJECT_ID": "hw", "OS_PROJECT_ID": "os"}, "file", "hw"),
+        ({"OS_PROJECT_ID": "os"}, "file", "os"),
+        ({}, "file", "file"),
+        ({}, "", None),
     ],
 )
 def test_a_project_id_is_looked_for_where_credentials_are(
-    tmp_path: Path, environ: Mapping[str, str], found: str
+    tmp_path: Path, environ: Mapping[str, str], of_file: str, found: str | None
 ) -> None:
-    write(tmp_path, f"{BASIC}project_id = file\n")
+    write(tmp_path, f"{BASIC}project_id = {of_file}\n")
     assert find_project_id(environ, tmp_path) == found
-
-
-def test_there_need_be_no_project_id(tmp_path: Path) -> None:
-    assert find_project_id({}, tmp_path) is None
-    write(tmp_path, BASIC)
-    assert find_project_id({}, tmp_path) is None
 
 
 # --- None ---
@@ -402,9 +356,7 @@ def test_there_need_be_no_project_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [None, "no folder", "", "[global]\nak = a\nsk = b\n", "[basic]\n", "[basic]\nproject_id = p1\n"]
 )
-def test_without_credentials_the_error_says_where_they_were_looked_for(
-    tmp_path: Path, text: str | None
-) -> None:
+def test_without_credentials_the_error_names_all_places(tmp_path: Path, text: str | None) -> None:
     if text == "no folder":
         (tmp_path / ".huaweicloud").touch()
     elif text is not None:
@@ -416,11 +368,8 @@ def test_without_credentials_the_error_says_where_they_were_looked_for(
 
 
 def test_credentials_that_only_the_sdk_supports_are_named(tmp_path: Path) -> None:
-    environ = {
-        "HUAWEICLOUD_SDK_IDP_ID": SECRET,
-        "HW_SHARED_CONFIG_FILE": SECRET,
-        "HUAWEICLOUD_OIDC_PROVIDER_URN": "",
-    }
+    environ = dict.fromkeys(["HUAWEICLOUD_SDK_IDP_ID", "HW_SHARED_CONFIG_FILE"], SECRET)
+    environ["HUAWEICLOUD_OIDC_PROVIDER_URN"] = ""
     named = ". Set, but not supported: HUAWEICLOUD_SDK_IDP_ID, HW_SHARED_CONFIG_FILE"
     assert refusal(environ, tmp_path).endswith(named)
     file = write(tmp_path, f"[basic]\nidp_id = {SECRET}\nid_token_file = {SECRET}\n")

@@ -34,30 +34,30 @@ def test_a_service_may_be_written_in_any_case_and_every_region_of_the_spec_has_a
 
 
 @pytest.mark.parametrize(
-    ("service", "meant"),
-    [("csee", "cse"), ("WORKSPACES", "workspace"), *((odd, "") for odd in ("", "ecs-of-old", "{region}"))],
+    ("service", "says"),
+    [
+        ("csee", "; did you mean 'cse'? There are: cse, workspace"),
+        ("WORKSPACES", "; did you mean 'workspace'? There are: cse, workspace"),
+        *((odd, "; there are: cse, workspace") for odd in ("", "ecs-of-old", "{region}")),
+    ],
 )
-def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, meant: str) -> None:
-    text = refusal(service, "cn-north-4", {})
-    assert text.startswith(
-        f"there is no service {service!r}; " + (f"did you mean {meant!r}?" if meant else "")
-    )
-    assert text.endswith("? There are: cse, workspace" if meant else "; there are: cse, workspace")
-    assert ("did you mean" in text) == bool(meant)
+def test_an_unknown_service_is_refused_with_the_closest_and_all(service: str, says: str) -> None:
+    assert refusal(service, "cn-north-4", {}) == f"there is no service {service!r}{says}"
 
 
 @pytest.mark.parametrize(
-    ("region", "environ", "expected"),
+    ("region", "of_hw", "of_os", "expected"),
     [
-        ("cn-east-3", {"HW_REGION_NAME": "cn-north-4", "OS_REGION_NAME": "cn-south-1"}, "cn-east-3"),
-        (None, {"HW_REGION_NAME": "cn-north-4", "OS_REGION_NAME": "cn-south-1"}, "cn-north-4"),
-        (None, {"HW_REGION_NAME": "", "OS_REGION_NAME": "cn-south-1"}, "cn-south-1"),
-        ("", {"OS_REGION_NAME": "cn-south-1"}, "cn-south-1"),
+        ("cn-east-3", "cn-north-4", "cn-south-1", "cn-east-3"),
+        (None, "cn-north-4", "cn-south-1", "cn-north-4"),
+        (None, "", "cn-south-1", "cn-south-1"),
+        ("", "", "cn-south-1", "cn-south-1"),
     ],
 )
-def test_the_region_is_the_argument_else_terraforms(
-    region: str | None, environ: Mapping[str, str], expected: str
+def test_the_region_is_the_argument_or_terraforms(
+    region: str | None, of_hw: str, of_os: str, expected: str
 ) -> None:
+    environ = {"HW_REGION_NAME": of_hw, "OS_REGION_NAME": of_os}
     assert find_region(region, environ) == expected
     assert service_url("cse", region, environ) == f"https://cse.{expected}.myhuaweicloud.com"
 
@@ -68,25 +68,13 @@ def test_without_a_region_the_error_names_all_ways_to_give_one(environ: Mapping[
     assert refusal("cse", None, environ) == "no region: give region=, or set HW_REGION_NAME or OS_REGION_NAME"
 
 
-@pytest.mark.parametrize(
-    ("region", "environ", "where"),
-    [
-        ("cn-nroth-4", {"HW_REGION_NAME": "cn-north-4"}, "region="),
-        (None, {"HW_REGION_NAME": "cn-nroth-4"}, "HW_REGION_NAME"),
-        (None, {"OS_REGION_NAME": "cn-nroth-4"}, "OS_REGION_NAME"),
-    ],
-)
-def test_an_unknown_region_is_refused_with_its_origin_the_closest_and_all(
-    region: str | None, environ: Mapping[str, str], where: str
-) -> None:
-    text = refusal("Workspace", region, environ)
+@pytest.mark.parametrize("where", ["region=", "HW_REGION_NAME", "OS_REGION_NAME"])
+def test_an_unknown_region_is_refused_with_its_origin_the_closest_and_all(where: str) -> None:
+    region = "cn-nroth-4" if where == "region=" else None
+    text = refusal("Workspace", region, {where: "cn-nroth-4"})
     assert f"no region 'cn-nroth-4' ({where}); did you mean 'cn-north-4'? There are: af-" in text
     assert all(each in text for each in SERVERS["workspace"][1])
     assert text.endswith("; endpoint= takes any host")
-
-
-def test_a_region_is_not_put_into_a_url_unless_it_is_known() -> None:
-    assert "has no region" in refusal("cse", "evil.example.com/", {})
 
 
 # --- The SDK's override ---
@@ -160,12 +148,12 @@ def test_https_and_plain_http_to_this_machine_are_allowed(url: str) -> None:
 ELSEWHERE = [f"http://{host}.example.com" for host in ("a", "127.0.0.1", "localhost")]
 ELSEWHERE += [f"http://{host}" for host in ("10.0.0.1", "0.0.0.0", "128.0.0.1", "[::2]", "my-localhost")]
 DISGUISED = [
-    f"http://{host}" for host in ("127.0.0.1@example.com", "example.com#@127.0.0.1", "[::1].example.com")
+    "127.0.0.1@example.com",
+    "example.com#@127.0.0.1",
+    "[::1].example.com",
+    "127.0.0.1\\.example.com",
 ]
-DISGUISED += [
-    f"http://{host}" for host in ("127.0.0.1\\.example.com", "localhost%2eexample.com", "exa\nmple.com")
-]
-DISGUISED += ["\x01http://localhost", "http://local\thost"]
+DISGUISED += ["localhost%2eexample.com", "exa\nmple.com", "local\thost"]
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
@@ -178,12 +166,15 @@ def test_plain_http_elsewhere_is_refused_unless_allowed(url: str) -> None:
     assert url_problem(url, allow_http=True) is None
 
 
-@pytest.mark.parametrize("url", [*BAD_URLS, *DISGUISED, "", "localhost:8000", "//localhost"])
-@pytest.mark.parametrize("allow_http", [False, True])
-def test_an_invalid_url_is_refused_and_not_shown(url: str, *, allow_http: bool) -> None:
-    problem = url_problem(url, allow_http=allow_http)
-    assert problem is not None
-    assert SECRET not in problem
+INVALID = [*BAD_URLS, *(f"http://{host}" for host in DISGUISED), "\x01http://localhost"]
+
+
+@pytest.mark.parametrize("url", [*INVALID, "", "localhost:8000", "//localhost"])
+def test_an_invalid_url_is_refused_and_not_shown(url: str) -> None:
+    for allow_http in (False, True):
+        problem = url_problem(url, allow_http=allow_http)
+        assert problem is not None
+        assert SECRET not in problem
 
 
 # --- IAM ---
@@ -205,10 +196,14 @@ def test_iam_takes_the_region_of_the_environment() -> None:
     assert iam_url(None, {"OS_REGION_NAME": "cn-east-3"}) == "https://iam.cn-east-3.myhuaweicloud.com"
 
 
-@pytest.mark.parametrize("end", ["", "/", "/v3", "/v3/"])
 @pytest.mark.parametrize("variable", ["HUAWEICLOUD_SDK_IAM_ENDPOINT", "HW_AUTH_URL", "OS_AUTH_URL"])
-def test_iam_may_be_set(variable: str, end: str) -> None:
-    assert iam_url("cn-north-4", {variable: GIVEN + end}) == GIVEN
+def test_iam_may_be_set(variable: str) -> None:
+    for end in ("", "/", "/v3", "/v3/"):
+        assert iam_url("cn-north-4", {variable: GIVEN + end}) == GIVEN
+    for url in BAD_URLS:
+        with pytest.raises(ConfigurationError, match=rf"^{variable} must be an http\(s\) URL") as caught:
+            iam_url("cn-north-4", {variable: url})
+        assert SECRET not in str(caught.value)
 
 
 def test_of_several_settings_of_iam_the_first_counts() -> None:
@@ -220,10 +215,3 @@ def test_of_several_settings_of_iam_the_first_counts() -> None:
     assert iam_url(None, environ) == "https://1.example.com"
     environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"] = ""
     assert iam_url(None, environ) == "https://2.example.com/identity"
-
-
-@pytest.mark.parametrize("url", BAD_URLS)
-def test_a_setting_of_iam_that_is_no_url_is_refused_by_the_name_of_its_variable(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^HW_AUTH_URL must be an http\(s\) URL") as caught:
-        iam_url("cn-north-4", {"HW_AUTH_URL": url, "OS_AUTH_URL": "https://good.example.com"})
-    assert SECRET not in str(caught.value)

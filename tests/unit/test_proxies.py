@@ -1,7 +1,7 @@
 """The proxies of the environment, chosen for the host of each request."""
 
-import traceback
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -14,12 +14,11 @@ from tests.connections import Line, Mode, Server, response
 NO_TUNNEL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 
 
-class Recorder:
+class Recorder(NamedTuple):
     """A proxy or a service: `asked` has the first line of each request, by connection. It grants no tunnel."""
 
-    def __init__(self, server: Server, asked: list[list[str]]) -> None:
-        self.host = server.url.removeprefix("http://")
-        self.asked = asked
+    host: str
+    asked: list[list[str]]
 
 
 def started() -> Iterator[Recorder]:
@@ -38,18 +37,11 @@ def started() -> Iterator[Recorder]:
                 received = b""
 
     with Server(serve) as server:
-        yield Recorder(server, asked)
+        yield Recorder(server.url.removeprefix("http://"), asked)
 
 
 proxy = pytest.fixture(started, name="proxy")
 service = pytest.fixture(started, name="service")
-
-
-@pytest.fixture(params=["sync", "asyncio"])
-def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
-    made = Mode(request.param)
-    with made.runner:
-        yield made
 
 
 def three_calls(mode: Mode, client: Client) -> list[int | None]:
@@ -59,25 +51,24 @@ def three_calls(mode: Mode, client: Client) -> list[int | None]:
         mode.close(client)
 
 
-def client_of(endpoint: str, credentials: httpx.Auth | None = None) -> Client:
-    return connect(
-        "cse", endpoint=endpoint, credentials=credentials or TokenAuth("t"), allow_http=True, resend=None
-    )
+def client_of(endpoint: str, how: httpx.Auth | None = None) -> Client:
+    return connect("cse", endpoint=endpoint, credentials=how or TokenAuth("t"), allow_http=True, resend=None)
 
 
 # ---- which requests go through a proxy
 
 
-def test_this_machine_is_never_asked_for_by_a_proxy(
-    mode: Mode, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("url", ["http://{proxy}", "ftp://invalid.test", "socks5://invalid.test"])
+def test_no_proxy_is_asked_for_this_machine_nor_looked_at(
+    mode: Mode, proxy: Recorder, service: Recorder, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-    monkeypatch.setenv("all_proxy", f"http://{proxy.host}")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, url.format(proxy=proxy.host))
     assert three_calls(mode, client_of(f"http://{service.host}")) == [7] * 3
     assert (proxy.asked, len(service.asked)) == ([], 1)
 
 
-def test_each_request_through_a_proxy_has_a_connection_of_its_own(
+def test_a_proxy_gets_a_connection_for_each_request(
     mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy.host)  # the name cse.test is known to the proxy only
@@ -85,15 +76,14 @@ def test_each_request_through_a_proxy_has_a_connection_of_its_own(
     assert proxy.asked == [["PUT http://cse.test/v2/p/enginemgr/engines/7/actions HTTP/1.1"]] * 3
 
 
-def test_of_a_tunnel_that_is_refused_nothing_was_sent(
+def test_of_a_refused_tunnel_nothing_was_sent(
     mode: Mode, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:s3cret-password@{proxy.host}")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
     with pytest.raises(APIConnectionError, match="; nothing was sent") as caught:
         three_calls(mode, client_of("https://cse.test"))
     assert caught.value.outcome_unknown is False
     assert proxy.asked == [["CONNECT cse.test:443 HTTP/1.1"]]
-    assert leaks(caught.value, "s3cret-password") == []
 
 
 def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
@@ -124,9 +114,7 @@ def test_iam_has_its_own_way_even_if_the_service_needs_no_proxy(
         ({"no": "*"}, "https://a.test", None),
     ],
 )
-def test_the_variable_is_that_of_the_scheme_else_all_proxy(
-    settings: dict[str, str], url: str, expected: str | None
-) -> None:
+def test_the_variable_is_the_schemes_or_all(settings: dict[str, str], url: str, expected: str | None) -> None:
     assert Proxies(settings).variable(httpx.URL(url)) == expected
 
 
@@ -140,10 +128,8 @@ def test_the_variable_is_that_of_the_scheme_else_all_proxy(
             "badexample.com example.com.test example.org",
         ),
         ("Example.COM", "example.com a.example.com", "example.org"),
-        *(
-            (dots, "a.example.com a.b.example.com", "example.com badexample.com")
-            for dots in (".example.com", "*.example.com")
-        ),
+        (".example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
+        ("*.example.com", "a.example.com a.b.example.com", "example.com badexample.com"),
         ("example.com:8443", "example.com:8443 a.example.com:8443", "example.com example.com:443"),
         ("example.com:443", "example.com example.com:443", "example.com:8443"),
         ("https://example.com", "example.com", "example.org"),
@@ -168,19 +154,6 @@ def test_no_proxy_takes_domains_addresses_and_networks(entry: str, direct: str, 
 # ---- settings that are invalid
 
 
-def leaks(error: BaseException | None, secret: str) -> list[str]:
-    """Return what shows a secret of an error, its chain, and the variables of our frames."""
-    found = [f"{type(error).__name__}: {error}"] if secret in f"{error!r} {error}" else []
-    if error is None:
-        return found
-    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
-        if "/huaweicloud_retry" in frame.filename:
-            found += [
-                f"{frame.name}: {name}" for name, value in (frame.locals or {}).items() if secret in value
-            ]
-    return found + leaks(error.__cause__, secret) + leaks(error.__context__, secret)
-
-
 INVALID = [
     "10.0.0.0/33",
     "fd00::/200",
@@ -201,31 +174,22 @@ def test_connect_refuses_an_invalid_no_proxy(entry: str, monkeypatch: pytest.Mon
         client_of("https://cse.test")
 
 
-HOSTS = ("", "proxy.test:port", "proxy.test:99999", "[proxy.test")
-NO_PROXY_URLS = [f"http://user:s3cret-password@{host}" for host in HOSTS]
-NO_PROXY_URLS += ["ftp://user:s3cret-password@proxy.test", "user:s3cret-password\n@proxy.test"]
+INVALID_URLS = [f"http://{host}" for host in ("", "proxy.test:port", "proxy.test:99999", "[proxy.test")]
+INVALID_URLS += ["ftp://proxy.test", "user:password\n@proxy.test"]
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        *((url, "is not the URL of a proxy") for url in NO_PROXY_URLS),
-        ("socks5://user:s3cret-password@proxy.test", r"is a SOCKS proxy, .* pip install 'httpx\[socks\]'"),
+        *((url, "is not the URL of a proxy") for url in INVALID_URLS),
+        ("socks5://proxy.test", r"is a SOCKS proxy, .* pip install 'httpx\[socks\]'"),
     ],
 )
-def test_connect_refuses_an_invalid_proxy_and_shows_no_password(
+def test_an_invalid_proxy_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str, problem: str
 ) -> None:
+    """Without showing it: test_secrets."""
     monkeypatch.setenv(name, url)
-    with pytest.raises(ConfigurationError, match=f"^{name} {problem}") as caught:
+    with pytest.raises(ConfigurationError, match=f"^{name} {problem}"):
         client_of("https://cse.test")
-    assert leaks(caught.value, "s3cret-password") == []
-
-
-def test_a_proxy_that_no_request_of_the_client_needs_is_not_looked_at(
-    mode: Mode, service: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
-    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
-    assert three_calls(mode, client_of(f"http://{service.host}")) == [7] * 3

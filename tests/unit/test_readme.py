@@ -230,18 +230,23 @@ def test_the_command_shown_prints_on_a_terminal_what_is_shown() -> None:
     assert [row for row in rows if row] == output.splitlines()
 
 
+def shell(start: str, replacements: dict[str, str]) -> str:
+    """Run the shell block that starts so, and return what it printed."""
+    (block,) = {code for _, code in blocks("sh") if code.startswith(start)}
+    for old, new in replacements.items():
+        assert old in block
+        block = block.replace(old, new)
+    ran = subprocess.run(["sh", "-ec", block], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="this machine has no curl")
 def test_the_curl_lines() -> None:
-    def shell(start: str, curl: str) -> str:
-        (block,) = {code for _, code in blocks("sh") if code.startswith(start)}
-        assert "http://127.0.0.1:8000" in block
-        code = block.replace("http://127.0.0.1:8000", url).replace("curl", curl)
-        return subprocess.check_output(["sh", "-ec", code], text=True)
-
     with running() as url:
-        said = shell("curl -X PUT", "curl --silent")
+        said = shell("curl -X PUT", {"http://127.0.0.1:8000": url, "curl": "curl --silent"})
         assert json.loads(said) == {"id": ENGINE, "name": "cse-gve7lg", "jobId": 18638}
-        shell("curl -H", "curl --silent --fail")
+        shell("curl -H", {"http://127.0.0.1:8000": url, "curl": "curl --silent --fail"})
         faults = httpx.get(f"{url}/_mock/faults", trust_env=False).json()
     assert faults == [{"close": "after", "times": 1}, {"status": 429, "retry_after": 2, "share": 0.1}]
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from huaweicloud_retry.runtime import redaction
 from huaweicloud_retry.runtime.redaction import (
     HiddenMapping,
     Secret,
@@ -83,12 +84,10 @@ def test_the_start_of_a_secret_is_masked_if_it_has_6_characters(escape: Callable
         ("abcdefabcdefgh", "abcdefgh", "***"),
         ("abcdeabcdefgh", "abcdefgh", "abcde***"),
         ("a-b-c-", "a-b-c-d", "***"),
-        *(
-            ("short", "short", "***"),
-            ("shor", "short", "shor"),
-            ("anything", "", "anything"),
-            ("", "s3cret", ""),
-        ),
+        ("short", "short", "***"),
+        ("shor", "short", "shor"),
+        ("anything", "", "anything"),
+        ("", "s3cret", ""),
     ],
 )
 def test_starts_that_overlap_are_masked_to_the_last(text: str, secret: str, expected: str) -> None:
@@ -120,7 +119,7 @@ SECRETS = st.text(st.sampled_from("ab/\"%&;#u0x'<é\U0001f511"), min_size=6, max
 
 @settings(max_examples=50, deadline=None)
 @given(SECRETS, st.sampled_from(list(ESCAPES.values())), st.text('ab\\"x;|', max_size=5), st.data())
-def test_no_6_characters_of_the_start_of_any_secret_survive(
+def test_no_start_of_a_secret_survives(
     secret: str, escape: Callable[[str], str], noise: str, data: st.DataObject
 ) -> None:
     start = secret[: data.draw(st.integers(6, len(secret)))]
@@ -231,11 +230,12 @@ def test_a_holder_returns_its_secret_on_request() -> None:
     assert (mapping["name"], list(mapping), len(mapping)) == ("s3cret", ["name"], 1)
 
 
-@pytest.mark.parametrize("escape", ESCAPES.values())
-def test_what_is_far_behind_is_kept_only_if_nothing_of_the_secret_can_be_there(
-    escape: Callable[[str], str],
+@escapes
+def test_what_is_far_behind_is_kept_if_it_is_clean(
+    escape: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, filler = "s3cret-canary", "x" * (1 << 18)
+    monkeypatch.setattr(redaction, "_SEARCHED", 1 << 12)
+    secret, filler = "s3cret-canary", "x" * (1 << 12)
     assert masked(f"{filler}tail", secret) == f"{filler}tail"
     for at in (0, 3, 6, 12):
         text = masked(f"{filler[at:]}{escape(secret)}tail", secret)

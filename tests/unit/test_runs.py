@@ -89,7 +89,7 @@ TABLE: dict[tuple[str, float | None, float | None], tuple[Verdict, ...]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("history", "verdicts"), TABLE.items(), ids=lambda value: "-".join(map(str, value)))
-def test_one_run(
+def test_run(
     kind: Kind, history: tuple[str, float | None, float | None], verdicts: tuple[Verdict, ...]
 ) -> None:
     assert judge(run(kind, *history))[0] == verdicts[KINDS.index(kind) % len(verdicts)]

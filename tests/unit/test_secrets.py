@@ -1,6 +1,5 @@
 """No secret shows in an error, its chain, its frames, a log record or a warning, whatever goes wrong."""
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -8,7 +7,6 @@ import logging
 import pickle
 import re
 import socket
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +17,11 @@ import httpx
 import pytest
 
 from huaweicloud_retry import AkSkAuth, PasswordAuth, TokenAuth, connect
-from huaweicloud_retry.runtime import transport
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
-from huaweicloud_retry_client.models import EngineActionRequest
+from huaweicloud_retry_client.api.workspace import retry_script_execution
+from huaweicloud_retry_client.models import EngineActionRequest, RetryScriptExecutionRequest
+from tests.connections import Line, Mode, Server
 
 # Each secret begins with CANARY, so that any 6 characters of its start show it.
 CANARY = "s3cret"
@@ -71,65 +70,36 @@ REPLIES: dict[str, Reply] = {
     "cut off 500": lambda request: http(500, request).replace(b"Content-Length: ", b"Content-Length: 9"),
     "invalid 400": lambda request: b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b?" % (len(request), request),
     "redirect": with_header(302, b"Location"),
+    "reason 407": lambda request: http(407, b"").replace(b"X", b" ".join(request.split(b"\r\n")), 1),
     "header 400": with_header(400, b"X-Echo"),
     "header 200": with_header(200, b"X-Echo"),
     "X-Request-Id": with_header(500, b"X-Request-Id"),
 }  # fmt: skip
 
 
-class Server:
-    """The service, IAM and a proxy. `secrets` are those of the requests that came."""
+def serving(secrets: set[str], service: Reply, iam: Reply = grant) -> Server:
+    """The service, IAM and a proxy. Adds to `secrets` those of the requests that come."""
+    secrets |= {CANARY, base64.b64encode(PROXY_USER.encode()).decode()}
 
-    def __init__(self, service: Reply, iam: Reply = grant) -> None:
-        self.secrets: set[str] = {CANARY, base64.b64encode(PROXY_USER.encode()).decode()}
-        self._replies = {True: iam, False: service}
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                sock = self._listener.accept()[0]
-                with sock, contextlib.suppress(OSError):
-                    self._serve(sock)
-
-    def _serve(self, sock: socket.socket) -> None:
+    def serve(line: Line) -> None:
         received = b""
-        while not received.rstrip(b"}").endswith(b'"Retry"') and not received.endswith(b"}}}}"):
-            part = sock.recv(1 << 16)
+        while not re.search(rb'"Retry"}$|}}}}$|^CONNECT .*\r\n\r\n$', received, re.DOTALL):
+            part = line.socket.recv(1 << 16)
             if not part:
                 return
             received += part
-        self.secrets.update(re.findall("Signature=([0-9a-f]{64})", received.decode("latin-1")))
-        reply = self._replies[b"/v3/auth/tokens" in received.split(b"\r\n")[0]](received)
+        secrets.update(re.findall("Signature=([0-9a-f]{64})", received.decode("latin-1")))
+        reply = (iam if b"/v3/auth/tokens" in received.split(b"\r\n")[0] else service)(received)
         if reply is None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            line.reset()
         elif reply:
-            sock.sendall(reply)
+            line.socket.sendall(reply)
             if not reply.endswith(b" "):  # else the rest is awaited
-                sock.shutdown(socket.SHUT_WR)
-            while sock.recv(1 << 16):
+                line.socket.shutdown(socket.SHUT_WR)
+            while line.socket.recv(1 << 16):
                 pass
 
-    def stop(self) -> None:
-        with contextlib.suppress(OSError):  # see test_transport
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-
-@pytest.fixture
-def serving() -> Iterator[Callable[..., Server]]:
-    with contextlib.ExitStack() as stack:
-
-        def serve(*replies: Reply) -> Server:
-            server = Server(*replies)
-            stack.callback(server.stop)
-            return server
-
-        yield serve
+    return Server(serve)
 
 
 # ---- what shows a secret
@@ -146,10 +116,11 @@ def shown(error: BaseException) -> Iterator[tuple[str, object]]:
         yield f"response of {name}", (response, response.content, response.headers.raw, response.problem)
     with contextlib.suppress(TypeError, AttributeError):  # not every cause can be pickled
         yield f"pickle of {name}", pickle.dumps(error)
-    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
-        if "/src/huaweicloud_retry/" in frame.filename or "/generated/" in frame.filename:
-            for variable, value in (frame.locals or {}).items():
-                yield f"{variable} in {frame.name}, {Path(frame.filename).name}:{frame.lineno}", value
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if {"huaweicloud_retry", "generated"} & set(file.parts):
+            for variable, value in frame.f_locals.items():
+                yield f"{variable} in {frame.f_code.co_name}, {file.name}:{line}", value
     for other in (error.__cause__, error.__context__):
         if other is not None:
             yield from shown(other)
@@ -189,36 +160,19 @@ def check(caplog: pytest.LogCaptureFixture) -> Check:
 # ---- calls that fail
 
 
-def sync(client: Client) -> None:
-    with client:
-        retry_engine.sync("p", "e", client=client, body=EngineActionRequest(), timeout=SHORT)
+def call(mode: Mode, client: Client) -> None:
+    try:
+        mode.call(client, read=0.1)
+    finally:
+        mode.close(client)
 
 
-def in_asyncio(client: Client) -> None:
-    async def call() -> None:
-        async with client:
-            await retry_engine.asyncio("p", "e", client=client, body=EngineActionRequest(), timeout=SHORT)
-
-    asyncio.run(call())
-
-
-SHORT = httpx.Timeout(5, read=0.1)
-Call = Callable[[Client], None]
-
-
-@pytest.fixture(params=[sync, in_asyncio])
-def call(request: pytest.FixtureRequest) -> Call:
-    made: Call = request.param
-    return made
-
-
-def password(host: str, **changes: str) -> PasswordAuth:
-    return PasswordAuth("user", PASSWORD, **{"domain_name": "d", "iam_endpoint": f"http://{host}", **changes})
+def password(url: str, **changes: str) -> PasswordAuth:
+    return PasswordAuth("user", PASSWORD, **{"domain_name": "d", "iam_endpoint": url, **changes})
 
 
 CREDENTIALS: dict[str, Callable[[str], httpx.Auth]] = {
     "token": lambda _: TokenAuth(TOKEN),
-    "function": lambda _: TokenAuth(lambda: TOKEN),
     "keys": lambda _: AkSkAuth("AK", KEY, security_token=TOKEN),
     "password": password,
 }
@@ -228,29 +182,37 @@ every_reply = pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 @every_reply
 @pytest.mark.parametrize("credentials", CREDENTIALS.values(), ids=CREDENTIALS)
 def test_no_reply_makes_an_error_show_the_credentials(
-    check: Check,
-    serving: Callable[..., Server],
-    call: Call,
-    credentials: Callable[[str], httpx.Auth],
-    reply: Reply,
+    check: Check, mode: Mode, credentials: Callable[[str], httpx.Auth], reply: Reply
 ) -> None:
-    server = serving(reply)
-    auth = credentials(server.host)
-    client = connect("cse", endpoint=f"http://{server.host}", credentials=auth, resend=None)
-    check(lambda: call(client), server.secrets)
+    secrets: set[str] = set()
+    with serving(secrets, reply) as server:
+        client = connect("cse", endpoint=server.url, credentials=credentials(server.url), resend=None)
+        check(lambda: call(mode, client), secrets)
 
 
-@every_reply
+@pytest.mark.parametrize(
+    ("scheme", "reply"),
+    [
+        *(pytest.param("http", reply, id=f"http {name}") for name, reply in REPLIES.items()),
+        *(pytest.param("https", REPLIES[name], id=f"https {name}") for name in ("raw 400", "reason 407")),
+    ],
+)
 def test_no_reply_makes_an_error_show_a_header_of_the_user_or_the_credentials_of_a_proxy(
-    check: Check, serving: Callable[..., Server], call: Call, reply: Reply, monkeypatch: pytest.MonkeyPatch
+    check: Check, mode: Mode, scheme: str, reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serving(reply)
-    client = Client(f"http://{server.host}", headers={"Authorization": f"Bearer {TOKEN}"})
-    check(lambda: call(client), server.secrets)
-    monkeypatch.setenv("HTTP_PROXY", f"http://{PROXY_USER}@{server.host}")
-    auth = TokenAuth(TOKEN)
-    proxied = connect("cse", endpoint="http://cse.test", credentials=auth, allow_http=True, resend=None)
-    check(lambda: call(proxied), server.secrets)
+    secrets: set[str] = set()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with serving(secrets, reply) as server:
+        monkeypatch.setenv("ALL_PROXY", server.url.replace("//", f"//{PROXY_USER}@"))
+        client = connect(
+            "cse",
+            endpoint=f"{scheme}://cse.test",
+            credentials=httpx.Auth(),
+            headers=headers,
+            allow_http=True,
+            resend=None,
+        )
+        check(lambda: call(mode, client), secrets)
 
 
 @pytest.mark.parametrize("escaped", [False, True], ids=["plain", "escaped"])
@@ -282,35 +244,43 @@ OF_IAM: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("iam", OF_IAM.values(), ids=OF_IAM)
-def test_no_reply_of_iam_makes_an_error_show_password_or_token(
-    check: Check, serving: Callable[..., Server], call: Call, iam: Reply
-) -> None:
-    server = serving(REPLIES["JSON 401"], iam)
-    client = connect("cse", endpoint=f"http://{server.host}", credentials=password(server.host), resend=None)
-    check(lambda: call(client), server.secrets)
+def test_no_reply_of_iam_makes_an_error_show_password_or_token(check: Check, mode: Mode, iam: Reply) -> None:
+    secrets: set[str] = set()
+    with serving(secrets, REPLIES["JSON 401"], iam) as server:
+        client = connect("cse", endpoint=server.url, credentials=password(server.url), resend=None)
+        check(lambda: call(mode, client), secrets)
 
 
-def test_no_error_before_a_request_is_sent_shows_a_secret(
-    check: Check, call: Call, serving: Callable[..., Server]
-) -> None:
-    host = serving(REPLIES["reset"]).host
-    for auth in (
-        TokenAuth(lambda: f"{TOKEN}\n"),
-        TokenAuth(lambda: {"token": TOKEN}),  # type: ignore[arg-type,return-value] # what a user may get wrong
-        password(host, project_id="another"),
-        AkSkAuth("AK", KEY, security_token=TOKEN),
-    ):
-        client = connect("cse", endpoint=f"http://{host}", credentials=auth, resend=None)
-        check(lambda client=client: call(client))
+INVALID: list[dict[str, Any]] = [
+    {"project_id": ".."},
+    {"project_id": "x" * 70_000},
+    {"body": RetryScriptExecutionRequest()},
+    {"body": RetryScriptExecutionRequest(task_id="\ud800")},
+    {"timeout": -1},
+]
+
+
+def test_no_error_before_a_request_is_sent_shows_a_secret(check: Check, mode: Mode) -> None:
+    with Server(Line.reset) as server:
+        url = server.url
+        for auth in (
+            TokenAuth(lambda: f"{TOKEN}\n"),
+            TokenAuth(lambda: {"token": TOKEN}),  # type: ignore[arg-type,return-value] # what a user may get wrong
+            password(url, project_id="another"),
+            AkSkAuth("AK", KEY, security_token=TOKEN),
+        ):
+            client = connect("cse", endpoint=url, credentials=auth, resend=None)
+            check(lambda client=client: call(mode, client))
+    # now nothing listens there
+    check(lambda: call(mode, connect("cse", endpoint=url, credentials=password(url), resend=None)))
+    check(lambda: call(mode, Client(url, auth=TokenAuth(TOKEN), headers={"X-Other": TOKEN})))
     client = connect("workspace", region="cn-north-4", credentials=TokenAuth(TOKEN))
-    check(lambda: call(client))  # an operation of another service
-    check(lambda: client.call({"method": "GET", "path": "/\n", "headers": {}}, lambda *_: None, None))
-    client.close()
-    check(lambda: call(client))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    check(lambda: call(connect("cse", endpoint=f"http://{host}", credentials=password(host), resend=None)))
-    check(lambda: call(Client(f"http://{host}", auth=TokenAuth(TOKEN), headers={"X-Other": TOKEN})))
+    check(lambda: mode.call(client))  # an operation of another service
+    for invalid in INVALID:
+        arguments = {"project_id": "p", "body": RetryScriptExecutionRequest(task_id="t"), **invalid}
+        check(lambda given=arguments: retry_script_execution.sync(client=client, **given))
+    mode.close(client)
+    check(lambda: mode.call(client))
 
 
 # ---- settings that are invalid
@@ -327,10 +297,10 @@ BROKEN = f"{TOKEN}\r\n"
         lambda: AkSkAuth("AK", BROKEN),
         lambda: AkSkAuth("AK", KEY, security_token=BROKEN),
         lambda: AkSkAuth("AK", KEY, project_id="\n"),
-        lambda: password("host", iam_endpoint=URL),
-        lambda: password("host", iam_endpoint="http://host.test"),
-        lambda: password("host", domain_name=""),
-        lambda: password("host", project_id="a", project_name="b"),
+        lambda: password(URL),
+        lambda: password("http://host.test"),
+        lambda: password("https://host.test", domain_name=""),
+        lambda: password("https://host.test", project_id="a", project_name="b"),
         lambda: PasswordAuth("user", f"{PASSWORD}\ud800", domain_name="d"),
         lambda: PasswordAuth("", PASSWORD, domain_name="d"),
         lambda: Client(URL),
@@ -355,6 +325,7 @@ def test_no_invalid_argument_is_shown(check: Check, fail: Callable[[], object]) 
 
 KEYS = {"HUAWEICLOUD_SDK_AK": "AK", "HUAWEICLOUD_SDK_SK": KEY}
 LOGIN = {"HW_USER_NAME": "user", "HW_USER_PASSWORD": PASSWORD, "HW_DOMAIN_NAME": "d"}
+OF_PROXY = [f"ftp://user:{CANARY}", f"socks5://user:{CANARY}", f"user:{CANARY}\n"]
 
 
 @pytest.mark.parametrize(
@@ -365,10 +336,12 @@ LOGIN = {"HW_USER_NAME": "user", "HW_USER_PASSWORD": PASSWORD, "HW_DOMAIN_NAME":
         {**KEYS, "HUAWEICLOUD_SDK_SK": f"{KEY}\n"},
         {**KEYS, "HUAWEICLOUD_SDK_SECURITY_TOKEN": BROKEN},
         {**KEYS, "HUAWEICLOUD_SDK_REGION_CSE_CN_NORTH_4": URL},
-        {**KEYS, "HTTPS_PROXY": f"ftp://user:{CANARY}@proxy.test"},
-        {**KEYS, "HTTPS_PROXY": f"socks5://user:{CANARY}@proxy.test"},
+        *({**KEYS, name: f"{url}@proxy.test"} for name in ("HTTPS_PROXY", "ALL_PROXY") for url in OF_PROXY),
+        *(
+            {**KEYS, "HTTPS_PROXY": f"http://user:{CANARY}@{host}"}
+            for host in ("", "a:port", "a:99999", "[a")
+        ),
         {**KEYS, "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test", "NO_PROXY": "10.0.0.0/99"},
-        {**KEYS, "SSL_CERT_FILE": "/nowhere.pem", "HTTPS_PROXY": f"http://user:{CANARY}@proxy.test"},
         {"HW_AUTH_TOKEN": BROKEN},
         {"HW_USER_PASSWORD": PASSWORD},
         {**LOGIN, "HW_USER_PASSWORD": f"{PASSWORD}\udcff"},
@@ -376,14 +349,20 @@ LOGIN = {"HW_USER_NAME": "user", "HW_USER_PASSWORD": PASSWORD, "HW_DOMAIN_NAME":
         {**LOGIN, "HW_AUTH_URL": "http://host.test"},
     ],
 )
-def test_no_value_of_the_environment_is_shown(
+def test_no_variable_is_shown(
     check: Check, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    transport._default_context.cache_clear()  # it keeps the CAs of the environment
     assert isinstance(check(lambda: connect("cse", region="cn-north-4")), ValueError)
+
+
+@pytest.mark.usefixtures("new_tls_settings")
+def test_missing_cas_show_no_password_of_a_proxy(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{CANARY}@proxy.test")
+    check(lambda: connect("cse", region="cn-north-4", credentials=TokenAuth(TOKEN)))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +380,7 @@ def test_no_value_of_the_environment_is_shown(
         f"[basic]\nak = AK\nsk = {KEY}\udcff\n",
     ],
 )
-def test_no_line_of_the_profile_file_is_shown(
+def test_no_line_of_the_file_is_shown(
     check: Check, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "credentials"

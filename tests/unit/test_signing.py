@@ -1,10 +1,7 @@
 """Signatures: the published vectors are met, and AkSkAuth signs what is sent."""
 
-import asyncio
 import hashlib
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx
 import pytest
@@ -12,8 +9,7 @@ import pytest
 from huaweicloud_retry import AkSkAuth
 from huaweicloud_retry.signing import DATE_FORMAT, authorization, canonical_request
 from huaweicloud_retry_client import Client
-from huaweicloud_retry_client.api.cse import retry_engine
-from huaweicloud_retry_client.models import EngineActionRequest
+from tests.callers import ENGINE, Caller, FixedResponse
 
 SECRET = "s3cret-canary/+="
 DATE = "20200608T023900Z"
@@ -83,57 +79,24 @@ def test_header_names_are_sorted_in_lower_case_and_values_trimmed() -> None:
 # --- AkSkAuth ---
 
 
-class Gateway:
-    """Keeps what arrives, and refuses it."""
-
-    def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return httpx.Response(401, json={"error_code": "APIGW.0301", "error_msg": "no"})
-
-
 def verify(request: httpx.Request, access_key: str, secret_key: str) -> list[str]:
     """Compute the signature from what arrived, as a gateway does; return the names of the signed headers."""
-    fields = dict(
-        part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(", ")
-    )
-    signed = {name: request.headers[name] for name in fields["SignedHeaders"].split(";")}
+    names = request.headers["Authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
+    signed = {name: request.headers[name] for name in names}
     canonical = canonical_request(request.method, request.url.raw_path.decode(), signed, request.content)
     expected = authorization(access_key, secret_key, canonical, request.headers["X-Sdk-Date"])
     assert request.headers["Authorization"] == expected
-    return list(signed)
+    return names
 
 
-def call_sync(client: Client, **arguments: Any) -> None:
-    retry_engine.sync_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments)
-
-
-def call_asyncio(client: Client, **arguments: Any) -> None:
-    asyncio.run(
-        retry_engine.asyncio_detailed("p/1", "e 1", client=client, body=EngineActionRequest(), **arguments)
-    )
-
-
-@pytest.mark.parametrize("call", [call_sync, call_asyncio])
-def test_what_arrives_is_what_was_signed(call: Callable[..., None]) -> None:
-    gateway = Gateway()
+def test_what_arrives_is_what_was_signed(caller: Caller) -> None:
+    wire = FixedResponse(401, b'{"error_code": "APIGW.0301"}')
     auth = AkSkAuth("AK", SECRET, project_id="another", security_token="tok")
-    call(
-        Client("https://cse.test", auth=auth, transport=httpx.MockTransport(gateway)),
-        x_enterprise_project_id="0",
-    )
-    (request,) = gateway.requests  # a 401 is final: five wrong signatures lock the key
-    names = [
-        "content-type",
-        "host",
-        "x-enterprise-project-id",
-        "x-project-id",
-        "x-sdk-date",
-        "x-security-token",
-    ]
-    assert sorted(verify(request, "AK", SECRET)) == names
+    arguments = {"project_id": "p/1", "engine_id": "e 1", "x_enterprise_project_id": "0"}
+    caller.detailed(ENGINE, Client("https://cse.test", auth=auth, transport=wire), **arguments)
+    (request,) = wire.requests  # a 401 is final: five wrong signatures lock the key
+    names = "content-type host x-enterprise-project-id x-project-id x-sdk-date x-security-token"
+    assert sorted(verify(request, "AK", SECRET)) == names.split()
     assert (request.headers["X-Project-Id"], request.headers["X-Security-Token"]) == ("p/1", "tok")
     sent = datetime.strptime(request.headers["X-Sdk-Date"], DATE_FORMAT).replace(tzinfo=UTC)
     assert abs(datetime.now(UTC) - sent) < timedelta(minutes=15)
@@ -141,11 +104,10 @@ def test_what_arrives_is_what_was_signed(call: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("project", [None, "p1"])
 def test_a_plain_httpx_client_sends_the_project_of_the_credentials(project: str | None) -> None:
-    gateway = Gateway()
-    auth = AkSkAuth("AK", SECRET, project_id=project)
-    with httpx.Client(auth=auth, transport=httpx.MockTransport(gateway)) as http:
+    wire = FixedResponse()
+    with httpx.Client(auth=AkSkAuth("AK", SECRET, project_id=project), transport=wire) as http:
         http.post("https://cse.test/a%2Fb?x=1", content=iter([b"one", b"two"]))
-    (request,) = gateway.requests
+    (request,) = wire.requests
     assert request.content == b"onetwo"
     signed = verify(request, "AK", SECRET)
     assert signed == ["host", *(["x-project-id"] if project else []), "x-sdk-date"]  # and not the User-Agent
@@ -155,6 +117,6 @@ def test_a_plain_httpx_client_sends_the_project_of_the_credentials(project: str 
 @pytest.mark.parametrize("wrong", ["", f"{SECRET}\n", f" {SECRET}", f"{SECRET}é"])
 @pytest.mark.parametrize("name", ["access_key", "secret_key", "project_id", "security_token"])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(name: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match="printable ASCII") as refused:
+    with pytest.raises(ValueError, match=f"{name} must be printable ASCII") as refused:
         AkSkAuth(**{"access_key": "AK", "secret_key": "SK", name: wrong})
     assert SECRET not in str(refused.value)

@@ -7,6 +7,8 @@ import itertools
 import json
 import logging
 import pickle
+import re
+import socket
 import threading
 import traceback
 import tracemalloc
@@ -29,8 +31,8 @@ from huaweicloud_retry import (
     auth,
     token_cache,
 )
-from huaweicloud_retry.testing import mock_server
-from huaweicloud_retry_client import APIConnectionError, AuthenticationError, Client, Response
+from huaweicloud_retry.testing import Mock
+from huaweicloud_retry_client import APIConnectionError, Client, Response
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
 from tests.callers import LazyBody, LoopbackServer, raw_response
@@ -56,7 +58,12 @@ def send_in_asyncio(client: Client, project: str = "p1") -> Response[Any]:
     return asyncio.run(asend(client, project))
 
 
-SYNC_AND_ASYNC = pytest.mark.parametrize("sends", [send, send_in_asyncio], ids=["sync", "async"])
+@pytest.fixture(params=[send, send_in_asyncio], ids=["sync", "async"])
+def sends(request: pytest.FixtureRequest) -> Send:
+    how: Send = request.param
+    return how
+
+
 LOOPS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -136,7 +143,6 @@ def test_a_plain_httpx_client_gets_a_token_of_the_account_in_its_own_timeout() -
     assert set(request.extensions["timeout"].values()) == {3}
 
 
-@SYNC_AND_ASYNC
 def test_each_project_gets_its_own_token(sends: Send) -> None:
     gateway = Gateway()
     client = gateway.client(password_auth())
@@ -146,7 +152,6 @@ def test_each_project_gets_its_own_token(sends: Send) -> None:
     assert len(gateway.fetches) == 2
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize(("kind", "fetches"), [("project_id", 0), ("project_name", 1)])
 def test_a_token_of_one_project_is_not_sent_for_another(sends: Send, kind: str, fetches: int) -> None:
     gateway = Gateway(iam=lambda request: issued(request, project="projectA"))
@@ -177,35 +182,27 @@ def test_it_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifeti
     assert fetches == [1, 1, 2]
 
 
-@SYNC_AND_ASYNC
-@pytest.mark.parametrize(
-    ("status", "code", "is_renewed"),
-    [
-        *((401, code, True) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
-        *((401, code, False) for code in ("APIGW.0303", "WKS.00210301", "")),
-        (403, "APIGW.0301", False),
-    ],
-)
-def test_a_refused_token_is_renewed(sends: Send, status: int, code: str, is_renewed: bool) -> None:
-    gateway = Gateway(httpx.Response(200), refused(code, status) if code else httpx.Response(401, text="no"))
-    client = gateway.client(password_auth())
-    assert [sends(client).status_code for _ in range(2)] == [200, 200 if is_renewed else status]
-    assert (len(gateway.fetches), len(gateway.tokens)) == (1 + is_renewed, 2 + is_renewed)
+OK = 200, ""
 
 
 @pytest.mark.parametrize(
-    ("responses", "fetches"),
+    ("responses", "statuses", "fetches"),
     [
-        ([refused("APIGW.0301")], 1),  # a new token
-        ([httpx.Response(200), *[refused("APIGW.0307")] * 9], 2),
+        *(([OK, (401, code)], [200, 200], 2) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
+        *(([OK, (401, code)], [200, 401], 1) for code in ("APIGW.0303", "WKS.00210301", "")),
+        ([OK, (403, "APIGW.0301")], [200, 403], 1),
+        # a new token is not renewed
+        ([(401, "APIGW.0301")], [401], 1),
+        ([OK, (401, "APIGW.0307"), (401, "APIGW.0307")], [200, 401], 2),
     ],
 )
-def test_a_new_token_is_not_renewed(responses: list[httpx.Response], fetches: int) -> None:
-    gateway = Gateway(*responses)
+def test_a_token_that_the_gateway_refuses_is_renewed_once(
+    sends: Send, responses: list[tuple[int, str]], statuses: list[int], fetches: int
+) -> None:
+    gateway = Gateway(*(refused(code, status) for status, code in responses))
     client = gateway.client(password_auth())
-    while send(client).status_code == 200:
-        pass
-    assert (len(gateway.fetches), len(gateway.tokens)) == (fetches, 2 * fetches - 1)
+    assert [sends(client).status_code for _ in statuses] == statuses
+    assert (len(gateway.fetches), len(gateway.tokens)) == (fetches, len(statuses) + fetches - 1)
 
 
 def test_a_body_that_can_be_read_only_once_is_not_resent_but_the_next_request_renews_the_token() -> None:
@@ -321,7 +318,7 @@ WHENCE = pytest.mark.parametrize("whence", ["function", "IAM"])
 
 @WHENCE
 @pytest.mark.parametrize("first", [None, httpx.ConnectError("down"), KeyboardInterrupt()], ids=repr)
-def test_all_that_wait_share_one_fetch_and_its_error_but_not_its_interruption(
+def test_all_share_one_fetch_but_not_its_interruption(
     callers: Callers, whence: str, first: BaseException | None
 ) -> None:
     fetches = Fetches(first)
@@ -360,70 +357,62 @@ def test_threads_and_event_loops_share_one_fetch(waiting: threading.Semaphore) -
     assert (fetches.count, len(gateway.tokens)) == (1, 61)
 
 
-def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers) -> None:
-    with mock_server() as mock:
-        how = password_auth(iam_endpoint=mock.url)
-        for fetches in (1, 2):
-            outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
-            assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
-            operations = [entry["operation"] for entry in mock.request_log()]
-            assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
-            mock.advance(86400)
+def test_many_callers_fetch_one_token_and_renew_it_once(callers: Callers, mock: Mock) -> None:
+    how = password_auth(iam_endpoint=mock.url)
+    for fetches in (1, 2):
+        outcomes = callers.outcomes(Client(mock.url, auth=how), ["demo-project"] * 20)
+        assert {each.status_code for each in outcomes} <= {200, 400}  # 400: nothing is left to retry
+        operations = [entry["operation"] for entry in mock.request_log()]
+        assert operations.count("KeystoneCreateUserTokenByPassword") == fetches
+        mock.advance(86400)
 
 
-def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Callers) -> None:
-    with mock_server() as mock:
-        how = password_auth(iam_endpoint=mock.url, password=PASSWORD)
-        projects = [f"project-{number}" for number in range(32)]
-        outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
-        with pytest.raises(IAMAuthenticationError) as last:
-            send(Client(mock.url, auth=how), "yet another")
-        assert [entry["status"] for entry in mock.request_log()] == [401]
+def test_a_wrong_password_is_tried_once_for_all_callers_and_projects(callers: Callers, mock: Mock) -> None:
+    how = password_auth(iam_endpoint=mock.url, password=PASSWORD)
+    projects = [f"project-{number}" for number in range(32)]
+    outcomes = callers.outcomes(Client(mock.url, auth=how), projects)
+    with pytest.raises(IAMAuthenticationError) as last:
+        send(Client(mock.url, auth=how), "yet another")
+    assert [entry["status"] for entry in mock.request_log()] == [401]
     assert {type(each) for each in outcomes} == {IAMAuthenticationError}
     assert {str(each) for each in outcomes} == {str(last.value)}
-    for part in (
-        "401: The username or password is wrong",
-        "request id ",
-        "check user_name",
-        "lock the account",
-    ):
-        assert part in str(last.value)
-    assert isinstance(last.value, AuthenticationError)
+    says = r"401: The username or password is wrong.*\[request id .*check user_name.*lock the account"
+    assert re.search(says, str(last.value))
     assert not last.value.outcome_unknown
+
+
+async def cancelled(client: Client, scope: anyio.CancelScope) -> None:
+    with scope:
+        await asend(client)
 
 
 @LOOPS
 def test_a_cancelled_fetch_is_taken_over_and_all_get_its_error(backend: str) -> None:
     errors: list[str] = []
-    with LoopbackServer(response=None) as silent:
+
+    async def one(client: Client) -> None:
+        with pytest.raises(APIConnectionError) as caught:
+            await asend(client)
+        errors.append(str(caught.value).partition(": ")[2])
+
+    async def main(silent: LoopbackServer) -> None:
+        scope = anyio.CancelScope()
         client = Client(silent.url, auth=password_auth(iam_endpoint=silent.url))
+        async with client, anyio.create_task_group() as group:
+            group.start_soon(cancelled, client, scope)
+            await anyio.to_thread.run_sync(silent.asked.wait)
+            silent.asked.clear()
+            for _ in range(20):
+                group.start_soon(one, client)
+            await anyio.wait_all_tasks_blocked()
+            assert len(silent.requests) == 1
+            scope.cancel()
+            await anyio.to_thread.run_sync(silent.asked.wait)
+            silent.stop()
 
-        async def first(scope: anyio.CancelScope) -> None:
-            with scope:
-                await asend(client)
-
-        async def other() -> None:
-            with pytest.raises(APIConnectionError) as caught:
-                await asend(client)
-            errors.append(str(caught.value).partition(": ")[2])
-
-        async def main() -> None:
-            scope = anyio.CancelScope()
-            async with client, anyio.create_task_group() as group:
-                group.start_soon(first, scope)
-                await anyio.to_thread.run_sync(silent.asked.wait)
-                silent.asked.clear()
-                for _ in range(20):
-                    group.start_soon(other)
-                await anyio.wait_all_tasks_blocked()
-                assert len(silent.requests) == 1
-                scope.cancel()
-                await anyio.to_thread.run_sync(silent.asked.wait)
-                silent.stop()
-
-        anyio.run(main, backend=backend)
-    assert len(silent.requests) == 2
-    assert (len(errors), len(set(errors))) == (20, 1)
+    with LoopbackServer(response=None) as silent:
+        anyio.run(main, silent, backend=backend)
+    assert (len(silent.requests), len(errors), len(set(errors))) == (2, 20, 1)
 
 
 @LOOPS
@@ -431,14 +420,10 @@ def test_a_cancelled_caller_does_not_wait_for_the_function(backend: str) -> None
     fetches, gateway = Fetches(), Gateway()
     client = gateway.client(TokenAuth(fetches.function))
 
-    async def first(scope: anyio.CancelScope) -> None:
-        with scope:
-            await asend(client)
-
     async def main() -> None:
         scope = anyio.CancelScope()
         async with anyio.create_task_group() as group:
-            group.start_soon(first, scope)
+            group.start_soon(cancelled, client, scope)
             await anyio.to_thread.run_sync(fetches.begun.wait)
             group.start_soon(asend, client)
             await anyio.wait_all_tasks_blocked()
@@ -500,7 +485,6 @@ def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_firs
         assert len(iam.requests) == 1
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("status", "body", "code", "text"),
     [
@@ -511,7 +495,7 @@ def test_a_wrong_password_is_tried_once_even_if_a_hook_of_the_client_raises_firs
         (307, {}, None, "307: "),
     ],
 )
-def test_any_other_refusal_is_explained_and_the_next_call_asks_again(
+def test_any_other_refusal_is_explained(
     sends: Send, status: int, body: Any, code: str | None, text: str
 ) -> None:
     left = iter([httpx.Response(status, json=body)])
@@ -521,7 +505,6 @@ def test_any_other_refusal_is_explained_and_the_next_call_asks_again(
     assert type(refusal.value) is IAMError
     assert (refusal.value.status_code, refusal.value.error_code) == (status, code)
     assert not refusal.value.outcome_unknown
-    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
     assert sends(client).status_code == 200
 
 
@@ -552,38 +535,33 @@ def test_a_201_without_a_usable_token_is_explained(response: httpx.Response) -> 
     assert "X-Subject-Token" not in refusal.value.response.headers
 
 
-@SYNC_AND_ASYNC
-@pytest.mark.parametrize("status", [201, 400])
 @pytest.mark.parametrize(
-    ("headers", "chunks", "most"),
+    ("status", "encoding", "chunks", "most"),
     [
-        ({}, [bytes(1 << 16)] * 800, 17),
-        ({}, itertools.repeat(bytes(1 << 16)), 17),
-        ({"Content-Encoding": "gzip"}, [gzip.compress(bytes(50 * MIB))], 1),
+        (201, "identity", itertools.repeat(bytes(1 << 16)), 17),
+        (400, "identity", itertools.repeat(bytes(1 << 16)), 17),
+        (400, "gzip", [gzip.compress(bytes(50 * MIB))], 1),
     ],
-    ids=["50 MiB", "an endless body", "a gzip bomb"],
+    ids=["endless 201", "endless 400", "gzip bomb"],
 )
-def test_of_any_response_of_iam_one_mebibyte_is_read(
-    sends: Send, status: int, headers: dict[str, str], chunks: Iterable[bytes], most: int
+def test_one_mebibyte_is_read(
+    sends: Send, status: int, encoding: str, chunks: Iterable[bytes], most: int
 ) -> None:
     stream = LazyBody(chunks)
-    headers = {**headers, "X-Subject-Token": TOKEN}
+    headers = {"Content-Encoding": encoding, "X-Subject-Token": TOKEN}
     gateway = Gateway(iam=lambda _: httpx.Response(status, headers=headers, stream=stream))
-    client = gateway.client(password_auth())
     tracemalloc.start()
     try:
         with pytest.raises(IAMError) as error:
-            sends(client)
+            sends(gateway.client(password_auth()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert stream.read <= most
-    assert stream.closed
+    assert (stream.read <= most, stream.closed) == (True, True)
     assert len(error.value.response.content) == MIB
     assert peak < 16 * MIB
 
 
-@SYNC_AND_ASYNC
 def test_a_drip_of_iam_is_not_waited_for_longer_than_the_timeout(sends: Send) -> None:
     stream = LazyBody(itertools.repeat(b" "))
     gateway = Gateway(iam=lambda _: httpx.Response(201, headers={"X-Subject-Token": TOKEN}, stream=stream))
@@ -594,7 +572,6 @@ def test_a_drip_of_iam_is_not_waited_for_longer_than_the_timeout(sends: Send) ->
     assert (stream.read, stream.closed) == (1, True)
 
 
-@SYNC_AND_ASYNC
 def test_a_fetch_without_a_response_is_a_connection_error_of_the_client(sends: Send) -> None:
     def down(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("the response was not complete in time")
@@ -627,7 +604,6 @@ def test_a_redirect_does_not_get_the_password() -> None:
 # --- TokenAuth with a function ---
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize(("refusals", "status"), [(0, 200), (1, 200), (2, 401)])
 def test_a_function_is_called_once_and_once_more_after_a_401(sends: Send, refusals: int, status: int) -> None:
     tokens = iter(["first", "second", "third"])
@@ -637,11 +613,8 @@ def test_a_function_is_called_once_and_once_more_after_a_401(sends: Send, refusa
     assert gateway.tokens == ["first", "second"][: 1 + refusals]
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize("failure", [OSError("vault"), StopIteration(), f"{TOKEN}\r\nX-Admin: 1"], ids=repr)
-def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_shown(
-    sends: Send, failure: Exception | str
-) -> None:
+def test_what_a_function_raises_is_shown_but_no_invalid_token(sends: Send, failure: Exception | str) -> None:
     def function() -> str:
         if isinstance(failure, Exception):
             raise failure
@@ -657,74 +630,37 @@ def test_what_a_function_raises_reaches_the_caller_but_an_invalid_token_is_not_s
 # --- Secrets ---
 
 
-def shown_by(error: IAMError) -> str:
-    response = error.response
-    objects = [error.args, vars(error), response, response.content, response.headers, pickle.dumps(error)]
-    return "".join([str(error), *map(repr, [error, *objects]), *traceback.format_exception(error)])
-
-
-@pytest.mark.parametrize("status", [201, 400, 401])
-@pytest.mark.parametrize("missing", [0, 1, 5, len(PASSWORD) - 6])
-def test_a_request_that_iam_repeats_to_its_end_or_to_within_the_password_does_not_show_it(
-    status: int, missing: int
-) -> None:
-    """In which escapes: test_redaction. In other responses of IAM: test_secrets."""
-
-    def repeat(request: httpx.Request) -> httpx.Response:
-        end = request.content.index(PASSWORD.encode()) + len(PASSWORD) - missing if missing else None
-        return httpx.Response(status, content=request.content[:end])
-
-    with pytest.raises(IAMError) as error:
-        send(Gateway(iam=repeat).client(password_auth(password=PASSWORD)))
-    assert b'"password": "***' in error.value.response.content
-    assert PASSWORD[:6] not in shown_by(error.value)
-
-
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("status", [201, 400])
-def test_no_log_of_httpx_and_no_history_of_a_response_shows_a_secret(
-    caplog: pytest.LogCaptureFixture, is_async: bool, status: int
+def test_no_log_and_no_history_of_httpx_shows_a_secret(
+    caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
-    body = GOOD_BODY if status == 201 else {"error_msg": PASSWORD}
-    iam_sends = raw_response(status, json.dumps(body).encode(), f"X-Subject-Token: {TOKEN}")
-    shown: list[object] = []
-
     async def get(url: str, how: httpx.Auth) -> httpx.Response:
         async with httpx.AsyncClient(auth=how) as http:
             return await http.get(url)
 
     caplog.set_level(logging.DEBUG)
+    iam_sends = raw_response(201, json.dumps(GOOD_BODY).encode(), f"X-Subject-Token: {TOKEN}")
     with LoopbackServer(iam_sends) as iam, LoopbackServer(raw_response(200, b"")) as cse:
         how = password_auth(password=PASSWORD, iam_endpoint=iam.url)
-        try:
-            response = asyncio.run(get(cse.url, how)) if is_async else httpx.get(cse.url, auth=how)
-            for each in response.history:
-                shown += [each.headers, vars(each), each.request.headers, vars(each.request)]
-        except IAMError as error:
-            shown += [shown_by(error)]
-        assert PASSWORD.encode() in iam.requests[0].body
-        assert [request.header("X-Auth-Token") for request in cse.requests] == (
-            [[TOKEN.encode()]] if status == 201 else []
-        )
+        response = asyncio.run(get(cse.url, how)) if is_async else httpx.get(cse.url, auth=how)
+    assert PASSWORD.encode() in iam.requests[0].body
+    assert [request.header("X-Auth-Token") for request in cse.requests] == [[TOKEN.encode()]]
     assert "receive_response_headers.complete" in caplog.text
-    shown += [vars(how), *(getattr(how, name) for name in dir(how))]
-    text = caplog.text + "".join(map(repr, shown))
+    text = caplog.text
+    for each in response.history:
+        text += repr([each.headers, vars(each), each.request.headers, vars(each.request)])
     assert PASSWORD not in text
     assert TOKEN not in text
 
 
 def test_an_exception_of_httpx_does_not_carry_the_password() -> None:
-    class Down(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            raise httpx.ConnectError("refused")
-
-    with (
-        httpx.Client(transport=Down(), auth=password_auth(password=PASSWORD)) as http,
-        pytest.raises(httpx.ConnectError) as error,
-    ):
-        http.get("https://cse.test")
-    assert PASSWORD not in repr(pickle.dumps(error.value)) + "".join(traceback.format_exception(error.value))
-    assert PASSWORD not in repr(vars(error.value.request))
+    with socket.socket() as held:  # an address that nobody listens at
+        held.bind(("127.0.0.1", 0))
+        how = password_auth(password=PASSWORD, iam_endpoint=f"http://127.0.0.1:{held.getsockname()[1]}")
+        with pytest.raises(httpx.ConnectError) as error:
+            httpx.get("https://cse.test", auth=how)
+    shown = [pickle.dumps(error.value), *traceback.format_exception(error.value), vars(error.value.request)]
+    assert PASSWORD not in repr(shown)
 
 
 @pytest.mark.parametrize(
@@ -753,9 +689,8 @@ def test_it_cannot_be_pickled_and_copies_share_the_token(how: httpx.Auth) -> Non
 @pytest.mark.parametrize("name", ["user_name", "password", "domain_name", "project_id", "project_name"])
 @pytest.mark.parametrize("invalid", ["", f"{PASSWORD}\ud800"], ids=["empty", "surrogate"])
 def test_an_invalid_argument_is_named_and_not_shown(name: str, invalid: str) -> None:
-    with pytest.raises(ValueError, match=f"the {name} must be text") as refusal:
+    with pytest.raises(ValueError, match=f"the {name} must be text, and not empty$"):
         password_auth(**{name: invalid})
-    assert PASSWORD not in str(refusal.value)
 
 
 def test_a_project_is_given_by_its_id_or_its_name() -> None:
@@ -763,19 +698,9 @@ def test_a_project_is_given_by_its_id_or_its_name() -> None:
         password_auth(project_id="p1", project_name="cn-north-4")
 
 
-@pytest.mark.parametrize(
-    "host", ["http://iam.test", "http://localhost.evil.test", f"https://u:{PASSWORD}@iam.test", ""]
-)
-def test_an_invalid_endpoint_is_not_shown(host: str) -> None:
-    with pytest.raises(ValueError, match=r"must be an http|plain http to") as refusal:
-        password_auth(iam_endpoint=host)
-    assert PASSWORD not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "host", ["https://iam.test/", "HTTPS://iam.test", "http://localhost:8000", "http://[::1]:1"]
-)
+@pytest.mark.parametrize("host", ["https://iam.test/", "http://localhost:8000"])
 def test_a_valid_endpoint(host: str) -> None:
+    """Of invalid ones: test_secrets."""
     gateway = Gateway()
     assert send(gateway.client(password_auth(iam_endpoint=host))).status_code == 200
     assert gateway.fetches[0].url.path == "/v3/auth/tokens"
@@ -784,11 +709,8 @@ def test_a_valid_endpoint(host: str) -> None:
 # --- TokenAuth with a token ---
 
 
-@SYNC_AND_ASYNC
 @pytest.mark.parametrize("token", [f"{TOKEN}+/=-_.~", "a b"])
-def test_a_token_takes_the_place_of_a_header_of_the_client_and_a_401_is_final(
-    sends: Send, token: str
-) -> None:
+def test_a_token_replaces_a_header_of_the_client_and_a_401_is_final(sends: Send, token: str) -> None:
     gateway = Gateway(*[refused("APIGW.0301")] * 2)
     client = Client(
         "https://cse.test", auth=TokenAuth(token), headers={"x-auth-token": "old"}, transport=gateway
@@ -797,10 +719,13 @@ def test_a_token_takes_the_place_of_a_header_of_the_client_and_a_401_is_final(
     assert gateway.tokens == [token]
 
 
-@pytest.mark.parametrize("before", ["", " ", "é", "\N{NO-BREAK SPACE}"], ids=ascii)
-@pytest.mark.parametrize("after", ["", " ", "\n", "\r\nX-Admin: 1", "\0", "\t", "\x7f"], ids=ascii)
-def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(before: str, after: str) -> None:
-    token = f"{before}{TOKEN}{after}" if before or after else ""
+UNSENDABLE = [
+    f"{TOKEN}{end}" for end in (" ", "\n", "\r\nX-Admin: 1", "\0", "\t", "\x7f", "é", "\N{NO-BREAK SPACE}")
+]
+
+
+@pytest.mark.parametrize("token", ["", f" {TOKEN}", *UNSENDABLE], ids=ascii)
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as refusal:
         TokenAuth(token)
     assert TOKEN not in str(refusal.value)

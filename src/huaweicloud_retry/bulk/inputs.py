@@ -86,7 +86,9 @@ def read_items(  # noqa: PLR0913 - options of the input
         good -= odd.count
     if problems.count:
         problems.report(on_bad_line)
-        raise InputError(f"{problems.count} of {problems.count + good} lines are invalid; nothing was sent")
+        total = problems.count + good
+        what = f"{'line' if total == 1 else 'lines'} {'is' if problems.count == 1 else 'are'} invalid"
+        raise InputError(f"{problems.count} of {total} {what}; nothing was sent")
     if not good:
         raise InputError("the input is empty: no line with a retry")
 

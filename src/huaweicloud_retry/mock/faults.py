@@ -20,7 +20,7 @@ from huaweicloud_retry.parsing import (
 )
 
 from . import iam
-from .data import validator
+from .data import data, validator
 from .examples import from_example
 from .response import Encoded, MockResponse
 
@@ -127,9 +127,15 @@ def check_faults(contract: Contract, value: Json) -> list[FaultDescription]:
         UnreadableError: With a JSON pointer and the reason.
     """
     value = value if isinstance(value, list) else [value]
-    for path, what, _ in violations(validator(_SCHEMA), value) or _contradictions(contract, value):
-        raise UnreadableError(f"{pointer(path) or '/'}: {what}")
+    for path, what, unknown in violations(validator(_SCHEMA), value) or _contradictions(contract, value):
+        hint = f"; the fields are {', '.join(_fields())}" if unknown else ""
+        raise UnreadableError(f"{pointer(path) or '/'}: {what}{hint}")
     return cast("list[FaultDescription]", with_integers(value))
+
+
+def _fields() -> list[str]:
+    schema: Any = read_yaml(data(_SCHEMA))
+    return list(schema["items"]["properties"])
 
 
 def read_faults(contract: Contract, raw: bytes) -> list[FaultDescription]:

@@ -351,7 +351,7 @@ class Client:
                 read_only=own.method in _READ_ONLY,
             )
             if is_sending:
-                yield io.fail, error  # other requests may wait for the same token
+                yield io.fail, Secret(error)  # other requests may wait for the same token
         raise failure  # outside the except clause: as its context, the error could show a token
 
     def _request(self, call: Mapping[str, Any], timeout: float | httpx.Timeout | None) -> httpx.Request:
@@ -515,10 +515,10 @@ class _SyncIO:
         except StopIteration:
             return None
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Secret[Exception]) -> None:
         if self._flow is not None:
             with suppress(Exception):  # most likely it raises the same error
-                self._flow.throw(error)
+                self._flow.throw(error.reveal())
 
     def close(self) -> None:
         if self._flow is not None:
@@ -565,10 +565,10 @@ class _AsyncIO:
         except StopAsyncIteration:
             return None
 
-    async def fail(self, error: Exception) -> None:
+    async def fail(self, error: Secret[Exception]) -> None:
         if self._flow is not None:
             with suppress(Exception):  # see above
-                await self._flow.athrow(error)
+                await self._flow.athrow(error.reveal())
 
     async def close(self) -> None:
         if self._flow is not None:
@@ -634,8 +634,9 @@ def _connection_error(
     if outcome_unknown and read_only:
         outcome_unknown, what = False, "no response"
     error_class = APITimeoutError if isinstance(error, httpx.TimeoutException) else APIConnectionError
-    # h11 quotes a header that cannot be sent, and it may be the token.
+    # h11 quotes a header that cannot be sent, and it may be the token; a proxy may repeat its credentials.
     is_safe = not isinstance(error, httpx.LocalProtocolError) or "nothing was sent" in str(error)
+    is_safe = is_safe and not _repeats_secret(str(error).encode(errors="surrogatepass"), failed)
     reason = f"{type(error).__name__}: {error}" if is_safe and str(error) else type(error).__name__
     where = one_line(f"{failed.method} {failed.url}")
     made = error_class(f"{where}: {one_line(reason)}; {what}", outcome_unknown)

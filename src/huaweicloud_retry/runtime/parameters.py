@@ -100,11 +100,11 @@ def path(name: str, value: object, style: str = "simple", *, explode: bool = Fal
     if isinstance(value, str) and style == "simple":
         return path_segment(name, value)
     if _is_absent(value):
-        raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
+        raise _changes_path(name, value)
     if style == "simple":
         made = _joined(value, ",", _quoted, explode=explode)
         if made in ("", ".", ".."):
-            raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
+            raise _changes_path(name, value)
         return made
     members = _members(value)
     if style == "label":
@@ -117,6 +117,13 @@ def path(name: str, value: object, style: str = "simple", *, explode: bool = Fal
     return "".join([f";{_quoted(key)}={_quoted(item)}" for key, item in pairs])
 
 
+def _changes_path(name: str, value: object) -> ValueError:
+    return ValueError(
+        f"{name} is {value!r}, which would change the path of the request; "
+        "give a value that is not empty, '.' or '..'"
+    )
+
+
 def path_segment(name: str, value: object) -> str:
     """Quote a value so that it arrives as one segment of the path. Raises the errors of `path`."""
     written = "" if value is None else str(value)
@@ -126,7 +133,7 @@ def path_segment(name: str, value: object) -> str:
     while decoded != encoded:
         decoded, encoded = unquote(decoded), decoded
     if decoded in ("", ".", ".."):
-        raise ValueError(f"{name} is {value!r}, which cannot be a segment of the path")
+        raise _changes_path(name, value)
     return _quoted(written)
 
 
