@@ -25,6 +25,7 @@ from huaweicloud_retry.contract import Contract
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.__main__ import main
 from huaweicloud_retry.mock.server import base_url, listen
+from huaweicloud_retry.testing import Mock
 from tests.mocks import (
     COMMAND,
     CONTRACT,
@@ -36,7 +37,6 @@ from tests.mocks import (
     SCRIPT,
     TASK,
     TOKEN,
-    client_for,
     connected,
     error,
     plain_client,
@@ -49,24 +49,19 @@ ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "openapi.yaml"
 
 
-@pytest.fixture(scope="module")
-def clients() -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """One that sends the token of a mock, and one that does not."""
-    with running(CONTRACT) as url, client_for(url) as known, client_for(url, {}) as stranger:
-        yield known, stranger
-
-
 @pytest.fixture
-def mock(clients: tuple[httpx.Client, httpx.Client]) -> httpx.Client:
+def mock(shared_mock: Mock) -> Iterator[httpx.Client]:
     """Sends the right token; the state is fresh."""
-    clients[0].post("/_mock/reset")
-    return clients[0]
+    shared_mock.reset()
+    with plain_client(shared_mock.url) as client:
+        yield client
 
 
 @pytest.fixture
-def stranger(clients: tuple[httpx.Client, httpx.Client]) -> httpx.Client:
+def stranger(shared_mock: Mock) -> Iterator[httpx.Client]:
     """Sends no token."""
-    return clients[1]
+    with plain_client(shared_mock.url, {}) as client:
+        yield client
 
 
 # --- What its errors explain --------------------------------------------------------------------------------
@@ -240,13 +235,6 @@ def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_
 # --- In a thread --------------------------------------------------------------------------------------------
 
 
-def test_two_mocks_have_an_address_and_a_state_each() -> None:
-    with running(CONTRACT) as one, running() as two:
-        for url in (one, two):
-            with plain_client(url) as client:
-                assert client.put(ENGINE, json=RETRY).status_code == 200
-
-
 def test_it_stops_with_its_block_even_if_that_fails_and_although_callers_are_still_connected() -> None:
     before = threading.active_count()
     with ExitStack() as connections:
@@ -280,7 +268,7 @@ def test_an_address_as_a_url(host: str, start: str) -> None:
 def test_ctrl_c_stops_it_with_callers_connected_no_admin_has_no_admin_endpoints_and_quiet_no_lines() -> None:
     options = "--quiet", "--no-admin"
     with ExitStack() as connections, process(*options, stop=signal.SIGINT) as (url, lines):
-        client = connections.enter_context(client_for(url, {"X-Auth-Token": "s3cret"}))
+        client = connections.enter_context(plain_client(url, {"X-Auth-Token": "s3cret"}))
         assert client.put(ENGINE, json=RETRY, headers=TOKEN).status_code == 200
         assert client.post(IAM, json=token_request()).status_code == 201
         client.put(f"{ENGINE}?token=s3cret", content=b"s3cret")

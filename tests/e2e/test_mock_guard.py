@@ -21,6 +21,7 @@ from huaweicloud_retry.mock.faults import Faults
 from huaweicloud_retry.mock.server import serving
 from huaweicloud_retry.mock.state import State
 from huaweicloud_retry.mock.wire import MAX_CONNECTIONS
+from huaweicloud_retry.testing import Mock
 from tests.mocks import (
     COMMAND,
     CONTRACT,
@@ -48,16 +49,16 @@ ADMIN: list[tuple[str, str, dict[str, object]]] = [
 CHUNKED = f"PUT {ENGINE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running(CONTRACT) as url:
-        yield url
+@pytest.fixture
+def url(shared_mock: Mock) -> str:
+    """Of a mock whose state is fresh."""
+    shared_mock.reset()
+    return shared_mock.url
 
 
 @pytest.fixture
 def mock(url: str) -> Iterator[httpx.Client]:
     with plain_client(url) as client:
-        assert client.post("/_mock/reset").status_code == 204
         yield client
 
 
@@ -82,29 +83,19 @@ def status_of(url: str, *lines: str, path: str = "/_mock/state", method: str = "
 # --- Which pages may change something ---
 
 
-@pytest.mark.parametrize(
-    ("headers", "why"),
-    [
-        ({}, "Content-Type: application/json"),
-        ({"Content-Type": "text/plain"}, "Content-Type: application/json"),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type: application/json"),
-        ({**FOREIGN, "Content-Type": "text/plain"}, "Pages of 'http://evil.test'"),
-        ({**FOREIGN, **JSON}, "Pages of 'http://evil.test'"),
-        ({"Origin": "null", **JSON}, "Pages of 'null'"),
-        ({"Origin": "http://localhost:3000", **JSON}, "--cors ORIGIN"),
-        (FOREIGN, "Pages of 'http://evil.test'"),
-    ],
-    ids=[
-        "no type",
-        "text",
-        "form",
-        "foreign text",
-        "foreign JSON",
-        "null",
-        "another port",
-        "foreign, no type",
-    ],
-)
+FORM = "A change needs Content-Type: application/json, which forms cannot send."
+WHY: list[tuple[dict[str, str], str]] = [
+    ({}, FORM),
+    ({"Content-Type": "text/plain"}, FORM),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, FORM),
+    (FOREIGN, "Pages of 'http://evil.test' may not make changes"),
+    ({**FOREIGN, **JSON}, "Pages of 'http://evil.test' may not make changes"),
+    ({"Origin": "null", **JSON}, "Pages of 'null' may not make changes"),
+    ({"Origin": "http://localhost:3000", **JSON}, "start the mock with --cors ORIGIN."),
+]
+
+
+@pytest.mark.parametrize(("headers", "why"), WHY, ids=range(len(WHY)))
 def test_a_change_from_a_form_or_a_foreign_page_is_refused(
     mock: httpx.Client, headers: dict[str, str], why: str
 ) -> None:
@@ -385,46 +376,40 @@ def test_requests_that_come_at_once_keep_nobody_waiting(url: str, mock: httpx.Cl
 # --- HTTP ---
 
 
+@pytest.mark.parametrize(
+    "end", ["1.1\r\nConnection: Upgrade, close", "1.0\r\nConnection: Upgrade"], ids=["close", "HTTP/1.0"]
+)
 def test_requests_that_offer_an_upgrade_are_served_without_however_many_come_at_once(
-    url: str, caplog: pytest.LogCaptureFixture
+    url: str, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    offer = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    def offer(version: str) -> str:
+        return f"GET /nope HTTP/{version}\r\nHost: localhost\r\nUpgrade: h2c\r\n\r\n"
+
     with connected(url) as sock:
-        sock.sendall(offer * 300)
-        send_head(sock, "GET", "/_mock/health", "Connection: close")
-        assert re.findall(rb"HTTP/1.1 (\d+) ", received(sock)) == [b"404"] * 300 + [b"200"]
+        sock.sendall((offer("1.1\r\nConnection: upgrade") * 300 + offer(end)).encode())
+        assert re.findall(rb"HTTP/1.1 (\d+) ", received(sock)) == [b"404"] * 301  # and the end
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize(
-    "begin", ["1.1\r\nConnection: Upgrade, close", "1.0\r\nConnection: Upgrade"], ids=["close", "HTTP/1.0"]
+    ("version", "body", "waits", "statuses"),
+    [
+        ("1.1", "{}", True, [b"100", b"404"]),
+        ("1.1", "{}", False, [b"404"]),
+        ("1.1", "", False, [b"404"]),
+        ("1.0", "{}", True, [b"404"]),
+    ],
+    ids=["body later", "body at once", "no body", "HTTP/1.0"],
 )
-def test_an_upgrade_on_offer_keeps_no_connection_open(url: str, begin: str) -> None:
+def test_100_continue_is_sent_to_callers_that_wait_for_it(
+    url: str, mock: httpx.Client, version: str, body: str, waits: bool, statuses: list[bytes]
+) -> None:
+    lines = "Host: localhost", "Connection: close", "Expect: 100-continue", f"Content-Length: {len(body)}"
+    head = "\r\n".join([f"POST /nope HTTP/{version}", *lines, "", ""])
     with connected(url) as sock:
-        sock.sendall(f"GET /_mock/health HTTP/{begin}\r\nUpgrade: h2c\r\nHost: localhost\r\n\r\n".encode())
-        assert received(sock).startswith(b"HTTP/1.1 200 ")  # and the end
-
-
-@pytest.mark.parametrize(
-    ("version", "rest"),
-    [("1.1", ""), ("1.1", "Content-Length: 2\r\n"), ("1.0", "Content-Length: 2\r\n")],
-    ids=["no body", "body at once", "HTTP/1.0"],
-)
-def test_nobody_is_told_to_continue_who_need_not_be(url: str, version: str, rest: str) -> None:
-    request = f"POST /nope HTTP/{version}\r\nHost: localhost\r\nExpect: 100-continue\r\n{rest}\r\n"
-    with connected(url) as sock:
-        response = b""
-        if version == "1.0":  # its body comes late
-            sock.settimeout(0.2)
-            sock.sendall(request.encode())
-            with pytest.raises(TimeoutError):
-                sock.recv(1)
-            sock.settimeout(60)
-            request = ""
-        sock.sendall(f"{request}{'{}' if rest else ''}".encode())
-        while b"}" not in response:  # the error's end
-            response += sock.recv(4096)
-        if version == "1.1":
-            send_head(sock, "GET", "/_mock/health", "Connection: close")
-        response += received(sock)
-    assert re.findall(rb"HTTP/1.1 (\d+)", response) == [b"404", b"200"][: 2 if version == "1.1" else 1]
+        if waits:
+            sock.sendall(head.encode())
+            mock.get("/_mock/health")  # by now the mock waits for the body
+            head = ""
+        sock.sendall(f"{head}{body}".encode())
+        assert re.findall(rb"HTTP/1.1 (\d+)", received(sock)) == statuses
