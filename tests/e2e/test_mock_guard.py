@@ -188,16 +188,6 @@ def test_a_mock_for_the_network_warns_and_keeps_its_admin_endpoints_to_itself(
 # --- HEAD, OPTIONS, CORS ---
 
 
-def test_head_is_get_without_the_body_and_options_says_what_there_is(mock: httpx.Client) -> None:
-    for path in ("/docs", "/openapi.yaml", "/_mock/health"):
-        got, head, options = (mock.request(method, path) for method in ("GET", "HEAD", "OPTIONS"))
-        assert (head.status_code, head.content) == (200, b"")
-        for name in "Content-Type", "Content-Length":
-            assert head.headers[name] == got.headers[name]
-        assert (options.status_code, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
-        assert mock.get(path).content == got.content  # nothing is left on the connection
-
-
 PAGE = "http://localhost:3000"
 PREFLIGHT = {
     "Access-Control-Request-Method": "PUT",
@@ -243,13 +233,6 @@ def test_the_command_accepts_more_hosts_and_the_pages_of_one_origin_and_127_1_is
 # --- What it holds ---
 
 
-def begun_body(url: str, size: int, sent: int) -> socket.socket:
-    sock = connected(url)
-    send_head(sock, "PUT", ENGINE, f"Content-Length: {size}", "Content-Type: application/json")
-    sock.sendall(b" " * sent)
-    return sock
-
-
 @pytest.mark.parametrize(
     "begin",
     [
@@ -276,10 +259,11 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
     url: str, mock: httpx.Client
 ) -> None:
     with ExitStack() as open_:
-        full = [open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB)) for _ in range(4)]
-        one_more = open_.enter_context(begun_body(url, 12 * MIB, 11 * MIB))
-        bodies = [*full, one_more]  # the last to send is refused; which that is, is the system's to say
-        refused, _, _ = select.select(bodies, [], [], 60)
+        bodies = [open_.enter_context(connected(url)) for _ in range(5)]
+        for sock in bodies:
+            send_head(sock, "PUT", ENGINE, f"Content-Length: {12 * MIB}", "Content-Type: application/json")
+            sock.sendall(b" " * 11 * MIB)
+        refused, _, _ = select.select(bodies, [], [], 60)  # one, the last that the mock has read
         assert [sock.recv(12) for sock in refused] == [b"HTTP/1.1 503"]
         assert mock.put(ENGINE, json={**RETRY, "a": "a" * 50_000}).status_code == 200
         outcome = mock.get("/_mock/request-log").json()["entries"][0]
@@ -292,27 +276,22 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
         pytest.fail("the bodies of connections that are gone still count")
 
 
-@pytest.mark.parametrize("begun", [b"P", b"PUT / HTTP/1.1\r\nHost: localhost\r\nX-A"], ids=["line", "header"])
-def test_a_request_that_does_not_arrive_in_time_is_given_up_with_408(begun: bytes) -> None:
+@pytest.mark.parametrize(
+    ("begun", "drip"),
+    [(b"P", b""), (b"GET / HTTP/1.1\r\nX-A: ", b"a"), (CHUNKED, b"1\r\na\r\n")],
+    ids=["line", "header", "body"],
+)
+def test_a_request_that_does_not_arrive_in_time_is_given_up_with_408_however_steadily_it_comes(
+    begun: bytes, drip: bytes
+) -> None:
     with impatient() as url, connected(url) as sock:
         sock.sendall(begun)
+        while not select.select([sock], [], [], 0.05 if drip else 60)[0]:
+            sock.sendall(drip)
         head, _, body = received(sock).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert b"\r\nconnection: close" in head
     assert json.loads(body)["error_msg"] == "The request was not complete within 0.2 seconds."
-
-
-def test_a_body_that_drips_is_given_up_with_408_however_steadily_it_comes() -> None:
-    with impatient() as url, begun_body(url, 1000, 0) as sock:
-        sock.settimeout(0.05)
-        response = b""
-        while not response:  # well before the thousandth
-            sock.sendall(b" ")
-            try:
-                response = sock.recv(12)
-            except TimeoutError:
-                continue
-    assert response == b"HTTP/1.1 408"
 
 
 def test_a_connection_more_than_the_mock_takes_gets_503_and_those_before_are_served() -> None:
