@@ -22,6 +22,14 @@ IAM = "/v3/auth/tokens"
 TASK, RECORD = "0000000059071dbc01591661d3990019", "0000000059071dbc01591661d3990020"
 RETRY = {"action": "Retry"}
 TOKEN, JSON = {"X-Auth-Token": "mock-token"}, {"Content-Type": "application/json"}
+PAGES = {  # the admin endpoints, with their methods
+    "health": "GET, HEAD, OPTIONS",
+    "state": "GET, HEAD, PUT, OPTIONS",
+    "request-log": "GET, HEAD, OPTIONS",
+    "faults": "GET, HEAD, POST, DELETE, OPTIONS",
+    "clock": "POST, OPTIONS",
+    "reset": "POST, OPTIONS",
+}
 COMMAND = [sys.executable, "-W", "error", "-m", "huaweicloud_retry.mock"]
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to read the machine's CAs takes longer than most tests
 
@@ -56,6 +64,7 @@ def token_request(
     password: object = "mock-password",
     user: str = "mock-user",
     domain: str = "mock-domain",
+    /,
     **scope: dict[str, str],
 ) -> dict[str, Any]:
     """What IAM wants to read."""

@@ -1,53 +1,49 @@
-"""The mock's own endpoints, on real sockets: request log, state, faults, docs, the spec, the lines it logs, `Prefer`."""
+"""The mock's own endpoints, on real sockets: request log, docs, the spec, the lines it logs, `Prefer`."""
 
 import json
 import logging
 import re
 from collections.abc import Iterator
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from huaweicloud_retry.contract import Operation
 from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.request import MockRequest
 from huaweicloud_retry.mock.request_log import KEPT, RequestLog
-from tests.mocks import CONTRACT, ENGINE, IAM, JSON, RETRY, SCRIPT, TASK, client_for, process
+from huaweicloud_retry.testing import Mock
+from tests.mocks import (
+    CONTRACT,
+    ENGINE,
+    ENGINE_ID,
+    IAM,
+    JSON,
+    PAGES,
+    RECORD,
+    RETRY,
+    SCRIPT,
+    TASK,
+    client_for,
+    plain_client,
+    process,
+)
 from tests.mocks import token_request as asked
 
 BY_TASK = {"task_id": TASK}
-PAGES = {
-    "health": "GET, HEAD, OPTIONS",
-    "state": "GET, HEAD, PUT, OPTIONS",
-    "request-log": "GET, HEAD, OPTIONS",
-    "faults": "GET, HEAD, POST, DELETE, OPTIONS",
-    "clock": "POST, OPTIONS",
-    "reset": "POST, OPTIONS",
-}
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    with running(CONTRACT) as url, client_for(url) as client:
-        yield client
 
 
 @pytest.fixture
-def mock(client: httpx.Client) -> httpx.Client:
+def mock(shared_mock: Mock) -> Iterator[httpx.Client]:
     """Sends the right token; the state is fresh."""
-    assert client.post("/_mock/reset").status_code == 204
-    return client
+    shared_mock.reset()
+    with client_for(shared_mock.url) as client:
+        yield client
 
 
-def entries(mock: httpx.Client) -> list[dict[str, Any]]:
-    response = mock.get("/_mock/request-log")
-    assert response.status_code == 200
-    found: list[dict[str, Any]] = response.json()["entries"]
-    return found
+def entries(mock: httpx.Client) -> Any:
+    return mock.get("/_mock/request-log").json()["entries"]
 
 
 # --- Request log --------------------------------------------------------------------------------------------
@@ -76,90 +72,67 @@ def test_the_request_log_has_what_was_asked_in_order_and_what_came_of_it(mock: h
     found = entries(mock)
     columns = ("method", "path", "operation", "outcome", "status", "error_code", "acted")
     assert "\n".join(" ".join(str(entry[column]) for column in columns) for entry in found) == CAME_OF_IT
-    assert [entry["number"] for entry in found] == list(range(1, 10))
-    assert [entry["request_id"] for entry in found] == [
-        response.headers["X-Request-Id"] for response in responses
-    ]
-    assert [found[0]["query"], found[0]["body"], found[3]["body"]] == [
-        "a=b%20c",
-        RETRY,
-        "<1 bytes, not readable as JSON>",
-    ]
+    expected = list(enumerate((response.headers["X-Request-Id"] for response in responses), 1))
+    assert [(entry["number"], entry["request_id"]) for entry in found] == expected
+    assert [found[0]["query"], found[0]["body"]] == ["a=b%20c", RETRY]
     assert found[0]["headers"] == {**dict(responses[0].request.headers), "x-auth-token": "***"}
-    assert found[2]["fault"] == fault
+    assert (found[3]["body"], found[2]["fault"]) == ("<1 bytes, not readable as JSON>", fault)
 
 
 SECRET = "314159265358979"  # such as may be a number
 SIGNED = "SDK-HMAC-SHA256 Access=mock-ak, SignedHeaders=host;x-sdk-date, "
-USERS = {"projects": {}, "credentials": {"users": {"u": {"domain": "d", "password": [SECRET]}}}}
-# Where a secret may stand: path, headers beside the right token, body.
-SECRETS: dict[str, tuple[str, Any, Any]] = {
-    "token": (ENGINE, {"X-Auth-Token": SECRET}, RETRY),
-    "token twice": (ENGINE, [("X-Auth-Token", SECRET), ("x-auth-token", SECRET)], RETRY),
-    "bearer": (ENGINE, {"X-Auth-Token": "", "Authorization": f"Bearer {SECRET}"}, RETRY),
-    "signature": (ENGINE, {"Authorization": f"{SIGNED}Signature={SECRET}"}, RETRY),
-    "signature in small letters": (ENGINE, {"Authorization": f"{SIGNED}signature={SECRET}"}, RETRY),
-    "signature of another form": (ENGINE, {"Authorization": f"SDK-HMAC-SHA256 {SECRET}"}, RETRY),
-    "two authorizations": (
-        ENGINE,
-        [("Authorization", f"{SIGNED}Signature=0"), ("Authorization", SECRET)],
-        RETRY,
-    ),
-    "security token": (ENGINE, {"X-Security-Token": SECRET}, RETRY),
-    "other headers": (
-        ENGINE,
-        {"Cookie": f"a={SECRET}", "Proxy-Authorization": SECRET, "X-Api-Key": SECRET},
-        RETRY,
-    ),
-    "referer": (ENGINE, {"Referer": f"http://a/?token={SECRET}"}, RETRY),
-    "IAM": (IAM, {}, asked(SECRET)),
-    "IAM, a number": (IAM, {}, asked(int(SECRET))),
-    "IAM, a list": (IAM, {}, asked([SECRET])),
-    "IAM, in place of the user": (
-        IAM,
-        {},
-        {"auth": {"identity": {"methods": ["password"], "password": SECRET}}},
-    ),
-    "IAM, in a list": (IAM, {}, {"auth": {"identity": [asked(SECRET)]}}),
-    "IAM, a header": (IAM, {"X-Subject-Token": SECRET}, asked()),
-    "IAM, a form": (IAM, {"Content-Type": "application/x-www-form-urlencoded"}, f"password={SECRET}"),
-    "IAM, cut short": (IAM, JSON, json.dumps(asked(SECRET))[:-1]),
-    "IAM, twice": (IAM, JSON, f'{{"password": "{SECRET}", "password": "{SECRET}"}}'),
-    "query": (
-        f"{ENGINE}?token={SECRET}&X-Auth-Token={SECRET}&secret_key={SECRET}&%70assword={SECRET}",
-        {},
-        RETRY,
-    ),
-    "query, api_key": (f"{ENGINE}?api_key={SECRET}", {}, RETRY),
-    "query, semicolon": (f"{ENGINE}?a=b;token={SECRET}", {}, RETRY),
-    "query of no operation": (f"/nope?token={SECRET}", {"Authorization": SECRET}, None),
-    "body": (ENGINE, {}, {"action": "Stop", "token": SECRET, "a": [{"secret_key": SECRET}]}),
-    "body, in lists": (ENGINE, {}, {**RETRY, "tokens": [SECRET]}),
-    "body, in objects": (ENGINE, {}, {**RETRY, "password": {"value": SECRET}}),
-    "body, no JSON": (ENGINE, JSON, f"token={SECRET}"),
-    "body, no UTF-8": (ENGINE, JSON, b"\xff" + SECRET.encode()),
-    "state": ("/_mock/state", {}, {"projects": {}, "credentials": {"tokens": {SECRET: {}}}}),
-    "state, no token": ("/_mock/state", {}, {"projects": {}, "credentials": {"tokens": {SECRET: None}}}),
-    "state, no password": ("/_mock/state", {}, USERS),
-}
+IDENTITY = {"methods": ["password"], "password": SECRET}
+USERS = {"users": {"u": {"domain": "d", "password": [SECRET]}}}
+# Where a secret may be: path, headers next to the right token, body.
+SECRETS: list[tuple[str, Any, Any]] = [
+    (ENGINE, {"X-Auth-Token": SECRET}, RETRY),
+    (ENGINE, [("X-Auth-Token", SECRET), ("x-auth-token", SECRET)], RETRY),
+    (ENGINE, {"X-Auth-Token": "", "Authorization": f"Bearer {SECRET}"}, RETRY),
+    (ENGINE, {"Authorization": f"{SIGNED}Signature={SECRET}"}, RETRY),
+    (ENGINE, {"Authorization": f"{SIGNED}signature={SECRET}"}, RETRY),
+    (ENGINE, {"Authorization": f"SDK-HMAC-SHA256 {SECRET}"}, RETRY),
+    (ENGINE, [("Authorization", f"{SIGNED}Signature=0"), ("Authorization", SECRET)], RETRY),
+    (ENGINE, {"X-Security-Token": SECRET}, RETRY),
+    (ENGINE, {"Cookie": f"a={SECRET}", "Proxy-Authorization": SECRET, "X-Api-Key": SECRET}, RETRY),
+    (ENGINE, {"Referer": f"http://a/?token={SECRET}"}, RETRY),
+    (IAM, {}, asked(SECRET)),
+    (IAM, {}, asked(int(SECRET))),
+    (IAM, {}, asked([SECRET])),
+    (IAM, {}, {"auth": {"identity": IDENTITY}}),
+    (IAM, {}, {"auth": {"identity": [asked(SECRET)]}}),
+    (IAM, {"X-Subject-Token": SECRET}, asked()),
+    (IAM, {"Content-Type": "application/x-www-form-urlencoded"}, f"password={SECRET}"),
+    (IAM, JSON, json.dumps(asked(SECRET))[:-1]),
+    (IAM, JSON, f'{{"password": "{SECRET}", "password": "{SECRET}"}}'),
+    (f"{ENGINE}?token={SECRET}&X-Auth-Token={SECRET}&secret_key={SECRET}&%70assword={SECRET}", {}, RETRY),
+    (f"{ENGINE}?api_key={SECRET}", {}, RETRY),
+    (f"{ENGINE}?a=b;token={SECRET}", {}, RETRY),
+    (f"/nope?token={SECRET}", {"Authorization": SECRET}, None),
+    (ENGINE, {}, {"action": "Stop", "token": SECRET, "a": [{"secret_key": SECRET}]}),
+    (ENGINE, {}, {**RETRY, "tokens": [SECRET]}),
+    (ENGINE, {}, {**RETRY, "password": {"value": SECRET}}),
+    (ENGINE, JSON, f"token={SECRET}"),
+    (ENGINE, JSON, b"\xff" + SECRET.encode()),
+    ("/_mock/state", {}, {"projects": {}, "credentials": {"tokens": {SECRET: {}}}}),
+    ("/_mock/state", {}, {"projects": {}, "credentials": {"tokens": {SECRET: None}}}),
+    ("/_mock/state", {}, {"projects": {}, "credentials": USERS}),
+]
 
 
-def send(client: httpx.Client, case: str) -> str:
-    path, headers, body = SECRETS[case]
+def send(client: httpx.Client, path: str, headers: Any, body: Any) -> str:
     given: dict[str, Any] = {"content" if isinstance(body, str | bytes) else "json": body, "headers": headers}
     return client.request("POST" if path == IAM else "PUT", path, **given).text
 
 
-@pytest.mark.parametrize("case", SECRETS)
-def test_a_secret_is_shown_nowhere_wherever_it_stands(
-    mock: httpx.Client, case: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("case", SECRETS, ids=range(len(SECRETS)))
+def test_a_secret_is_shown_nowhere_wherever_it_is(
+    mock: httpx.Client, case: tuple[str, Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "huaweicloud_retry")
-    response = send(mock, case)
-    pages = "".join(
-        mock.get(f"/_mock/{page}").text for page in ("request-log", "state", "health", "faults", "nope")
-    )
-    assert (len(entries(mock)), len(caplog.records)) == ((0, 0) if case.startswith("state") else (1, 1))
+    response = send(mock, *case)
+    pages = "".join(mock.get(f"/_mock/{page}").text for page in ("request-log", "state"))
+    logged = not case[0].startswith("/_mock/")
+    assert (len(entries(mock)), len(caplog.records)) == (logged, logged)
     shown = {"response": response, "pages": pages, "log": caplog.text}
     assert [place for place, text in shown.items() if SECRET in text] == []
 
@@ -172,14 +145,13 @@ def test_the_request_log_keeps_the_last_10000_requests_or_fewer_large_ones() -> 
         request = MockRequest("PUT", f"/{number}", [(b"a", b"a" * 3500)])
         request.body = b"a" * 4000
         large.add(request, 404, None, None, acted=False)
-    of_small, of_large = small.as_json(), large.as_json()
-    assert (of_small["count"], of_small["dropped"], KEPT) == (10_100, 100, 10_000)
-    for log, count in (of_small, 10_100), (of_large, 1400):
-        shown: Any = log["entries"]
-        kept = len(shown)
-        assert [each["path"] for each in shown] == [f"/{number}" for number in range(count - kept, count)]
-        assert (log["count"], log["dropped"]) == (count, count - kept)
-    assert 1000 < kept < 1400
+    for log, count, fewest, most in (small, 10_100, KEPT, KEPT), (large, 1400, 1000, 1399):
+        shown: Any = log.as_json()
+        kept = len(shown["entries"])
+        paths = [entry["path"] for entry in shown["entries"]]
+        assert paths == [f"/{number}" for number in range(count - kept, count)]
+        assert (shown["count"], shown["dropped"]) == (count, count - kept)
+        assert fewest <= kept <= most
 
 
 def test_the_request_log_keeps_no_large_bodies_headers_or_urls(mock: httpx.Client) -> None:
@@ -187,11 +159,9 @@ def test_the_request_log_keeps_no_large_bodies_headers_or_urls(mock: httpx.Clien
     mock.put(ENGINE, json={**RETRY, "a": large})
     mock.put(f"{ENGINE}?a={large}", json=RETRY, headers={"X-A": large})
     mock.get(f"/{large}")
-    mock.get(
-        "/nope", headers={f"X-{number}": "" for number in range(70)}
-    )  # whose memory is not in their bytes
-    assert [entry["method"] for entry in entries(mock)] == ["PUT", "PUT", "GET", "GET"]
-    assert [len(entry["headers"]) > 0 for entry in entries(mock)] == [True, False, False, False]
+    mock.get("/nope", headers={f"X-{number}": "" for number in range(70)})  # more memory than their bytes
+    found = [(entry["method"], entry["headers"] == {}) for entry in entries(mock)]
+    assert found == [("PUT", False), ("PUT", True), ("GET", True), ("GET", True)]
     assert len(mock.get("/_mock/request-log").content) < 10_000
 
 
@@ -205,40 +175,27 @@ def test_the_request_log_can_be_read_however_deep_a_body_is(mock: httpx.Client) 
 # --- The other pages ----------------------------------------------------------------------------------------
 
 
-def test_each_page_names_its_methods_to_whoever_uses_another(mock: httpx.Client) -> None:
+def test_each_page_names_its_methods_if_another_is_used(mock: httpx.Client) -> None:
     for page, allowed in PAGES.items():
-        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - set(allowed.split(", ")):
+        methods = allowed.split(", ")
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {*methods}:
             refused = mock.request(method, f"/_mock/{page}")
             assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
-        assert all(
-            mock.request(method, f"/_mock/{page}").status_code in {200, 204, 400}
-            for method in allowed.split(", ")
-        )
-    for path in "", "nope", "state/", "State", "state/x", "%73tate":
+        assert mock.options(f"/_mock/{page}").headers["Allow"] == allowed
+        assert {mock.request(method, f"/_mock/{page}").status_code for method in methods} <= {200, 204, 400}
+    for path in ("", "nope", "state/", "State", "state/x", "%73tate"):
         unknown = mock.get(f"/_mock/{path}")
         assert (unknown.status_code, unknown.json()["error_code"]) == (404, "MOCK.404")
         assert all(f"/_mock/{page}" in unknown.json()["error_msg"] for page in PAGES)
 
 
-def test_faults_are_added_shown_counted_and_taken_away(mock: httpx.Client) -> None:
-    twice, ever = {"operation": "RetryEngine", "status": 503, "times": 2}, {"status": 502}
-    assert [mock.post("/_mock/faults", json=given).status_code for given in ([twice], ever)] == [204, 204]
-    refused = mock.post("/_mock/faults", json=[{"status": 503}, {"status": 200}])
-    assert refused.status_code == 400
-    assert refused.json()["error_msg"].startswith("The body is invalid: /1/status: ")
-    assert [mock.put(ENGINE, json=RETRY).status_code, mock.post(SCRIPT, json=BY_TASK).status_code] == [
-        503,
-        502,
-    ]
-    assert mock.get("/_mock/faults").json() == [{**twice, "times": 1}, ever]
-    assert [mock.put(ENGINE, json=RETRY).status_code for _ in range(2)] == [503, 502]
-    assert mock.delete("/_mock/faults").status_code == 204
-    assert [mock.put(ENGINE, json=RETRY).status_code, mock.get("/_mock/faults").json()] == [200, []]
-
-
-def test_a_response_that_has_no_body_by_http_is_sent_without(mock: httpx.Client) -> None:
-    mock.post("/_mock/faults", json={"status": 304})
-    assert [mock.post(IAM, json=asked()).status_code for _ in range(2)] == [304, 304]  # on one connection
+def test_head_is_get_without_the_body(mock: httpx.Client) -> None:
+    for path in ("/docs", "/openapi.yaml", "/_mock/health"):
+        got, head, options = (mock.request(method, path) for method in ("GET", "HEAD", "OPTIONS"))
+        assert (head.status_code, head.content, options.status_code) == (200, b"", 204)
+        for name in ("Content-Type", "Content-Length"):
+            assert head.headers[name] == got.headers[name]
+        assert mock.get(path).content == got.content  # nothing is left on the connection
 
 
 def test_the_spec_is_served_as_it_is(mock: httpx.Client) -> None:
@@ -247,9 +204,8 @@ def test_the_spec_is_served_as_it_is(mock: httpx.Client) -> None:
     assert as_json.json() == CONTRACT.document
     types = [response.headers["Content-Type"] for response in (as_yaml, as_json)]
     assert types == ["application/yaml", "application/json"]
-    assert [mock.post(f"/openapi.{kind}").headers["Allow"] for kind in ("yaml", "json")] == [
-        "GET, HEAD, OPTIONS"
-    ] * 2
+    for method in ("POST", "OPTIONS"):
+        assert mock.request(method, "/openapi.yaml").headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 DOCS = {
@@ -259,108 +215,106 @@ DOCS = {
     "/docs/swagger-ui.css": "text/css",
     "/docs/swagger-ui-bundle.js": "text/javascript",
 }
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-def test_the_docs_page_is_served_and_may_load_nothing_but_its_own_files(mock: httpx.Client) -> None:
+def test_the_docs_page_names_and_may_load_only_files_of_the_mock(mock: httpx.Client) -> None:
     for path, kind in DOCS.items():
         response = mock.get(path)
         assert (response.status_code, response.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-        policy = response.headers["Content-Security-Policy"]
-        assert policy == (
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-
-
-def test_all_that_the_docs_page_names_is_the_mocks_and_exists(mock: httpx.Client) -> None:
+        assert response.headers["Content-Security-Policy"] == POLICY
     named = re.findall(r'(?:src|href)="(?!data:)([^"]*)"', mock.get("/docs").text)
     links = ["/openapi.yaml", "/openapi.json", "/_mock/health", "/_mock/state", "/_mock/request-log"]
     assert sorted(named) == sorted([*links, *list(DOCS)[1:]])
-    assert [mock.get(path).status_code for path in named] == [200] * len(named)
+    assert [mock.get(path).status_code for path in links] == [200] * len(links)
     assert not re.search("https?://", mock.get("/docs/docs.css").text + mock.get("/docs/docs.js").text)
+
+
+BUILT_IN = ["mock-token", "mock-ak mock-sk", "mock-user mock-password"]
+TOKENS_AND_USER = "tokens: {s3cret: {}, b: {}}, users: {ann: {password: s3cret, domain: d}}"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "token", "expected"),
+    [
+        ("", "mock-token", BUILT_IN),
+        (f"credentials: {{{TOKENS_AND_USER}}}", "", ["2, in", "none", "ann"]),
+        ("credentials: {access_keys: {'<b>': {secret_key: s3cret}}}", "", ["0, in", "&lt;b&gt;", "none"]),
+    ],
+    ids=["none", "tokens and a user", "a key"],
+)
+def test_the_docs_page_shows_the_built_in_credentials_or_the_names_of_a_state_file_and_no_secret(
+    tmp_path: Path, credentials: str, token: str, expected: list[str]
+) -> None:
+    (file := tmp_path / "state.yaml").write_text(f"projects: {{}}\n{credentials}", encoding="utf-8")
+    with running(CONTRACT, state=file) as url, plain_client(url) as client:
+        page = client.get("/docs").text
+    assert re.findall('data-token="(.*?)"', page) == [token]
+    shown = re.findall("<dd>(.*?)</dd>", page)
+    assert all(text.startswith(start) for text, start in zip(shown, expected, strict=True))
+    assert "s3cret" not in page
 
 
 # --- Prefer -------------------------------------------------------------------------------------------------
 
 
-DOCUMENT: Any = CONTRACT.document
-
-
-def follow(node: Any) -> Any:
-    while "$ref" in node:
-        _, *steps = node["$ref"].split("/")
-        node = reduce(getitem, steps, DOCUMENT)
-    return node
-
-
-def described(operation: Operation) -> Any:
-    return DOCUMENT["paths"][operation.path][operation.method.lower()]
-
-
-def documented() -> Iterator[tuple[str, int, str, object]]:
-    """The operation, status, name and body of each example in the spec."""
-    for operation in CONTRACT.operations:
-        for status, response in described(operation)["responses"].items():
-            for name, example in follow(response)["content"]["application/json"]["examples"].items():
-                yield operation.id, int(status), name, follow(example)["value"]
-
-
-def shown(operation: Operation) -> tuple[str, str, Any]:
-    """The request that the spec shows: method, path and body."""
-    parameters = [follow(each) for each in DOCUMENT["paths"][operation.path]["parameters"]]
-    path = operation.path.format(**{each["name"]: each["example"] for each in parameters})
-    content = described(operation).get("requestBody", {"content": {}})["content"]
-    bodies = [
-        follow(example)["value"] for media in content.values() for example in media["examples"].values()
-    ]
-    return operation.method, path, bodies[0] if bodies else None
-
-
-CALLS = {operation.id: shown(operation) for operation in CONTRACT.operations}
+IDS = {"project_id": "demo-project", "engine_id": ENGINE_ID, "job_id": "18638", "record_id": RECORD}
+BODIES: dict[str, Any] = {"RetryEngine": RETRY, "RetryScriptExecution": BY_TASK}
+OPERATIONS = {each.id: each for each in CONTRACT.operations}
 
 
 def prefer(
     mock: httpx.Client, *wishes: str, operation: str = "RetryEngine", **options: Any
 ) -> httpx.Response:
-    method, path, body = CALLS[operation]
-    path = options.pop("path", path)
+    of = OPERATIONS[operation]
+    path = of.path.format(**(IDS | options.pop("ids", {})))
     headers = [*options.pop("headers", {}).items(), *(("Prefer", wish) for wish in wishes)]
-    return mock.request(method, path, **{"json": body, "headers": headers, **options})
+    return mock.request(of.method, path, json=BODIES.get(operation), headers=headers)
 
 
-@pytest.mark.parametrize(("operation", "status", "name", "body"), list(documented()))
-def test_each_response_of_the_spec_can_be_had_and_changes_no_state(
-    mock: httpx.Client, operation: str, status: int, name: str, body: Any
+@pytest.mark.parametrize(
+    ("operation", "status", "outcome"),
+    [
+        ("RetryEngine", 200, "example"),
+        ("ListScriptRecords", 200, "read"),
+        ("RetryEngine", 503, "refused"),
+        ("RetryScriptExecution", 405, "refused"),
+    ],
+)
+def test_a_response_of_the_spec_can_be_had_and_changes_no_state(
+    mock: httpx.Client, operation: str, status: int, outcome: str
 ) -> None:
-    before = mock.get("/_mock/state").json()
-    response = prefer(mock, f"code={status}, example={name}", operation=operation)
+    before, body = mock.get("/_mock/state").json(), OPERATIONS[operation].example(status).body
+    response = prefer(mock, f"code={status}", operation=operation)
+    assert isinstance(body, dict)
     own = {"request_id": response.headers["X-Request-Id"]} if "request_id" in body else {}
-    assert [response.status_code, response.json(), "Allow" in response.headers] == [
-        status,
-        body | own,
-        status == 405,
-    ]
-    assert prefer(mock, f"code={status}", operation=operation).status_code == status
+    assert (response.status_code, response.json()) == (status, {**body, **own})
+    assert ("Allow" in response.headers) == (status == 405)
     assert mock.get("/_mock/state").json() == before
-    entry = entries(mock)[0]
-    success = "read" if entry["method"] == "GET" else "example"
-    assert [entry["outcome"], entry["acted"]] == ["refused" if status >= 400 else success, False]
-    assert response.headers.get_list("X-Request-Id") == [entry["request_id"]]
+    assert [(entry["outcome"], entry["acted"]) for entry in entries(mock)] == [(outcome, False)]
 
 
-WRONG_STATE, UNAVAILABLE = "SVCSTG.00501149", "APIG.0613"
-READ_AS = {  # a | is between two header lines; of the same preference twice the first counts, by RFC 7240
-    **dict.fromkeys(("code=400, example=wrongState", 'EXAMPLE="wrongState" | Code=400'), WRONG_STATE),
-    **dict.fromkeys(("code=503", 'code="503"', 'code = "503";a=b', "wait=10, CODE=503"), UNAVAILABLE),
-    **dict.fromkeys(("respond-async | code=503", "code=503, code=404"), UNAVAILABLE),
-    **dict.fromkeys(("code=200", "example=page", 'example="page"')),
-}
+# Of the same preference twice the first counts, by RFC 7240; a | is between two header lines.
+UNAVAILABLE = ["code=503", 'code="503"', 'code = "503";a=b', "wait=10, CODE=503", "code=503, code=404"]
+FORCED = dict.fromkeys([*UNAVAILABLE, "respond-async | code=503"], (503, "APIG.0613"))
+WRONG_STATE = ["code=400, example=wrongState", 'EXAMPLE="wrongState" | Code=400']
+FORCED |= dict.fromkeys(WRONG_STATE, (400, "SVCSTG.00501149"))
+FORCED |= {"code=200": (200, "jobId"), "example=page": (200, "string"), 'example="page"': (200, "string")}
+FORCED |= dict.fromkeys(["code=418", "code=600"], (400, "it has: 200, 400, 401"))
+FORCED |= dict.fromkeys(["example=nope", 'example="accepted by all"'], (400, "it has: accepted, page"))
+FORCED["code=400, example=page"] = (400, "it has: unknownEngine, wrongState")
 
 
-@pytest.mark.parametrize(("wishes", "code"), READ_AS.items())
-def test_the_preference_is_read_as_http_has_it(mock: httpx.Client, wishes: str, code: str | None) -> None:
+@pytest.mark.parametrize(("wishes", "expected"), FORCED.items())
+def test_the_preference_is_read_as_http_has_it_and_what_the_spec_does_not_have_is_refused(
+    mock: httpx.Client, wishes: str, expected: tuple[int, str]
+) -> None:
     response = prefer(mock, *wishes.split(" | "))
-    assert [response.json().get("error_code"), mock.put(ENGINE, json=RETRY).status_code] == [code, 200]
+    assert (response.status_code, expected[1] in response.text) == (expected[0], True)
+    assert mock.put(ENGINE, json=RETRY).status_code == 200  # nothing was retried before
 
 
 @pytest.mark.parametrize(
@@ -370,26 +324,11 @@ def test_other_preferences_are_ignored(mock: httpx.Client, other: str) -> None:
     assert [prefer(mock, other).status_code for _ in range(2)] == [200, 400]
 
 
-HAS = {"code=418": "200, 400, 401", "code=600": "200, 400, 401", "example=nope": "accepted, page"}
-HAS |= {"code=400, example=page": "unknownEngine, wrongState", 'example="accepted by all"': "accepted, page"}
-
-
-@pytest.mark.parametrize(("wish", "has"), HAS.items())
-def test_what_the_spec_does_not_have_is_refused_with_what_it_has(
-    mock: httpx.Client, wish: str, has: str
-) -> None:
-    refused = prefer(mock, wish)
-    assert (refused.status_code, refused.json().get("error_code")) == (400, "APIGW.0201")
-    assert has in refused.json()["error_msg"]
-    assert mock.put(ENGINE, json=RETRY).status_code == 200
-
-
-@pytest.mark.parametrize("operation", CALLS)
-def test_credentials_and_the_request_are_checked_before(mock: httpx.Client, operation: str) -> None:
-    for wish in "code=503", "code=418":
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_credentials_and_the_request_are_checked_before_prefer(mock: httpx.Client, operation: str) -> None:
+    for wish in ("code=503", "code=418"):
         assert prefer(mock, wish, operation=operation, headers={"X-Auth-Token": "x"}).status_code == 401
-        too_long = CALLS[operation][1].replace("demo-project", "x" * 65)
-        invalid = prefer(mock, wish, operation=operation, path=too_long)
+        invalid = prefer(mock, wish, operation=operation, ids={"project_id": "x" * 65})
         assert [invalid.status_code, "Prefer" in invalid.text] == [400, False]
 
 
@@ -412,22 +351,7 @@ def test_a_line_for_each_request_without_secrets() -> None:
         client.get("/nope%0Anope%1B")
         prefer(client, "code=503")
         for case in SECRETS:
-            send(client, case)
+            send(client, *case)
     assert SECRET not in "".join(lines)
-    assert len(lines) == 5 + sum(not case.startswith("state") for case in SECRETS)
+    assert len(lines) == 5 + sum(not path.startswith("/_mock/") for path, _, _ in SECRETS)
     assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines[:5]] == LINES
-
-
-def test_no_admin_takes_the_pages_away_and_nothing_else_and_quiet_the_lines() -> None:
-    with process("--quiet", "--no-admin") as (url, lines), client_for(url) as client:
-        for page, methods in PAGES.items():
-            for method in methods.split(", "):
-                assert client.request(method, f"/_mock/{page}").status_code == 404
-        assert [client.get(path).status_code for path in ("/docs", "/openapi.yaml", "/openapi.json")] == [
-            200
-        ] * 3
-        assert [client.put(ENGINE, json=RETRY).status_code, client.post(IAM, json=asked()).status_code] == [
-            200,
-            201,
-        ]
-    assert lines == []

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 TEST = """
 import httpx, pytest
@@ -71,23 +69,11 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE, "NO_PROXY": "fd00::/8"},
-        {"ALL_PROXY": "socks5://192.0.2.1:9"},
-    ],
-    ids=["HTTP_PROXY and NO_PROXY", "ALL_PROXY"],
-)
-def test_the_fixture_works_whatever_proxies_the_environment_has(
-    tmp_path: Path, environment: dict[str, str]
+def test_each_worker_of_xdist_has_a_mock_of_its_own_whatever_proxies_the_environment_has(
+    tmp_path: Path,
 ) -> None:
-    ran = run(tmp_path, **environment)
-    assert "5 passed" in ran.stdout, ran.stdout + ran.stderr
-
-
-def test_each_worker_of_xdist_has_a_mock_of_its_own(tmp_path: Path) -> None:
-    ran = run(tmp_path, "--numprocesses", "2")
+    proxies = {"HTTP_PROXY": NOWHERE, "http_proxy": NOWHERE, "ALL_PROXY": "socks5://192.0.2.1:9"}
+    ran = run(tmp_path, "--numprocesses", "2", **proxies, NO_PROXY="fd00::/8")
     assert "5 passed" in ran.stdout, ran.stdout + ran.stderr
     urls = [line for line in ran.stdout.splitlines() if line.startswith("MOCK ")]
     assert (len(urls), len(set(urls))) == (4, 2)
