@@ -344,8 +344,8 @@ def test_a_failed_call_gives_its_place_back(mode: Mode, monkeypatch: pytest.Monk
     with Server(serve) as server, client_of(mode, server.url) as client:
         for _ in range(2):
             for _ in range(3):
-                assert mode.error(client, read=0.1, pool=1).outcome_unknown
-            assert mode.call(client, pool=1) == 7
+                assert mode.error(client, read=0.1).outcome_unknown
+            assert mode.call(client) == 7
 
 
 @TASKS
