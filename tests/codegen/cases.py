@@ -39,11 +39,8 @@ class DrawnResponse:
         if self.content is None:
             return httpx.Response(self.status)
         kind, text = self.content.kind, self.body if isinstance(self.body, str) else ""
-        raw = (
-            json.dumps(self.body).encode()
-            if kind == "json"
-            else text.encode("utf-8" if kind == "text" else "latin-1")
-        )
+        text = json.dumps(self.body) if kind == "json" else text
+        raw = text.encode("latin-1" if kind == "binary" else "utf-8")
         return httpx.Response(self.status, content=raw, headers={"Content-Type": self.content.media_type})
 
 
@@ -113,12 +110,8 @@ def _of_parameter(operation: Operation, index: int) -> SearchStrategy[Any]:
 
 @cache
 def _of_body(operation: Operation, content: Content, direction: Direction) -> SearchStrategy[Any]:
-    schema = {
-        "json": content.schema,
-        "text": {"type": "string"},
-        "binary": {"type": "string", "format": "binary"},
-    }
-    return _values(operation, schema.get(content.kind, content.schema), direction)
+    schemas = {"text": {"type": "string"}, "binary": {"type": "string", "format": "binary"}}
+    return _values(operation, schemas.get(content.kind, content.schema), direction)
 
 
 def _values(operation: Operation, schema: dict[str, Any], direction: Direction) -> SearchStrategy[Any]:
@@ -130,9 +123,8 @@ def _values(operation: Operation, schema: dict[str, Any], direction: Direction) 
 def _validator(
     operation: Operation, content: Content, direction: Direction
 ) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(
-        operation.schema(content.schema, direction), validate_formats=True
-    )
+    schema = operation.schema(content.schema, direction)
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
 
 def _only_with(schema: dict[str, Any], pattern: str) -> dict[str, Any]:

@@ -71,10 +71,8 @@ class Operation:
 
     def schema(self, schema: dict[str, Any], direction: Direction) -> dict[str, Any]:
         """A schema that stands alone, without the fields that the direction does not have."""
-        return {
-            **_directed(schema, direction, _told_by(self.spec)),
-            "components": {"schemas": _schemas(self.spec, direction)},
-        }
+        made = _directed(schema, direction, _told_by(self.spec))
+        return {**made, "components": {"schemas": _schemas(self.spec, direction)}}
 
     def follow(self, schema: dict[str, Any]) -> dict[str, Any]:
         """What a reference points to."""
@@ -88,19 +86,14 @@ class Operation:
     @property
     def good(self) -> list[tuple[int, Content | None]]:
         """Each status of success, with its body."""
-        exact = [
-            (200 if status == "2XX" else int(status), c)
-            for status, c in self.responses.items()
-            if status[0] == "2"
-        ]
+        found = [(status, content) for status, content in self.responses.items() if status[0] == "2"]
+        exact = [(200 if status == "2XX" else int(status), content) for status, content in found]
         return exact or [(200, self.responses["default"])]
 
     @property
     def has_json(self) -> bool:
         """Whether a response of success has JSON that can be wrong."""
-        return any(
-            content is not None and content.kind == "json" and content.schema for _, content in self.good
-        )
+        return any(content and content.kind == "json" and content.schema for _, content in self.good)
 
     @property
     def bad(self) -> list[tuple[int, Content | None]]:
@@ -120,12 +113,8 @@ def document(spec: str) -> Any:
 def operations(spec: str) -> tuple[Operation, ...]:
     """The operations of a document."""
     paths: dict[str, Any] = document(spec)["paths"]
-    return tuple(
-        _operation(spec, method, path, item)
-        for path, item in paths.items()
-        for method in METHODS
-        if method in item
-    )
+    each = ((path, method, item) for path, item in paths.items() for method in METHODS if method in item)
+    return tuple(_operation(spec, method, path, item) for path, method, item in each)
 
 
 def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Operation:
@@ -148,10 +137,8 @@ def _operation(spec: str, method: str, path: str, item: dict[str, Any]) -> Opera
 
 
 def _content(holder: dict[str, Any]) -> Content | None:
-    contents = [
-        Content(media_type, media.get("schema", {}))
-        for media_type, media in holder.get("content", {}).items()
-    ]
+    given = holder.get("content", {}).items()
+    contents = [Content(media_type, media.get("schema", {})) for media_type, media in given]
     return next((each for each in contents if each.kind == "json"), contents[0] if contents else None)
 
 

@@ -576,23 +576,22 @@ def test_no_signal_comes_between_the_two_renames(
 
 
 def test_a_read_only_disk_is_reported_if_there_is_something_to_write(project: Project) -> None:
-    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"'
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 77'
     unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
-    root = str(project.root)
-    if (
-        not shutil.which("unshare")
-        or subprocess.run([*unshare, mount, "sh", root], check=False, capture_output=True).returncode
-    ):
+    command = [
+        *unshare,
+        f'{mount}; exec "$2" -B "$1/codegen/generate.py"',
+        "sh",
+        str(project.root),
+        sys.executable,
+    ]
+    run = partial(subprocess.run, command, capture_output=True, encoding="utf-8", check=False)
+    if not shutil.which("unshare") or (ran := run()).returncode == 77 or ran.stderr.startswith("unshare"):
         pytest.skip("this machine does not let a test have a mount in a namespace of its own")
-    code = f'{mount} && exec "$2" -B "$1/codegen/generate.py"'
-    run = partial(
-        subprocess.run, [*unshare, code, "sh", root, sys.executable], capture_output=True, encoding="utf-8"
-    )
-    ran = run(check=False)
     assert (ran.returncode, ran.stderr, ran.stdout[:13]) == (0, "", "nothing to do")
     project.add_path(another_job())
     before = project.state()
-    ran = run(check=False)
+    ran = run()
     assert (ran.returncode, ran.stdout, project.state()) == (2, "", before)
     assert ran.stderr.startswith("refused: Read-only file system: ")
     assert ran.stderr.endswith("; generated/ is unchanged\n")

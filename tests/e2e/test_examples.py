@@ -5,7 +5,6 @@ import json
 import re
 import runpy
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,12 @@ import httpx
 import pytest
 
 from huaweicloud_retry.cli import main
-from huaweicloud_retry.testing import Mock, mock_server
+from huaweicloud_retry.testing import Mock
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 ENGINE = "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"
-
-
-@pytest.fixture(scope="module")
-def shared_mock() -> Iterator[Mock]:
-    with mock_server() as mock:
-        yield mock
 
 
 @pytest.fixture
