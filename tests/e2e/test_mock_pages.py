@@ -88,7 +88,7 @@ SECRETS: list[tuple[str, Any, Any]] = [
     (ENGINE, {"X-Auth-Token": SECRET}, RETRY),
     (ENGINE, [("X-Auth-Token", SECRET), ("x-auth-token", SECRET)], RETRY),
     (ENGINE, {"X-Auth-Token": "", "Authorization": f"Bearer {SECRET}"}, RETRY),
-    (ENGINE, {"Authorization": f"{SIGNED}Signature={SECRET}"}, RETRY),
+    (ENGINE, {"Authorization": f"{SIGNED}Signature={SECRET.zfill(64)}"}, RETRY),
     (ENGINE, {"Authorization": f"{SIGNED}signature={SECRET}"}, RETRY),
     (ENGINE, {"Authorization": f"SDK-HMAC-SHA256 {SECRET}"}, RETRY),
     (ENGINE, [("Authorization", f"{SIGNED}Signature=0"), ("Authorization", SECRET)], RETRY),

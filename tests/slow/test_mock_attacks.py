@@ -14,7 +14,7 @@ import pytest
 from tests.mocks import COMMAND, ENGINE, connected, plain_client, send_head
 
 LIMIT = 200  # MiB, the most that was ever resident
-SECONDS = 5  # that an attack lasts
+SECONDS = 12  # that an attack lasts
 
 
 @contextmanager
