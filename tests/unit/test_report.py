@@ -517,7 +517,7 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path, monkeypatch: pyte
 
     small, large = (made(tmp_path / f"{number}", some(number)) for number in (200, 1000))
     peak(small)  # what is made once for all is there afterwards
-    assert peak(large) < 1.1 * peak(small)
+    assert peak(large) < 1.5 * peak(small)  # with 800 outcomes kept it is more than twice as much
 
 
 # The page; in a browser: tests/slow/test_report_page.py
