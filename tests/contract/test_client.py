@@ -632,11 +632,11 @@ def test_only_what_was_not_processed_is_sent_again_and_after_the_time_that_was_a
     monkeypatch.setattr("asyncio.sleep", wait)
     wire.given = Encoded(status, {"retry-after": "40"}, ACCEPTED)
     wire.exchanges.clear()
-    resend = Resend(max_attempts=3, initial_backoff=0, max_backoff=60)
-    caller.error(ENGINE, Client(wire.url, resend=resend))
-    assert len(wire.exchanges) == requests
-    caller.error(ENGINE, Client(wire.url, resend=resend).with_resend(None))
-    assert len(wire.exchanges) == requests + 1
+    client = Client(wire.url, resend=Resend(max_attempts=3, initial_backoff=0, max_backoff=60))
+    caller.error(ENGINE, client.with_resend(None))
+    assert len(wire.exchanges) == 1
+    caller.error(ENGINE, client)
+    assert len(wire.exchanges) == 1 + requests
     assert [40 <= seconds <= 50 for seconds in waited if seconds] == [True] * (requests - 1)
 
 
