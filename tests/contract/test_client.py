@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 
-from huaweicloud_retry import AkSkAuth, Resend, TokenAuth
+from huaweicloud_retry import AkSkAuth, IAMAuthenticationError, PasswordAuth, Resend, TokenAuth
 from huaweicloud_retry.contract import Contract, Match, Problem
 from huaweicloud_retry.contract import Operation as ContractOperation
 from huaweicloud_retry.mock.app import App
@@ -92,7 +92,7 @@ both = pytest.mark.parametrize("caller", [Caller("sync"), Caller("asyncio")], id
 # Whatever is retried fails again at once, or only the first retry of each thing would be accepted.
 STATE = b"""
 run_time: 0
-credentials: {tokens: {canary-t0ken: {}}}
+credentials: {tokens: {canary-t0ken: {}}, users: {canary-user: {password: canary-passw0rd, domain: d}}}
 projects:
   demo-project:
     engines:
@@ -252,10 +252,14 @@ class Wire:
         self.exchanges: list[Exchange] = []
         self.statuses: set[int] = set()
         self.given: Encoded | None = None
+        self.next: list[Encoded | None] = []
+        """The responses to the next requests, but those to IAM; None: the mock's."""
         self._mock = App(CONTRACT, State(read_state(STATE)), Faults())
 
     async def __call__(self, request: MockRequest, pause: Pause) -> Encoded:
-        responded = self.given or await self._mock(request, pause)
+        is_of_iam = request.path.startswith("/v3/")
+        next_one = None if is_of_iam or not self.next else self.next.pop(0)
+        responded = self.given or next_one or await self._mock(request, pause)
         self.exchanges.append(Exchange(request, responded))
         self.statuses.add(responded.status)
         return responded
@@ -302,7 +306,7 @@ def server() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(server: Wire) -> Wire:
-    server.given = None
+    server.given, server.next = None, []
     server.statuses.clear()
     return server
 
@@ -526,6 +530,29 @@ def signed(sent: MockRequest, names: list[str]) -> str:
     canonical = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     to_sign = f"SDK-HMAC-SHA256\n{sent.headers['x-sdk-date']}\n{canonical}"
     return hmac.digest(b"canary-sk", to_sign.encode(), "sha256").hex()
+
+
+MOCKED = {"project_id": "demo-project", "engine_id": "4a1bc63d-4719-4bd3-b1ad-5ee590b05e87"}
+
+
+@pytest.mark.parametrize("code", ["APIGW.0301", "APIG.0307", "APIC.0307"])
+@both
+def test_a_token_that_the_gateway_refuses_is_renewed(caller: Caller, code: str, wire: Wire) -> None:
+    auth = PasswordAuth("canary-user", "canary-passw0rd", domain_name="d", iam_endpoint=wire.url)
+    wire.next = [None, Encoded(401, {}, json.dumps({"error_code": code}).encode())]
+    wire.exchanges.clear()
+    jobs = caller.calls(ENGINE, Client(wire.url, auth=auth), MOCKED, MOCKED)
+    assert [job.id for job in jobs] == [MOCKED["engine_id"]] * 2
+    assert [each.response.status for each in wire.exchanges] == [201, 200, 401, 201, 200]
+
+
+@both
+def test_a_wrong_password_is_sent_once(caller: Caller, wire: Wire) -> None:
+    auth = PasswordAuth("canary-user", "wrong", domain_name="d", iam_endpoint=wire.url)
+    wire.exchanges.clear()
+    errors = [caller.error(ENGINE, Client(wire.url, auth=auth)) for _ in range(2)]
+    assert {type(error) for error in errors} == {IAMAuthenticationError}
+    assert [each.response.status for each in wire.exchanges] == [401]
 
 
 @both
@@ -794,14 +821,18 @@ def test_a_forked_process_has_connections_of_its_own(mode: Mode) -> None:
 # ---- secrets
 
 
+KEYS = AkSkAuth("ak", "canary-sk", security_token=TOKEN)
+
+
+@pytest.mark.parametrize("auth", [TokenAuth(TOKEN), KEYS], ids=["token", "security token"])
 @pytest.mark.parametrize("status", [200, 201, 400, 401, 500])
 @both
-def test_no_repr_or_error_shows_the_token(caller: Caller, status: int, wire: Wire) -> None:
+def test_no_repr_or_error_shows_a_token(caller: Caller, status: int, wire: Wire, auth: httpx.Auth) -> None:
     echo = json.dumps({"error_code": TOKEN, "error_msg": f"No {TOKEN} here", "id": TOKEN}).encode()
     headers = {"x-echo": TOKEN, "x-request-id": TOKEN}
     content = ACCEPTED.replace(b"}", b',"x":"canary-body"}') if status == 200 else echo
     wire.given = Encoded(status, headers, content)
-    client = Client(wire.url, auth=TokenAuth(TOKEN))
+    client = Client(wire.url, auth=auth)
     result = caller.detailed(ENGINE, client)
     shown = [repr(client), repr(attrs.evolve(result, parsed=None))]
     if error := result.error:
