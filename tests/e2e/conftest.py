@@ -1,25 +1,12 @@
-"""A mock for the session, as new for each test, and the command line, which sends to it."""
+"""The command line, which sends to the mock."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from huaweicloud_retry.testing import Mock, mock_server
+from huaweicloud_retry.testing import Mock
 from tests.e2e.cli import STATE, Cli
-
-
-@pytest.fixture(scope="session")
-def shared_mock() -> Iterator[Mock]:
-    with mock_server() as mock:
-        yield mock
-
-
-@pytest.fixture
-def mock(shared_mock: Mock) -> Mock:
-    shared_mock.reset()
-    return shared_mock
 
 
 @pytest.fixture

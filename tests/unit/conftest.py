@@ -9,7 +9,6 @@ from functools import cache
 import pytest
 
 from huaweicloud_retry.runtime import transport
-from huaweicloud_retry.testing import Mock, mock_server
 from tests.callers import ACCEPTED, OPERATIONS, Caller, LoopbackServer, Operation, raw_response
 from tests.connections import Mode
 
@@ -38,19 +37,6 @@ def server() -> Iterator[LoopbackServer]:
     response = raw_response(200, ACCEPTED, "Set-Cookie: session=1; Path=/")
     with LoopbackServer(response, keep_open=True) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def shared_mock() -> Iterator[Mock]:
-    with mock_server() as mock:
-        yield mock
-
-
-@pytest.fixture
-def mock(shared_mock: Mock) -> Mock:
-    """A mock in its initial state."""
-    shared_mock.reset()
-    return shared_mock
 
 
 @pytest.fixture
