@@ -386,8 +386,7 @@ def what_is_unknown_has_its_code(server: Tested) -> None:
 def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
     """Any other method is a 405 with the service's code, without a body for HEAD; Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
-        near = server.near(request)
-        of_path = {each.method for each in server.contract.operations if near and each.path == near.path}
+        of_path = {each.method for each in server.of_path(request)}
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"} - of_path:
             names = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method")
             override: dict[str, str | None] = dict.fromkeys(names, request.method)
@@ -479,8 +478,9 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
         letters = path[at].upper(), f"%{ord(path[at]):02X}"
         wrong += [f"{path[:at]}{letter}{path[at + 1 :]}" for letter in letters]
         for each in wrong:
-            if server.contract.match(request.method, each) is None:  # or it is another ID
-                server.refused(request.with_headers(target=f"{each}{mark}{query}"), "unknown-api")
+            other = request.with_headers(target=f"{each}{mark}{query}")
+            if not server.of_path(other):  # or it is another ID
+                server.refused(other, "unknown-api")
     engine = server.again("engine")
     encoded = "".join(f"%{ord(letter):02X}" for letter in engine.id)
     request = server.request("ShowEngine", project_id=engine.project, engine_id="ENGINE-ID")

@@ -1,74 +1,66 @@
 """The contract tests find what is broken on purpose. `make mutants` tries all of it; this a sample, always the same."""
 
 import contextlib
-import io
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.contract import checks, suite
-from tests.mutants import changed, client, run, server, spec
+from tests.contract import checks
+from tests.mutants import hooks, run
+from tests.mutants.run import Mutant
 
-FOUND = run.Verdict(
-    "server: state", "a second retry", "only failed work is retried", "a_second_retry_is_refused"
+FOUND = Mutant(
+    "server: state", "only failed work is retried", "a second retry", {}, "only_what_failed_is_retried"
 )
-SURVIVED = run.Verdict("client: sent", "no Accept", "headers are those of the operation", "")
+SURVIVED = Mutant("client: sent", "headers are those of the operation", "no Accept", {})
 
 
-def test_a_sample_of_broken_servers_and_clients_is_found() -> None:
+def test_a_sample_is_found() -> None:
     sample = [
-        (run.TRIES[kind][0], what)
-        for kind, every in (("server", 31), ("client", 25))
-        for what in run.names(kind, every)
+        mutant
+        for kind, every in (("server", 31), ("client", 25), ("spec", 4))
+        for mutant in run.sample(kind, every)
     ]
-    verdicts = list(run.tried(sample))
-    assert len(verdicts) == 9
+    verdicts = list(run.all_tried(sample))
     assert all(verdict.found_by for verdict in verdicts), run.summary(verdicts)
 
 
-@pytest.mark.parametrize("mutant", spec.mutants()[::4], ids=lambda mutant: mutant.what)
-def test_a_changed_spec_is_found_and_what_is_wrong_is_said(mutant: spec.Mutant) -> None:
-    _, finding = spec.first_finding(mutant)
-    assert len(finding) > 20
+def test_what_is_right_is_found_to_be_right() -> None:
+    (mutant,) = run.all_tried([Mutant("server: none", "", "the mock", {})])
+    assert mutant.found_by == ""
 
 
-@pytest.mark.parametrize("mutants", [server.mutants(), client.mutants()], ids=["server", "client"])
-def test_what_a_mutant_changes_is_there_and_can_be_compiled(mutants: list[changed.Mutant]) -> None:
-    for mutant in mutants:
-        for text in (
-            *mutant.texts.values(),
-            *(mutant.changes.get(name, "") for name in ("request", "response")),
-        ):
+@pytest.mark.parametrize("kind", run.KINDS)
+def test_what_a_mutant_changes_is_there_and_can_be_compiled(kind: str, tmp_path: Path) -> None:
+    for number, mutant in enumerate(run.read(kind)):
+        run.lay_out(mutant, folder := tmp_path / str(number))
+        changed = [file.read_text("utf-8") for file in folder.rglob("*.py") if not file.is_symlink()]
+        for text in (*changed, *(mutant.changes.get(name, "") for name in ("request", "response"))):
             compile(text, mutant.what, "exec")
 
 
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"mock/app.py": ["no such text", ""]}, "app.py has no 'no such text'"),
-        ({"no.py": ["", ""]}, "there is no no.py"),
+        ({"mock/app.py": ["no such text", ""]}, "mutant 'it': there is no 'no such text'"),
+        ({"no.py": ["", ""]}, "mutant 'it': there is no no.py in src"),
+        ({"patch": {"openapi": "3.1.0"}}, "mutant 'it' changes nothing"),
     ],
-    ids=["text", "file"],
+    ids=["text", "file", "spec"],
 )
-def test_a_mutant_that_changes_nothing_is_an_error(changes: dict[str, list[str]], error: str) -> None:
+def test_a_mutant_that_changes_nothing_is_an_error(changes: dict[str, object], error: str) -> None:
     with pytest.raises(LookupError, match=error):
-        _ = changed.Mutant("", "", "", changes).texts
+        list(run.all_tried([Mutant("spec: any", "", "it", changes)]))
 
 
 def test_a_mutant_that_fails_by_itself_is_an_error() -> None:
-    mutant = changed.Mutant("", "", "wrong", {"response": "no_such_name"})
     with (
         pytest.raises(RuntimeError, match="mutant 'wrong' fails by itself"),
-        server.broken(mutant, checks.STATE) as url,
+        hooks.serving("wrong", {"response": "no_such_name"}, checks.STATE) as url,
         contextlib.suppress(httpx.TransportError),
     ):
         httpx.get(f"{url}/v2/p/enginemgr/engines/e", trust_env=False)
-
-
-def test_a_server_without_a_change_is_found_to_be_right() -> None:
-    mock = changed.Mutant("", "", "the mock", {})
-    with server.broken(mock, checks.STATE) as url, contextlib.redirect_stdout(io.StringIO()):
-        assert suite.run(url, seed=run.SEED, examples=1, only=["a_wrong_token_is_refused"]).findings == []
 
 
 def test_kinds_that_are_none_are_refused(
