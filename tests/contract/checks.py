@@ -143,11 +143,14 @@ class EveryStatusIsReached:
     def after_response(self, ctx: CheckContext, response: Response, case: Case[Any]) -> None:
         responses[_id(case), response.status_code] += 1
 
+    is_due = True
+    """Not of somebody else's server, which nobody can ask for a 502, and not if a part of the rules was tried."""
+
     def after_run(self, ctx: CheckContext) -> None:
         missing = [
             f"{operation.id} never responded with {status}"
             for operation in server.contract.operations
             for status in operation.statuses
-            if not responses[operation.id, status]
+            if self.is_due and not responses[operation.id, status]
         ]
         assert not missing, "; ".join(missing)

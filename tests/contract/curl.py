@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 _NOT_SHOWN = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
 _NOT_SHOWN |= {"x-schemathesis-testcaseid"}
 _CREDENTIALS = {"x-auth-token", "x-security-token", "x-subject-token", "authorization", "cookie"}
-_PART = 9  # letters; so many of a secret tell something of it
-_SIGNATURE = re.compile("[0-9a-f]{64}")
+_PART = 12  # letters; so many of a secret tell something of it
+_SIGNATURE = re.compile(r"\b(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{64}\b")
 
 
 def hidden(text: str, secrets: Collection[str]) -> str:
@@ -59,8 +59,8 @@ def curl(
         if name in _CREDENTIALS and value and token not in value:
             words.append(f"-H '{name}: ***'")
         else:
-            words.append(f"-H {word(f'{name}: {value}' if value else f'{name};')}")
-    if not content:
+            words.append(f"-H {shlex.quote(f'{name}: ')}{word(value)}" if value else f"-H '{name};'")
+    if not content or method == "HEAD":  # with which curl sends no body
         return " ".join(words)
     words += [] if "content-type" in shown else ["-H content-type:"]  # or curl would say that it is a form
     text = content.decode(errors="replace")

@@ -14,15 +14,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
 from itertools import combinations
 from typing import Any
 from urllib.parse import quote
 
+from tests.contract import wire
 from tests.contract.states import any_order_of_retries_reads_and_time_keeps_the_states
-from tests.contract.tested import FAILED, RULES, RUNNING, NotApplicableError, Tested, Work, rule
+from tests.contract.tested import FAILED, RULES, RUNNING, BrokenError, NotApplicableError, Tested, Work, rule
 from tests.contract.wire import Reply, Request
 
 __all__ = ["RULES", "any_order_of_retries_reads_and_time_keeps_the_states"]  # the last one is a rule, too
@@ -31,6 +34,8 @@ _IAM_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _SECOND = 2  # of execute_order: not gray, so not of the first batch
 _MANY = 150  # retries in a row: a server that refuses one in fifty at random is found
 _PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
+_A_MINUTE = 60.0  # seconds, in which a server has responded
+_A_DAY = 86_400  # seconds
 _FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
 
 
@@ -41,21 +46,23 @@ _FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
 def an_engine_retry_names_the_engine_and_its_job(server: Tested) -> None:
     """RetryEngine returns the ID and name of the engine asked for, and its last job's ID, an integer."""
     for engine in server.all_failed(server.engines()):
-        reply = _retried(server, server.retry(engine), engine)
-        expected = {"id": engine.id, "name": engine.engine["name"], "jobId": engine.given["id"]}
-        for name, value in expected.items():
-            if reply.get(name) != value or type(reply.get(name)) is not type(value):
-                server.broken(reply, f"{name} is {reply.get(name)!r}, and not {value!r}")
+        with server.changes(engine):
+            reply = server.accepted(server.retry(engine))
+            expected = {"id": engine.id, "name": engine.engine["name"], "jobId": engine.given["id"]}
+            for name, value in expected.items():
+                if reply.get(name) != value or type(reply.get(name)) is not type(value):
+                    server.broken(reply, f"{name} is {reply.get(name)!r}, and not {value!r}")
 
 
 @rule("workspace-page", spends=True)
 def a_script_retry_names_the_task_that_runs(server: Tested) -> None:
     """RetryScriptExecution returns a task; what was retried is among the records of that task, and runs or has run."""
     for record in server.all_failed(server.records()):
-        reply = _retried(server, server.retry(record), record)
-        page = _of_task(server, record.project, str(reply.get("task_id")))
-        if record.id not in {each["id"] for each in page.get("script_records")}:
-            server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
+        with server.changes(record):
+            reply = server.accepted(server.retry(record))
+            page = _of_task(server, record.project, str(reply.get("task_id")))
+            if record.id not in {each["id"] for each in page.get("script_records")}:
+                server.broken(reply, f"task_id {reply.get('task_id')!r} is no task of record {record.id}")
 
 
 @rule("cse-docs: ShowEngine, ShowEngineJob")
@@ -98,7 +105,7 @@ def _jobs(server: Tested, engine: Work) -> None:
         path: Any = {"project_id": engine.project, "engine_id": engine.id, "job_id": each["id"]}
         reply = server.accepted(server.request("ShowEngineJob", **path))
         _has(server, reply, id=each["id"], engineId=engine.id, status=each["status"])
-        _times(server, reply)
+        _times(server, reply, reply.json)
         if reply.get("scheduling") not in {None, int(each["status"] == "Executing")}:
             server.broken(reply, f"scheduling is {reply.get('scheduling')}, and the job {each['status']}")
         for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
@@ -106,11 +113,14 @@ def _jobs(server: Tested, engine: Work) -> None:
                 server.broken(reply, f"a task is of job {task['jobId']}, and not {each['id']}")
 
 
-def _times(server: Tested, reply: Reply) -> None:
-    began, ended = reply.get("startTime"), reply.get("endTime")
+def _times(server: Tested, reply: Reply, said: Any) -> None:
+    """Check the times of a job, of its steps and of their tasks."""
+    began, ended = said.get("startTime"), said.get("endTime")
     times = [at for at in (began, ended) if at is not None]
     if times != sorted(times) or any(not _FIRST < at < _LAST for at in times):
         server.broken(reply, f"startTime {began} and endTime {ended} are no milliseconds, in order")
+    for part in said.get("tasks") or ():
+        _times(server, reply, part)
 
 
 def _has(server: Tested, reply: Reply, **expected: Any) -> None:
@@ -132,6 +142,9 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
             values = {work.given[name] for work in own if name in work.given}
             for value in values:
                 _listed(server, project, f"{name}={value}", [w for w in own if _known(w, name) == value])
+            for other in {each for value in values for each in (value.swapcase(), value[:-1])} - values:
+                if name != "task_type":  # an enum
+                    _listed(server, project, f"{name}={other}", [])
             if name in {"script_id", "resource_id"} and len(values) > 1:
                 query = "&".join(f"{name}={value}" for value in values)
                 _listed(server, project, query, [w for w in own if _known(w, name) in values])
@@ -142,16 +155,38 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
         _listed(server, project, "script_task_id=no-such-task", [])
         first = [work for work in own if work.given.get("execute_order") != _SECOND]
         _listed(server, project, "is_first_order=true", first)
+        _listed(server, project, "show_history=false", own)
         for year, after, before in ((2001, own, []), (2200, [], own)):
             _listed(server, project, f"execute_time_start={year}-01-01T00:00:00Z", after)
             _listed(server, project, f"execute_time_end={year}-01-01T00:00:00Z", before)
+        _by_time(server, project)
         _pages(server, project, own)
+
+
+def _by_time(server: Tested, project: str) -> None:
+    """Of a record that began at a whole second: neither after this time nor before it, but after the second before."""
+    found = _page(server, project, f"limit={_PAGE}").get("script_records")
+    began = {each["id"]: each.get("start_time") for each in found}
+    for id_, at in began.items():
+        if at and re.fullmatch(r"[0-9T:-]+Z", at):
+            around = [datetime.fromisoformat(at) + timedelta(seconds=seconds) for seconds in (-1, 0, 1)]
+            for name, expected in (("start", [True, False, False]), ("end", [False, False, True])):
+                for then, wanted in zip(around, expected, strict=True):
+                    page = _page(
+                        server, project, f"limit={_PAGE}&execute_time_{name}={then:%Y-%m-%dT%H:%M:%SZ}"
+                    )
+                    if (id_ in {each["id"] for each in page.get("script_records")}) != wanted:
+                        server.broken(page, f"{id_} began at {at}")
+            return
 
 
 def _pages(server: Tested, project: str, own: list[Work]) -> None:
     page = _page(server, project, "")
     if (size := len(page.get("script_records"))) != min(len(own), _BY_DEFAULT):
         server.broken(page, f"without limit, a page of {size}")
+    behind = _page(server, project, f"offset={len(own)}")
+    if behind.get("script_records") or behind.get("count") != len(own):
+        server.broken(behind, f"a page behind the last of {len(own)}")
     for size in (1, 2, 3):
         pages = [_page(server, project, f"offset={at}&limit={size}") for at in range(0, len(own), size)]
         shown = [record["id"] for page in pages for record in page.get("script_records")]
@@ -198,16 +233,6 @@ def another_project_has_nothing_of_this_one(server: Tested) -> None:
     for body in ({"record_id": record.id}, {"task_id": record.task}):
         server.refused(server.request("RetryScriptExecution", project_id=here, body=body), "unknown")
     server.refused(server.request("ShowScriptRecordDetail", project_id=here, record_id=record.id), "unknown")
-
-
-def _retried(server: Tested, request: Request, *works: Work) -> Reply:
-    """Send a retry that is accepted, and changes these and nothing else."""
-    before = server.snapshot()
-    reply = server.accepted(request)
-    wanted = {(work.project, work.id) for work in works if server.run_time(work) > 0}
-    if (changed := {(work.project, work.id) for work in server.changed(before)}) != wanted:
-        server.broken(reply, f"the retry has changed {sorted(changed)}, and not {sorted(wanted)}")
-    return reply
 
 
 def _all_operations(server: Tested, project: str = "", **more: Any) -> Iterator[Request]:
@@ -257,14 +282,14 @@ def a_retry_runs_once_and_ends(server: Tested) -> None:
 def _life(server: Tested, work: Work) -> None:
     ends = [*work.ends, work.ends[-1]] if work.ends[-1] in FAILED else work.ends
     for end in ends:
-        accepted = _retried(server, server.retry(work), work)
-        before = server.snapshot()
+        with server.changes(work):
+            accepted = server.accepted(server.retry(work))
         if server.status(work) not in RUNNING:
             server.broken(accepted, f"{work.id} was retried, and is {server.status(work)}")
-        _engine_says(server, work, can_retry=False)
-        refused = server.refused(server.retry(work), "nothing-to-retry")
-        if changed := server.changed(before):
-            server.broken(refused, f"a retry that was refused has changed {changed[0].id}")
+        _begins_now(server, work)
+        with server.changes():
+            _engine_says(server, work, can_retry=False)
+            server.refused(server.retry(work), "nothing-to-retry")
         server.wait(server.run_time(work) + 1)
         if (now := server.status(work)) != end:
             server.broken(accepted, f"{work.id} has ended as {now}, and not as {end}")
@@ -272,6 +297,19 @@ def _life(server: Tested, work: Work) -> None:
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
         server.refused(server.retry(work), "nothing-to-retry")
+
+
+def _begins_now(server: Tested, work: Work) -> None:
+    reply = server.accepted(server.read(work))
+    began = reply.get("start_time") if work.task else reply.get("startTime")
+    now = parsedate_to_datetime(reply.headers["date"]).timestamp() if "date" in reply.headers else None
+    at = datetime.fromisoformat(began).timestamp() if isinstance(began, str) else began and began / 1000
+    if at and now and abs(now - at) > _A_MINUTE:
+        server.broken(
+            reply, f"a retry that was accepted just now has begun at {began}, and Date is {now:.0f}"
+        )
+    if (work.task and reply.get("end_time")) or (not work.task and reply.get("endTime")):
+        server.broken(reply, "it runs, and has a time at which it has ended")
 
 
 def _list_says(server: Tested, work: Work, status: str) -> None:
@@ -284,6 +322,7 @@ def _list_says(server: Tested, work: Work, status: str) -> None:
 def _engine_says(server: Tested, work: Work, *, can_retry: bool) -> None:
     if not work.task:
         shown = server.accepted(server.request("ShowEngine", project_id=work.project, engine_id=work.id))
+        _has(server, shown, id=work.id, name=work.engine["name"], latestJobId=work.given["id"])
         actions = shown.get("engineAdditionalActions")
         if actions is not None and ("Retry" in actions) != can_retry:
             would = "accepted" if can_retry else "refused"
@@ -305,9 +344,11 @@ def a_task_is_retried_with_all_its_failed_records(server: Tested) -> None:
         if len(others) > 1:  # or the task would have one failed record left
             body = {"record_id": first.id, "task_id": task}
             alone = server.request("RetryScriptExecution", project_id=first.project, body=body)
-            _retried(server, alone, first)
+            with server.changes(first):
+                server.accepted(alone)
         request = server.request("RetryScriptExecution", project_id=first.project, body={"task_id": task})
-        _retried(server, request, *(others if len(others) > 1 else (first, *others)))
+        with server.changes(*(others if len(others) > 1 else (first, *others))):
+            server.accepted(request)
         server.refused(request, "nothing-to-retry")
 
 
@@ -321,7 +362,7 @@ def of_simultaneous_retries_one_is_accepted(server: Tested) -> None:
             server.broken(replies[0], f"{count} of 8 simultaneous retries were accepted")
 
 
-@rule("workspace-page, cse-page: 200")
+@rule("workspace-page, cse-page: 200", with_="only_what_failed_is_retried")
 def every_retry_of_failed_work_is_accepted(server: Tested) -> None:
     """150 retries in a row of work that fails again at once, by engine, record and task: none is refused."""
     record = server.again("record")
@@ -334,7 +375,7 @@ def every_retry_of_failed_work_is_accepted(server: Tested) -> None:
             server.accepted(request)
 
 
-@rule("RFC 9110, 9.2.1: a GET is safe")
+@rule("RFC 9110, 9.2.1: a GET is safe", with_="an_engine_is_shown_with_its_jobs")
 def a_read_changes_nothing(server: Tested) -> None:
     """The same read twice has the same body."""
     for request in _all_operations(server):
@@ -387,18 +428,19 @@ def a_method_that_the_path_has_not_is_refused(server: Tested) -> None:
     """Any other method is a 405 with the service's code, without a body for HEAD; Allow names those of the path; no header changes the method."""
     for request in _all_operations(server):
         of_path = {each.method for each in server.of_path(request)}
-        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"} - of_path:
+        for method in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"} - of_path):
             names = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method")
             override: dict[str, str | None] = dict.fromkeys(names, request.method)
             query = f"{request.target}{'&' if '?' in request.target else '?'}_method={request.method}"
             for each in (request, request.with_headers(override), request.with_headers(target=query)):
                 reply = server.refused(each.with_headers(method=method), "method")
-                if method == "HEAD" and reply.content:
-                    server.broken(reply, "the response to HEAD has a body")
+                if method == "HEAD" and (reply.content or reply.headers.get("content-length") == "0"):
+                    server.broken(reply, "the response to HEAD has a body, or the length 0 of none")
                 allow = reply.headers.get("allow", "")
                 allowed = {name.strip() for name in allow.split(",")}
                 if not of_path <= allowed or method in allowed:
                     server.broken(reply, f"Allow is {allow!r}, and the path has {', '.join(of_path)}")
+        server.refused(request.with_headers(method=request.method.lower()), "method", "malformed")
 
 
 # --- Headers ------------------------------------------------------------------------------------------------
@@ -413,6 +455,8 @@ def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
     requests += [each.with_headers(method="PATCH") for each in requests[:7]]
     requests += [each.with_headers(body=b"{", method=each.method) for each in requests[:7] if each.body]
     requests += [*_all_operations(server, project="no-such-project"), Request("GET", "/v2/no-such-api")]
+    for status in server.operation("RetryEngine").statuses:  # of which a mock may be asked for any
+        requests += [each.with_headers({"Prefer": f"code={status}"}) for each in requests[:7]]
     for request in requests:
         reply = server.send(request)
         if str(reply.get("error_code")).startswith("APIG") and reply.get("request_id") is None:
@@ -422,6 +466,11 @@ def each_response_has_a_request_id_of_its_own(server: Tested) -> None:
 @rule("gateway-docs, cse-docs, workspace-docs: error codes", last=True)
 def an_error_code_comes_with_its_status(_server: Tested) -> None:
     """Each error code of any response comes with a status that x-error-codes has for it, whatever the gateway's prefix."""
+
+
+@rule("workspace-page, cse-page, gateway-docs: responses", last=True)
+def every_response_is_documented(_server: Tested) -> None:
+    """Any response has a status of its operation, and the headers, media type and body that openapi.yaml has for it."""
 
 
 @rule("cse-page: jobId; workspace-docs: count; RFC 8259, 6", last=True)
@@ -467,7 +516,7 @@ def an_id_is_taken_as_it_is(server: Tested) -> None:
 
 @rule("workspace-page, cse-page: URI; gateway-docs: 0101; RFC 3986, 2.2")
 def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
-    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen, %252D is not."""
+    """Another case, a slash more, or an encoded slash or letter in what is fixed: no such API. In an ID, %2D is a hyphen, %252D is not, + is a plus."""
     for request in _all_operations(server):
         path, mark, query = request.target.partition("?")
         head, _, tail = path.rpartition("/")
@@ -488,11 +537,25 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
     _has(server, shown, id=engine.id)
     twice = request.target.replace("ENGINE-ID", encoded.replace("%", "%25", 1))
     server.refused(request.with_headers(target=twice), "unknown-engine", "invalid")
+    for work in (work for work in server.engines() if "+" in work.id):
+        shown = server.request("ShowEngine", project_id=work.project, engine_id="ENGINE-ID")
+        for id_ in (work.id, work.id.replace("+", "%2B")):
+            named = shown.with_headers(target=shown.target.replace("ENGINE-ID", id_))
+            for each in (named, server.signed(named)):
+                _has(server, server.accepted(each), id=work.id)
 
 
 _NO_JSON = (
     *(b"", b"{", b"[", b"null ", b'"Retry"', b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}"),
-    *(b"\xff", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 01}', b'{"a": "\n"}', b"\xef\xbb\xbf{}"),
+    *(
+        b"\xff",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": 01}',
+        b'{"a": "\n"}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+    ),
 )
 _NO_JSON_TYPES = (
     *("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", None),
@@ -548,8 +611,9 @@ def what_breaks_the_schema_is_refused(server: Tested) -> None:
             body = {"record_id": record.id, "task_id": record.task} | {name: value}
             request = server.request("RetryScriptExecution", project_id=record.project, body=body)
             server.refused(request, "invalid")
-    for value in ("", "a" * 65):
-        server.refused(retry.with_headers({"X-Enterprise-Project-ID": value}), "invalid")
+    for request in (retry, *_all_operations(server)):
+        for value in ("", "a" * 65) if "/engines/" in request.target else ():
+            server.refused(request.with_headers({"X-Enterprise-Project-ID": value}), "invalid")
     for query in _INVALID_QUERIES.split():
         request = server.request("ListScriptRecords", project_id=record.project, query=query)
         server.refused(request, "invalid", "malformed")
@@ -574,9 +638,12 @@ def a_path_that_is_no_text_is_refused(server: Tested) -> None:
                 server.refused(request.with_headers(target=target), "malformed", "invalid")
 
 
-@rule("assumption: unknown fields; sdk: plain application/json; RFC 9110, 5.1 and 8.3.1: case; RFC 8259, 7")
+@rule(
+    "assumption: unknown fields; sdk: plain application/json; RFC 9110, 5.1 and 8.3.1: case; RFC 9112, 3.2.2; RFC 8259, 7",
+    with_="what_is_no_json_is_refused",
+)
 def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
-    """Unknown fields and parameters, blanks and escapes in JSON, a media type in another case, chunks: a valid request."""
+    """Unknown fields and parameters, blanks and escapes in JSON, a media type in another case, chunks, an absolute URL: valid."""
     for work in (server.again("engine"), server.again("record")):
         request = server.retry(work)
         body = json.loads(request.body)
@@ -599,6 +666,61 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
             server.accepted(request.with_headers(chunks=chunks))
         lower = {name.lower(): value for name, value in request.headers}
         server.accepted(request.with_headers(dict.fromkeys(lower)).with_headers(lower))
+    listed = server.request(
+        "ListScriptRecords", project_id=server.project(), query="script_task_id=no-such-task"
+    )
+    reply = server.accepted(listed.with_headers(target=f"{server.url}{listed.target}"))
+    if reply.get("count") != 0:
+        server.broken(reply, "a target in absolute form has lost its query")
+
+
+@rule("RFC 9112, 9.3: responses in order, 6: framing")
+def a_connection_has_one_response_for_each_request(server: Tested) -> None:
+    """On one connection: reads, refused retries, HEAD, a body in chunks, one that is too large: each has the response it has alone."""
+    project, limit = server.project(), server.contract.limits.body
+    lists = [server.request("ListScriptRecords", project_id=project, query=f"limit={n}") for n in (1, 2, 3)]
+    retry = server.retry(server.again("engine")).with_headers(body=b"{")
+    between = [retry, retry.with_headers(chunks=3), retry.with_headers(method="HEAD", body=b"")]
+    between += [retry.with_headers(body=b"a" * (limit + 1))] if limit < 1 << 30 else []
+    requests = [each for other in between for each in (*lists, other)] + lists
+    alone = {request: server.send(request) for request in requests}
+    while requests:
+        replies = wire.exchange(server.url, requests)
+        for reply in replies:
+            expected = alone[reply.request]
+            if reply.status != expected.status or (reply.status == 200 and reply.json != expected.json):
+                server.broken(reply, f"on a connection of its own: {expected.status}")
+        requests = requests[len(replies) :]
+
+
+@rule("RFC 9112, 6.3, 5.1 and 3.2: what a server must refuse")
+def a_message_that_can_be_read_in_two_ways_is_refused(server: Tested) -> None:
+    """Two lengths, a length that is no number, a blank before the colon, no Host or two: no 200, and nothing runs."""
+    for work in (server.failed_engine(), server.failed_record()):
+        request = server.retry(work)
+        size = len(request.body)
+        for fields in (
+            (("Content-Length", f"{size}"), ("Content-Length", f"{size + 1}")),
+            (("Content-Length", f"{size + 1}"), ("Content-Length", f"{size}")),
+            *(
+                (("Content-Length", wrong),)
+                for wrong in (f"+{size}", f"-{size}", f"{size}x", f"{size}, 3", "0x13")
+            ),
+            (("Content-Length ", f"{size}"), ("Content-Length", f"{size}")),
+            (("Host", "a"), ("Host", "b")),
+        ):
+            reply = server.send(replace(request, headers=(*request.headers, *fields)))
+            if reply.status < 400 or reply.status >= 500:
+                server.broken(reply, f"{fields} has status {reply.status}, and not 4xx")
+
+
+@rule("RFC 9110, 10.1.1: Expect")
+def a_caller_that_waits_for_100_is_sent_it(server: Tested) -> None:
+    """Expect: 100-continue, in any case, has an interim 100 or the final response before the body is sent."""
+    for expect in ("100-continue", "100-Continue"):
+        request = server.retry(server.again("engine")).with_headers({"Expect": expect})
+        if not wire.responds_before_the_body(server.url, request):
+            raise BrokenError(f"Expect: {expect} has no response in {wire.PATIENCE:g} s", request)
 
 
 # --- Credentials --------------------------------------------------------------------------------------------
@@ -606,7 +728,7 @@ def what_is_valid_in_another_guise_is_accepted(server: Tested) -> None:
 
 @rule("workspace-page, cse-page: X-Auth-Token; gateway-docs: 0301")
 def a_wrong_token_is_refused(server: Tested) -> None:
-    """None, an empty, cut, longer or other token, one in another case or place: 401 for every operation, and nothing runs."""
+    """None, an empty, cut, longer or other token, in another case or place, next to the right one: 401, and nothing runs."""
     token = server.token
     elsewhere = {"Authorization": f"Bearer {token}", "Cookie": f"X-Auth-Token={token}"}
     elsewhere |= dict.fromkeys(("X-Subject-Token", "X-Security-Token"), token)
@@ -619,6 +741,9 @@ def a_wrong_token_is_refused(server: Tested) -> None:
     for request in (*map(server.retry, works), *_all_operations(server)):
         for headers in wrong:
             server.refused(request.with_headers(headers), "credentials")
+        for twice in ("X-Auth-Token", "no-such-token"), ("x-auth-token", ""):
+            for fields in ((*request.headers, twice), (twice, *request.headers)):
+                server.refused(replace(request, headers=fields), "credentials")
         query = request.target + ("&" if "?" in request.target else "?")
         in_query = request.with_headers({"X-Auth-Token": None}, target=f"{query}X-Auth-Token={token}")
         server.refused(in_query, "credentials")
@@ -662,46 +787,66 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
 
 @rule("iam-docs; facts 1.1: X-Subject-Token, microseconds, 401")
 def a_password_gets_a_token_of_its_project(server: Tested) -> None:
-    """With a right password: 201, times with microseconds, a token of the project that ends no other; else 401 or 400."""
+    """With a right password: 201, a token in the header alone, of the project, for a day, that ends no other; else 401 or 400."""
     users = server.state["credentials"].get("users", {})
     if not users:
         raise NotApplicableError("the credentials have no users")
     here, other = server.project(), server.project(other=True)
     tokens: list[str] = []
     for name, about in users.items():
-        for password, methods, status in (
-            (about["password"][:-1], ["password"], 401),
-            (about["password"], ["password", "totp"], 400),
-            (about["password"], [], 400),
-            (about["password"], ["password"], 201),
-            (about["password"], ["password"], 201),
+        password, domain = about["password"], about["domain"]
+        for user, methods, status in (
+            ((name, password[:-1], domain), ["password"], 401),
+            ((name, password.swapcase(), domain), ["password"], 401),
+            ((name, password, f"{domain}x"), ["password"], 401),
+            ((name.swapcase(), password, domain), ["password"], 401),
+            ((name, password, domain), ["password", "totp"], 400),
+            ((name, password, domain), [], 400),
+            ((name, password, domain), ["password"], 201),
+            ((name, password, domain), ["password"], 201),
         ):
-            user = {"name": name, "password": password, "domain": {"name": about["domain"]}}
-            identity = {"methods": methods, "password": {"user": user}}
-            body = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": here}}}}).encode()
-            headers = (("Content-Type", "application/json;charset=utf8"),)
-            reply = server.send(Request("POST", "/v3/auth/tokens", headers, body))
+            reply = server.send(_token_request(*user, methods, here))
             if reply.status == 404:
                 raise NotApplicableError("the server has no IAM")
-            error = reply.get("error")
-            is_error = reply.status == status and error and error.get("code") == status
-            if status != 201 and not is_error:
+            error, token = reply.get("error") or {}, reply.headers.get("x-subject-token", "")
+            if status != 201 and not (reply.status == error.get("code") == status and not token):
                 server.broken(reply, f"this is no {status} with IAM's error")
             if status == 201:
-                tokens.append(reply.headers.get("x-subject-token", "none"))
-        told: Any = reply.get("token") or {}
-        times = str(told.get("issued_at")), str(told.get("expires_at"))
-        if reply.status != 201 or not all(map(_IAM_TIME.fullmatch, times)) or times[0] >= times[1]:
-            server.broken(reply, f"status {reply.status}, issued and expires {' and '.join(times)}")
-        if told.get("project", {}).get("id") != here:
-            server.broken(reply, f"the token is of {told.get('project')}")
+                tokens.append(token)
+        _is_documented(server, reply, name, here)
+        if not all(tokens) or tokens[-1] in reply.content.decode(errors="replace"):
+            server.broken(reply, "the token is not in X-Subject-Token, or also in the body")
         for token in tokens:  # a new token does not end the others
             server.accepted(server.request("ListScriptRecords", project_id=here, auth=token))
             refused = server.request("ListScriptRecords", project_id=other, auth=token)
             server.refused(refused, "token-expired")
 
 
-@rule("gateway-docs: the signing algorithm, only X-Sdk-Date must be signed")
+def _is_documented(server: Tested, reply: Reply, user: str, project: str) -> None:
+    """Check what IAM says of a token."""
+    told: Any = reply.get("token") or {}
+    times = str(told.get("issued_at")), str(told.get("expires_at"))
+    if reply.status != 201 or not all(map(_IAM_TIME.fullmatch, times)):
+        server.broken(reply, f"status {reply.status}, issued and expires {' and '.join(times)}")
+    lives = datetime.fromisoformat(times[1]) - datetime.fromisoformat(times[0])
+    seconds = server.state["credentials"].get("token_lifetime", _A_DAY)
+    if abs(lives.total_seconds() - seconds) > 1:
+        server.broken(reply, f"the token is valid for {lives}, and not for {seconds} s")
+    if (told.get("project") or {}).get("id") != project or (told.get("user") or {}).get("name") != user:
+        server.broken(reply, f"the token is of {told.get('project')} and {told.get('user')}")
+
+
+def _token_request(name: str, password: str, domain: str, methods: list[str], project: str) -> Request:
+    user = {"name": name, "password": password, "domain": {"name": domain}}
+    identity = {"methods": methods, "password": {"user": user}}
+    body = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project}}}}).encode()
+    return Request("POST", "/v3/auth/tokens", (("Content-Type", "application/json;charset=utf8"),), body)
+
+
+@rule(
+    "gateway-docs: the signing algorithm, only X-Sdk-Date must be signed",
+    with_="a_wrong_signature_is_refused",
+)
 def a_right_signature_is_accepted(server: Tested) -> None:
     """X-Sdk-Date alone signed, or with Host, Content-Type or any other header; 10 minutes old or ahead; with the query."""
     for request in _all_operations(server):
@@ -910,6 +1055,6 @@ def a_head_is_read_up_to_the_limits(server: Tested) -> None:
     server.refused(request.with_headers({"X-A": "a" * (limits.header + 1)}), "headers")
     quarter = limits.headers // 5
     room = {f"X-{number}": "a" * quarter for number in range(4)}
-    server.accepted(request.with_headers(room))
+    server.accepted(request.with_headers(room, target=request.target + "a" * longest))
     many = {f"X-{number}": "a" * (limits.headers // 5 + 1) for number in range(5)}
     server.refused(request.with_headers(many), "headers")

@@ -12,10 +12,10 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
+from textwrap import indent
 from typing import Any, cast
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -45,7 +45,8 @@ _INTERRUPTED = 130  # the exit code, as a shell and st have it
 
 REPEATING = f"""\
 To send a curl line again: .venv/bin/python -m huaweicloud_retry.mock --state {checks.STATE.relative_to(ROOT)}
-and URL=http://127.0.0.1:8000 TOKEN=…, the one in that file."""
+and URL=http://127.0.0.1:8000 TOKEN=…, the first one in that file."""
+_SHOWN = 3  # findings of a check
 
 
 def mock() -> AbstractContextManager[str]:
@@ -65,8 +66,6 @@ class Finding:
     """`POST /v2/…`; empty if it is about the run as a whole."""
     phase: str
     check: str
-    after: int
-    """The case it was, of all in the order of the run."""
     text: str
     """What is wrong; may have more than one line."""
     curl: str = ""
@@ -79,7 +78,7 @@ class Outcome:
 
     cases: int = 0
     findings: list[Finding] = field(default_factory=list)
-    """What a check finds wrong with an operation is here once, with the first case that showed it."""
+    """What a check finds wrong with an operation is here once."""
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By operation ID and status."""
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
@@ -120,6 +119,7 @@ def run(
     _Recorder.tested = checks.server = tested
     token = next(iter(tested.state["credentials"]["tokens"]))
     tested.resets = _is_mock(url)
+    checks.EveryStatusIsReached.is_due = tested.resets and not only
     if unknown := set(only) - {rule.name for rule in rules.RULES}:
         raise NotRunError(f"there is no rule {', '.join(sorted(unknown))}; see tests/contract/rules.py")
     chosen = [rule for rule in rules.RULES if not only or rule.name in only]
@@ -127,9 +127,7 @@ def run(
         for verdict in held_to(tested, chosen, first=first):
             outcome.verdicts.append(verdict)
             if verdict.verdict == "broken":
-                place = len(outcome.verdicts)
-                finding = Finding("", "rules", verdict.rule.name, place, verdict.why, verdict.curl)
-                outcome.findings.append(finding)
+                outcome.findings.append(Finding("", "rules", verdict.rule.name, verdict.why, verdict.curl))
     if tested.down or (first and outcome.findings):
         return outcome
     tested.reset()
@@ -204,7 +202,7 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
         outcome = self.outcome
         match event:
             case events.ScenarioFinished():
-                for case_id in event.recorder.cases:
+                for case_id, node in event.recorder.cases.items():
                     outcome.cases += 1
                     # In which order they ran depends on the runs before; ours come last.
                     ran = event.recorder.checks.get(case_id, ())
@@ -212,7 +210,8 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
                         if check.status is Status.FAILURE and (info := check.failure_info):
                             sent = event.recorder.interactions[case_id].request
                             text = f"{info.failure.title}: {info.failure.message}"
-                            self._found(event.label or "", event.phase.value, check.name, text, _curl(sent))
+                            label = node.value.operation.label
+                            self._found(label, event.phase.value, check.name, text, _curl(sent))
             case events.NonFatalError():
                 self._found(event.label, str(event.phase), "error", str(event.value))
             case events.FatalError():
@@ -228,7 +227,7 @@ class _Recorder(cli.EventHandler[BaseExecutionContext]):
         known = {(each.operation, each.check, each.text) for each in self.outcome.findings}
         text = self.tested.hidden(text)
         if (operation, check, text) not in known:
-            self.outcome.findings.append(Finding(operation, phase, check, self.outcome.cases, text, curl))
+            self.outcome.findings.append(Finding(operation, phase, check, text, curl))
 
 
 cli.handler()(_Recorder)  # as a decorator it would leave None in the class's place
@@ -242,15 +241,17 @@ def _curl(sent: Request) -> str:
     return curl(sent.method, target, headers, sent.body or b"", token=next(iter(tokens)), secrets=secrets)
 
 
-def by_case(findings: list[Finding]) -> list[tuple[str, str]]:
-    """Put findings into words, those of one case together: which checks of what, and what is wrong."""
+def by_check(findings: list[Finding]) -> list[tuple[str, str]]:
+    """Put findings into words, those of a check together: title and text."""
+    groups: dict[str, list[Finding]] = {}
+    for each in findings:
+        groups.setdefault(each.check, []).append(each)
     told: list[tuple[str, str]] = []
-    for (operation, after), group in groupby(findings, key=lambda each: (each.operation, each.after)):
-        found = list(group)
-        checked = ", ".join(dict.fromkeys(each.check for each in found))
-        title = f"{checked}: {operation or 'the run as a whole'}"
-        lines = [f"case {after}, phase {found[0].phase}", *(each.text for each in found), found[0].curl]
-        told.append((title, "\n".join(filter(None, lines))))
+    for check, found in groups.items():
+        where = dict.fromkeys(each.operation or "the run as a whole" for each in found)
+        lines = [f"{each.text}\n(phase {each.phase})\n{each.curl}".rstrip() for each in found[:_SHOWN]]
+        lines += [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        told.append((f"{check}: {', '.join(where)}", "\n\n".join(lines)))
     return told
 
 
@@ -303,9 +304,23 @@ def _main() -> int:
     if url and (problem := url_problem(url, allow_http=True)):
         raise ValueError(f"URL: {problem}")
     REPORTS.mkdir(exist_ok=True)
-    html, junit, rules_junit = REPORTS / "contract", REPORTS / "contract.xml", REPORTS / "rules.xml"
+    html, junit, log, of_rules = (
+        REPORTS / name for name in ("contract", "contract.xml", "schemathesis.txt", "rules.xml")
+    )
+    for old in (
+        html / "index.html",
+        junit,
+        log,
+        of_rules,
+    ):  # or those of an earlier run would be taken for these
+        old.unlink(missing_ok=True)
     reports = ("--report", "html,junit", "--report-html-path", str(html), "--report-junit-path", str(junit))
-    with nullcontext(url.rstrip("/")) if url else mock() as tested:
+    print("The rules, then schemathesis; this takes up to a minute against the mock.", flush=True)
+    with (
+        nullcontext(url.rstrip("/")) if url else mock() as tested,
+        log.open("w") as file,
+        redirect_stdout(file),
+    ):
         outcome = run(
             tested,
             seed=seed,
@@ -315,25 +330,31 @@ def _main() -> int:
             credentials=Path(credentials) if credentials else None,
             only=[name for name in os.environ.get("RULES", "").split(",") if name],
         )
-    write_rules(rules_junit, outcome.verdicts)
-    for title, text in by_case([finding for finding in outcome.findings if finding.phase != "rules"]):
-        print(f"\n{title}\n{text}")
-    print("\nResponses to schemathesis by status:\n")
-    print(table(outcome.responses))
+    write_rules(of_rules, outcome.verdicts)
     print(f"\nRules:\n\n{by_rule(outcome)}")
-    if outcome.findings and not url:
-        print(f"\n{REPEATING}")
+    print("\nschemathesis:\n" if outcome.cases else "\nschemathesis did not run: the server was down")
+    for title, text in by_check([finding for finding in outcome.findings if finding.phase != "rules"]):
+        print(f"{title}\n{indent(text, '    ')}\n")
     print(
-        f"\nreports: {html.relative_to(ROOT)}/index.html, {junit.relative_to(ROOT)}; rules: {rules_junit.relative_to(ROOT)}"
+        f"{outcome.cases} cases. All responses, those to rules too, by status:\n\n{table(outcome.responses)}"
     )
+    if outcome.findings:
+        print(
+            "\nTo send a curl line again, set URL and TOKEN, the first one of your file."
+            if url
+            else f"\n{REPEATING}"
+        )
+    files = (file.relative_to(ROOT) for file in (of_rules, junit, html / "index.html", log) if file.exists())
+    print("\nreports:", *files)
     return 1 if outcome.findings else 0
 
 
 def by_rule(outcome: Outcome) -> str:
     """Say of each rule whether it is held, or else why not, with a curl line."""
-    lines: list[str] = []
+    lines, broken = list[str](), {each.rule.name for each in outcome.verdicts if each.verdict == "broken"}
     for rule, verdict, why, line in outcome.verdicts:
-        lines.append(f"{verdict:15} {rule.name}")
+        little = f" (says little, since {rule.with_} is broken)" if rule.with_ in broken else ""
+        lines.append(f"{verdict:15} {rule.name}{little * (verdict == 'held')}")
         if verdict != "held":
             more = (*why.splitlines(), f"{rule.sentence} ({rule.source})", *filter(None, [line]))
             lines += [f"{'':16}{each}" for each in more]

@@ -8,7 +8,9 @@ held_to        runs the rules -> list[Verdict]
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,6 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from urllib.parse import quote
 
 from huaweicloud_retry.contract import Contract, ErrorCode, Operation
+from huaweicloud_retry.runtime.redaction import one_line
 from tests.contract import wire
 from tests.contract.curl import hidden
 from tests.contract.wire import Reply, Request, bare
@@ -25,6 +28,7 @@ from tests.contract.wire import Reply, Request, bare
 RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
 FAILED = {"Error", "Timeout", "FAILED"}
 PATIENCE = 15.0  # seconds for somebody to start the server anew
+_SHOWN = 200  # bytes of a response
 _LONGEST_WAIT = 60.0  # seconds for one piece of work, where no clock can be put forward
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -82,7 +86,7 @@ class Tested:
     contract: Contract
     state: Mapping[str, Any]
     resets: bool = False
-    responses: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    responses: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
     down: bool = False
     """It sent no response, and was not there again within PATIENCE."""
     noted: dict[str, tuple[str, Reply]] = field(default_factory=dict[str, tuple[str, Reply]])
@@ -117,8 +121,8 @@ class Tested:
         return [secret for secret in self.secrets if len(secret) >= 8]
 
     def hidden(self, text: str) -> str:
-        """Return the text without secrets."""
-        return hidden(text, self.secrets)
+        """Return the text without secrets and control characters."""
+        return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in hidden(text, self.secrets))
 
     def curl(self, request: Request) -> str:
         """Return the line that sends a request again, without secrets."""
@@ -254,16 +258,19 @@ class Tested:
         """Return what a read says of it now."""
         return str(self.accepted(self.read(work)).get("status"))
 
-    def snapshot(self) -> list[tuple[Work, object]]:
-        """Return what the reads say of each job and record that does not run: status and beginning, or None."""
-        said = self._said()
-        return [(work, what) for work, what in said if not what or what[0] not in RUNNING]
-
-    def changed(self, before: list[tuple[Work, object]]) -> list[Work]:
-        """Return what is no more as it was in a snapshot."""
-        now = [what for _, what in self._said()] if before else []
-        places = {id(work): place for place, work in enumerate(self._lasting)}
-        return [work for work, said in before if now[places[id(work)]] != said]
+    @contextmanager
+    def changes(self, *works: Work) -> Generator[None, None, None]:
+        """Expect of a block that it makes these run, and changes nothing else, as the reads say."""
+        before = self._said()
+        yield
+        named = {(work.project, work.id) for work in works}
+        for work, was, now in zip(self._lasting, before, self._said(), strict=True):
+            is_last = work.task or work.given is work.engine["jobs"][-1]
+            wanted = is_last and (work.project, work.id) in named
+            if was[0] not in RUNNING and (was != now) != wanted:
+                what = "does not run" if wanted else "was changed, and nothing valid asked for it"
+                what = f"{work.id} of {work.project} {what}: it was {was[0]}, and is {now[0]}"
+                raise BrokenError(what, self.read(work))
 
     @cached_property
     def _lasting(self) -> list[Work]:
@@ -274,13 +281,14 @@ class Tested:
         ]
         return [work for work in (*jobs, *self.records()) if self.run_time(work) > 0]
 
-    def _said(self) -> list[tuple[Work, tuple[Any, ...] | None]]:
-        with_records = {work.project for work in self._lasting if work.task}
+    def _said(self) -> list[tuple[Any, ...]]:
+        """Return what the reads say of each: status and beginning."""
+        with_records = dict.fromkeys(work.project for work in self._lasting if work.task)
         projects = {project: self._listed(project) for project in with_records}
-        said: list[tuple[Work, tuple[Any, ...] | None]] = []
+        said: list[tuple[Any, ...]] = []
         for work in self._lasting:
             shown = projects[work.project].get(work.id, {}) if work.task else self._json(self.read(work))
-            said.append((work, (shown.get("status"), shown.get("startTime"), shown.get("start_time"))))
+            said.append((shown.get("status"), shown.get("startTime"), shown.get("start_time")))
         return said
 
     def _listed(self, project: str) -> dict[str, Any]:
@@ -297,16 +305,18 @@ class Tested:
         return body if isinstance(body, dict) else {}
 
     def send(self, request: Request) -> Reply:
-        """Send it; whatever the response, it must keep the contract of its operation."""
+        """Send it; whatever is wrong with any response is noted."""
         reply = self._sent(request)
         said = reply.status, reply.headers, reply.content
-        for name, problem in self.about_every_response(self.near(request), *said):
+        near = self.near(request)
+        problems = [*self.about_every_response(near, *said)]
+        if near and request.method != "HEAD":
+            documented = "every_response_is_documented"
+            problems += [(documented, str(each)) for each in near.check_response(*said)]
+        for name, problem in problems:
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
-            key = operation.id, reply.status
-            self.responses[key] = self.responses.get(key, 0) + 1
-            if problems := operation.check_response(*said):
-                self.broken(reply, "; ".join(map(str, problems)))
+            self.responses[operation.id, reply.status] += 1
         return reply
 
     def about_every_response(
@@ -372,8 +382,8 @@ class Tested:
 
     def broken(self, reply: Reply, what: str) -> NoReturn:
         """Report a response that breaks the rule."""
-        said = reply.content[:200].decode(errors="replace")
-        raise BrokenError(f"{what}\n  {reply.status} {said}", reply.request)
+        said = one_line(reply.content.decode(errors="replace"), _SHOWN) or "(no body)"
+        raise BrokenError(f"{what}\n  response: {reply.status} {said}", reply.request)
 
     def accepted(self, request: Request) -> Reply:
         """Send it and expect a 200."""
@@ -390,23 +400,33 @@ class Tested:
         if not expected:
             raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
         if not any(self._is(reply, error, of) for error in expected):
-            wanted = " or ".join(f"{each.status} {each.code} ({each.cause})" for each in expected)
-            self.broken(reply, f"{reply.status} {reply.get('error_code')}, and not {wanted}")
+            wanted = " or ".join(
+                f"{each.status} {each.code} ({each.cause}{', or any code of no other cause' * each.assumed})"
+                for each in expected
+            )
+            code, detail = reply.get("error_code") or "without error_code", reply.get("detail")
+            self.broken(reply, f"{reply.status} {code}{f' of {detail}' if detail else ''}, and not {wanted}")
         return reply
 
     def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
-        try:
-            return self.contract.error(cause, operation)
-        except LookupError:
-            return None
+        """Find a cause: the operation's own, its service's, the gateway's."""
+        of_service = [
+            each for each in self.contract.operations if operation and set(operation.tags) & set(each.tags)
+        ]
+        gateway = self.contract.error_codes
+        own = [
+            error for each in ([operation] if operation else []) + of_service for error in each.error_codes
+        ]
+        known = [*(error for error in own if error not in gateway), *gateway]
+        return next((error for error in known if error.cause == cause), None)
 
     def _is(self, reply: Reply, error: ErrorCode, operation: Operation | None) -> bool:
         if reply.status != error.status:
             return False
         if reply.request.method == "HEAD":  # without a body
             return True
-        code, detail = str(reply.get("error_code")), reply.get("detail")
-        if error.detail and detail not in {None, error.detail}:
+        code = reply.get("error_code")
+        if not isinstance(code, str) or (error.detail and reply.get("detail") != error.detail):
             return False
         if bare(code) == bare(error.code):
             return True
@@ -491,6 +511,8 @@ class Rule(NamedTuple):
     """It uses up failed work, which is there no more for rules behind it if the server has no reset."""
     last: bool = False
     """It is about the responses to all others, too."""
+    with_: str = ""
+    """The rule without which this one says little: a server that accepts all holds it."""
 
 
 class Verdict(NamedTuple):
@@ -506,12 +528,14 @@ class Verdict(NamedTuple):
 RULES: list[Rule] = []
 
 
-def rule(source: str, *, spends: bool = False, last: bool = False) -> Callable[[Check], Check]:
+def rule(
+    source: str, *, spends: bool = False, last: bool = False, with_: str = ""
+) -> Callable[[Check], Check]:
     """Make a rule of a function. `source` names a page as x-source does, or facts that follow from it."""
 
     def add(check: Check) -> Check:
         sentence = " ".join((check.__doc__ or "").split())
-        RULES.append(Rule(check.__name__, sentence, source, check, spends, last))
+        RULES.append(Rule(check.__name__, sentence, source, check, spends, last, with_))
         return check
 
     return add
@@ -532,18 +556,13 @@ def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> It
 
 
 def _check(tested: Tested, each: Rule) -> None:
-    before = [] if each.spends else tested.snapshot()
     try:
-        each.check(tested)
+        with nullcontext() if each.spends else tested.changes():
+            each.check(tested)
     finally:
         if each.name in tested.noted:
             what, reply = tested.noted[each.name]
             tested.broken(reply, what)
-    if changed := tested.changed(before):
-        raise BrokenError(
-            f"{changed[0].id} of {changed[0].project} was changed, although no request for it was valid",
-            tested.read(changed[0]),
-        )
 
 
 def _verdict(tested: Tested, each: Rule) -> Verdict:

@@ -2,6 +2,7 @@
 
 import hmac
 import http.client
+import io
 import json
 import re
 import socket
@@ -14,13 +15,14 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from huaweicloud_retry.contract import ErrorCode
 from tests.contract.curl import curl
 
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
+PATIENCE = 3.0  # seconds for the first byte of a response
 _AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
 _SHOWN = 400  # bytes of a body in a curl line; more can be read from the rule
 
@@ -54,7 +56,9 @@ class Request:
         body = self.body if len(self.body) <= _SHOWN else self.body[:_SHOWN] + b" ... "
         headers = {n: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers}
         target = self.target if len(self.target) <= _SHOWN else f"{self.target[:_SHOWN]}..."
-        return curl(self.method, target, headers, body, token=token, secrets=secrets)
+        line = curl(self.method, target, headers, body, token=token, secrets=secrets)
+        longest = max(len(self.target), len(self.body), *(len(value) for _, value in self.headers), 0)
+        return f"{line} # shortened from {longest} bytes" if longest > _SHOWN else line
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def about_any_response(
         wanted = " or ".join(map(str, sorted(statuses)))
         problem = f"error_code {code} comes with status {wanted}, and not {status}"
         yield "an_error_code_comes_with_its_status", problem
+    if status == 405 and not lower.get("allow"):
+        yield "a_method_that_the_path_has_not_is_refused", "a 405 without Allow"
     if id_ is not None and id_ != lower.get("x-request-id", id_):
         yield "each_response_has_a_request_id_of_its_own", "request_id is not X-Request-Id"
     if "retry-after" in lower and not (lower["retry-after"].isascii() and lower["retry-after"].isdigit()):
@@ -150,33 +156,83 @@ def send(url: str, request: Request) -> Reply:
     """Send a request on a connection of its own.
 
     Raises:
-        NoResponseError: there was no HTTP response.
+        NoResponseError: there was no whole HTTP response.
     """
-    parts = urlsplit(url)
+    return exchange(url, [request])[0]
+
+
+def exchange(url: str, requests: Sequence[Request]) -> list[Reply]:
+    """Send requests on one connection, one after the other, until the server closes it; at least one has a response.
+
+    Raises:
+        NoResponseError: there was no whole HTTP response.
+    """
+    parts, replies, status = urlsplit(url), list[Reply](), ""
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with _connected(host, port, parts.scheme) as sock, _Reader(socket.SocketIO(sock, "r")) as reader:
+            for request in requests:
+                is_last, status = request is requests[-1], ""
+                writer = _send(sock, _head(request, parts.netloc, is_last) + _framed(request))
+                if replies and not reader.peek(1):
+                    break
+                response = http.client.HTTPResponse(reader, method=request.method)  # type: ignore[arg-type] # has makefile
+                response.begin()
+                status = f"status {response.status}, then "
+                # http.client takes it for granted that a response to HEAD has no body.
+                content = reader.read() if request.method == "HEAD" and is_last else response.read()
+                replies.append(Reply(request, response.status, response.getheaders(), content))
+                if writer:
+                    writer.join(PATIENCE)
+                if response.will_close or (writer and writer.is_alive()):  # it reads no more
+                    break
+    except (OSError, http.client.HTTPException) as error:
+        raise NoResponseError(f"{status}{type(error).__name__}: {error}") from error
+    return replies
+
+
+def responds_before_the_body(url: str, request: Request) -> bool:
+    """Send the head of a request; say whether any response comes within PATIENCE."""
+    parts = urlsplit(url)
+    with _connected(parts.hostname or "", parts.port or 80, parts.scheme) as sock:
+        _send(sock, _head(request, parts.netloc, is_last=True))
+        sock.settimeout(PATIENCE)
+        try:
+            return sock.recv(4) == b"HTTP"
+        except TimeoutError:
+            return False
+
+
+class _Reader(io.BufferedReader):
+    """All bytes of a connection. http.client closes what it reads a response from, and would lose what is behind it."""
+
+    def makefile(self, _mode: str) -> Self:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+def _head(request: Request, host: str, is_last: bool) -> bytes:
     named = {name.lower() for name, _ in request.headers}
     lines = [f"{request.method} {request.target} HTTP/1.1"]
-    lines += [] if "host" in named else [f"Host: {parts.netloc}"]
+    lines += [] if "host" in named else [f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in request.headers]
     if request.chunks:
         lines.append("Transfer-Encoding: chunked")
-    elif request.body or request.method in {"POST", "PUT", "PATCH"}:
+    elif "content-length" not in named and (request.body or request.method in {"POST", "PUT", "PATCH"}):
         lines.append(f"Content-Length: {len(request.body)}")
-    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("utf-8", "surrogateescape")
-    try:
-        with _connected(host, port, parts.scheme) as sock:
-            data = head + _framed(request)
-            if len(data) < _AT_ONCE:
-                _write(sock, data)
-            else:  # a server may refuse before it has read all, so it is read while it is written to
-                threading.Thread(target=_write, args=(sock, data), daemon=True).start()
-            response = http.client.HTTPResponse(sock, method=request.method)
-            response.begin()
-            # http.client takes it for granted that a response to HEAD has no body.
-            content = response.fp.read() if request.method == "HEAD" else response.read()
-            return Reply(request, response.status, response.getheaders(), content)
-    except (OSError, http.client.HTTPException) as error:
-        raise NoResponseError(f"{type(error).__name__}: {error}") from error
+    lines += ["Connection: close"] if is_last else []
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+
+
+def _send(sock: socket.socket, data: bytes) -> threading.Thread | None:
+    """Send; much of it aside, since a server may refuse before it has read all, and is read while it is written to."""
+    if len(data) < _AT_ONCE:
+        return _write(sock, data)
+    writer = threading.Thread(target=_write, args=(sock, data), daemon=True)
+    writer.start()
+    return writer
 
 
 def _connected(host: str, port: int, scheme: str) -> socket.socket:

@@ -12,7 +12,7 @@ ONE_RULE = ["every_operation_needs_credentials"]  # rules have no seed; test_con
 def test_the_mock_keeps_the_contract(seed: int, subtests: pytest.Subtests) -> None:
     with suite.mock() as url:
         outcome = suite.run(url, seed=seed, examples=EXAMPLES, only=ONE_RULE)
-    for title, text in suite.by_case(outcome.findings):
+    for title, text in suite.by_check(outcome.findings):
         with subtests.test(title):
             pytest.fail(f"{text}\n{suite.REPEATING}")
 
