@@ -538,11 +538,11 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
     twice = request.target.replace("ENGINE-ID", encoded.replace("%", "%25", 1))
     server.refused(request.with_headers(target=twice), "unknown-engine", "invalid")
     for work in (work for work in server.engines() if "+" in work.id):
-        shown = server.request("ShowEngine", project_id=work.project, engine_id="ENGINE-ID")
-        for id_ in (work.id, work.id.replace("+", "%2B")):
-            named = shown.with_headers(target=shown.target.replace("ENGINE-ID", id_))
-            for each in (named, server.signed(named)):
-                _has(server, server.accepted(each), id=work.id)
+        plus = server.request("ShowEngine", project_id=work.project, engine_id="ENGINE-ID")
+        for name in (work.id, work.id.replace("+", "%2B")):
+            named = plus.with_headers(target=plus.target.replace("ENGINE-ID", name))
+            for signed in (named, server.signed(named)):
+                _has(server, server.accepted(signed), id=work.id)
 
 
 _NO_JSON = (
@@ -805,7 +805,7 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             ((name, password, domain), ["password"], 201),
             ((name, password, domain), ["password"], 201),
         ):
-            reply = server.send(_token_request(*user, methods, here))
+            reply = server.send(_token_request(user, methods, here))
             if reply.status == 404:
                 raise NotApplicableError("the server has no IAM")
             error, token = reply.get("error") or {}, reply.headers.get("x-subject-token", "")
@@ -836,7 +836,8 @@ def _is_documented(server: Tested, reply: Reply, user: str, project: str) -> Non
         server.broken(reply, f"the token is of {told.get('project')} and {told.get('user')}")
 
 
-def _token_request(name: str, password: str, domain: str, methods: list[str], project: str) -> Request:
+def _token_request(who: tuple[str, str, str], methods: list[str], project: str) -> Request:
+    name, password, domain = who
     user = {"name": name, "password": password, "domain": {"name": domain}}
     identity = {"methods": methods, "password": {"user": user}}
     body = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project}}}}).encode()

@@ -229,7 +229,8 @@ def _head(request: Request, host: str, is_last: bool) -> bytes:
 def _send(sock: socket.socket, data: bytes) -> threading.Thread | None:
     """Send; much of it aside, since a server may refuse before it has read all, and is read while it is written to."""
     if len(data) < _AT_ONCE:
-        return _write(sock, data)
+        _write(sock, data)
+        return None
     writer = threading.Thread(target=_write, args=(sock, data), daemon=True)
     writer.start()
     return writer
