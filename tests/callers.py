@@ -71,6 +71,7 @@ ENGINE = OPERATIONS["RetryEngine"]  # where only the runtime decides, one operat
 ACCEPTED = b'{"task_id":"t1","id":"e1","name":"engine one","jobId":18638}'
 LOCAL = "http://127.0.0.1"
 SECRET = "s3cret-canary"
+RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: closing resets
 
 
 Changes = Mapping[str, Any]
@@ -199,8 +200,8 @@ class Request:
 class LoopbackServer:
     """A real socket on the loopback interface that keeps its requests and responds with the bytes given, or made.
 
-    Without `keep_open` it closes the connection after a response. `response=None`: there is none. After
-    the response it sends each byte of `drip` by itself, 10 ms apart.
+    Without `keep_open` it closes the connection after a response, with `reset` by a reset. `response=None`: there is
+    none. After the response it sends each byte of `drip` by itself, 10 ms apart.
     """
 
     def __init__(
@@ -208,12 +209,14 @@ class LoopbackServer:
         response: bytes | Callable[[Request], bytes] | None,
         *,
         keep_open: bool = False,
+        reset: bool = False,
         drip: bytes = b"",
     ) -> None:
         self.requests: list[Request] = []
-        self.asked = threading.Event()
+        self.asked, self.responded = threading.Event(), threading.Event()
         self._response = response
         self._keep_open = keep_open
+        self._reset = reset
         self._drip = drip
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._port: int = self._listener.getsockname()[1]
@@ -286,6 +289,9 @@ class LoopbackServer:
         else:
             made = self._response(self.requests[-1]) if callable(self._response) else self._response
             connection.sendall(made)
+            self.responded.set()
+            if self._reset:  # with what closes the connection
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             for byte in self._drip:
                 if self._stop.wait(0.01):
                     break

@@ -1,12 +1,15 @@
 """What holds for all tests."""
 
 import gc
+import logging
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from huaweicloud_retry.testing import Mock, mock_server
+from tests.leaks import CANARY, Check, leaks
 
 # A job in the background of a shell ignores Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,3 +33,20 @@ def mock(shared_mock: Mock) -> Mock:
     """A mock in its initial state."""
     shared_mock.reset()
     return shared_mock
+
+
+@pytest.fixture
+def check(caplog: pytest.LogCaptureFixture) -> Check:
+    """Do what must fail, look for secrets in whatever it leaves, and return the error."""
+    caplog.set_level(logging.DEBUG)
+
+    def look(fail: Callable[[], object], secrets: set[str] | None = None) -> BaseException:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - any
+                fail()
+        found = leaks(caught.value, secrets or {CANARY}, caplog, warned)
+        assert not found, "\n".join(found)
+        return caught.value
+
+    return look

@@ -17,15 +17,16 @@ from typing import Any, Self
 
 import httpx
 import pytest
+import trustme
 import uvloop
 
 from huaweicloud_retry import APIError
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
+from tests.callers import RESET
 
 LONG = 60  # seconds that no test takes
-RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: closing resets
 
 
 class Line:
@@ -140,6 +141,15 @@ class Server:
                         pass
                 return False
         return True
+
+
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS settings of a server, and those of a client that trusts it."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
 
 
 class Mode:

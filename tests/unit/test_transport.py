@@ -15,9 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-import trustme
 
-from huaweicloud_retry import APIConnectionError, APIResponseValidationError, APITimeoutError
+from huaweicloud_retry import APIConnectionError, APITimeoutError
 from huaweicloud_retry.runtime import http1
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
@@ -31,6 +30,7 @@ from tests.connections import (
     check_interrupts,
     client_of,
     response,
+    tls_contexts,
     turns,
 )
 
@@ -42,20 +42,15 @@ def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
         yield made
 
 
-SYNC, TASKS, BUT_UVLOOP = (
+TASKS, BUT_UVLOOP = (
     pytest.mark.parametrize("mode", modes, indirect=True)
-    for modes in (["sync"], ["asyncio", "uvloop"], ["sync", "asyncio"])
+    for modes in (["asyncio", "uvloop"], ["sync", "asyncio"])
 )
 
 
 @pytest.fixture(scope="module")
 def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context, and a client's that trusts it."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return tls_contexts()
 
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -221,27 +216,6 @@ def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(mode: Mode)
         has_failed.set()
         mode.turn()
         server.wait_for_open(0)  # although the error is kept
-
-
-@pytest.mark.parametrize("is_said", [False, True])
-@SYNC
-def test_a_body_that_ends_with_tls_is_whole_if_tls_says_so(
-    mode: Mode, tls: Contexts, *, is_said: bool
-) -> None:
-    def serve(line: Line) -> None:
-        line.request()
-        line.socket.sendall(response(7, framed=False))
-        if is_said:
-            assert isinstance(line.socket, ssl.SSLSocket)
-            line.socket.unwrap()
-
-    with Server(serve, tls[0]) as server, client_of(mode, server.url, tls[1]) as client:
-        if is_said:
-            assert mode.call(client) == 7
-        else:
-            error = mode.error(client)
-            assert isinstance(error, APIResponseValidationError)
-            assert "its body cannot be read" in error.problem
 
 
 HANDSHAKES = {
