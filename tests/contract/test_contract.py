@@ -58,6 +58,7 @@ def run(*options: str) -> suite.Outcome:
 def test_each_operation_has_to_come_up_with_each_of_its_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = Contract.load()
     monkeypatch.setattr(checks, "server", Tested("", contract, {}))
+    monkeypatch.setattr(checks.EveryStatusIsReached, "is_due", True)  # whatever ran before
     seen = {(each.id, status): 1 for each in contract.operations for status in each.statuses}
     monkeypatch.setattr(checks, "responses", Counter(seen))
     context: Any = None

@@ -400,12 +400,9 @@ class Tested:
         if not expected:
             raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
         if not any(self._is(reply, error, of) for error in expected):
-            wanted = " or ".join(
-                f"{each.status} {each.code} ({each.cause}{', or any code of no other cause' * each.assumed})"
-                for each in expected
-            )
+            wanted = " or ".join(map(_named, expected))
             code, detail = reply.get("error_code") or "without error_code", reply.get("detail")
-            self.broken(reply, f"{reply.status} {code}{f' of {detail}' if detail else ''}, and not {wanted}")
+            self.broken(reply, f"{reply.status} {code}, detail {detail or 'missing'}; and not {wanted}")
         return reply
 
     def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
@@ -488,6 +485,11 @@ class Tested:
         keys = access_key, secret_key
         signature = wire.authorization(keys, meant.method, meant.target, covered, date, hashed)
         return sent.with_headers({"Authorization": signature})
+
+
+def _named(error: ErrorCode) -> str:
+    code = "any error_code without another cause" if error.assumed else error.code
+    return f"{error.status} {code}{', detail ' * bool(error.detail)}{error.detail} ({error.cause})"
 
 
 def _fits(template: list[str], sent: list[str]) -> bool:
