@@ -1047,6 +1047,15 @@ def test_a_cancelled_call_leaves_no_connection_with_the_rest_of_its_response(par
     assert server.connections == 2
 
 
+@both
+def test_a_wrong_password_is_sent_once(caller: Caller) -> None:
+    with LoopbackServer(raw_response(401, b"{}"), keep_open=True) as server:
+        auth = PasswordAuth("u", "wrong", domain_name="d", iam_endpoint=server.url)
+        errors = [caller.error(ENGINE, Client(server.url, auth=auth)) for _ in range(2)]
+    assert {type(error) for error in errors} == {IAMAuthenticationError}
+    assert len(server.requests) == 1
+
+
 def test_a_wrong_password_is_sent_once_even_if_the_call_is_cancelled() -> None:
     server = LoopbackServer(b"HTTP/1.1 401 X\r\nContent-Length: 9\r\n\r\n{", keep_open=True)
     auth = PasswordAuth("u", "wrong", domain_name="d", iam_endpoint=server.url)
