@@ -49,17 +49,19 @@ def curl(
     """
     secrets = {token, *secrets}
 
-    def word(text: str) -> str:
+    def word(text: str, before: str = "") -> str:
         parts = [hidden(part, secrets) for part in (text.split(token) if token else [text])]
+        parts[0] = before + parts[0]
         return '"$TOKEN"'.join(shlex.quote(part) if part else "" for part in parts)
 
-    words = ["curl -ig --path-as-is", "-I" if method == "HEAD" else f"-X {method}", f'"$URL"{word(target)}']
+    url = f'"$URL"{word(target)}' if target[:1] == "/" else f'"$URL" --request-target {word(target)}'
+    words = ["curl -ig --path-as-is", "-I" if method == "HEAD" else f"-X {method}", url]
     shown = {name.lower(): value for name, value in headers.items() if name.lower() not in _NOT_SHOWN}
     for name, value in shown.items():
         if name in _CREDENTIALS and value and token not in value:
             words.append(f"-H '{name}: ***'")
         else:
-            words.append(f"-H {shlex.quote(f'{name}: ')}{word(value)}" if value else f"-H '{name};'")
+            words.append(f"-H {word(value, f'{name}: ')}" if value else f"-H '{name};'")
     if not content or method == "HEAD":  # with which curl sends no body
         return " ".join(words)
     words += [] if "content-type" in shown else ["-H content-type:"]  # or curl would say that it is a form

@@ -269,7 +269,7 @@ class Tested:
             wanted = is_last and (work.project, work.id) in named
             if was[0] not in RUNNING and (was != now) != wanted:
                 what = "does not run" if wanted else "was changed, and nothing valid asked for it"
-                what = f"{work.id} of {work.project} {what}: it was {was[0]}, and is {now[0]}"
+                what = f"{work.id} of {work.project} {what}: it was {was[0] or 'unknown'}, and is {now[0] or 'unknown'}"
                 raise BrokenError(what, self.read(work))
 
     @cached_property
@@ -401,8 +401,11 @@ class Tested:
             raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
         if not any(self._is(reply, error, of) for error in expected):
             wanted = " or ".join(map(_named, expected))
-            code, detail = reply.get("error_code") or "without error_code", reply.get("detail")
-            self.broken(reply, f"{reply.status} {code}, detail {detail or 'missing'}; and not {wanted}")
+            said = f"{reply.status} {reply.get('error_code') or 'without error_code'}"
+            detail = (
+                f", detail {reply.get('detail') or 'missing'}" if reply.get("error_code") in wanted else ""
+            )
+            self.broken(reply, f"{said}{detail}, and not {wanted}")
         return reply
 
     def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
@@ -488,7 +491,7 @@ class Tested:
 
 
 def _named(error: ErrorCode) -> str:
-    code = "any error_code without another cause" if error.assumed else error.code
+    code = f"{error.code} or a code without another cause" if error.assumed else error.code
     return f"{error.status} {code}{', detail ' * bool(error.detail)}{error.detail} ({error.cause})"
 
 
