@@ -95,7 +95,7 @@ def process(*options: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[tu
         try:
             assert mock.stdout
             ready = mock.stdout.readline()
-            found = re.fullmatch(r"mock ready at (http://127\.0\.0\.1:\d+) \(.*; Ctrl-C stops it\)\n", ready)
+            found = re.fullmatch(r"mock ready at (http://[\d.]+:\d+) \(.*; Ctrl-C stops it\)\n", ready)
             assert found, ready
             yield found[1], lines
             mock.send_signal(stop)

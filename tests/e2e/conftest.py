@@ -1,12 +1,22 @@
-"""The command line, which sends to the mock."""
+"""The command line, which sends to the mock, and a plain HTTP client of the mock."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from huaweicloud_retry.testing import Mock
 from tests.e2e.cli import STATE, Cli
+from tests.mocks import plain_client
+
+
+@pytest.fixture
+def http(mock: Mock) -> Iterator[httpx.Client]:
+    """Sends the right token to the mock, which is in its initial state."""
+    with plain_client(mock.url) as client:
+        yield client
 
 
 @pytest.fixture

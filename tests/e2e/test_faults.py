@@ -62,12 +62,6 @@ def mock(mock: Mock, caplog: pytest.LogCaptureFixture) -> Iterator[Mock]:
     assert [str(record) for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.fixture
-def http(mock: Mock) -> Iterator[httpx.Client]:
-    with plain_client(mock.url) as client:
-        yield client
-
-
 def send(http: httpx.Client, call: Call) -> httpx.Response:
     return http.request(call.method, call.path, json=call.body)
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -26,43 +26,10 @@ from huaweicloud_retry.mock import running
 from huaweicloud_retry.mock.__main__ import main
 from huaweicloud_retry.mock.server import base_url, listen
 from huaweicloud_retry.testing import Mock
-from tests.mocks import (
-    COMMAND,
-    CONTRACT,
-    ENGINE,
-    IAM,
-    JSON,
-    PAGES,
-    RECORD,
-    RETRY,
-    SCRIPT,
-    TASK,
-    TOKEN,
-    connected,
-    error,
-    plain_client,
-    process,
-    send_head,
-    token_request,
-)
+from tests import mocks
+from tests.mocks import CONTRACT, ENGINE, RECORD, RETRY, SCRIPT, TASK, connected, error, plain_client
 
 ROOT = Path(__file__).parents[2]
-SPEC = ROOT / "openapi.yaml"
-
-
-@pytest.fixture
-def mock(shared_mock: Mock) -> Iterator[httpx.Client]:
-    """Sends the right token; the state is fresh."""
-    shared_mock.reset()
-    with plain_client(shared_mock.url) as client:
-        yield client
-
-
-@pytest.fixture
-def stranger(shared_mock: Mock) -> Iterator[httpx.Client]:
-    """Sends no token."""
-    with plain_client(shared_mock.url, {}) as client:
-        yield client
 
 
 # --- What its errors explain --------------------------------------------------------------------------------
@@ -82,18 +49,24 @@ class Tampered(AkSkAuth):
         yield signed
 
 
+NO_RECORD = f"The script execution record does not exist; the mock has {RECORD}."
 NO_TASK = f"The script execution task does not exist; the mock has {TASK}."
 FOREIGN = f"The script execution record is not in task {TASK}, which has {RECORD}."
+NO_API = "The API does not exist: POST /nope; the mock has POST /v2/{project_id}/script-exec"
 FORM = "the Authorization header must be SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…"
 ACCEPTED = "the mock accepts the token mock-token, or a signature with mock-ak and mock-sk"
-# What is wrong with a request, and the end of its error message. Codes and statuses: tests/contract/rules.py.
-WHY: list[tuple[dict[str, Any], str]] = [
-    ({"json": {"record_id": TASK}}, f"The script execution record does not exist; the mock has {RECORD}."),
+OTHER_KEY = f"(line ends shown as |) POST|{SCRIPT}/||content-type:application/json|host:127.0.0.1:"
+# What is wrong with a request, and a part of its error message. Codes and statuses: tests/contract/rules.py.
+REQUESTS: list[tuple[dict[str, Any], str]] = [
+    ({"json": {"record_id": TASK}}, NO_RECORD),
     ({"json": {"task_id": RECORD}}, NO_TASK),
     ({"json": {"task_id": TASK, "record_id": "r"}}, FOREIGN),
     ({"json": {}}, "There is nothing to retry: give record_id or task_id."),
     ({"json": {"record_id": 5}}, 'The parameter is invalid: body /record_id: 5 is not of type "string"'),
-    ({"content": b"{", "headers": JSON}, "property name enclosed in double quotes, line 1 column 2"),
+    ({"content": b"{", "headers": mocks.JSON}, "property name enclosed in double quotes, line 1 column 2"),
+    ({"url": "/nope"}, NO_API),
+]
+CREDENTIALS: list[tuple[dict[str, Any], str]] = [
     ({}, f"there is no X-Auth-Token and no signature; {ACCEPTED}"),
     ({"headers": {"X-Auth-Token": "s3cret"}}, f": the X-Auth-Token is wrong; {ACCEPTED}"),
     ({"headers": {"Authorization": "Bearer s3cret"}}, f": {FORM}; {ACCEPTED}"),
@@ -105,126 +78,112 @@ WHY: list[tuple[dict[str, Any], str]] = [
     ({"auth": Tampered("X-Security-Token", "$", "2")}, "does not match the canonical request"),
     ({"auth": Tampered("X-Sdk-Date", ".*", "yesterday")}, "X-Sdk-Date must look like"),
     ({"auth": Tampered("X-Sdk-Date", "^....", "2020")}, "the signature has expired"),
+    ({"auth": AkSkAuth("mock-ak", "wrong"), "json": RETRY}, OTHER_KEY),
 ]
+WHY = [(mocks.TOKEN, *each) for each in REQUESTS] + [({}, *each) for each in CREDENTIALS]
 
 
-@pytest.mark.parametrize(("wrong", "why"), WHY, ids=range(len(WHY)))
+@pytest.mark.parametrize(("token", "wrong", "why"), WHY, ids=range(len(WHY)))
 def test_an_error_explains_what_is_wrong(
-    mock: httpx.Client, stranger: httpx.Client, wrong: dict[str, Any], why: str
+    mock: Mock, token: dict[str, str], wrong: dict[str, Any], why: str
 ) -> None:
-    client = mock if {"json", "content"} & wrong.keys() else stranger
-    refused = client.post(SCRIPT, **wrong)
+    with plain_client(mock.url, token) as client:
+        refused = client.post(**{"url": SCRIPT} | wrong)
     assert why in error(refused)[2]
     assert "s3cret" not in refused.text
-
-
-def test_an_unknown_path_is_explained_by_those_that_exist(mock: httpx.Client) -> None:
-    says = "The API does not exist: POST /nope; the mock has POST /v2/{project_id}/script-exec"
-    assert error(mock.post("/nope"))[2].startswith(says)
-
-
-def test_a_signature_of_another_secret_key_is_shown_the_canonical_request(stranger: httpx.Client) -> None:
-    refused = stranger.put(ENGINE, auth=AkSkAuth("mock-ak", "wrong"), json=RETRY)
-    shown = refused.json()["error_msg"].split("(line ends shown as |) ")[1].split(";", 1)[0].split("|")
-    host = stranger.base_url.netloc.decode()
-    assert shown[:5] == ["PUT", f"{ENGINE}/", "", "content-type:application/json", f"host:{host}"]
 
 
 # --- Below HTTP ---------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_http_is_refused_and_the_mock_lives_on(mock: httpx.Client) -> None:
-    with connected(str(mock.base_url)) as sock:
+def test_what_is_not_http_is_refused_and_the_mock_lives_on(http: httpx.Client) -> None:
+    with connected(str(http.base_url)) as sock:
         sock.sendall(b"\x16\x03\x01 TLS to a plain port\r\n\r\n")
         head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"\r\ncontent-type: application/json\r\n" in head
     assert json.loads(body)["error_code"] == "APIGW.0201"
-    assert mock.get("/_mock/health").status_code == 200
+    assert http.get("/_mock/health").status_code == 200
 
 
-def test_a_caller_that_hangs_up_half_way_changes_nothing(mock: httpx.Client) -> None:
-    with connected(str(mock.base_url)) as sock:
+def test_a_caller_that_hangs_up_half_way_changes_nothing(http: httpx.Client) -> None:
+    with connected(str(http.base_url)) as sock:
         content_type = "Content-Type: application/json"
-        send_head(sock, "PUT", ENGINE, "Content-Length: 19", content_type, "X-Auth-Token: mock-token")
+        mocks.send_head(sock, "PUT", ENGINE, "Content-Length: 19", content_type, "X-Auth-Token: mock-token")
         sock.sendall(b'{"action":')
-    assert mock.put(ENGINE, json=RETRY).status_code == 200
+    assert http.put(ENGINE, json=RETRY).status_code == 200
 
 
 # --- A spec that was edited ---------------------------------------------------------------------------------
 
-RETRY_PATH = "/v2/{project_id}/script-executions/retry"
+# Operations for which the mock has no handler: the status and the content of their response.
+NEW: dict[str, tuple[int, dict[str, Any]]] = {
+    "StopScript": (202, {"examples": {"done": {"value": {"task_id": TASK}}}}),
+    "HasNoExample": (200, {}),
+    "HasWrongExample": (200, {"schema": {"type": "object"}, "example": [1]}),
+}
 
 
-def edited(folder: Path, edit: Callable[[Any], None]) -> Contract:
-    spec = json.loads(json.dumps(CONTRACT.document))
-    edit(spec)
-    file = folder / "openapi.yaml"
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Contract, httpx.Client]]:
+    """New operations, RetryScriptExecution without security, RetryEngine without the engine in its path."""
+    spec: Any = json.loads(json.dumps(CONTRACT.document))
+    paths = spec["paths"]
+    script = paths["/v2/{project_id}/script-executions/retry"]
+    for id_, (status, content) in NEW.items():
+        responses = {str(status): {"description": "", "content": {"application/json": content}}}
+        post = {**script["post"], "operationId": id_, "responses": responses}
+        paths[f"/v2/{{project_id}}/{id_}"] = {"parameters": script["parameters"], "post": post}
+    script["post"]["security"] = []
+    engine = paths.pop("/v2/{project_id}/enginemgr/engines/{engine_id}/actions")
+    paths["/v2/{project_id}/actions"] = {**engine, "parameters": engine["parameters"][:1]}
+    file = tmp_path_factory.mktemp("spec") / "openapi.yaml"
     file.write_text(json.dumps(spec), encoding="utf-8")  # which is YAML, too
-    return Contract.load(file)
-
-
-def with_stop(folder: Path, status: str, media_type: object) -> Contract:
-    """A spec with one operation more, for which the mock has no handler."""
-
-    def edit(spec: Any) -> None:
-        script = spec["paths"][RETRY_PATH]
-        responses = {status: {"description": "", "content": {"application/json": media_type}}}
-        post = {**script["post"], "operationId": "StopScriptExecution", "responses": responses}
-        stop = {"parameters": script["parameters"], "post": post}
-        spec["paths"]["/v2/{project_id}/script-executions/stop"] = stop
-
-    return edited(folder, edit)
-
-
-def test_an_operation_without_handler_is_checked_and_responded_from_its_examples(tmp_path: Path) -> None:
-    contract = with_stop(tmp_path, "202", {"examples": {"done": {"value": {"task_id": TASK}}}})
-    path = "/v2/any/script-executions/stop"
+    contract = Contract.load(file)
     with running(contract) as url, plain_client(url) as client:
-        response = client.post(path, json={"record_id": RECORD})
-        assert (response.status_code, response.json()) == (202, {"task_id": TASK})
-        assert error(client.post(path, json={"record_id": 5}))[:2] == (400, "WKS.00211102")
-        health = {"name": "huaweicloud-retry-mock", "version": contract.version, "sha256": contract.sha256}
-        assert client.get("/_mock/health").json() == health
+        yield contract, client
 
 
-NO_EXAMPLE = "StopScriptExecution has no example for status 200; it has: none"
-WRONG_EXAMPLE = 'the one for 200 does not match its schema: body: [1] is not of type "object"'
+def test_an_operation_without_handler_is_checked_and_responded_from_its_examples(
+    edited: tuple[Contract, httpx.Client],
+) -> None:
+    contract, client = edited
+    response = client.post("/v2/any/StopScript", json={"record_id": RECORD})
+    assert (response.status_code, response.json()) == (202, {"task_id": TASK})
+    assert error(client.post("/v2/any/StopScript", json={"record_id": 5}))[:2] == (400, "WKS.00211102")
+    health = {"name": "huaweicloud-retry-mock", "version": contract.version, "sha256": contract.sha256}
+    assert client.get("/_mock/health").json() == health
 
 
 @pytest.mark.parametrize(
-    ("media_type", "why"), [({}, NO_EXAMPLE), ({"schema": {"type": "object"}, "example": [1]}, WRONG_EXAMPLE)]
+    ("operation", "why"),
+    [
+        ("HasNoExample", "HasNoExample has no example for status 200; it has: none"),
+        ("HasWrongExample", 'the one for 200 does not match its schema: body: [1] is not of type "object"'),
+    ],
 )
 def test_without_a_good_example_the_spec_is_named_as_what_is_at_fault(
-    tmp_path: Path, media_type: dict[str, object], why: str
+    edited: tuple[Contract, httpx.Client], operation: str, why: str
 ) -> None:
-    with running(with_stop(tmp_path, "200", media_type)) as url, plain_client(url) as client:
-        response = client.post("/v2/any/script-executions/stop", json={})
-    says = f"Unexpected error: the response of StopScriptExecution is the spec's example, but {why}"
-    assert error(response) == (500, "APIGW.0201", says)
+    says = f"Unexpected error: the response of {operation} is the spec's example, but {why}"
+    assert error(edited[1].post(f"/v2/any/{operation}", json={})) == (500, "APIGW.0201", says)
 
 
-def test_an_operation_without_security_is_open(tmp_path: Path) -> None:
-    contract = edited(tmp_path, lambda spec: spec["paths"][RETRY_PATH]["post"].update(security=[]))
-    with running(contract) as url, plain_client(url, {}) as client:
+def test_an_operation_without_security_is_open(edited: tuple[Contract, httpx.Client]) -> None:
+    with plain_client(str(edited[1].base_url), {}) as client:
         assert client.post(SCRIPT, json={"task_id": TASK}).status_code == 200
 
 
 def test_an_internal_error_is_a_500_in_the_shape_of_the_spec_with_its_traceback_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    edited: tuple[Contract, httpx.Client], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def without_engine_id(spec: Any) -> None:  # which the handler counts on
-        item = spec["paths"].pop("/v2/{project_id}/enginemgr/engines/{engine_id}/actions")
-        spec["paths"]["/v2/{project_id}/enginemgr/actions"] = {**item, "parameters": item["parameters"][:1]}
-
-    contract = edited(tmp_path, without_engine_id)
-    with running(contract) as url, plain_client(url) as client:
-        response = client.put("/v2/demo-project/enginemgr/actions?q=s3cret", json=RETRY)
-        assert client.get("/_mock/health").status_code == 200
+    client = edited[1]
+    response = client.put("/v2/demo-project/actions?q=s3cret", json=RETRY)  # the handler expects an engine
+    assert client.get("/_mock/health").status_code == 200
     says = "Unexpected error: internal error of the mock; see its stderr."
     assert error(response) == (500, "APIGW.0201", says)
     (record,) = caplog.records
-    where = f"PUT '/v2/demo-project/enginemgr/actions', request {response.headers['X-Request-Id']}"
+    where = f"PUT '/v2/demo-project/actions', request {response.headers['X-Request-Id']}"
     assert record.getMessage() == f"internal error in {where}"
     assert "KeyError: 'engine_id'" in caplog.text
     assert not re.search("s3cret|mock-token", caplog.text)
@@ -237,7 +196,7 @@ def test_it_stops_with_its_block_even_if_that_fails_and_although_callers_are_sti
     before, sockets = threading.active_count(), list[socket.socket]()
     with suppress(ZeroDivisionError), running(CONTRACT) as url, plain_client(url) as client:
         sockets += [connected(url), connected(url)]
-        send_head(sockets[1], "PUT", ENGINE, "Content-Length: 19", "X-Auth-Token: mock-token")
+        mocks.send_head(sockets[1], "PUT", ENGINE, "Content-Length: 19", "X-Auth-Token: mock-token")
         client.get("/_mock/health")  # by now the mock waits for the rest of the request
         raise ZeroDivisionError
     assert threading.active_count() == before
@@ -263,30 +222,27 @@ def test_an_address_as_a_url(host: str, start: str) -> None:
 
 
 def test_ctrl_c_stops_it_with_callers_connected_no_admin_has_no_admin_endpoints_and_quiet_no_lines() -> None:
-    options = "--quiet", "--no-admin"
-    with ExitStack() as connections, process(*options, stop=signal.SIGINT) as (url, lines):
-        client = connections.enter_context(plain_client(url, {"X-Auth-Token": "s3cret"}))
-        assert client.put(ENGINE, json=RETRY, headers=TOKEN).status_code == 200
-        assert client.post(IAM, json=token_request()).status_code == 201
-        client.put(f"{ENGINE}?token=s3cret", content=b"s3cret")
-        client.put(ENGINE, headers={"Authorization": "SDK-HMAC-SHA256 Signature=s3cret"}, content=b"s3cret")
+    command = mocks.process("--quiet", "--no-admin", stop=signal.SIGINT)
+    with ExitStack() as connections, command as (url, lines):
+        client = connections.enter_context(plain_client(url))
+        assert [client.put(ENGINE, json=RETRY).status_code for _ in range(2)] == [200, 400]
         with connected(url) as sock:
-            sock.sendall(b"s3cret\r\n\r\n")
+            sock.sendall(b"no HTTP\r\n\r\n")
             assert sock.recv(12) == b"HTTP/1.1 400"
-        for page, methods in PAGES.items():
+        for page, methods in mocks.PAGES.items():
             for method in methods.split(", "):
                 assert client.request(method, f"/_mock/{page}").status_code == 404
         half = connections.enter_context(connected(url))
-        send_head(half, "PUT", ENGINE, "Content-Length: 19", "X-Auth-Token: mock-token")
+        mocks.send_head(half, "PUT", ENGINE, "Content-Length: 19", "X-Auth-Token: mock-token")
         assert client.get("/docs").status_code == 200  # by now the mock waits for the rest
     assert lines == []
 
 
 def test_why_it_cannot_start_is_reported_in_one_line(
-    mock: httpx.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mock: Mock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file := tmp_path / "state.yaml").write_bytes(b"projects: {p: {name: \xff}}")
-    port, hint = mock.base_url.port, "; choose another --port, or 0 for a free one\n"
+    port, hint = httpx.URL(mock.url).port, "; choose another --port, or 0 for a free one\n"
     for options, says in {
         f"--port {port}": f"cannot listen on 127.0.0.1 port {port}: Address already in use{hint}",
         # The address of another machine.
@@ -300,32 +256,30 @@ def test_why_it_cannot_start_is_reported_in_one_line(
         assert err.startswith(f"python -m huaweicloud_retry.mock: {says}")
 
 
-WRONG_OPTIONS = [
-    ("--port", "is not a port: give 0 to 65535", ["65536", "-1", "http"]),
-    ("--delay", "is not a number of seconds from 0 to 3600", ["-1", "3601", "nan", "soon"]),
-    ("--allow-host", "is not a host name, such as mock.test", ["", "a:80", "http://a", "*", "a b", "."]),
-    ("--cors", "is not an origin, such as http://localhost:3000", ["*", "a:3000", "http://a/", "null"]),
-]
-
-
 @pytest.mark.parametrize(
-    ("option", "value", "says"),
-    [(option, value, says) for option, says, values in WRONG_OPTIONS for value in values],
+    ("option", "values", "says"),
+    [
+        ("--port", ["65536", "-1", "http"], "is not a port: give 0 to 65535"),
+        ("--delay", ["-1", "3601", "nan", "soon"], "is not a number of seconds from 0 to 3600"),
+        ("--allow-host", ["", "a:80", "http://a", "*", "a b", "."], "is not a host name, such as mock.test"),
+        ("--cors", ["*", "a:3000", "http://a/", "null"], "is not an origin, such as http://localhost:3000"),
+    ],
 )
 def test_an_invalid_option_is_refused(
-    option: str, value: str, says: str, capsys: pytest.CaptureFixture[str]
+    option: str, values: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([f"{option}={value}"])
-    assert f"argument {option}: {value!r} {says}\n" in capsys.readouterr().err
+    for value in values:
+        with pytest.raises(SystemExit, match="2"):
+            main([f"{option}={value}"])
+        assert f"argument {option}: {value!r} {says}\n" in capsys.readouterr().err
 
 
 def test_a_broken_spec_is_reported_in_one_line(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
-    broken = SPEC.read_text(encoding="utf-8").replace("\npaths:\n", "\npaths: [\n")
+    broken = (ROOT / "openapi.yaml").read_text(encoding="utf-8").replace("\npaths:\n", "\npaths: [\n")
     (tmp_path / "openapi.yaml").write_text(broken, encoding="utf-8")
-    command, environment = [*COMMAND, "--port", "0"], {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command, environ = [*mocks.COMMAND, "--port", "0"], {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
     says = f"python -m huaweicloud_retry.mock: {tmp_path}/openapi.yaml: is not YAML: line "
     assert ran.stderr.startswith(says)
