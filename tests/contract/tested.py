@@ -401,11 +401,9 @@ class Tested:
             raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
         if not any(self._is(reply, error, of) for error in expected):
             wanted = " or ".join(map(_named, expected))
-            said = f"{reply.status} {reply.get('error_code') or 'without error_code'}"
-            detail = (
-                f", detail {reply.get('detail') or 'missing'}" if reply.get("error_code") in wanted else ""
-            )
-            self.broken(reply, f"{said}{detail}, and not {wanted}")
+            code = str(reply.get("error_code") or "without error_code")
+            detail = f", detail {reply.get('detail') or 'missing'}" if code in wanted else ""
+            self.broken(reply, f"{reply.status} {code}{detail}, and not {wanted}")
         return reply
 
     def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
