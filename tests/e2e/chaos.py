@@ -36,7 +36,8 @@ from huaweicloud_retry_client import APIError, Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest, EngineActionResponse
 from tests import connections
-from tests.connections import RESET, descriptors
+from tests.callers import RESET
+from tests.connections import descriptors
 
 WAVES: Final = 4
 ATTEMPTS: Final = 3
