@@ -31,6 +31,7 @@ import yaml
 # Nothing of the project is imported here: a process would have it before it has the changed copies.
 ROOT = Path(__file__).parents[2]
 PACKAGES = "src/huaweicloud_retry", "generated/huaweicloud_retry_client"
+_OURS = "huaweicloud_retry", "tests."
 KINDS = "client", "server", "spec"
 SEED, EXAMPLES = 1, 10
 
@@ -93,6 +94,8 @@ def lay_out(mutant: Mutant, folder: Path) -> None:
 
 def tried(mutant: Mutant) -> Mutant:
     """Try a mutant in this process, which should end with this."""
+    for name in [name for name in sys.modules if name != __name__ and name.startswith(_OURS)]:
+        del sys.modules[name]  # where another test has started the server of processes
     with tempfile.TemporaryDirectory() as name:
         lay_out(mutant, Path(name))
         sys.path[:0] = [str(Path(name, package).parent) for package in PACKAGES]
