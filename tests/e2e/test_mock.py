@@ -65,6 +65,10 @@ REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"json": {"record_id": 5}}, 'The parameter is invalid: body /record_id: 5 is not of type "string"'),
     ({"content": b"{", "headers": mocks.JSON}, "property name enclosed in double quotes, line 1 column 2"),
     ({"url": "/nope"}, NO_API),
+    (
+        {"json": {"record_id": RECORD}, "headers": {"X-Project-Id": "other"}},
+        "X-Project-Id differs from the project in the path.",
+    ),
 ]
 CREDENTIALS: list[tuple[dict[str, Any], str]] = [
     ({}, f"there is no X-Auth-Token and no signature; {ACCEPTED}"),

@@ -272,6 +272,13 @@ def test_bodies_under_way_are_bounded_all_together_and_small_ones_still_pass(
         pytest.fail("the bodies of connections that are gone still count")
 
 
+def test_bodies_that_were_read_count_no_more_while_their_connections_are_open(url: str) -> None:
+    large = json.dumps(RETRY).encode().ljust(12 * MIB)
+    with ExitStack() as open_:
+        clients = [open_.enter_context(plain_client(url)) for _ in range(5)]
+        assert 503 not in {each.put(ENGINE, headers=JSON, content=large).status_code for each in clients}
+
+
 @pytest.mark.parametrize(
     ("begun", "drip"),
     [(b"P", b""), (b"GET / HTTP/1.1\r\nX-A: ", b"a"), (CHUNKED, b"1\r\na\r\n")],
