@@ -156,6 +156,7 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
         first = [work for work in own if work.given.get("execute_order") != _SECOND]
         _listed(server, project, "is_first_order=true", first)
         _listed(server, project, "show_history=false", own)
+        _page(server, project, "show_history=true&resource_id=any&script_id=any")
         for year, after, before in ((2001, own, []), (2200, [], own)):
             _listed(server, project, f"execute_time_start={year}-01-01T00:00:00Z", after)
             _listed(server, project, f"execute_time_end={year}-01-01T00:00:00Z", before)
@@ -471,9 +472,9 @@ def an_error_code_comes_with_its_status(_server: Tested) -> None:
     """Each error code of any response comes with a status that x-error-codes has for it, whatever the gateway's prefix."""
 
 
-@rule("workspace-page, cse-page, gateway-docs: responses", last=True)
+@rule("workspace-page, cse-page, gateway-docs: responses; RFC 9110, 6.6.1: Date", last=True)
 def every_response_is_documented(_server: Tested) -> None:
-    """Any response has a status of its operation, and the headers, media type and body that openapi.yaml has for it."""
+    """Any response has a status of its operation, the headers, media type and body that openapi.yaml has for it, and Date."""
 
 
 @rule("cse-page: jobId; workspace-docs: count; RFC 8259, 6", last=True)
@@ -809,7 +810,7 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             ((name, password, domain), ["password"], 201),
             ((name, password, domain), ["password"], 201),
         ):
-            reply = server.send(_token_request(user, methods, here))
+            reply = server.send(_token_request(user, methods, {"id": here}))
             if reply.status == 404:
                 raise NotApplicableError("the server has no IAM")
             error, token = reply.get("error") or {}, reply.headers.get("x-subject-token", "")
@@ -818,6 +819,9 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             if status == 201:
                 tokens.append(token)
         _is_documented(server, reply, name, here)
+        named = server.state["projects"][here].get("name", here)
+        by_name = server.send(_token_request((name, password, domain), ["password"], {"name": named}))
+        _is_documented(server, by_name, name, here)
         if not all(tokens) or tokens[-1] in reply.content.decode(errors="replace"):
             server.broken(reply, "the token is not in X-Subject-Token, or also in the body")
         for token in tokens:  # a new token does not end the others
@@ -836,15 +840,17 @@ def _is_documented(server: Tested, reply: Reply, user: str, project: str) -> Non
     seconds = server.state["credentials"].get("token_lifetime", _A_DAY)
     if abs(lives.total_seconds() - seconds) > 1:
         server.broken(reply, f"the token is valid for {lives}, and not for {seconds} s")
+    if told.get("methods") != ["password"] or not isinstance(told.get("roles"), list):
+        server.broken(reply, "methods is not [password], or there are no roles")
     if (told.get("project") or {}).get("id") != project or (told.get("user") or {}).get("name") != user:
         server.broken(reply, f"the token is of {told.get('project')} and {told.get('user')}")
 
 
-def _token_request(who: tuple[str, str, str], methods: list[str], project: str) -> Request:
+def _token_request(who: tuple[str, str, str], methods: list[str], project: dict[str, str]) -> Request:
     name, password, domain = who
     user = {"name": name, "password": password, "domain": {"name": domain}}
     identity = {"methods": methods, "password": {"user": user}}
-    body = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project}}}}).encode()
+    body = json.dumps({"auth": {"identity": identity, "scope": {"project": project}}}).encode()
     return Request("POST", "/v3/auth/tokens", (("Content-Type", "application/json;charset=utf8"),), body)
 
 

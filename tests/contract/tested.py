@@ -326,6 +326,8 @@ class Tested:
         errors = operation.error_codes if operation else self.contract.error_codes
         yield from wire.about_any_response(errors, status, headers, content)
         lower = {name.lower(): value for name, value in headers.items()}
+        if "date" not in lower:
+            yield "every_response_is_documented", "there is no Date"
         id_ = lower.get("x-request-id", "")
         if not id_ or "," in id_ or id_ in self._ids:
             problem = "that of an earlier response" if id_ in self._ids else "not there, or twice"
