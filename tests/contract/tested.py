@@ -353,7 +353,7 @@ class Tested:
             return wire.send(self.url, request)
         except wire.NoResponseError as error:
             self._wait_for_restart()
-            raise BrokenError(f"no HTTP response: {error}", request) from error
+            raise BrokenError(f"no whole HTTP response: {error}", request) from error
 
     def _wait_for_restart(self) -> None:
         until = time.monotonic() + PATIENCE
