@@ -140,15 +140,17 @@ def a_list_has_what_matches_and_nothing_else(server: Tested) -> None:
         _listed(server, project, "", own)
         for name in ("script_id", "script_name", "resource_id", "resource_group_id", "task_type", "status"):
             values = {work.given[name] for work in own if name in work.given}
-            for value in values:
+            for value in sorted(values):
                 _listed(server, project, f"{name}={value}", [w for w in own if _known(w, name) == value])
-            for other in {each for value in values for each in (value.swapcase(), value[:-1])} - values:
+            for other in sorted(
+                {each for value in values for each in (value.swapcase(), value[:-1])} - values
+            ):
                 if name != "task_type":  # an enum
                     _listed(server, project, f"{name}={other}", [])
             if name in {"script_id", "resource_id"} and len(values) > 1:
-                query = "&".join(f"{name}={value}" for value in values)
+                query = "&".join(f"{name}={value}" for value in sorted(values))
                 _listed(server, project, query, [w for w in own if _known(w, name) in values])
-        for task in {work.task for work in own}:
+        for task in dict.fromkeys(work.task for work in own):
             of_task = [w for w in own if w.task == task]
             _listed(server, project, f"script_task_id={task}", of_task)
             _listed(server, project, f"script_task_id={task}&status=FAILED", [w for w in of_task if w.failed])
