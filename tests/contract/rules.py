@@ -36,6 +36,7 @@ _MANY = 150  # retries in a row: a server that refuses one in fifty at random is
 _PAGE, _BY_DEFAULT = 100, 10  # records a page has at most
 _A_MINUTE = 60.0  # seconds, in which a server has responded
 _A_DAY = 86_400  # seconds
+_TIMES = ("startTime", "start_time"), ("endTime", "end_time")
 _FIRST, _LAST = 10**12, 10**13  # milliseconds: the years 2001 and 2286
 
 
@@ -297,8 +298,7 @@ def _life(server: Tested, work: Work) -> None:
             _engine_says(server, work, can_retry=False)
             server.refused(server.retry(work), "nothing-to-retry")
         server.wait(server.run_time(work) + 1)
-        if (now := server.status(work)) != end:
-            server.broken(accepted, f"{work.id} has ended as {now}, and not as {end}")
+        _has_run(server, work, end)
         _list_says(server, work, end)
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
@@ -307,15 +307,32 @@ def _life(server: Tested, work: Work) -> None:
 
 def _begins_now(server: Tested, work: Work) -> None:
     reply = server.accepted(server.read(work))
-    began = reply.get("start_time") if work.task else reply.get("startTime")
+    began, ended = _times_of(reply)
     now = parsedate_to_datetime(reply.headers["date"]).timestamp() if "date" in reply.headers else None
-    at = datetime.fromisoformat(began).timestamp() if isinstance(began, str) else began and began / 1000
-    if at and now and abs(now - at) > _A_MINUTE:
+    if began and now and abs(now - began) > _A_MINUTE:
         server.broken(
-            reply, f"a retry that was accepted just now has begun at {began}, and Date is {now:.0f}"
+            reply, f"a retry that was accepted just now has begun at {began:.0f}, and Date is {now:.0f}"
         )
-    if (work.task and reply.get("end_time")) or (not work.task and reply.get("endTime")):
+    if ended:
         server.broken(reply, "it runs, and has a time at which it has ended")
+
+
+def _has_run(server: Tested, work: Work, end: str) -> None:
+    reply = server.accepted(server.read(work))
+    if (now := reply.get("status")) != end:
+        server.broken(reply, f"{work.id} has ended as {now}, and not as {end}")
+    began, ended = _times_of(reply)
+    ran, near = (ended or 0) - (began or 0), 2 if server.resets else _A_MINUTE
+    if began and ended and abs(ran - server.run_time(work)) > near:
+        server.broken(reply, f"by its times it ran for {ran:g} s, and not for {server.run_time(work):g} s")
+
+
+def _times_of(reply: Reply) -> list[float | None]:
+    """Return when a job or record began and ended, in seconds."""
+    times = [reply.get(names[0]) or reply.get(names[1]) for names in _TIMES]
+    return [
+        datetime.fromisoformat(at).timestamp() if isinstance(at, str) else at and at / 1000 for at in times
+    ]
 
 
 def _list_says(server: Tested, work: Work, status: str) -> None:
@@ -792,67 +809,93 @@ def a_token_ends_and_is_of_one_project(server: Tested) -> None:
         raise NotApplicableError("the credentials have no token with expires_in")
 
 
-@rule("iam-docs; facts 1.1: X-Subject-Token, microseconds, 401")
+@rule("iam-docs; facts 1.1: X-Subject-Token, microseconds, 400, 401, 24 hours; gateway-docs: 0301, 0307")
 def a_password_gets_a_token_of_its_project(server: Tested) -> None:
-    """With a right password: 201, a token in the header alone, of the project, for a day, that ends no other; else 401 or 400."""
+    """With a right password: 201, a token in the header alone, of its project until it expires, that ends no other; else 401 or 400."""
     users = server.state["credentials"].get("users", {})
     if not users:
         raise NotApplicableError("the credentials have no users")
     here, other = server.project(), server.project(other=True)
-    tokens: list[str] = []
+    by_name = {"name": server.state["projects"][here].get("name", here)}
     for name, about in users.items():
-        password, domain = about["password"], about["domain"]
-        for user, methods, status in (
-            ((name, password[:-1], domain), ["password"], 401),
-            ((name, password.swapcase(), domain), ["password"], 401),
-            ((name, password, f"{domain}x"), ["password"], 401),
-            ((name.swapcase(), password, domain), ["password"], 401),
-            ((name, password, domain), ["password", "totp"], 400),
-            ((name, password, domain), [], 400),
-            ((name, password, domain), ["password"], 201),
-            ((name, password, domain), ["password"], 201),
-        ):
-            reply = server.send(_token_request(user, methods, {"id": here}))
-            if reply.status == 404:
-                raise NotApplicableError("the server has no IAM")
-            error, token = reply.get("error") or {}, reply.headers.get("x-subject-token", "")
-            if status != 201 and not (reply.status == error.get("code") == status and not token):
-                server.broken(reply, f"this is no {status} with IAM's error")
-            if status == 201:
-                tokens.append(token)
-        _is_documented(server, reply, name, here)
-        named = server.state["projects"][here].get("name", here)
-        by_name = server.send(_token_request((name, password, domain), ["password"], {"name": named}))
-        _is_documented(server, by_name, name, here)
-        if not all(tokens) or tokens[-1] in reply.content.decode(errors="replace"):
-            server.broken(reply, "the token is not in X-Subject-Token, or also in the body")
+        user = {"name": name, "password": about["password"], "domain": {"name": about["domain"]}}
+        good = _login(user, {"project": {"id": here}})
+        if server.send(good).status == 404:
+            raise NotApplicableError("the server has no IAM")
+        for wrong in _WRONG_LOGINS:
+            _refused_by_iam(server, _login(user | wrong(user), {"project": {"id": here}}), 401)
+            server.send(good)  # or five in a row would lock the user
+        _malformed_logins(server, good)
+        tokens = [_granted(server, good, name, here) for _ in range(2)]
+        tokens.append(_granted(server, _login(user, {"project": by_name}), name, here))
         for token in tokens:  # a new token does not end the others
             server.accepted(server.request("ListScriptRecords", project_id=here, auth=token))
-            refused = server.request("ListScriptRecords", project_id=other, auth=token)
-            server.refused(refused, "token-expired")
+            elsewhere = server.request("ListScriptRecords", project_id=other, auth=token)
+            server.refused(elsewhere, "token-expired")
+        token = tokens[0]
+        for altered in (token[1:], token[:-1], f"{token}0", token.swapcase()):
+            server.refused(server.request("ListScriptRecords", project_id=here, auth=altered), "credentials")
+    if server.resets:  # or it would take a day
+        server.wait(_lifetime(server) + 1)
+        for token in tokens:
+            server.refused(server.request("ListScriptRecords", project_id=here, auth=token), "token-expired")
 
 
-def _is_documented(server: Tested, reply: Reply, user: str, project: str) -> None:
-    """Check what IAM says of a token."""
+_WRONG_LOGINS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
+    lambda user: {"password": user["password"][:-1]},
+    lambda user: {"password": user["password"].swapcase()},
+    lambda _: {"password": ""},
+    lambda user: {"name": user["name"].swapcase()},
+    lambda user: {"domain": {"name": f"{user['domain']['name']}x"}},
+)
+
+
+def _malformed_logins(server: Tested, good: Request) -> None:
+    replaced = (b'["password"]', b'["password", "totp"]'), (b'["password"]', b"[]"), (b'"auth"', b'"Auth"')
+    bodies = [good.body.replace(*each) for each in replaced]
+    bodies += [good.body[:-1], good.body[:-1] + b', "auth": {}}', b"", b"[]", b"{}", b'{"auth": 5}']
+    for body in bodies:
+        _refused_by_iam(server, good.with_headers(body=body), 400)
+    _refused_by_iam(server, good.with_headers({"Content-Type": "text/plain"}), 400)
+
+
+def _refused_by_iam(server: Tested, request: Request, status: int) -> None:
+    reply = server.send(request)
+    error = reply.get("error")
+    if not isinstance(error, dict) or not (reply.status == error.get("code") == status):
+        server.broken(reply, f"this is no {status} with IAM's error")
+    if not {"message", "title"} <= error.keys() or "x-subject-token" in reply.headers:
+        server.broken(reply, "IAM's error has no message or no title, or there is a token")
+
+
+def _granted(server: Tested, request: Request, user: str, project: str) -> str:
+    """Expect a token, and check what IAM says of it."""
+    reply = server.send(request)
     told: Any = reply.get("token") or {}
     times = str(told.get("issued_at")), str(told.get("expires_at"))
     if reply.status != 201 or not all(map(_IAM_TIME.fullmatch, times)):
         server.broken(reply, f"status {reply.status}, issued and expires {' and '.join(times)}")
     lives = datetime.fromisoformat(times[1]) - datetime.fromisoformat(times[0])
-    seconds = server.state["credentials"].get("token_lifetime", _A_DAY)
-    if abs(lives.total_seconds() - seconds) > 1:
-        server.broken(reply, f"the token is valid for {lives}, and not for {seconds} s")
+    if abs(lives.total_seconds() - _lifetime(server)) > 1:
+        server.broken(reply, f"the token is valid for {lives}, and not for {_lifetime(server)} s")
     if told.get("methods") != ["password"] or not isinstance(told.get("roles"), list):
         server.broken(reply, "methods is not [password], or there are no roles")
     if (told.get("project") or {}).get("id") != project or (told.get("user") or {}).get("name") != user:
         server.broken(reply, f"the token is of {told.get('project')} and {told.get('user')}")
+    token = reply.headers.get("x-subject-token", "")
+    if not token or token in reply.content.decode(errors="replace"):
+        server.broken(reply, "the token is not in X-Subject-Token, or also in the body")
+    return token
 
 
-def _token_request(who: tuple[str, str, str], methods: list[str], project: dict[str, str]) -> Request:
-    name, password, domain = who
-    user = {"name": name, "password": password, "domain": {"name": domain}}
-    identity = {"methods": methods, "password": {"user": user}}
-    body = json.dumps({"auth": {"identity": identity, "scope": {"project": project}}}).encode()
+def _lifetime(server: Tested) -> float:
+    seconds: float = server.state["credentials"].get("token_lifetime", _A_DAY)
+    return seconds
+
+
+def _login(user: dict[str, Any], scope: dict[str, Any]) -> Request:
+    identity = {"methods": ["password"], "password": {"user": user}}
+    body = json.dumps({"auth": {"identity": identity, "scope": scope}}).encode()
     return Request("POST", "/v3/auth/tokens", (("Content-Type", "application/json;charset=utf8"),), body)
 
 

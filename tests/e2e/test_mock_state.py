@@ -4,11 +4,9 @@ Nobody waits: time is put forward. Each run lasts 1000 s or more, so that the se
 What any server does with its state and credentials: tests/contract/rules.py.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,21 +90,6 @@ def test_the_clock_goes_forward_only_and_never_so_far_that_there_are_no_dates(mo
         assert mock.post("/_mock/clock", headers=JSON, content=content).status_code == 400, content
     assert [state(mock)["seconds_ahead"], advance(mock, 1e9), advance(mock, 1)] == [0, 200, 400]
     assert ask(mock).status_code == 201
-
-
-def test_work_has_the_times_of_the_mocks_clock(mock: httpx.Client) -> None:
-    advance(mock, 5000)
-    now = parsedate_to_datetime(retry(mock).headers["Date"]).timestamp()
-    assert rerun(mock) == 200
-    job, record = "/v2/p1/enginemgr/engines/e1/jobs/2", "/v2/p1/script-execution-records/r1"
-    runs = mock.get(job).json()
-    assert (runs["status"], runs["endTime"]) == ("Executing", None)
-    assert now * 1000 <= runs["startTime"] <= (now + 60) * 1000
-    advance(mock, 3000)
-    assert mock.get(job).json()["endTime"] == pytest.approx(runs["startTime"] + 1_000_000, abs=1)
-    shown = mock.get(record).json()
-    began, ended = (datetime.fromisoformat(shown[name]) for name in ("start_time", "end_time"))
-    assert 2999 <= (ended - began).total_seconds() <= 3001
 
 
 @pytest.mark.parametrize("path", ["enginemgr/engines/e1", "script-execution-records"])
@@ -209,28 +192,17 @@ def test_iam_issues_a_token_of_the_documented_form(
     assert ask(mock, domain={"id": domain["id"]}).json()["token"]["domain"] == domain
 
 
-def test_tokens_of_iam_expire_by_the_mocks_clock(mock: httpx.Client) -> None:
+def test_a_token_ends_after_its_lifetime_and_with_its_mock(mock: httpx.Client) -> None:
     old = ask(mock).headers["X-Subject-Token"]
     advance(mock, 4900)
     new = ask(mock).headers["X-Subject-Token"]
-    assert [accepts(mock, token) for token in (old, new, "brief")] == [WELCOME, WELCOME, EXPIRED]
     advance(mock, 100)
-    assert [accepts(mock, token) for token in (old, new)] == [EXPIRED, WELCOME]
-    says = retry(mock, headers={"X-Auth-Token": old}).json()["error_msg"]
-    assert says.startswith("The token must be updated")
+    assert [accepts(mock, token) for token in (old, new, "brief")] == [EXPIRED, WELCOME, EXPIRED]
+    assert "The token must be updated" in retry(mock, headers={"X-Auth-Token": old}).text
+    with running(CONTRACT) as url, plain_client(url, {"X-Auth-Token": new}) as other:
+        assert retry(other).status_code == 401
     mock.post("/_mock/reset")
     assert accepts(mock, "brief") == WELCOME
-
-
-def test_a_forged_or_altered_token_is_wrong_and_so_is_that_of_another_mock(mock: httpx.Client) -> None:
-    token = ask(mock).headers["X-Subject-Token"]
-    later = str(int(token[0]) + 1) + token[1:]
-    altered = [later, token[1:], token[:-1], f"{token}0", f"{token}.", token.upper(), f"{later[:16]}.."]
-    for forged in (*altered, "", ".", "..", "...", "mock-token"):
-        assert accepts(mock, forged) == WRONG, forged
-    with running(CONTRACT) as url, plain_client(url, {"X-Auth-Token": token}) as other:
-        assert retry(other).status_code == 401
-    assert accepts(mock, token) == WELCOME
 
 
 def iam_error(refused: httpx.Response) -> tuple[int, str, str]:
@@ -249,21 +221,6 @@ def test_iam_refuses_unknown_users_and_scopes_in_its_own_shape(mock: httpx.Clien
     for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
         other = mock.request(method, IAM)
         assert (other.status_code, other.headers["Allow"]) == (405, "POST")
-
-
-def test_iam_refuses_what_it_cannot_read_in_its_own_shape(mock: httpx.Client) -> None:
-    good = json.dumps(token_request(*ANN))
-    in_p1 = {"id": "p1"}
-    scopes: list[dict[str, dict[str, str]]] = [{"project": {}}, {"project": {**in_p1, "name": "north"}}]
-    scopes += [{"project": {**in_p1, "x": ""}}, {"project": in_p1, "domain": {"name": "one"}}]
-    bodies = [json.dumps(token_request(*ANN, **scope)) for scope in scopes]
-    bodies += [good[:-1], good.replace('["password"]', '["token"]'), good.replace('"a"', "5"), "", "[" * 5000]
-    bodies += ["{", "[]", "null", "{}", '{"auth":{}}', '{"auth":5}', '{"auth":1,"auth":1}']
-    sent = [*((body, "application/json;charset=utf8") for body in bodies), (good, "text/plain"), (good, "")]
-    for body, media_type in sent:
-        refused = mock.post(IAM, content=body, headers={"Content-Type": media_type})
-        status, title, message = iam_error(refused)
-        assert (status, title, message[:28]) == (400, "Bad Request", "The request body is invalid:"), body
 
 
 def test_a_wrong_security_token_counts_and_an_unknown_key_does_not(mock: httpx.Client) -> None:
