@@ -817,6 +817,7 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
         raise NotApplicableError("the credentials have no users")
     here, other = server.project(), server.project(other=True)
     by_name = {"name": server.state["projects"][here].get("name", here)}
+    tokens: list[str] = []
     for name, about in users.items():
         user = {"name": name, "password": about["password"], "domain": {"name": about["domain"]}}
         good = _login(user, {"project": {"id": here}})
@@ -826,7 +827,7 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             _refused_by_iam(server, _login(user | wrong(user), {"project": {"id": here}}), 401)
             server.send(good)  # or five in a row would lock the user
         _malformed_logins(server, good)
-        tokens = [_granted(server, good, name, here) for _ in range(2)]
+        tokens += [_granted(server, good, name, here) for _ in range(2)]
         tokens.append(_granted(server, _login(user, {"project": by_name}), name, here))
         for token in tokens:  # a new token does not end the others
             server.accepted(server.request("ListScriptRecords", project_id=here, auth=token))
