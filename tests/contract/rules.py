@@ -293,19 +293,21 @@ def _life(server: Tested, work: Work) -> None:
             accepted = server.accepted(server.retry(work))
         if server.status(work) not in RUNNING:
             server.broken(accepted, f"{work.id} was retried, and is {server.status(work)}")
-        _begins_now(server, work)
-        with server.changes():
-            _engine_says(server, work, can_retry=False)
-            server.refused(server.retry(work), "nothing-to-retry")
-        server.wait(server.run_time(work) + 1)
-        _has_run(server, work, end)
+        began = _begins_now(server, work)
+        for _ in range(2):
+            with server.changes():
+                _engine_says(server, work, can_retry=False)
+                server.refused(server.retry(work), "nothing-to-retry")
+            server.wait(server.run_time(work) / 2)
+        server.wait(1)
+        _has_run(server, work, end, began)
         _list_says(server, work, end)
         _engine_says(server, work, can_retry=end in FAILED)
     if ends[-1] not in FAILED:
         server.refused(server.retry(work), "nothing-to-retry")
 
 
-def _begins_now(server: Tested, work: Work) -> None:
+def _begins_now(server: Tested, work: Work) -> float | None:
     reply = server.accepted(server.read(work))
     began, ended = _times_of(reply)
     now = parsedate_to_datetime(reply.headers["date"]).timestamp() if "date" in reply.headers else None
@@ -315,13 +317,16 @@ def _begins_now(server: Tested, work: Work) -> None:
         )
     if ended:
         server.broken(reply, "it runs, and has a time at which it has ended")
+    return began
 
 
-def _has_run(server: Tested, work: Work, end: str) -> None:
+def _has_run(server: Tested, work: Work, end: str, begun: float | None) -> None:
     reply = server.accepted(server.read(work))
     if (now := reply.get("status")) != end:
         server.broken(reply, f"{work.id} has ended as {now}, and not as {end}")
     began, ended = _times_of(reply)
+    if began != begun:
+        server.broken(reply, f"it has begun at {began}, and at {begun} as was said before")
     ran, near = (ended or 0) - (began or 0), 2 if server.resets else _A_MINUTE
     if began and ended and abs(ran - server.run_time(work)) > near:
         server.broken(reply, f"by its times it ran for {ran:g} s, and not for {server.run_time(work):g} s")
@@ -738,11 +743,60 @@ def a_message_that_can_be_read_in_two_ways_is_refused(server: Tested) -> None:
                 server.broken(reply, f"{fields} has status {reply.status}, and not 4xx")
 
 
+@rule("RFC 9112, 6.5 and 7.1: chunks and trailers; RFC 9110, 5.6.1: case of tokens")
+def a_body_in_chunks_is_read_and_its_trailer_is_no_header(server: Tested) -> None:
+    """Chunks of any size, in hexadecimal digits of any case, with extensions: read. A token or media type in the trailer does not count."""
+    for work in (server.again("engine"), server.again("record")):
+        request = server.retry(work).with_headers(chunks=11)
+        server.accepted(request)
+        sized = request.with_headers(body=request.body.ljust(75), chunks=0)
+        for coding, size in (("Chunked", "4B"), ("chunked", "4b;a=b"), ("chunked", "004b")):
+            for trailer in ("", "X-Any: 1\r\n"):
+                server.accepted(_chunked(sized, size, trailer, coding))
+        for name, cause in (("X-Auth-Token", "credentials"), ("Content-Type", "malformed")):
+            trailer = f"{name}: {dict(request.headers)[name]}\r\n"
+            server.refused(_chunked(sized.with_headers({name: None}), "4b", trailer), cause)
+
+
+def _chunked(request: Request, size: str, trailer: str, coding: str = "chunked") -> Request:
+    body = f"{size}\r\n".encode() + request.body + f"\r\n0\r\n{trailer}\r\n".encode()
+    return request.with_headers({"Transfer-Encoding": coding}, body=body)
+
+
+@rule("RFC 9112, 9.3 and 9.6: close; RFC 9110, 7.6.1: case of options")
+def a_connection_is_closed_if_the_caller_asks_for_it(server: Tested) -> None:
+    """Connection: close, in any case, alone or in a list, or HTTP/1.0: one response, and no other on this connection."""
+    listed = server.request("ListScriptRecords", project_id=server.project())
+    closing = [listed.with_headers({"Connection": said}) for said in ("close", "Close", "x,CLOSE")]
+    for request in (*closing, listed.with_headers(version="1.0")):
+        first, *others = wire.exchange(server.url, [request, listed])
+        if first.status != 200 or others:
+            server.broken(first, f"status {first.status}, and then {len(others)} more responses")
+
+
+@rule("RFC 9110, 12.5.3: Accept-Encoding")
+def a_response_is_encoded_only_if_the_caller_takes_it(server: Tested) -> None:
+    """No Content-Encoding if Accept-Encoding is absent, empty, identity, unknown, or has q=0."""
+    for request in _all_operations(server):
+        for accepted in (
+            None,
+            "",
+            "identity",
+            "gzip;q=0",
+            "identity, *;q=0",
+            "x-unknown",
+            "GZIP; q=0.0, br;q=0",
+        ):
+            reply = server.accepted(request.with_headers({"Accept-Encoding": accepted}))
+            if reply.headers.get("content-encoding", "identity") != "identity":
+                server.broken(reply, f"Content-Encoding is {reply.headers['content-encoding']}")
+
+
 @rule("RFC 9110, 10.1.1: Expect")
 def a_caller_that_waits_for_100_is_sent_it(server: Tested) -> None:
-    """Expect: 100-continue, in any case, has an interim 100 or the final response before the body is sent."""
-    for expect in ("100-continue", "100-Continue"):
-        request = server.retry(server.again("engine")).with_headers({"Expect": expect})
+    """Expect: 100-continue, in any case, with a length or in chunks, has an interim 100 or the final response before the body is sent."""
+    for kind, expect, chunks in (("engine", "100-continue", 0), ("record", "100-Continue", 7)):
+        request = server.retry(server.again(kind)).with_headers({"Expect": expect}, chunks=chunks)
         if not wire.responds_before_the_body(server.url, request):
             raise BrokenError(f"Expect: {expect} has no response in {wire.PATIENCE:g} s", request)
 

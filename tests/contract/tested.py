@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +29,8 @@ RUNNING = {"PreInit", "Init", "Executing", "WAITING", "RUNNING"}
 FAILED = {"Error", "Timeout", "FAILED"}
 PATIENCE = 15.0  # seconds for somebody to start the server anew
 _SHOWN = 200  # bytes of a response
+_ONCE = "content-length", "content-type", "date", "retry-after"
+_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [JFMASOND][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _LONGEST_WAIT = 60.0  # seconds for one piece of work, where no clock can be put forward
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -313,6 +315,8 @@ class Tested:
         if near and request.method != "HEAD":
             documented = "every_response_is_documented"
             problems += [(documented, str(each)) for each in near.check_response(*said)]
+            names = Counter(name.lower() for name, _ in reply.fields)
+            problems += [(documented, f"{name} comes twice") for name in _ONCE if names[name] > 1]
         for name, problem in problems:
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
@@ -326,8 +330,8 @@ class Tested:
         errors = operation.error_codes if operation else self.contract.error_codes
         yield from wire.about_any_response(errors, status, headers, content)
         lower = {name.lower(): value for name, value in headers.items()}
-        if "date" not in lower:
-            yield "every_response_is_documented", "there is no Date"
+        if not _DATE.fullmatch(lower.get("date", "")):
+            yield "every_response_is_documented", f"Date is {lower.get('date', 'missing')!r}"
         id_ = lower.get("x-request-id", "")
         if not id_ or "," in id_ or id_ in self._ids:
             problem = "that of an earlier response" if id_ in self._ids else "not there, or twice"
@@ -396,8 +400,9 @@ class Tested:
 
     def refused(self, request: Request, *causes: str, operation: str = "") -> Reply:
         """Send it and expect the status, code and detail of one of the causes in x-error-codes."""
-        reply = self.send(request)
         of = self.operation(operation) if operation else self.near(request)
+        self._with_wrong_token(request, causes, of)
+        reply = self.send(request)
         expected = [error for cause in causes if (error := self._error(cause, of))]
         if not expected:
             raise NotApplicableError(f"x-error-codes has no cause {' or '.join(causes)}")
@@ -407,6 +412,23 @@ class Tested:
             detail = f", detail {reply.get('detail') or 'missing'}" if code in wanted else ""
             self.broken(reply, f"{reply.status} {code}{detail}, and not {wanted}")
         return reply
+
+    def _with_wrong_token(self, request: Request, causes: Sequence[str], of: Operation | None) -> None:
+        """Send a request that is refused with a wrong token, and note if it is refused for another cause than the first."""
+        order = self.contract.check_order
+        places = [
+            order.index(name) for each in causes for name in (each, each.split("-")[0]) if name in order
+        ]
+        if dict(request.headers).get("X-Auth-Token") != self.token or not places:
+            return
+        is_before = min(places) < order.index("credentials")
+        reply = self.send(request.with_headers({"X-Auth-Token": "no-such-token"}))
+        first = causes if is_before else ["credentials"]
+        expected = [error for cause in first if (error := self._error(cause, of))]
+        if not any(self._is(reply, error, of) for error in expected):
+            name = "of_several_faults_the_first_in_order_is_reported"
+            problem = f"with a wrong token it has to be {' or '.join(map(_named, expected))}"
+            self.noted.setdefault(name, (problem, reply))
 
     def _error(self, cause: str, operation: Operation | None) -> ErrorCode | None:
         """Find a cause: the operation's own, its service's, the gateway's."""

@@ -40,7 +40,8 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     chunks: int = 0
-    """Send the body in pieces of so many bytes, without Content-Length; 0: as a whole."""
+    """Send the body in pieces of so many bytes, without Content-Length; 0: as a whole, or as it is in Transfer-Encoding."""
+    version: str = "1.1"
 
     def with_headers(
         self, headers: Mapping[str, str | None] = MappingProxyType({}), /, **more: Any
@@ -215,12 +216,14 @@ class _Reader(io.BufferedReader):
 
 def _head(request: Request, host: str, is_last: bool) -> bytes:
     named = {name.lower() for name, _ in request.headers}
-    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    lines = [f"{request.method} {request.target} HTTP/{request.version}"]
     lines += [] if "host" in named else [f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in request.headers]
     if request.chunks:
         lines.append("Transfer-Encoding: chunked")
-    elif "content-length" not in named and (request.body or request.method in {"POST", "PUT", "PATCH"}):
+    elif not named & {"content-length", "transfer-encoding"} and (
+        request.body or request.method in {"POST", "PUT", "PATCH"}
+    ):
         lines.append(f"Content-Length: {len(request.body)}")
     lines += ["Connection: close"] if is_last else []
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
