@@ -24,7 +24,10 @@ from tests.contract.curl import curl
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
 PATIENCE = 3.0  # seconds for the first byte of a response
 _AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
-_SHOWN = 400  # bytes of a body in a curl line; more can be read from the rule
+_SHOWN, _FIELDS = (
+    400,
+    20,
+)  # bytes of a text, and header fields, in a curl line; more can be read from the rule
 
 
 class NoResponseError(Exception):
@@ -55,11 +58,14 @@ class Request:
     def curl(self, token: str, secrets: Collection[str] = ()) -> str:
         """Return the line that sends it again."""
         body = self.body if len(self.body) <= _SHOWN else self.body[:_SHOWN] + b" ... "
-        headers = {n: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers}
+        headers = {
+            n[:_SHOWN]: v if len(v) <= _SHOWN else f"{v[:_SHOWN]}..." for n, v in self.headers[:_FIELDS]
+        }
         target = self.target if len(self.target) <= _SHOWN else f"{self.target[:_SHOWN]}..."
         line = curl(self.method, target, headers, body, token=token, secrets=secrets)
-        longest = max(len(self.target), len(self.body), *(len(value) for _, value in self.headers), 0)
-        return f"{line} # shortened from {longest} bytes" if longest > _SHOWN else line
+        sizes = [len(self.target), len(self.body), *(len(text) for field in self.headers for text in field)]
+        is_short = max(sizes) <= _SHOWN and len(self.headers) <= _FIELDS
+        return line if is_short else f"{line} # shortened from {sum(sizes)} bytes"
 
 
 @dataclass(frozen=True)
