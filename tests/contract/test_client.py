@@ -7,6 +7,7 @@ that repeats it.
 """
 
 import asyncio
+import gzip
 import hashlib
 import importlib
 import inspect
@@ -20,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ import attrs
 import httpx
 import pytest
 import schemathesis
+import trio
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -60,6 +62,7 @@ from huaweicloud_retry.mock.state import State, read_state
 from huaweicloud_retry.mock.wire import Pause
 from huaweicloud_retry_client import (
     APIConnectionError,
+    APIError,
     APIResponseValidationError,
     APIStatusError,
     APITimeoutError,
@@ -86,7 +89,18 @@ from tests.callers import (
     Request,
     raw_response,
 )
-from tests.connections import Line, Mode, Server, client_of, in_child, outcome, response, tls_contexts, turns
+from tests.connections import (
+    Line,
+    Mode,
+    Server,
+    client_of,
+    in_child,
+    outcome,
+    respond,
+    response,
+    tls_contexts,
+    turns,
+)
 from tests.contract.suite import whole_number
 from tests.contract.wire import authorization
 from tests.leaks import Check, shown
@@ -529,9 +543,10 @@ def sample(schema: Any) -> Any:
 def whole(operation: Operation) -> Call:
     """Return a call with all that the spec has."""
     call = calls_of_the_spec(operation)[0]
+    path = {name: f"{id_}." for name, id_ in call.path.items()}
     query = {each.name: sample(each.definition["schema"]) for each in operation.generator.query}
     body = call.body and {**sample(operation.schema), "x": {"y": ["é脚", None, 1.5, True]}}
-    return replace(call, query=query, headers=dict.fromkeys(operation.headers, "ep 1"), body=body)
+    return replace(call, path=path, query=query, headers=dict.fromkeys(operation.headers, "ep 1"), body=body)
 
 
 TIMEOUTS: list[tuple[dict[str, Any], dict[str, Any], httpx.Timeout]] = [  # of a client, of a call
@@ -550,7 +565,7 @@ def test_the_four_functions_send_the_same_with_their_timeout_and_return_the_same
     functions = callers.functions(operation, "sync_detailed", "asyncio_detailed", "sync", "asyncio")
     for (of_client, of_call, timeout), status in itertools.product(TIMEOUTS, (200, 404)):
         transport = FixedResponse(status, operation.success)
-        client = Client("http://h:81/", transport=transport, **of_client)
+        client = Client("http://h:81/a.b/c/", transport=transport, **of_client)
         outcomes: list[Any] = []
         for function in functions:
             try:
@@ -561,6 +576,7 @@ def test_the_four_functions_send_the_same_with_their_timeout_and_return_the_same
         assert len({repr(each) for each in outcomes}) == 1
         sent = [(each.method, each.url, each.headers, each.content) for each in transport.requests]
         assert sent == [sent[0]] * 4
+        assert sent[0][1].raw_path.startswith(b"/a.b/c/v2/")
         assert sent[0][2].get("content-length", "0") == str(len(sent[0][3]))
         assert [each.extensions["timeout"] for each in transport.requests] == [timeout.as_dict()] * 4
 
@@ -627,7 +643,9 @@ class Cloud:
             return self.iam
         self.log += "S"
         self.now += self.pause
-        if code := self.codes.pop(0) if self.codes else "":
+        if (code := self.codes.pop(0) if self.codes else "") == "lost":
+            return b""
+        if code:
             return raw_response(401, json.dumps({"error_code": code}).encode())
         return raw_response(200, ACCEPTED)
 
@@ -679,31 +697,105 @@ def test_a_token_is_used_as_long_as_it_is_valid_and_renewed_once(
     assert ([each.status_code for each in responses], cloud.log) == (statuses, log)
 
 
-@pytest.mark.parametrize(("iam", "log"), [(granted(), "I" + 10 * "S"), (raw_response(401, b"{}"), "I")])
 @both
-def test_calls_at_once_share_one_fetch(caller: Caller, iam: bytes, log: str) -> None:
-    all_began = threading.Barrier(10)
+def test_a_response_that_is_lost_after_a_renewal_leaves_the_outcome_unknown(caller: Caller) -> None:
+    cloud = Cloud(granted(), ["APIGW.0301", "lost"])
+    with LoopbackServer(cloud) as server:
+        client = Client(server.url, auth=cloud.auth("function", server.url), resend=Resend(initial_backoff=0))
+        error = caller.error(ENGINE, client)
+    assert (type(error), error.outcome_unknown, cloud.log) == (APIConnectionError, True, "ISIS")
 
-    def in_thread(client: Client) -> object:
+
+def at_once(caller: Caller, client: Client, changes: list[dict[str, Any]]) -> list[Any]:
+    """Call once for each set of changed arguments, all at the same time; return what they return or raise."""
+    all_began = threading.Barrier(len(changes))
+
+    def in_thread(change: dict[str, Any]) -> Any:
         all_began.wait(60)
-        return ENGINE.module.sync(client=client, **ENGINE.arguments)
+        try:
+            return ENGINE.module.sync(client=client, **{**ENGINE.arguments, **change})
+        except APIError as error:
+            return error
 
-    async def in_tasks(client: Client) -> list[Any]:
-        calls = (ENGINE.module.asyncio(client=client, **ENGINE.arguments) for _ in range(10))
+    async def in_tasks() -> list[Any]:
+        calls = (ENGINE.module.asyncio(client=client, **{**ENGINE.arguments, **each}) for each in changes)
         async with client:
             return [*await asyncio.gather(*calls, return_exceptions=True)]
 
+    if caller.name == "asyncio":
+        return asyncio.run(in_tasks())
+    with client, ThreadPoolExecutor(len(changes)) as pool:
+        return [*pool.map(in_thread, changes)]
+
+
+@pytest.mark.parametrize(("iam", "log"), [(granted(), "I" + 10 * "S"), (raw_response(401, b"{}"), "I")])
+@both
+def test_calls_at_once_share_one_fetch(caller: Caller, iam: bytes, log: str) -> None:
     cloud = Cloud(iam)
     with LoopbackServer(cloud, keep_open=True) as server:
-        client = Client(server.url, auth=cloud.auth("password", server.url))
-        if caller.name == "sync":
-            with client, ThreadPoolExecutor(10) as pool:
-                futures = [pool.submit(in_thread, client) for _ in range(10)]
-                made = [future.exception() or future.result() for future in futures]
-        else:
-            made = asyncio.run(in_tasks(client))
+        made = at_once(caller, Client(server.url, auth=cloud.auth("password", server.url)), [{}] * 10)
     assert {type(each) for each in made} == {ENGINE.model if "S" in log else IAMAuthenticationError}
     assert cloud.log == log
+
+
+@both
+def test_calls_at_once_for_two_projects_have_a_token_each(caller: Caller) -> None:
+    def respond(request: Request) -> bytes:
+        if b"/v3/auth/tokens" in request.line:
+            project = json.loads(request.body)["auth"]["scope"]["project"]["id"]
+            return granted().replace(TOKEN.encode(), project.encode())
+        is_right = request.header("X-Auth-Token") == [request.line.split(b"/")[2]]
+        return raw_response(200 if is_right else 403, ACCEPTED)
+
+    with LoopbackServer(respond, keep_open=True) as server:
+        auth = PasswordAuth("u", "canary-passw0rd", domain_name="d", iam_endpoint=server.url)
+        made = at_once(
+            caller, Client(server.url, auth=auth), [{"project_id": f"p{n % 2}"} for n in range(10)]
+        )
+    assert {type(each) for each in made} == {ENGINE.model}
+    assert len(server.requests) == 12
+
+
+@both
+def test_a_late_401_to_an_old_token_leaves_the_new_one(caller: Caller) -> None:
+    late_came, released = threading.Event(), threading.Event()
+    fetches: list[Request] = []
+
+    def respond(request: Request) -> bytes:
+        if b"/v3/auth/tokens" in request.line:
+            fetches.append(request)
+            return granted().replace(TOKEN.encode(), b"%d" % len(fetches))
+        if b"/first/" in request.line or request.header("X-Auth-Token") == [b"2"]:
+            return raw_response(200, ACCEPTED)
+        if b"/late/" in request.line:
+            late_came.set()
+            released.wait(60)
+        return raw_response(401, b'{"error_code": "APIGW.0307"}')
+
+    async def three() -> list[Any]:
+        calls = {
+            name: partial(ENGINE.module.asyncio, client=client, **{**ENGINE.arguments, "engine_id": name})
+            for name in ("first", "late", "other")
+        }
+        if caller.name == "sync":
+            calls = {
+                name: partial(asyncio.to_thread, ENGINE.module.sync, **call.keywords)
+                for name, call in calls.items()
+            }
+        made = [await calls["first"]()]
+        late = asyncio.create_task(calls["late"]())
+        await asyncio.to_thread(late_came.wait, 60)
+        made.append(await calls["other"]())
+        released.set()
+        return [*made, await late]
+
+    with LoopbackServer(respond, keep_open=True) as server, asyncio.Runner() as runner:
+        client = Client(server.url, auth=PasswordAuth("u", "p", domain_name="d", iam_endpoint=server.url))
+        made = runner.run(three())
+        client.close()
+        runner.run(client.aclose())
+    assert {type(each) for each in made} == {ENGINE.model}
+    assert len(fetches) == 2
 
 
 @pytest.mark.parametrize("service", ["cse", "workspace"])
@@ -921,6 +1013,26 @@ def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_serv
     assert all(least <= real <= least * 1.25 for least, real in zip(seconds, waited, strict=True)), waited
 
 
+@pytest.mark.parametrize("last", [b"", raw("200 X", body=b"{}"), raw("404 X"), raw("500 X")], ids=ascii)
+@both
+def test_an_error_says_how_often_the_request_was_sent(caller: Caller, last: bytes) -> None:
+    responses = [raw("429 X", "Retry-After: 0", "Connection: close"), last]
+    with LoopbackServer(lambda _: responses.pop(0)) as server:
+        error = caller.error(ENGINE, Client(server.url, resend=Resend()))
+        assert (error.attempts, len(server.requests)) == (2, 2)
+
+
+def test_in_the_event_loop_of_trio_a_429_is_resent() -> None:
+    async def call() -> Response[Any]:
+        transport = FixedResponse(429, headers={"retry-after": "0"})
+        async with Client("http://h", transport=transport, resend=Resend()) as client:
+            result: Response[Any] = await ENGINE.module.asyncio_detailed(client=client, **ENGINE.arguments)
+            return result
+
+    result = trio.run(call)
+    assert (result.status_code, result.attempts) == (429, 3)
+
+
 # ---- connections
 
 
@@ -957,6 +1069,13 @@ PARTS: dict[int | None, list[bytes]] = {
 }  # fmt: skip
 
 
+class Copying(httpx.Auth):
+    """Sends a copy of the request, as one does that signs the query."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        yield httpx.Request(request.method, request.url, headers=request.headers, content=request.content)
+
+
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize(
     ("status", "part"), [(status, part) for status, parts in PARTS.items() for part in parts]
@@ -969,15 +1088,37 @@ def test_a_response_that_breaks_off_leaves_the_outcome_as_its_status_has_it_and_
         login = PasswordAuth("u", "p", domain_name="d", iam_endpoint=iam.url)
         errors = [
             caller.error(ENGINE, Client(service.url, auth=auth, resend=Resend(initial_backoff=0)))
-            for auth in (None, login)
+            for auth in (None, Copying(), login)
         ]
-        assert (len(service.requests), len(iam.requests)) == (1, 1)
-    assert [error.outcome_unknown for error in errors] == [
-        status not in {400, 503} or errors[0].__cause__ is not None,
-        False,
-    ]
+        assert (len(service.requests), len(iam.requests)) == (2, 1)
+    known = [status in {400, 503} and error.__cause__ is None for error in errors]
+    assert [error.outcome_unknown for error in errors] == [not known[0], not known[1], False]
     if not reset:  # which may overtake the response
-        assert [getattr(error, "status_code", None) for error in errors] == [status] * 2
+        assert [getattr(error, "status_code", None) for error in errors] == [status] * 3
+
+
+HANDSHAKES: dict[str, Callable[[Line], object]] = {
+    "closed": lambda _: None,
+    "reset": Line.reset,
+    "garbage": lambda line: line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "silence": lambda line: line.socket.recv(1 << 16) and line.socket.recv(1),
+    "untrusted": respond,
+}
+
+
+@pytest.mark.parametrize("how", HANDSHAKES)
+def test_of_a_failed_handshake_nothing_was_sent_and_an_error_of_tls_is_not_resent(
+    mode: Mode, how: str
+) -> None:
+    tls = tls_contexts()[0] if how == "untrusted" else None
+    with Server(HANDSHAKES[how], tls) as server:  # type: ignore[arg-type] # the result is not used
+        with client_of(mode, server.url.replace("http:", "https:")) as client:
+            resending = client.with_resend(Resend(initial_backoff=0))
+            error = mode.error(resending, connect=0.2 if how == "silence" else 60)
+        assert type(error) is (APITimeoutError if how == "silence" else APIConnectionError)
+        assert (error.outcome_unknown, str(error)[-18:]) == (False, "; nothing was sent")
+        assert server.requests == []
+        assert server.connections == 1 or how not in {"garbage", "untrusted"}
 
 
 @pytest.mark.parametrize("is_said", [False, True])
@@ -997,18 +1138,41 @@ def test_a_body_that_ends_with_tls_is_whole_if_tls_says_so(*, is_said: bool) -> 
             assert "its body cannot be read" in str(mode.error(client))
 
 
+@pytest.mark.parametrize("is_built_in", [True, False])
 @both
-def test_a_response_has_its_time_as_a_whole(caller: Caller) -> None:
+def test_a_response_has_its_time_as_a_whole(caller: Caller, *, is_built_in: bool) -> None:
+    own = httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
     with LoopbackServer(HEAD, drip=ACCEPTED.ljust(1000)) as server:  # 10 s, each read of it 10 ms
-        error = caller.error(ENGINE, Client(server.url, timeout=httpx.Timeout(10, read=0.3)))
+        timeout = httpx.Timeout(10, read=0.3)
+        error = caller.error(
+            ENGINE, Client(server.url, timeout=timeout, transport=None if is_built_in else own)
+        )
     assert (type(error), error.problem[-20:]) == (APIResponseValidationError, "not complete in time")
 
 
 @both
-def test_no_response_in_time_leaves_the_outcome_unknown(caller: Caller) -> None:
+def test_no_response_in_time_leaves_the_outcome_unknown_but_that_of_iam(caller: Caller) -> None:
     with LoopbackServer(None) as server:
-        error = caller.error(ENGINE, Client(server.url, timeout=httpx.Timeout(10, read=0.05)))
-    assert (type(error), error.outcome_unknown, len(server.requests)) == (APITimeoutError, True, 1)
+        login = PasswordAuth("u", "p", domain_name="d", iam_endpoint=server.url)
+        for auth, is_unknown in ((None, True), (login, False)):
+            error = caller.error(ENGINE, Client(server.url, auth=auth, timeout=httpx.Timeout(10, read=0.05)))
+            assert (type(error), error.outcome_unknown) == (APITimeoutError, is_unknown)
+        assert len(server.requests) == 2
+
+
+@both
+def test_a_request_has_its_own_time_to_be_written(caller: Caller) -> None:
+    def serve(line: Line) -> None:
+        line.socket.recv(1)
+        threading.Event().wait(0.5)  # a slow server
+        while line.socket.recv(1 << 20)[-2:] != b'"}':
+            pass
+        line.socket.sendall(GOOD)
+
+    body = models.RetryScriptExecutionRequest(record_id="r" * (1 << 24))
+    with Server(serve) as server:
+        client = Client(server.url, timeout=httpx.Timeout(60, connect=0.3))
+        assert caller.call(OPERATIONS["RetryScriptExecution"], client, body=body).task_id == "t1"
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -1113,14 +1277,28 @@ def test_an_event_loop_has_100_connections_and_a_call_that_gets_none_in_time_was
         assert (server.connections, 666 in server.requests) == (100, False)
 
 
-@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_connection_that_was_refused_takes_no_place() -> None:
+    async def run(url: str) -> None:
+        async with Client(url, timeout=httpx.Timeout(60, pool=0), resend=None) as client:
+            for _ in range(101):
+                with pytest.raises(APIConnectionError, match="ConnectError"):
+                    await ENGINE.module.asyncio(client=client, **ENGINE.arguments)
+
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        asyncio.run(run(f"http://127.0.0.1:{held.getsockname()[1]}"))
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "gzip"])
 @pytest.mark.parametrize(("status", "limit"), [(200, 16 << 20), (404, 1 << 20)])
 @both
-def test_a_body_is_read_to_its_limit(caller: Caller, status: int, limit: int, *, is_chunked: bool) -> None:
+def test_a_body_is_read_to_its_limit(caller: Caller, status: int, limit: int, how: str) -> None:
     for more in (0, 1):
         body = ACCEPTED.ljust(limit + more)
         sent = raw_response(status, body)
-        if is_chunked:
+        if how == "gzip":
+            sent = raw_response(status, gzip.compress(body, 1), "Content-Encoding: gzip")
+        if how == "chunks":
             sent = CHUNKED.replace(b"200", b"%d" % status) + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         with LoopbackServer(sent) as server:
             result = caller.detailed(ENGINE, Client(server.url))

@@ -218,22 +218,6 @@ def test_a_server_that_takes_nothing_is_a_timeout_of_unknown_outcome(mode: Mode)
         server.wait_for_open(0)  # although the error is kept
 
 
-HANDSHAKES = {
-    "closed": lambda _: None,
-    "reset": Line.reset,
-    "garbage": lambda line: line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-    "silence": lambda line: line.socket.recv(1 << 16) and line.socket.recv(1),
-}
-
-
-@pytest.mark.parametrize("serve", HANDSHAKES.values(), ids=HANDSHAKES)
-def test_of_a_failed_handshake_nothing_was_sent(mode: Mode, serve: Callable[[Line], None]) -> None:
-    with Server(serve) as server, client_of(mode, server.url.replace("http:", "https:")) as client:
-        error = mode.error(client, connect=0.2 if serve is HANDSHAKES["silence"] else LONG)
-        assert type(error) is (APITimeoutError if serve is HANDSHAKES["silence"] else APIConnectionError)
-        assert (error.outcome_unknown, str(error)[-18:]) == (False, "; nothing was sent")
-
-
 # ---- how many connections
 
 
