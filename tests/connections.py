@@ -202,7 +202,9 @@ async def turns(number: int) -> None:
 
 
 @contextlib.contextmanager
-def client_of(mode: Mode, url: str, tls: ssl.SSLContext | None = None) -> Iterator[Client]:
+def client_of(
+    mode: Mode, url: str, tls: ssl.SSLContext | str | os.PathLike[str] | None = None
+) -> Iterator[Client]:
     client = Client(url, verify=tls or True, timeout=LONG)
     try:
         yield client

@@ -37,6 +37,7 @@ import httpx
 import pytest
 import schemathesis
 import trio
+import trustme
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -44,6 +45,7 @@ from schemathesis.config import SchemathesisConfig
 
 from huaweicloud_retry import (
     AkSkAuth,
+    APIRequestValidationError,
     IAMAuthenticationError,
     IAMError,
     PasswordAuth,
@@ -1119,6 +1121,59 @@ def test_of_a_failed_handshake_nothing_was_sent_and_an_error_of_tls_is_not_resen
         assert (error.outcome_unknown, str(error)[-18:]) == (False, "; nothing was sent")
         assert server.requests == []
         assert server.connections == 1 or how not in {"garbage", "untrusted"}
+
+
+def test_a_certificate_of_another_host_is_refused_however_its_ca_is_given(mode: Mode, tmp_path: Path) -> None:
+    ca, of_server, of_client = (
+        trustme.CA(),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.create_default_context(),
+    )
+    ca.issue_cert("other.example.com").configure_cert(of_server)
+    ca.configure_trust(of_client)
+    ca.cert_pem.write_to_path(file := tmp_path / "ca.pem")
+    with Server(tls=of_server) as server:
+        for verify in (of_client, file, str(file)):
+            with client_of(mode, server.url, verify) as client:
+                assert "IP address mismatch" in str(mode.error(client))
+    assert server.requests == []
+
+
+@both
+def test_a_proxy_is_chosen_for_each_host_and_its_password_shows_nowhere(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = b'{"error_msg": "canary-pr0xy", "error_code": "canary-pr0xy"}'
+    with LoopbackServer(raw_response(403, told)) as proxy, LoopbackServer(granted()) as iam:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:canary-pr0xy@{proxy.host}")
+        monkeypatch.setenv("NO_PROXY", "example.test")
+        auth = PasswordAuth("u", "p", domain_name="d", iam_endpoint=iam.url)
+        of_host = "http://notexample.test"
+        error = caller.error(ENGINE, connect("cse", endpoint=of_host, credentials=auth, allow_http=True))
+        assert ([each.line.split(b" ")[0] for each in iam.requests], len(proxy.requests)) == ([b"POST"], 1)
+        assert proxy.requests[0].line.startswith(f"PUT {of_host}/v2/".encode())
+    assert type(error) is PermissionDeniedError
+    assert not [value for _, value in shown(error) if "canary" in repr(value)]
+
+
+@both
+def test_check_contract_refuses_what_deviates_and_shows_no_value(caller: Caller) -> None:
+    body = b'{"id": "canary-1", "name": "n", "jobId": %d}'
+    with LoopbackServer(lambda _: raw_response(200, bodies.pop())) as server:
+        bodies = [body % (1 << 31), body.replace(b"}", b', "id": "canary-2"}') % 1]
+        settings: dict[str, Any] = {
+            "credentials": TokenAuth(TOKEN),
+            "allow_http": True,
+            "check_contract": "raise",
+        }
+        for _ in range(2):
+            error = caller.error(ENGINE, connect("cse", endpoint=server.url, **settings))
+            assert (type(error), error.outcome_unknown) == (APIResponseValidationError, True)
+            assert "canary" not in str(error)
+        records = replace(ENGINE, module=MODULES["list_script_records"], arguments={"project_id": "p"})
+        client = connect("workspace", endpoint=server.url, **settings)
+        assert type(caller.error(records, client, offset=1 << 31)) is APIRequestValidationError
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("is_said", [False, True])
