@@ -702,7 +702,11 @@ def test_a_token_is_used_as_long_as_it_is_valid_and_renewed_once(
 @both
 def test_a_response_that_is_lost_after_a_renewal_leaves_the_outcome_unknown(caller: Caller) -> None:
     cloud = Cloud(granted(), ["APIGW.0301", "lost"])
-    with LoopbackServer(cloud) as server:
+
+    def closing(request: Request) -> bytes:
+        return cloud(request).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+    with LoopbackServer(closing) as server:
         client = Client(server.url, auth=cloud.auth("function", server.url), resend=Resend(initial_backoff=0))
         error = caller.error(ENGINE, client)
     assert (type(error), error.outcome_unknown, cloud.log) == (APIConnectionError, True, "ISIS")
@@ -1169,7 +1173,7 @@ def test_check_contract_refuses_what_deviates_and_shows_no_value(caller: Caller)
         for _ in range(2):
             error = caller.error(ENGINE, connect("cse", endpoint=server.url, **settings))
             assert (type(error), error.outcome_unknown) == (APIResponseValidationError, True)
-            assert "canary" not in str(error)
+            assert not re.search("canary|2147483648", str(error))
         records = replace(ENGINE, module=MODULES["list_script_records"], arguments={"project_id": "p"})
         client = connect("workspace", endpoint=server.url, **settings)
         assert type(caller.error(records, client, offset=1 << 31)) is APIRequestValidationError
