@@ -285,7 +285,7 @@ class LoopbackServer:
         self.requests.append(Request(line.rstrip(b"\r\n"), headers, stream.read(length)))
         self.asked.set()
         if self._response is None:
-            self._stop.wait()
+            self._stop.wait(60)  # or a client without a timeout would wait for ever
         else:
             made = self._response(self.requests[-1]) if callable(self._response) else self._response
             connection.sendall(made)
