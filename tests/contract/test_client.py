@@ -1147,9 +1147,9 @@ def test_a_certificate_of_another_host_is_refused_however_its_ca_is_given(mode: 
 def test_a_proxy_is_chosen_for_each_host_and_its_password_shows_nowhere(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = b'{"error_msg": "canary-pr0xy", "error_code": "canary-pr0xy"}'
+    told = b'{"error_msg": "Pr0xy-Pa55", "error_code": "Pr0xy-Pa55"}'
     with LoopbackServer(raw_response(403, told)) as proxy, LoopbackServer(granted()) as iam:
-        monkeypatch.setenv("HTTP_PROXY", f"http://user:canary-pr0xy@{proxy.host}")
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:Pr0xy-Pa55@{proxy.host}")
         monkeypatch.setenv("NO_PROXY", "example.test")
         auth = PasswordAuth("u", "p", domain_name="d", iam_endpoint=iam.url)
         of_host = "http://notexample.test"
@@ -1157,7 +1157,7 @@ def test_a_proxy_is_chosen_for_each_host_and_its_password_shows_nowhere(
         assert ([each.line.split(b" ")[0] for each in iam.requests], len(proxy.requests)) == ([b"POST"], 1)
         assert proxy.requests[0].line.startswith(f"PUT {of_host}/v2/".encode())
     assert type(error) is PermissionDeniedError
-    assert not [value for _, value in shown(error) if "canary" in repr(value)]
+    assert not [value for _, value in shown(error) if "Pr0xy" in repr(value)]
 
 
 @both
