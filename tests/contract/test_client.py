@@ -15,6 +15,7 @@ import itertools
 import json
 import keyword
 import os
+import pickle
 import pkgutil
 import re
 import socket
@@ -606,7 +607,7 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     call = calls_of_the_spec(operation)[0]
     call = replace(call, path={name: f"{value} a/" for name, value in call.path.items()})
     if operation.contract.id == "ListScriptRecords":
-        call = replace(call, query={"script_id": ["b c", "a"], "limit": 5})
+        call = replace(call, query={"script_id": ["b c", "a"], "limit": 5, "status": ""})
     wire.given = Encoded(404, {}, b"")
     auth = AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st")
     own = replace(ENGINE, module=operation.module, arguments=call.arguments())
@@ -750,15 +751,14 @@ def test_calls_at_once_for_two_projects_have_a_token_each(caller: Caller) -> Non
         if b"/v3/auth/tokens" in request.line:
             project = json.loads(request.body)["auth"]["scope"]["project"]["id"]
             return granted().replace(TOKEN.encode(), project.encode())
-        is_right = request.header("X-Auth-Token") == [request.line.split(b"/")[2]]
-        return raw_response(200 if is_right else 403, ACCEPTED)
+        project, (token,) = request.line.split(b"/")[2], request.header("X-Auth-Token")
+        return raw_response(400 if project == token else 403, b'{"error_msg": "no %b"}' % token)
 
     with LoopbackServer(respond, keep_open=True) as server:
         auth = PasswordAuth("u", "canary-passw0rd", domain_name="d", iam_endpoint=server.url)
-        made = at_once(
-            caller, Client(server.url, auth=auth), [{"project_id": f"p{n % 2}"} for n in range(10)]
-        )
-    assert {type(each) for each in made} == {ENGINE.model}
+        projects = [{"project_id": f"canary-p{number % 2}"} for number in range(10)]
+        made = at_once(caller, Client(server.url, auth=auth), projects)
+    assert {(type(each), each.error_msg) for each in made} == {(BadRequestError, "no ***")}
     assert len(server.requests) == 12
 
 
@@ -804,6 +804,35 @@ def test_a_late_401_to_an_old_token_leaves_the_new_one(caller: Caller) -> None:
     assert len(fetches) == 2
 
 
+def test_a_fetch_that_is_cancelled_is_taken_over() -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def respond(request: Request) -> bytes:
+        if b"/v3/auth/tokens" in request.line:
+            if not asked.is_set():  # the first one
+                asked.set()
+                released.wait(60)
+            return granted()
+        return raw_response(200, ACCEPTED)
+
+    async def run(client: Client) -> Any:
+        async with client:
+            first, second = (
+                asyncio.create_task(ENGINE.module.asyncio(client=client, **ENGINE.arguments))
+                for _ in range(2)
+            )
+            await asyncio.to_thread(asked.wait, 60)
+            await turns(10)
+            first.cancel()
+            await asyncio.wait([first])
+            return await second
+
+    with LoopbackServer(respond, keep_open=True) as server:
+        auth = PasswordAuth("u", "p", domain_name="d", iam_endpoint=server.url)
+        assert type(asyncio.run(run(Client(server.url, auth=auth)))) is ENGINE.model
+        released.set()
+
+
 @pytest.mark.parametrize("service", ["cse", "workspace"])
 @each_operation
 def test_a_client_of_connect_is_for_the_operations_of_its_service(
@@ -826,6 +855,32 @@ def test_a_client_of_connect_is_for_the_operations_of_its_service(
         assert len(hosts) == 1 + (operation.document["tags"][0].lower() == service)
 
 
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Without credentials."""
+    for name in [name for name in os.environ if name.startswith(("HUAWEICLOUD_SDK_", "HW_", "OS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["HUAWEICLOUD_SDK_AK HUAWEICLOUD_SDK_SK", "HW_ACCESS_KEY HW_SECRET_KEY", "OS_ACCESS_KEY OS_SECRET_KEY"],
+)
+def test_keys_and_a_region_of_the_environment_are_used(names: str, environment: pytest.MonkeyPatch) -> None:
+    access, secret = names.split()
+    token = f"{access.rpartition('_A')[0]}_SECURITY_TOKEN"
+    for name, value in {access: "ak", secret: "canary-sk", token: "canary-st"}.items():
+        environment.setenv(name, value)
+    environment.setenv("HUAWEICLOUD_SDK_REGION_CSE_MOON_1", "https://cse.example.com")
+    transport = FixedResponse(403, b"{}")
+    Caller("sync").error(ENGINE, connect("cse", region="moon-1", transport=transport))
+    (request,) = transport.requests
+    assert request.headers["Authorization"].startswith("SDK-HMAC-SHA256 Access=ak, ")
+    assert (request.headers["X-Security-Token"], request.url.host) == ("canary-st", "cse.example.com")
+
+
 GIVEN = {
     "HUAWEICLOUD_SDK_IAM_ENDPOINT": "1.example.com:8443/v3",
     "HW_AUTH_URL": "https://2.example.com/id/v3/",
@@ -845,12 +900,10 @@ LOGIN = {"HW_USER_NAME": "canary-user", "HW_USER_PASSWORD": "canary-passw0rd", "
     ],
 )  # fmt: skip
 def test_a_token_is_asked_for_at_the_url_of_iam(
-    region: str, given: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    region: str, given: dict[str, str], url: str, environment: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in os.environ if name.startswith(("HUAWEICLOUD_SDK_", "HW_", "OS_"))]:
-        monkeypatch.delenv(name)
-    for name, value in {"HOME": str(tmp_path), **LOGIN, **given}.items():
-        monkeypatch.setenv(name, value)
+    for name, value in {**LOGIN, **given}.items():
+        environment.setenv(name, value)
     transport = FixedResponse(403, b"{}")
     error = Caller("sync").error(ENGINE, connect("cse", region=region, transport=transport))
     (request,) = transport.requests
@@ -994,7 +1047,7 @@ def test_an_error_says_what_the_server_said(caller: Caller, response: bytes, sai
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [({}, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "61"}, [60, 60])],
+    [({}, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "600"}, [60, 60])],
 )  # fmt: skip
 @both
 def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_server_asks_for(
@@ -1019,13 +1072,17 @@ def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_serv
     assert all(least <= real <= least * 1.25 for least, real in zip(seconds, waited, strict=True)), waited
 
 
-@pytest.mark.parametrize("last", [b"", raw("200 X", body=b"{}"), raw("404 X"), raw("500 X")], ids=ascii)
+LAST = [b"", raw("200 X", body=ACCEPTED), raw("200 X", body=b"{}"), raw("404 X"), raw("500 X")]
+
+
+@pytest.mark.parametrize("last", LAST, ids=ascii)
 @both
-def test_an_error_says_how_often_the_request_was_sent(caller: Caller, last: bytes) -> None:
+def test_a_response_or_error_says_how_often_the_request_was_sent(caller: Caller, last: bytes) -> None:
     responses = [raw("429 X", "Retry-After: 0", "Connection: close"), last]
     with LoopbackServer(lambda _: responses.pop(0)) as server:
-        error = caller.error(ENGINE, Client(server.url, resend=Resend()))
-        assert (error.attempts, len(server.requests)) == (2, 2)
+        client = Client(server.url, resend=Resend())
+        said = caller.detailed(ENGINE, client) if last else caller.error(ENGINE, client)
+        assert (said.attempts, len(server.requests)) == (2, 2)
 
 
 def test_in_the_event_loop_of_trio_a_429_is_resent() -> None:
@@ -1097,6 +1154,7 @@ def test_a_response_that_breaks_off_leaves_the_outcome_as_its_status_has_it_and_
             for auth in (None, Copying(), login)
         ]
         assert (len(service.requests), len(iam.requests)) == (2, 1)
+    assert [repr(pickle.loads(pickle.dumps(error))) for error in errors] == [*map(repr, errors)]
     known = [status in {400, 503} and error.__cause__ is None for error in errors]
     assert [error.outcome_unknown for error in errors] == [not known[0], not known[1], False]
     if not reset:  # which may overtake the response
@@ -1127,7 +1185,9 @@ def test_of_a_failed_handshake_nothing_was_sent_and_an_error_of_tls_is_not_resen
         assert server.connections == 1 or how not in {"garbage", "untrusted"}
 
 
-def test_a_certificate_of_another_host_is_refused_however_its_ca_is_given(mode: Mode, tmp_path: Path) -> None:
+def test_a_certificate_of_another_host_or_ca_is_refused_however_the_ca_is_given(
+    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ca, of_server, of_client = (
         trustme.CA(),
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
@@ -1136,11 +1196,16 @@ def test_a_certificate_of_another_host_is_refused_however_its_ca_is_given(mode: 
     ca.issue_cert("other.example.com").configure_cert(of_server)
     ca.configure_trust(of_client)
     ca.cert_pem.write_to_path(file := tmp_path / "ca.pem")
-    with Server(tls=of_server) as server:
-        for verify in (of_client, file, str(file)):
-            with client_of(mode, server.url, verify) as client:
-                assert "IP address mismatch" in str(mode.error(client))
-    assert server.requests == []
+    another, of_another = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    another.issue_cert("127.0.0.1").configure_cert(of_another)
+    another.cert_pem.write_to_path(tmp_path / "another.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "another.pem"))
+    for context, why in (of_server, "IP address mismatch"), (of_another, "unable to get local issuer"):
+        with Server(tls=context) as server:
+            for verify in (of_client, file, str(file)):
+                with client_of(mode, server.url, verify) as client:
+                    assert why in str(mode.error(client))
+        assert server.requests == []
 
 
 @both
@@ -1215,6 +1280,7 @@ def test_no_response_in_time_leaves_the_outcome_unknown_but_that_of_iam(caller: 
         login = PasswordAuth("u", "p", domain_name="d", iam_endpoint=server.url)
         for auth, is_unknown in ((None, True), (login, False)):
             error = caller.error(ENGINE, Client(server.url, auth=auth, timeout=httpx.Timeout(10, read=0.05)))
+            error = pickle.loads(pickle.dumps(error))
             assert (type(error), error.outcome_unknown) == (APITimeoutError, is_unknown)
         assert len(server.requests) == 2
 
@@ -1295,7 +1361,11 @@ def test_iam_gives_a_token_for_a_password(caller: Caller, wire: Wire) -> None:
 def test_a_wrong_password_is_sent_once(caller: Caller) -> None:
     with LoopbackServer(raw_response(401, b"{}"), keep_open=True) as server:
         auth = PasswordAuth("u", "wrong", domain_name="d", iam_endpoint=server.url)
-        errors = [caller.error(ENGINE, Client(server.url, auth=auth)) for _ in range(2)]
+        projects = [{"project_id": f"p{number}"} for number in range(10)]
+        errors = [
+            *at_once(caller, Client(server.url, auth=auth), projects),
+            caller.error(ENGINE, Client(server.url, auth=auth)),
+        ]
     assert {type(error) for error in errors} == {IAMAuthenticationError}
     assert len(server.requests) == 1
 
