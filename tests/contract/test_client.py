@@ -649,7 +649,8 @@ class Cloud:
         if (code := self.codes.pop(0) if self.codes else "") == "lost":
             return b""
         if code:
-            return raw_response(401, json.dumps({"error_code": code}).encode())
+            status, _, code = code.rpartition(" ")
+            return raw_response(int(status or 401), json.dumps({"error_code": code}).encode())
         return raw_response(200, ACCEPTED)
 
     def auth(self, kind: str, url: str) -> httpx.Auth:
@@ -679,6 +680,7 @@ def granted(seconds: float = 86400) -> bytes:
         *(("password", 600, 0, ["", code], [200] * 2, "ISSIS") for code in ("APIGW.0301", "APIG.0307", "APIC.0307")),
         *(("password", 600, 0, ["", code], [200, 401], "ISS") for code in ("APIGW.0303", "WKS.00210301", "03011")),
         ("password", 600, 0, ["", "APIG.0301", "APIG.0301"], [200, 401], "ISSIS"),
+        ("password", 600, 0, ["", "403 APIGW.0301"], [200, 403], "ISS"),
         ("password", 600, 0, ["APIGW.0301"], [401], "IS"),
         ("function", 0, 0, ["APIGW.0301"], [200], "ISIS"),
         ("function", 0, 0, ["APIGW.0307"] * 2, [401], "ISIS"),

@@ -557,11 +557,6 @@ def test_at_most_16_mebibytes_of_a_result_and_one_of_an_error_are_read(
     assert peak() < max(8, 4 * mebibytes) * MEBIBYTE
 
 
-def test_a_result_of_exactly_16_mebibytes_is_read_whole(caller: Caller) -> None:
-    client = Client(LOCAL, transport=FixedResponse(content=ACCEPTED.ljust(16 * MEBIBYTE)))
-    assert type(caller.call(ENGINE, client)) is ENGINE.model
-
-
 @cache
 def bomb(times: int) -> bytes:
     """128 MiB of blanks: gzip makes 128 kB of them, and once more a few hundred bytes."""

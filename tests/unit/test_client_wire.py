@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import ssl
 import traceback
 from collections.abc import Callable, Generator
@@ -347,16 +346,6 @@ def test_a_flow_that_raises_leaves_the_outcome_as_the_status_has_it_and_its_mist
         assert error.__cause__ is cause
 
 
-def test_a_request_that_a_flow_sends_in_place_of_ours_may_have_been_processed(caller: Caller) -> None:
-    def signed(request: httpx.Request) -> Steps:  # in the query
-        url = request.url.copy_merge_params({"signature": "1"})
-        yield httpx.Request(request.method, url, headers=request.headers, content=request.content)
-
-    service = Service(failing=1, failure=httpx.ReadTimeout("slow"))
-    assert caller.error(ENGINE, service.client(signed)).outcome_unknown is True
-    assert service.asked[0].url.query == b"signature=1"
-
-
 # ---- a read
 
 
@@ -391,14 +380,6 @@ def test_the_outcome_of_a_read_is_never_unknown(caller: Caller, fails: dict[str,
 
 def httpx_transport(caller: Caller) -> httpx.BaseTransport | httpx.AsyncBaseTransport:
     return httpx.HTTPTransport() if caller.name == "sync" else httpx.AsyncHTTPTransport()
-
-
-def test_a_drip_is_bounded_by_read_as_a_whole_with_any_transport(caller: Caller) -> None:
-    body = LazyBody(itertools.repeat(b" "))
-    timeout = httpx.Timeout(10, read=0)
-    error = caller.error(ENGINE, Client(LOCAL, transport=FixedResponse(stream=body), timeout=timeout))
-    assert (type(error), error.outcome_unknown) == (APIResponseValidationError, True)
-    assert (error.problem[-20:], body.closed) == ("not complete in time", True)
 
 
 @pytest.mark.parametrize("is_httpx", [False, True], ids=["ours", "httpx"])

@@ -28,7 +28,6 @@ from huaweicloud_retry import (
     IAMError,
     PasswordAuth,
     TokenAuth,
-    auth,
     token_cache,
 )
 from huaweicloud_retry.testing import Mock
@@ -165,44 +164,6 @@ def test_a_token_of_one_project_is_not_sent_for_another(sends: Send, kind: str, 
 
 
 # --- Renewal ---
-
-
-@pytest.mark.parametrize(("lifetime", "margin"), [(86400, 300), (600, 30)])
-def test_it_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch, lifetime: int, margin: int) -> None:
-    now = 1000.0
-    for module in (auth, token_cache):
-        monkeypatch.setattr(module, "monotonic", lambda: now)
-    gateway = Gateway(iam=lambda request: issued(request, seconds=lifetime))
-    client = gateway.client(password_auth())
-    fetches = []
-    for seconds in (0, lifetime - margin - 1, 1):
-        now += seconds
-        send(client)
-        fetches.append(len(gateway.fetches))
-    assert fetches == [1, 1, 2]
-
-
-OK = 200, ""
-
-
-@pytest.mark.parametrize(
-    ("responses", "statuses", "fetches"),
-    [
-        *(([OK, (401, code)], [200, 200], 2) for code in ("APIG.0307", "APIGW.0301", "APIC.0301")),
-        *(([OK, (401, code)], [200, 401], 1) for code in ("APIGW.0303", "WKS.00210301", "")),
-        ([OK, (403, "APIGW.0301")], [200, 403], 1),
-        # a new token is not renewed
-        ([(401, "APIGW.0301")], [401], 1),
-        ([OK, (401, "APIGW.0307"), (401, "APIGW.0307")], [200, 401], 2),
-    ],
-)
-def test_a_token_that_the_gateway_refuses_is_renewed_once(
-    sends: Send, responses: list[tuple[int, str]], statuses: list[int], fetches: int
-) -> None:
-    gateway = Gateway(*(refused(code, status) for status, code in responses))
-    client = gateway.client(password_auth())
-    assert [sends(client).status_code for _ in statuses] == statuses
-    assert (len(gateway.fetches), len(gateway.tokens)) == (fetches, len(statuses) + fetches - 1)
 
 
 def test_a_body_that_can_be_read_only_once_is_not_resent_but_the_next_request_renews_the_token() -> None:
@@ -602,15 +563,6 @@ def test_a_redirect_does_not_get_the_password() -> None:
 
 
 # --- TokenAuth with a function ---
-
-
-@pytest.mark.parametrize(("refusals", "status"), [(0, 200), (1, 200), (2, 401)])
-def test_a_function_is_called_once_and_once_more_after_a_401(sends: Send, refusals: int, status: int) -> None:
-    tokens = iter(["first", "second", "third"])
-    gateway = Gateway(*[refused("APIGW.0301")] * refusals)
-    client = gateway.client(TokenAuth(lambda: next(tokens)))
-    assert sends(client).status_code == status
-    assert gateway.tokens == ["first", "second"][: 1 + refusals]
 
 
 @pytest.mark.parametrize("failure", [OSError("vault"), StopIteration(), f"{TOKEN}\r\nX-Admin: 1"], ids=repr)
