@@ -50,6 +50,8 @@ def curl(
     secrets = {token, *secrets}
 
     def word(text: str, before: str = "") -> str:
+        for longer in (each for each in secrets if token and token in each != token):
+            text = text.replace(longer, "***")
         parts = [hidden(part, secrets) for part in (text.split(token) if token else [text])]
         parts[0] = before + parts[0]
         return '"$TOKEN"'.join(shlex.quote(part) if part else "" for part in parts)

@@ -401,7 +401,6 @@ class Tested:
     def refused(self, request: Request, *causes: str, operation: str = "") -> Reply:
         """Send it and expect the status, code and detail of one of the causes in x-error-codes."""
         of = self.operation(operation) if operation else self.near(request)
-        self._with_wrong_token(request, causes, of)
         reply = self.send(request)
         expected = [error for cause in causes if (error := self._error(cause, of))]
         if not expected:
@@ -411,6 +410,7 @@ class Tested:
             code = str(reply.get("error_code") or "without error_code")
             detail = f", detail {reply.get('detail') or 'missing'}" if code in wanted else ""
             self.broken(reply, f"{reply.status} {code}{detail}, and not {wanted}")
+        self._with_wrong_token(request, causes, of)
         return reply
 
     def _with_wrong_token(self, request: Request, causes: Sequence[str], of: Operation | None) -> None:

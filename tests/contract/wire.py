@@ -24,6 +24,7 @@ from tests.contract.curl import curl
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
 PATIENCE = 3.0  # seconds for the first byte of a response
 _AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
+_OF_CURL = {"host", "content-length", "transfer-encoding", "connection", "expect"}
 _SHOWN, _FIELDS = (
     400,
     20,
@@ -65,6 +66,8 @@ class Request:
         line = curl(self.method, target, headers, body, token=token, secrets=secrets)
         sizes = [len(self.target), len(self.body), *(len(text) for field in self.headers for text in field)]
         is_short = max(sizes) <= _SHOWN and len(self.headers) <= _FIELDS
+        if {name.lower().strip() for name, _ in self.headers} & _OF_CURL or self.version != "1.1":
+            return f"{line} # curl frames it in its own way: repeat the rule"
         return line if is_short else f"{line} # shortened from {sum(sizes)} bytes"
 
 

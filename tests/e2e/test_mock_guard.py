@@ -373,27 +373,3 @@ def test_requests_that_offer_an_upgrade_are_served_without_however_many_come_at_
         sock.sendall((offer("1.1\r\nConnection: upgrade") * 300 + offer(end)).encode())
         assert re.findall(rb"HTTP/1.1 (\d+) ", received(sock)) == [b"404"] * 301  # and the end
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-@pytest.mark.parametrize(
-    ("version", "body", "waits", "statuses"),
-    [
-        ("1.1", "{}", True, [b"100", b"404"]),
-        ("1.1", "{}", False, [b"404"]),
-        ("1.1", "", False, [b"404"]),
-        ("1.0", "{}", True, [b"404"]),
-    ],
-    ids=["body later", "body at once", "no body", "HTTP/1.0"],
-)
-def test_100_continue_is_sent_to_callers_that_wait_for_it(
-    url: str, mock: httpx.Client, version: str, body: str, waits: bool, statuses: list[bytes]
-) -> None:
-    lines = "Host: localhost", "Connection: close", "Expect: 100-continue", f"Content-Length: {len(body)}"
-    head = "\r\n".join([f"POST /nope HTTP/{version}", *lines, "", ""])
-    with connected(url) as sock:
-        if waits:
-            sock.sendall(head.encode())
-            mock.get("/_mock/health")  # by now the mock waits for the body
-            head = ""
-        sock.sendall(f"{head}{body}".encode())
-        assert re.findall(rb"HTTP/1.1 (\d+)", received(sock)) == statuses
