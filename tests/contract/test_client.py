@@ -579,9 +579,11 @@ def test_the_four_functions_send_the_same_with_their_timeout_and_return_the_same
         assert len({repr(each) for each in outcomes}) == 1
         sent = [(each.method, each.url, each.headers, each.content) for each in transport.requests]
         assert sent == [sent[0]] * 4
-        assert sent[0][1].raw_path.startswith(b"/a.b/c/v2/")
+        callers.functions(operation)[0](client=client, **calls_of_the_spec(operation)[0].arguments())
+        for request in transport.requests:  # an ID with a dot at its end takes another way
+            assert request.url.raw_path.startswith(b"/a.b/c/v2/")
         assert sent[0][2].get("content-length", "0") == str(len(sent[0][3]))
-        assert [each.extensions["timeout"] for each in transport.requests] == [timeout.as_dict()] * 4
+        assert [each.extensions["timeout"] for each in transport.requests[:4]] == [timeout.as_dict()] * 4
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\n", " a", "é", "\0"], ids=ascii)
@@ -1285,6 +1287,7 @@ def test_no_response_in_time_leaves_the_outcome_unknown_but_that_of_iam(caller: 
             error = pickle.loads(pickle.dumps(error))
             assert (type(error), error.outcome_unknown) == (APITimeoutError, is_unknown)
         assert len(server.requests) == 2
+        assert type(caller.error(ENGINE, Client(server.url), timeout=0)) is APITimeoutError
 
 
 @both
@@ -1479,6 +1482,17 @@ def test_what_comes_behind_a_response_is_never_the_next_one(mode: Mode, behind: 
     with Server(serve) as server, client_of(mode, server.url) as client:
         assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert (server.connections, server.requests) == (3, [1, 2, 3])
+
+
+def test_what_a_kept_connection_has_no_response_to_is_not_resent(mode: Mode) -> None:
+    def serve(line: Line) -> None:
+        line.socket.sendall(response(line.request()))
+        line.request()
+
+    with Server(serve) as server, client_of(mode, server.url) as client:
+        assert mode.call(client, 1) == 1
+        assert mode.error(client.with_resend(Resend(initial_backoff=0))).outcome_unknown
+        assert (server.connections, server.requests) == (1, [1, 7])
 
 
 def test_what_comes_while_a_connection_is_idle_is_never_the_next_response(mode: Mode) -> None:

@@ -171,19 +171,25 @@ def send(url: str, request: Request) -> Reply:
     return exchange(url, [request])[0]
 
 
-def exchange(url: str, requests: Sequence[Request]) -> list[Reply]:
+def exchange(url: str, requests: Sequence[Request], *, at_once: bool = False) -> list[Reply]:
     """Send requests on one connection, one after the other, until the server closes it; at least one has a response.
+
+    `at_once`: all of them before the first response.
 
     Raises:
         NoResponseError: there was no whole HTTP response.
     """
     parts, replies, status = urlsplit(url), list[Reply](), ""
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    last = len(requests) - 1
+    sent = [_head(each, parts.netloc, at == last) + _framed(each) for at, each in enumerate(requests)]
+    if at_once:
+        sent = [b"".join(sent), *[b""] * last]
     try:
         with _connected(host, port, parts.scheme) as sock, _Reader(socket.SocketIO(sock, "r")) as reader:
-            for request in requests:
-                is_last, status = request is requests[-1], ""
-                writer = _send(sock, _head(request, parts.netloc, is_last) + _framed(request))
+            for at, request in enumerate(requests):
+                is_last, status = at == last, ""
+                writer = _send(sock, sent[at])
                 if replies and not reader.peek(1):
                     break
                 response = http.client.HTTPResponse(reader, method=request.method)  # type: ignore[arg-type] # has makefile
