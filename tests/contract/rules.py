@@ -120,7 +120,12 @@ def _job(server: Tested, reply: Reply) -> None:
     _times(server, reply, reply.json)
     if reply.get("scheduling") not in {None, int(reply.get("status") == "Executing")}:
         server.broken(reply, f"scheduling is {reply.get('scheduling')}, and the job {reply.get('status')}")
-    for task in (task for step in reply.get("tasks") or () for task in step.get("tasks") or ()):
+    steps = reply.get("tasks") or ()
+    tasks = [task for step in steps for task in step.get("tasks") or ()]
+    shown = {each.get("status") for each in (*steps, *tasks)}
+    if steps and reply.get("status") in FAILED and not shown & FAILED:
+        server.broken(reply, f"the job has failed, and its steps and tasks are {shown}")
+    for task in tasks:
         if task.get("jobId") not in {None, reply.get("id")}:
             server.broken(reply, f"a task is of job {task['jobId']}, and not {reply.get('id')}")
 
@@ -633,7 +638,7 @@ def a_path_is_matched_as_it_was_sent(server: Tested) -> None:
 
 
 _NO_JSON = (
-    *(b"", b"{", b"[", b"null ", b'"Retry"', b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}"),
+    *(b"", b"{", b"[", b"Retry", b"{}{}", b"{'a': 1}", b'{"a": 1,}', b"//\n{}"),
     *(
         b"\xff",
         b'{"a": NaN}',
@@ -665,11 +670,12 @@ def what_is_no_json_is_refused(server: Tested) -> None:
         twice = good[:-1] + f', "{name}": "x"'.encode() + b"}"
         doubled = f'{{"{name}": "x", '.encode() + good[1:]
         latin = good[:-1] + b', "x": "\xfc"}'
-        bodies = [*_NO_JSON, latin, twice, doubled, good + good, good + b"x", good[:-1], b"[" + good + b"]"]
+        bodies = [*_NO_JSON, latin, twice, doubled, good + good, good + b"x", good[:-1]]
         bodies += [good.decode().encode(charset) for charset in ("utf-16", "utf-16-le", "utf-32")]
         for body in bodies:
-            if body not in {b"null ", b'"Retry"', b"[" + good + b"]"} or not work.task:
-                server.refused(request.with_headers(body=body), "malformed", "invalid")
+            server.refused(request.with_headers(body=body), "malformed")
+        for body in (b"null ", b'"Retry"', b"[" + good + b"]"):  # JSON, and no object
+            server.refused(request.with_headers(body=body), "malformed", "invalid")
         for media_type in _NO_JSON_TYPES:
             server.refused(request.with_headers({"Content-Type": media_type}), "malformed", "invalid")
         utf16 = request.with_headers({"Content-Type": "application/json;charset=utf-16"})
@@ -793,6 +799,11 @@ def a_connection_has_one_response_for_each_request(server: Tested) -> None:
                 if reply.status != expected.status or (reply.status == 200 and reply.json != expected.json):
                     server.broken(reply, f"on a connection of its own: {expected.status}")
             left = left[len(replies) :]
+    if server.resets:
+        first, _, second = wire.exchange(server.url, [lists[0], server.clock(_A_MINUTE), lists[0]])
+        dates = [parsedate_to_datetime(each.headers["date"]) for each in (first, second)]
+        if dates[1] - dates[0] < timedelta(seconds=_A_MINUTE):
+            server.broken(second, f"a minute later on the same connection, Date is {dates[1]}")
 
 
 @rule("RFC 9112, 6.3, 5.1 and 3.2: what a server must refuse")
@@ -851,6 +862,8 @@ def a_connection_is_closed_if_the_caller_asks_for_it(server: Tested) -> None:
     closing = [listed.with_headers({"Connection": said}) for said in ("close", "Close", "x,CLOSE")]
     for request in (*closing, listed.with_headers(version="1.0")):
         first, *others = wire.exchange(server.url, [request, listed])
+        if request.version == "1.0" and "transfer-encoding" in first.headers:
+            server.broken(first, "a response to HTTP/1.0 is sent in chunks")
         if first.status != 200 or others:
             server.broken(first, f"status {first.status}, and then {len(others)} more responses")
 
@@ -967,7 +980,9 @@ def a_password_gets_a_token_of_its_project(server: Tested) -> None:
             elsewhere = server.request("ListScriptRecords", project_id=other, auth=token)
             server.refused(elsewhere, "token-expired")
         token = tokens[0]
-        for altered in (token[1:], token[:-1], f"{token}0", token.swapcase()):
+        places = range(0, len(token), len(token) // 8)
+        changed = [f"{token[:at]}{'1' if token[at] == '0' else '0'}{token[at + 1 :]}" for at in places]
+        for altered in (*changed, token[1:], token[:-1], f"{token}0", token.swapcase()):
             server.refused(server.request("ListScriptRecords", project_id=here, auth=altered), "credentials")
     if server.resets:  # or it would take a day
         requests = [server.request("ListScriptRecords", project_id=here, auth=token) for token in tokens]
@@ -984,6 +999,8 @@ def _logins_by_name(server: Tested, user: dict[str, Any]) -> None:
         login = _login(user, {"project": {"name": about.get("name", id_)}})
         token = _granted(server, login, user["name"], id_)
         server.accepted(server.request("ListScriptRecords", project_id=id_, auth=token))
+        for other in server.state["projects"].keys() - {id_}:
+            server.refused(server.request("ListScriptRecords", project_id=other, auth=token), "token-expired")
 
 
 _WRONG_LOGINS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
@@ -1097,7 +1114,7 @@ def _signed_for_another_request(server: Tested, work: Work) -> Iterator[Request]
     request = server.retry(work)
     for key in (("no-such-key", secret), (name, f"{secret}x"), (name.swapcase(), secret)):
         yield server.signed(request, "Host", key=(*key, ""))
-    for minutes in (16, -16, 60):
+    for minutes in (16, -16, 60, 24 * 60, -24 * 60, 30 * 24 * 60):
         yield server.signed(request, "Host", age=timedelta(minutes=minutes))
     for body in (b"", b"{}"):
         yield server.signed(request, "Host", payload=sha256(body).hexdigest())
@@ -1140,14 +1157,16 @@ def five_wrong_signatures_lock_a_key(server: Tested) -> None:
     """After five wrong signatures in a row an access key is refused for five minutes, no other is; after four it is not."""
     access_key, secret_key, _ = spare = server.key(spare=True)
     request = server.request("ListScriptRecords", project_id=server.project())
-    wrong = server.signed(request, key=(access_key, f"{secret_key}x", ""))
+    wrong_key = access_key, f"{secret_key}x", ""
+    wrong = [server.signed(each, key=wrong_key) for each in _all_operations(server)]
     if not server.resets and server.send(server.signed(request, key=spare)).status == 401:
         raise NotApplicableError(f"access key {access_key} is refused: is it locked by an earlier run?")
     for failures in (4, 5):
         server.accepted(server.signed(request, key=spare))
-        for _ in range(failures):
-            server.refused(wrong, "credentials")
-    server.refused(server.signed(request, key=spare), "credentials")
+        for each in wrong[:failures]:
+            server.refused(each, "credentials")
+    for each in _all_operations(server):
+        server.refused(server.signed(each, key=spare), "credentials")
     server.accepted(server.signed(request))
     if server.resets:  # or it would take five minutes
         server.wait(240)

@@ -47,6 +47,7 @@ from schemathesis.config import SchemathesisConfig
 from huaweicloud_retry import (
     AkSkAuth,
     APIRequestValidationError,
+    ConfigurationError,
     IAMAuthenticationError,
     IAMError,
     PasswordAuth,
@@ -539,15 +540,22 @@ def sample(schema: Any) -> Any:
         return {name: sample(part) for name, part in schema["properties"].items()}
     if type_ == "array":
         return [sample(schema["items"])] * 2
-    others = {"boolean": True, "integer": 7, "string": "é脚,&=/ b"}[type_]
+    others = {"boolean": True, "integer": 7, "string": "é脚,&=+/ b"}[type_]
     return schema.get("const", schema.get("enum", [others])[-1])
+
+
+def named(name: str, value: Any) -> Any:
+    """Return a value that no other parameter has, if it is a text."""
+    return f"{value} {name}" if isinstance(value, str) and name != "task_type" else value
 
 
 def whole(operation: Operation) -> Call:
     """Return a call with all that the spec has."""
     call = calls_of_the_spec(operation)[0]
     path = {name: f"{id_}." for name, id_ in call.path.items()}
-    query = {each.name: sample(each.definition["schema"]) for each in operation.generator.query}
+    query = {
+        each.name: named(each.name, sample(each.definition["schema"])) for each in operation.generator.query
+    }
     body = call.body and {**sample(operation.schema), "x": {"y": ["é脚", None, 1.5, True]}}
     return replace(call, path=path, query=query, headers=dict.fromkeys(operation.headers, "ep 1"), body=body)
 
@@ -611,6 +619,7 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     if operation.contract.id == "ListScriptRecords":
         call = replace(call, query={"script_id": ["b c", "a"], "limit": 5, "status": ""})
     wire.given = Encoded(404, {}, b"")
+    call = replace(call, headers=dict.fromkeys(operation.headers, "1"))
     auth = AkSkAuth("ak", "canary-sk", project_id="another", security_token="canary-st")
     own = replace(ENGINE, module=operation.module, arguments=call.arguments())
     caller.detailed(own, Client(wire.url, auth=auth))
@@ -621,7 +630,8 @@ def test_a_signature_is_that_of_the_request_with_its_project_and_security_token(
     date = sent.headers["x-sdk-date"]
     age = datetime.now(UTC) - datetime.strptime(f"{date}+0000", "%Y%m%dT%H%M%SZ%z")
     assert abs(age.total_seconds()) < 15 * 60
-    assert {"x-sdk-date", "host", "x-project-id", "x-security-token"} <= set(names)
+    own_names = map(str.lower, operation.headers)
+    assert {"x-sdk-date", "host", "x-project-id", "x-security-token", *own_names} <= set(names)
     covered, hashed = {name: sent.headers[name] for name in names}, hashlib.sha256(sent.body).hexdigest()
     keys = "ak", "canary-sk"
     expected = authorization(keys, sent.method, sent.target, covered, date, hashed)
@@ -657,6 +667,8 @@ class Cloud:
 
     def auth(self, kind: str, url: str) -> httpx.Auth:
         def function() -> str:
+            with pytest.raises(RuntimeError, match="no running event loop"):  # which it may not block
+                asyncio.get_running_loop()
             self.log += "I"
             return TOKEN
 
@@ -885,6 +897,15 @@ def test_keys_and_a_region_of_the_environment_are_used(names: str, environment: 
     assert (request.headers["X-Security-Token"], request.url.host) == ("canary-st", "cse.example.com")
 
 
+def test_half_a_credential_is_refused_and_no_other_is_taken(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OS_AUTH_TOKEN", TOKEN)
+    for half in ("HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_AK", "HW_SECRET_KEY", "HW_ACCESS_KEY"):
+        with environment.context() as of_half:
+            of_half.setenv(half, "canary-half")
+            with pytest.raises(ConfigurationError, match=half):
+                connect("cse", region="cn-north-4", transport=FixedResponse())
+
+
 GIVEN = {
     "HUAWEICLOUD_SDK_IAM_ENDPOINT": "1.example.com:8443/v3",
     "HW_AUTH_URL": "https://2.example.com/id/v3/",
@@ -1036,6 +1057,7 @@ SAID: list[tuple[bytes, dict[str, Any]]] = [
     (raw("400 X", ID, body=b'{"error_code":"A.1","error_msg":"m","detail":"d","request_id":"r"}'),
      {"error_code": "A.1", "error_msg": "m", "detail": "d", "request_id": "r"}),
     (raw("500 X", ID, body=b'{"errorCode":"A.1","errorMessage":"m"}'), {"error_code": "A.1", "error_msg": "m", "request_id": "r-1"}),
+    (raw("500 X", body=b'{"error":' * 100_000), NOTHING),
     *((raw("502 X", f"Content-Type: text/html{charset}", body="<p>网关é".encode(coding)), {"error_msg": "<p>网关é"})
       for charset, coding in {"": "utf-8", "; charset=no-such": "utf-8", "; charset=GB18030": "gb18030", ';charset="utf-16"': "utf-16"}.items()),
 ]  # fmt: skip
@@ -1051,11 +1073,11 @@ def test_an_error_says_what_the_server_said(caller: Caller, response: bytes, sai
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [({}, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "600"}, [60, 60])],
+    [(httpx.ConnectError, [2, 4]), (httpx.ConnectTimeout, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "600"}, [60, 60])],
 )  # fmt: skip
 @both
 def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_server_asks_for(
-    caller: Caller, headers: dict[str, str], seconds: list[float], monkeypatch: pytest.MonkeyPatch
+    caller: Caller, headers: Any, seconds: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
 
@@ -1064,8 +1086,8 @@ def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_serv
 
     monkeypatch.setattr("time.sleep", waited.append)
     monkeypatch.setattr("asyncio.sleep", wait)
-    failure = None if headers else httpx.ConnectError("refused")
-    transport = FixedResponse(429, headers=headers, failure=failure)
+    responds = {"headers": headers} if isinstance(headers, dict) else {"failure": headers("no connection")}
+    transport = FixedResponse(429, **responds)
     client = Client(
         "http://h", transport=transport, resend=Resend(max_attempts=3, initial_backoff=2, max_backoff=60)
     )
@@ -1521,6 +1543,13 @@ def test_a_connection_is_used_again_unless_the_server_closes_it(
     with LoopbackServer(sent, keep_open=True) as server:
         assert len(caller.calls(ENGINE, Client(server.url), {}, {}, {})) == 3
         assert server.connections == (1 if is_kept else 3)
+
+
+@both
+def test_a_connection_is_not_used_again_if_the_caller_asks_to_close_it(caller: Caller) -> None:
+    with LoopbackServer(GOOD, keep_open=True) as server:
+        client = Client(server.url, headers={"Connection": "close"})
+        assert len(caller.calls(ENGINE, client, {}, {})) == server.connections == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

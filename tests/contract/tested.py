@@ -96,6 +96,8 @@ class Tested:
     _ids: set[str] = field(default_factory=set[str])
     """Of all responses."""
     _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _tagged: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
+    """The body of each URI and ETag."""
 
     # --- Its state ------------------------------------------------------------------------------------------
 
@@ -312,11 +314,14 @@ class Tested:
         said = reply.status, reply.headers, reply.content
         near = self.near(request)
         problems = [*self.about_every_response(near, *said)]
+        documented = "every_response_is_documented"
         if near and request.method != "HEAD":
-            documented = "every_response_is_documented"
             problems += [(documented, str(each)) for each in near.check_response(*said)]
             names = Counter(name.lower() for name, _ in reply.fields)
             problems += [(documented, f"{name} comes twice") for name in _ONCE if names[name] > 1]
+        if etag := reply.headers.get("etag"):
+            body = self._tagged.setdefault((request.target, etag), reply.content)
+            problems += [(documented, "the ETag was that of another body")] if body != reply.content else []
         for name, problem in problems:
             self.noted.setdefault(name, (problem, reply))
         if operation := self._of(request):
@@ -460,21 +465,23 @@ class Tested:
     def reset(self) -> None:
         """Go back to the description, if the server can."""
         if self.resets:
-            self._admin("reset", {})
+            self._do(_admin("reset", {}))
             self._used.clear()
 
     def wait(self, seconds: float) -> None:
         """Let time pass: by the server's clock if it has one, or by waiting."""
         if self.resets:
-            self._admin("clock", {"advance": seconds})
+            self._do(self.clock(seconds))
         elif seconds > _LONGEST_WAIT:
             raise NotApplicableError(f"this takes {seconds:g} seconds, and the server has no clock")
         else:
             time.sleep(seconds)
 
-    def _admin(self, page: str, body: Any) -> None:
-        headers = (("Content-Type", "application/json"),)
-        request = Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
+    def clock(self, seconds: float) -> Request:
+        """Build the request that puts the mock's clock forward."""
+        return _admin("clock", {"advance": seconds})
+
+    def _do(self, request: Request) -> None:
         if (reply := self._sent(request)).status >= 300:
             self.broken(reply, "the mock does not do as it is told")
 
@@ -510,6 +517,11 @@ class Tested:
         keys = access_key, secret_key
         signature = wire.authorization(keys, meant.method, meant.target, covered, date, hashed)
         return sent.with_headers({"Authorization": signature})
+
+
+def _admin(page: str, body: Any) -> Request:
+    headers = (("Content-Type", "application/json"),)
+    return Request("POST", f"/_mock/{page}", headers, json.dumps(body).encode())
 
 
 def _named(error: ErrorCode) -> str:
