@@ -1057,7 +1057,7 @@ SAID: list[tuple[bytes, dict[str, Any]]] = [
     (raw("400 X", ID, body=b'{"error_code":"A.1","error_msg":"m","detail":"d","request_id":"r"}'),
      {"error_code": "A.1", "error_msg": "m", "detail": "d", "request_id": "r"}),
     (raw("500 X", ID, body=b'{"errorCode":"A.1","errorMessage":"m"}'), {"error_code": "A.1", "error_msg": "m", "request_id": "r-1"}),
-    (raw("500 X", body=b'{"error":' * 100_000), NOTHING),
+    (raw("500 X", body=b'{"error":' * 100_000), {"error_code": None, "status_code": 500}),
     *((raw("502 X", f"Content-Type: text/html{charset}", body="<p>网关é".encode(coding)), {"error_msg": "<p>网关é"})
       for charset, coding in {"": "utf-8", "; charset=no-such": "utf-8", "; charset=GB18030": "gb18030", ';charset="utf-16"': "utf-16"}.items()),
 ]  # fmt: skip
