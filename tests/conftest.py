@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from huaweicloud_retry.testing import Mock, mock_server
+from tests.callers import Caller
+from tests.connections import Mode
 from tests.leaks import CANARY, Check, leaks
 
 # A job in the background of a shell ignores Ctrl-C, and so would the processes that tests interrupt.
@@ -19,6 +21,19 @@ def pytest_collection_finish() -> None:
     """Exclude what was imported from garbage collection: to traverse it takes up to half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", params=["sync", "asyncio"])
+def caller(request: pytest.FixtureRequest) -> Caller:
+    return Caller(request.param)
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
+    """Calls that leave the client open, in one event loop."""
+    made = Mode(request.param)
+    with made.runner:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from huaweicloud_retry import APIError
 from huaweicloud_retry_client import Client
 from huaweicloud_retry_client.api.cse import retry_engine
 from huaweicloud_retry_client.models import EngineActionRequest
-from tests.callers import RESET
+from tests.callers import ENGINE, RESET, LoopbackServer
 
 LONG = 60  # seconds that no test takes
 
@@ -234,6 +234,25 @@ def outcome(process: int) -> int:
 
 def descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
+
+
+def cancelled_and_called_again(server: LoopbackServer, auth: httpx.Auth | None) -> Any:
+    """Cancel a call when the server has responded; return what the next one returns or raises."""
+
+    async def run() -> Any:
+        async with Client(server.url, auth=auth) as client:
+            task = asyncio.create_task(ENGINE.module.asyncio(client=client, **ENGINE.arguments))
+            await asyncio.to_thread(server.responded.wait, 60)
+            await turns(10)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            again = {**ENGINE.arguments, "engine_id": "again"}
+            call = ENGINE.module.asyncio(client=client, **again)
+            return (await asyncio.gather(call, return_exceptions=True))[0]
+
+    with server:
+        return asyncio.run(run())
 
 
 def check_interrupts(number: int) -> None:

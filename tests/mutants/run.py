@@ -1,7 +1,7 @@
 """How much the contract tests detect of what is broken on purpose. `make mutants` prints the score and the survivors.
 
 server.yaml   mutants of the mock, tried by the contract suite
-client.yaml   mutants of the client, tried by tests/contract/test_client.py alone
+client.yaml   mutants of the client, tried by tests/contract/test_client*.py alone
 spec.yaml     mutants of openapi.yaml, tried by tests/spec_checks.py and what `make` refuses
 
 Each mutant has its own process, which imports changed copies of the packages: the suite has the same change as the mock,
@@ -133,8 +133,8 @@ def _client(_mutant: Mutant) -> str:
     hypothesis.settings.load_profile("first failure")
     options = ["--exitfirst", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported already
-    tests = ROOT / "tests/contract/test_client.py"
-    if pytest.main([*options, f"--rootdir={ROOT}", str(tests)], [first]) not in {0, 1}:
+    tests = map(str, sorted(ROOT.glob("tests/contract/test_client*.py")))
+    if pytest.main([*options, f"--rootdir={ROOT}", *tests], [first]) not in {0, 1}:
         raise RuntimeError(f"mutant {_mutant.what!r}: pytest could not run the tests")
     return first.name
 

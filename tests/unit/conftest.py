@@ -9,26 +9,12 @@ from functools import cache
 import pytest
 
 from huaweicloud_retry.runtime import transport
-from tests.callers import ACCEPTED, OPERATIONS, Caller, LoopbackServer, Operation, raw_response
-from tests.connections import Mode
+from tests.callers import ACCEPTED, OPERATIONS, LoopbackServer, Operation, raw_response
 
 
 @pytest.fixture(scope="session", params=OPERATIONS)
 def operation(request: pytest.FixtureRequest) -> Operation:
     return OPERATIONS[request.param]
-
-
-@pytest.fixture(scope="session", params=["sync", "asyncio"])
-def caller(request: pytest.FixtureRequest) -> Caller:
-    return Caller(request.param)
-
-
-@pytest.fixture(params=["sync", "asyncio"])
-def mode(request: pytest.FixtureRequest) -> Iterator[Mode]:
-    """Calls that leave the client open, in one event loop."""
-    made = Mode(request.param)
-    with made.runner:
-        yield made
 
 
 @pytest.fixture

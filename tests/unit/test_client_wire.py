@@ -1,7 +1,7 @@
 """What goes over the wire, and how a client object behaves.
 
 Settings, auth flows, every way to fail, timeouts, closing. Connections: test_transport; what the contract says of
-requests and responses: tests/contract/test_client.py.
+requests and responses: tests/contract/test_client*.py.
 """
 
 from __future__ import annotations
