@@ -5,6 +5,7 @@ state               failed -> retried -> running -> ended
 codes               x-error-codes
 headers             X-Request-Id, Retry-After, Allow
 strictness          nearly valid requests are refused, and run nothing
+HTTP                framing, connections, Accept-Encoding, Expect
 credentials         tokens, signatures
 limits              x-limits, to the byte
 """
@@ -778,6 +779,9 @@ def _guises(request: Request) -> Iterator[Request]:
         yield request.with_headers(chunks=chunks)
     lower = {name.lower(): value for name, value in request.headers}
     yield request.with_headers(dict.fromkeys(lower)).with_headers(lower)
+
+
+# --- HTTP ---------------------------------------------------------------------------------------------------
 
 
 @rule("RFC 9112, 9.3: responses in order, 6: framing")
