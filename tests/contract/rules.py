@@ -469,7 +469,8 @@ def every_retry_of_failed_work_is_accepted(server: Tested) -> None:
 @rule("RFC 9110, 9.2.1: a GET is safe", with_="an_engine_is_shown_with_its_jobs")
 def a_read_changes_nothing(server: Tested) -> None:
     """The same read twice has the same body."""
-    for request in _all_operations(server):
+    works = *server.engines(), *server.records()
+    for request in (*_all_operations(server), *map(server.read, works)):
         if request.method == "GET":
             first, second = server.accepted(request), server.accepted(request)
             if first.json != second.json:
@@ -692,6 +693,8 @@ limit=0 limit=101 limit=-1 limit=1.5 limit=10.0 limit=1e1 limit=%2B5 limit=%205 
 offset=1&offset=1 status=a&status=b task_type=SCRIPT&task_type=SCRIPT is_first_order=true&is_first_order=true
 offset=-1 offset=x offset=2147483648 is_first_order=yes is_first_order=1 is_first_order=True
 task_type=script task_type= status= script_id= script_task_id=a&script_task_id=b execute_time_start=2021-10-01
+execute_time_start=2021-10-01T00:00:00%2B00:00 execute_time_end=2021-10-01T00:00:00 execute_time_end=2021-10-01%2000:00:00Z
+execute_time_end=2021-10-01T00:00:00z execute_time_start=2021-10-01T00:00:00.5Z execute_time_start=1633046400
 show_history=true show_history=1 show_history=true&resource_id=a show_history=true&script_id=a
 """
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from tests.connections import (
     tls_contexts,
     turns,
 )
+from tests.contract.calls import ALL, Operation, whole
 
 
 def raw(start: str, *lines: str, body: bytes = b"") -> bytes:
@@ -344,6 +346,16 @@ def test_an_event_loop_has_100_connections_and_a_call_that_gets_none_in_time_was
     with mode.runner, Server(serve) as server, client_of(mode, server.url) as client:
         mode.runner.run(run(client))
         assert (server.connections, 666 in server.requests) == (100, False)
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in ALL if each.contract.method == "GET"], ids=lambda each: each.contract.id
+)
+def test_the_outcome_of_a_read_is_never_unknown(caller: Caller, operation: Operation) -> None:
+    read = replace(ENGINE, module=operation.module, arguments=whole(operation).arguments())
+    for part in (b"", HEAD + ACCEPTED[:9], HEAD.replace(b"200", b"504")):
+        with LoopbackServer(part) as server:
+            assert caller.error(read, Client(server.url)).outcome_unknown is False
 
 
 def test_a_connection_that_was_refused_takes_no_place() -> None:

@@ -314,6 +314,21 @@ def test_keys_and_a_region_of_the_environment_are_used(names: str, environment: 
     assert (request.headers["X-Security-Token"], request.url.host) == ("canary-st", "cse.example.com")
 
 
+def test_an_empty_variable_is_none(environment: pytest.MonkeyPatch) -> None:
+    for name in (
+        "HUAWEICLOUD_SDK_AK",
+        "HUAWEICLOUD_SDK_SK",
+        "HW_ACCESS_KEY",
+        "HW_SECRET_KEY",
+        "HW_AUTH_TOKEN",
+    ):
+        environment.setenv(name, "")
+    environment.setenv("OS_AUTH_TOKEN", TOKEN)
+    transport = FixedResponse(403, b"{}")
+    Caller("sync").error(ENGINE, connect("cse", region="cn-north-4", transport=transport))
+    assert transport.requests[0].headers["X-Auth-Token"] == TOKEN
+
+
 def test_half_a_credential_is_refused_and_no_other_is_taken(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OS_AUTH_TOKEN", TOKEN)
     for half in ("HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_AK", "HW_SECRET_KEY", "HW_ACCESS_KEY"):
@@ -428,6 +443,14 @@ def test_no_repr_or_error_shows_a_token(caller: Caller, status: int, wire: Wire,
     if error := result.error:
         texts += [repr(value) for _, value in shown(error)]
     assert not [text for text in texts if "canary" in text]
+
+
+@pytest.mark.parametrize("auth", [TokenAuth(TOKEN), KEYS], ids=["token", "security token"])
+def test_no_error_without_a_response_shows_a_token(caller: Caller, auth: httpx.Auth) -> None:
+    for part in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"):
+        with LoopbackServer(part) as server:
+            error = caller.error(ENGINE, Client(server.url, auth=auth))
+        assert not [place for place, value in shown(error) if "canary" in repr(value)]
 
 
 URL, BROKEN = f"https://user:{SECRET}@host.test", f"{SECRET}\r\n"
