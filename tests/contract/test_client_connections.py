@@ -275,12 +275,13 @@ def test_no_response_in_time_leaves_the_outcome_unknown_but_that_of_iam(caller: 
         assert type(caller.error(ENGINE, Client(server.url), timeout=0)) is APITimeoutError
 
 
-def test_a_request_has_its_own_time_to_be_written(caller: Caller) -> None:
+def test_a_request_and_its_response_have_their_own_time(caller: Caller) -> None:
     def serve(line: Line) -> None:
         line.socket.recv(1)
         threading.Event().wait(0.5)  # a slow server
         while line.socket.recv(1 << 20)[-2:] != b'"}':
             pass
+        threading.Event().wait(0.5)
         line.socket.sendall(GOOD)
 
     body = models.RetryScriptExecutionRequest(record_id="r" * (1 << 24))
@@ -420,6 +421,18 @@ def test_what_comes_behind_a_response_is_never_the_next_one(mode: Mode, behind: 
     with Server(serve) as server, client_of(mode, server.url) as client:
         assert [mode.call(client, engine) for engine in (1, 2, 3)] == [1, 2, 3]
         assert (server.connections, server.requests) == (3, [1, 2, 3])
+
+
+def test_each_event_loop_has_connections_of_its_own() -> None:
+    first, second = Mode("asyncio"), Mode("asyncio")
+    with first.runner, second.runner, Server() as server, client_of(first, server.url) as client:
+        assert [mode.call(client, number) for number, mode in enumerate((first, second, first), 1)] == [
+            1,
+            2,
+            3,
+        ]
+        assert server.connections == 2
+        second.runner.run(client.aclose())
 
 
 def test_what_a_kept_connection_has_no_response_to_is_not_resent(mode: Mode) -> None:

@@ -399,7 +399,8 @@ def test_a_proxy_is_chosen_for_each_host_and_its_password_shows_nowhere(
     with LoopbackServer(raw_response(403, told)) as proxy, LoopbackServer(granted()) as iam:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:Pr0xy-Pa55@{proxy.host}")
         monkeypatch.setenv("NO_PROXY", "example.test")
-        auth = PasswordAuth("u", "p", domain_name="d", iam_endpoint=iam.url)
+        here = iam.url.replace("127.0.0.1", "localhost")
+        auth = PasswordAuth("u", "p", domain_name="d", iam_endpoint=here)
         of_host = "http://notexample.test"
         error = caller.error(ENGINE, connect("cse", endpoint=of_host, credentials=auth, allow_http=True))
         assert ([each.line.split(b" ")[0] for each in iam.requests], len(proxy.requests)) == ([b"POST"], 1)
