@@ -853,8 +853,9 @@ def a_body_in_chunks_is_read_and_its_trailer_is_no_header(server: Tested) -> Non
                 server.accepted(_chunked(sized, size, trailer, coding))
         for name in ("X-Auth-Token", "Content-Type"):
             without = sized.with_headers({name: None})
+            is_needed = server.send(_chunked(without, "4b", "")).status != 200
             reply = server.send(_chunked(without, "4b", f"{name}: {dict(request.headers)[name]}\r\n"))
-            if reply.status == 200 != server.send(_chunked(without, "4b", "")).status:
+            if is_needed and reply.status == 200:
                 server.broken(reply, f"{name} of the trailer is taken for a header")
 
 
@@ -878,17 +879,9 @@ def a_connection_is_closed_if_the_caller_asks_for_it(server: Tested) -> None:
 
 @rule("RFC 9110, 12.5.3: Accept-Encoding")
 def a_response_is_encoded_only_if_the_caller_takes_it(server: Tested) -> None:
-    """No Content-Encoding if Accept-Encoding is absent, empty, identity, unknown, or has q=0."""
+    """No Content-Encoding if Accept-Encoding is empty, identity, unknown, or has q=0."""
     for request in _all_operations(server):
-        for accepted in (
-            None,
-            "",
-            "identity",
-            "gzip;q=0",
-            "identity, *;q=0",
-            "x-unknown",
-            "GZIP; q=0.0, br;q=0",
-        ):
+        for accepted in ("", "identity", "gzip;q=0", "identity, *;q=0", "x-unknown", "GZIP; q=0.0, br;q=0"):
             reply = server.accepted(request.with_headers({"Accept-Encoding": accepted}))
             if reply.headers.get("content-encoding", "identity") != "identity":
                 server.broken(reply, f"Content-Encoding is {reply.headers['content-encoding']}")
@@ -1088,10 +1081,10 @@ def a_right_signature_is_accepted(server: Tested) -> None:
     project = server.project()
     for id_ in ("a~b", "a b", "ü", "a%b", "a/b", "a+b", "a:b@c", "(a)*!'", "a=b&c"):
         unknown = server.request("ShowEngine", project_id=project, engine_id=id_)
-        _is_let_in(server, server.signed(unknown, "Host"))
+        _has_right_credentials(server, server.signed(unknown, "Host"))
         as_it_is = quote(id_, safe=":@()*!'=&+~")
         literal = unknown.with_headers(target=unknown.target.replace(quote(id_, safe=""), as_it_is))
-        _is_let_in(server, server.signed(literal, "Host"))
+        _has_right_credentials(server, server.signed(literal, "Host"))
     queries = "limit=5&offset=0 status=FAILED&script_id=b&script_id=a script_name=a%20b&unknown= unknown&a=1 a=%7E~%2F/ script_name=%C3%BC%7e"
     for query in queries.split():
         listed = server.request("ListScriptRecords", project_id=project, query=query)
@@ -1100,7 +1093,7 @@ def a_right_signature_is_accepted(server: Tested) -> None:
         server.accepted(server.signed(server.retry(server.again("engine")), "Host", payload=payload))
 
 
-def _is_let_in(server: Tested, request: Request) -> None:
+def _has_right_credentials(server: Tested, request: Request) -> None:
     """Send a request for what is unknown, which only its credentials can be refused for with 401."""
     if (reply := server.send(request)).status == 401:
         server.broken(reply, "a right signature is refused")

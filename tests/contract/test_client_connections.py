@@ -47,6 +47,32 @@ def raw(start: str, *lines: str, body: bytes = b"") -> bytes:
     return "\r\n".join([f"HTTP/1.1 {start}", *lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [(httpx.ConnectError, [2, 4]), (httpx.ConnectTimeout, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "600"}, [60, 60])],
+)  # fmt: skip
+def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_server_asks_for(
+    caller: Caller, headers: Any, seconds: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("asyncio.sleep", wait)
+    responds = {"headers": headers} if isinstance(headers, dict) else {"failure": headers("no connection")}
+    transport = FixedResponse(429, **responds)
+    client = Client(
+        "http://h", transport=transport, resend=Resend(max_attempts=3, initial_backoff=2, max_backoff=60)
+    )
+    caller.error(ENGINE, client.with_resend(None))
+    assert (len(transport.requests), waited) == (1, [])
+    assert caller.error(ENGINE, client).attempts == 3
+    assert len(transport.requests) == 4
+    assert all(least <= real <= least * 1.25 for least, real in zip(seconds, waited, strict=True)), waited
+
+
 DATE, ID = "Date: Thu, 01 Oct 2026 12:00:00 GMT", "X-Request-Id: r-1"
 AFTER = {
     "0": 0,
@@ -78,32 +104,7 @@ def test_an_error_says_what_the_server_said(caller: Caller, response: bytes, sai
     with LoopbackServer(response) as server:
         error = caller.error(ENGINE, Client(server.url))
     assert {name: getattr(error, name, None) for name in said} == said
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [(httpx.ConnectError, [2, 4]), (httpx.ConnectTimeout, [2, 4]), ({"retry-after": "0"}, [0, 0]), ({"retry-after": "40"}, [40, 40]), ({"retry-after": "600"}, [60, 60])],
-)  # fmt: skip
-def test_a_request_that_was_not_processed_is_resent_after_the_time_that_the_server_asks_for(
-    caller: Caller, headers: Any, seconds: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-
-    async def wait(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("time.sleep", waited.append)
-    monkeypatch.setattr("asyncio.sleep", wait)
-    responds = {"headers": headers} if isinstance(headers, dict) else {"failure": headers("no connection")}
-    transport = FixedResponse(429, **responds)
-    client = Client(
-        "http://h", transport=transport, resend=Resend(max_attempts=3, initial_backoff=2, max_backoff=60)
-    )
-    caller.error(ENGINE, client.with_resend(None))
-    assert (len(transport.requests), waited) == (1, [])
-    assert caller.error(ENGINE, client).attempts == 3
-    assert len(transport.requests) == 4
-    assert all(least <= real <= least * 1.25 for least, real in zip(seconds, waited, strict=True)), waited
+    assert len(server.requests) == 1
 
 
 LAST = [b"", raw("200 X", body=ACCEPTED), raw("200 X", body=b"{}"), raw("404 X"), raw("500 X")]
