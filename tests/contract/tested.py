@@ -421,9 +421,9 @@ class Tested:
     def _with_wrong_token(self, request: Request, causes: Sequence[str], of: Operation | None) -> None:
         """Send a request that is refused with a wrong token, and note if it is refused for another cause than the first."""
         order = self.contract.check_order
-        places = [
-            order.index(name) for each in causes for name in (each, each.split("-")[0]) if name in order
-        ]
+        kinds = ["invalid" if each == "malformed" else each for each in causes]  # both are about the body
+        names = {name for each in kinds for name in (each, each.split("-")[0])}
+        places = [order.index(name) for name in names if name in order]
         has_token = dict(request.headers).get("X-Auth-Token") == self.token
         if not has_token or not places or "credentials" not in order:
             return
