@@ -190,10 +190,16 @@ def test_a_response_that_breaks_off_leaves_the_outcome_as_its_status_has_it_and_
         assert [getattr(error, "status_code", None) for error in errors] == [status] * 3
 
 
+def garbage(line: Line) -> None:
+    line.socket.recv(1 << 16)  # or closing would reset the connection, and the reset may come first
+    line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    line.socket.recv(1)
+
+
 HANDSHAKES: dict[str, Callable[[Line], object]] = {
     "closed": lambda _: None,
     "reset": Line.reset,
-    "garbage": lambda line: line.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "garbage": garbage,
     "silence": lambda line: line.socket.recv(1 << 16) and line.socket.recv(1),
     "untrusted": respond,
 }
