@@ -62,6 +62,7 @@ TOKEN = "canary-t0ken"
 KEYS = AkSkAuth("ak", "canary-sk", security_token=TOKEN)
 CREDENTIALS = {scheme["name"] for scheme in DOCUMENT["components"]["securitySchemes"].values()}
 
+# Written again, not taken from the client, which is tested by it.
 CLASSES: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -233,14 +234,10 @@ class Wire:
         self.exchanges: list[Exchange] = []
         self.statuses: set[int] = set()
         self.given: Encoded | None = None
-        self.next: list[Encoded | None] = []
-        """The responses to the next requests, but those to IAM; None: the mock's."""
         self._mock = App(CONTRACT, State(read_state(STATE)), Faults())
 
     async def __call__(self, request: MockRequest, pause: Pause) -> Encoded:
-        is_of_iam = request.path.startswith("/v3/")
-        next_one = None if is_of_iam or not self.next else self.next.pop(0)
-        responded = self.given or next_one or await self._mock(request, pause)
+        responded = self.given or await self._mock(request, pause)
         self.exchanges.append(Exchange(request, responded))
         self.statuses.add(responded.status)
         return responded

@@ -31,7 +31,7 @@ def server() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(server: Wire) -> Wire:
-    server.given, server.next = None, []
+    server.given = None
     server.statuses.clear()
     return server
 

@@ -211,22 +211,19 @@ def test_a_late_401_to_an_old_token_leaves_the_new_one(caller: Caller) -> None:
             released.wait(60)
         return raw_response(401, b'{"error_code": "APIGW.0307"}')
 
-    async def three() -> list[Any]:
-        calls = {
-            name: partial(ENGINE.module.asyncio, client=client, **{**ENGINE.arguments, "engine_id": name})
-            for name in ("first", "late", "other")
-        }
+    def call(engine: str) -> Any:
+        arguments = {**ENGINE.arguments, "engine_id": engine, "client": client}
         if caller.name == "sync":
-            calls = {
-                name: partial(asyncio.to_thread, ENGINE.module.sync, **call.keywords)
-                for name, call in calls.items()
-            }
-        made = [await calls["first"]()]
-        late = asyncio.create_task(calls["late"]())
+            return asyncio.to_thread(partial(ENGINE.module.sync, **arguments))
+        return ENGINE.module.asyncio(**arguments)
+
+    async def three() -> list[Any]:
+        first = await call("first")
+        late = asyncio.create_task(call("late"))
         await asyncio.to_thread(late_came.wait, 60)
-        made.append(await calls["other"]())
+        other = await call("other")
         released.set()
-        return [*made, await late]
+        return [first, other, await late]
 
     with LoopbackServer(respond, keep_open=True) as server, asyncio.Runner() as runner:
         client = Client(server.url, auth=PasswordAuth("u", "p", domain_name="d", iam_endpoint=server.url))

@@ -24,11 +24,10 @@ from tests.contract.curl import curl
 TIMEOUT = 60.0  # seconds; a guard, no rule is about time
 PATIENCE = 3.0  # seconds for the first byte of a response
 _AT_ONCE = 1 << 14  # bytes, which a socket takes without being read
+# What curl writes in its own way.
 _OF_CURL = {"host", "content-length", "transfer-encoding", "connection", "expect"}
-_SHOWN, _FIELDS = (
-    400,
-    20,
-)  # bytes of a text, and header fields, in a curl line; more can be read from the rule
+_SHOWN = 400  # bytes of a text in a curl line; more can be read from the rule
+_FIELDS = 20  # header fields in a curl line
 
 
 class NoResponseError(Exception):
