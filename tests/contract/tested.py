@@ -71,6 +71,11 @@ class Work:
         return ends
 
     @property
+    def ends_alike(self) -> bool:
+        """Each retry leaves it as it was, so that it is as described after any number of them."""
+        return {*self.ends} == {self.status}
+
+    @property
     def retry(self) -> tuple[str, dict[str, Any]]:
         """The operation that retries it, and the arguments of `Tested.request`."""
         if self.task:
@@ -95,7 +100,8 @@ class Tested:
     """What was wrong with a response, whatever was asked, by rule; the first of each."""
     _ids: set[str] = field(default_factory=set[str])
     """Of all responses."""
-    _used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    used: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Work that a rule has taken since the last reset: project and ID."""
     _tagged: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
     """The body of each URI and ETag."""
 
@@ -173,8 +179,9 @@ class Tested:
         """Return the first that is as described: not used since the last reset or, without a reset, by what reads say."""
         for work in works:
             key = work.project, work.id
-            if key not in self._used or (not self.resets and self.status(work) == work.status):
-                self._used.add(key)
+            is_again = not self.resets and work.ends_alike and self.status(work) == work.status
+            if key not in self.used or is_again:
+                self.used.add(key)
                 return work
         raise NotApplicableError(
             f"the state describes no {what}, or it is used up, and the server has no reset"
@@ -183,7 +190,10 @@ class Tested:
     def all_failed(self, works: list[Work]) -> list[Work]:
         """Return all that failed; two where there is no reset, so that other rules have some."""
         failed = [work for work in works if work.failed]
-        return failed if self.resets else failed[:2]
+        if not self.resets:
+            failed = sorted(failed, key=lambda work: not work.ends_alike)[:2]
+            self.used.update((work.project, work.id) for work in failed)
+        return failed
 
     def failed_engine(self, **wanted: Any) -> Work:
         """Take an engine whose last job failed; `wanted`: fields of the job."""
@@ -468,7 +478,7 @@ class Tested:
         """Go back to the description, if the server can."""
         if self.resets:
             self._do(_admin("reset", {}))
-            self._used.clear()
+            self.used.clear()
 
     def wait(self, seconds: float) -> None:
         """Let time pass: by the server's clock if it has one, or by waiting."""
@@ -597,10 +607,13 @@ def held_to(tested: Tested, rules: Iterable[Rule], *, first: bool = False) -> It
 
 
 def _check(tested: Tested, each: Rule) -> None:
+    used = tested.used.copy()
     try:
         with nullcontext() if each.spends else tested.changes():
             each.check(tested)
     finally:
+        if not each.spends:  # what it took has not run
+            tested.used = used
         if each.name in tested.noted:
             what, reply = tested.noted[each.name]
             tested.broken(reply, what)
